@@ -1,0 +1,101 @@
+#include "fcgi/caller.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+struct callers {
+	const struct config *config; /* borrowed */
+	pthread_rwlock_t lock;	     /* guards what follows */
+	struct token_keys *keys;
+};
+
+static enum err load(const struct config *c, struct token_keys **keys)
+{
+	const struct token_rules rules = {
+		.algorithms = c->jwt_algorithms,
+		.issuer = c->jwt_issuer,
+		.audience = c->jwt_audience,
+		.require_exp = c->jwt_require_exp,
+		.leeway_s = c->jwt_leeway_s,
+	};
+	struct buf problem = BUF_EMPTY;
+	enum err e = token_keys_load(keys, c->jwt_keys, &rules, &problem);
+
+	if (e != OK)
+		log_error("JWT keys are not usable: %s",
+			  buf_ok(&problem) && problem.bytes ? problem.bytes : err_text(e));
+	buf_free(&problem);
+	return e;
+}
+
+enum err callers_new(struct callers **out, const struct config *c)
+{
+	struct callers *callers = calloc(1, sizeof(*callers));
+	enum err e = OK;
+
+	if (!callers)
+		return ERR_MEMORY;
+	callers->config = c;
+	e = load(c, &callers->keys);
+	if (e != OK) {
+		free(callers);
+		return e;
+	}
+	pthread_rwlock_init(&callers->lock, NULL);
+	*out = callers;
+	return OK;
+}
+
+void callers_free(struct callers **callers)
+{
+	if (!*callers)
+		return;
+	token_keys_free(&(*callers)->keys);
+	pthread_rwlock_destroy(&(*callers)->lock);
+	free(*callers);
+	*callers = NULL;
+}
+
+void callers_reload(struct callers *callers)
+{
+	struct token_keys *keys = NULL;
+	struct token_keys *old = NULL;
+
+	if (load(callers->config, &keys) != OK)
+		return;
+	pthread_rwlock_wrlock(&callers->lock);
+	old = callers->keys;
+	callers->keys = keys;
+	pthread_rwlock_unlock(&callers->lock);
+	token_keys_free(&old);
+	log_notice("JWT keys loaded anew");
+}
+
+enum err caller_check(struct callers *callers, const struct request *r, struct token_claims *claims,
+		      struct response *res)
+{
+	struct buf token = BUF_EMPTY;
+	const char *why = NULL;
+	enum err e = OK;
+
+	if (!request_token(r, &token)) {
+		buf_free(&token);
+		response_refuse(res, 401, "A token is required: Authorization: Bearer <token>.");
+		return ERR_NOT_FOUND;
+	}
+	pthread_rwlock_rdlock(&callers->lock);
+	e = buf_ok(&token) ? token_verify(callers->keys, token.bytes ? token.bytes : "", token.len,
+					  clock_wall_us() / 1000000, claims, &why)
+			   : ERR_MEMORY;
+	pthread_rwlock_unlock(&callers->lock);
+	buf_free(&token);
+	if (e == OK)
+		return OK;
+	response_refuse(res, 401, "The token is not valid, or has expired.");
+	if (why)
+		res->why = why;
+	return ERR_UNAUTHORIZED;
+}

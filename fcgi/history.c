@@ -1,0 +1,149 @@
+/*
+ * history.fcgi - what a diagnosis' queue holds, answered at once and without the sidecar (spec 3.4).
+ */
+#include "store/history.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/config.h"
+#include "base/log.h"
+#include "domain/problem.h"
+#include "domain/topic.h"
+#include "fcgi/readers.h"
+#include "fcgi/route.h"
+
+#define THREADS_MAX 8
+#define LIMIT_MAX 100
+#define HISTORY_PATH "/ws/history/"
+
+static const char usage[] =
+	"Usage: history.fcgi [--check-config | --version | --help]\n"
+	"Answers /ws/history/{diagnosis_id} by FastCGI on descriptor 0, where a web server starts it.\n"
+	"Configured by TIDINGS_ variables: see tidings.conf(5).\n";
+
+static const struct route routes[] = {{"GET", HISTORY_PATH "*", 0}};
+
+struct question {
+	char topic[TOPIC_NAME_MAX + 1];
+	struct token_claims caller;
+	bool anonymous;
+	struct cursor since;
+	bool has_since;
+	int64_t limit;
+};
+
+static bool read_caller(struct reader *reader, const struct request *r, struct question *q, struct response *res)
+{
+	enum err e = caller_check(reader->callers, r, &q->caller, res);
+
+	if (e == ERR_NOT_FOUND && reader->config->anonymous) {
+		response_free(res);
+		*res = RESPONSE_NEW;
+		q->anonymous = true;
+		return true;
+	}
+	return e == OK;
+}
+
+static void read_since(const struct request *r, struct question *q, struct problem *problem)
+{
+	struct buf text = BUF_EMPTY;
+
+	if (request_query(r, "since", &text)) {
+		q->has_since = buf_ok(&text) && cursor_parse(&q->since, text.bytes ? text.bytes : "", text.len) == OK;
+		if (!q->has_since)
+			problem_add_field(problem, "", "since", "must be a cursor that an earlier reply gave");
+	}
+	buf_free(&text);
+}
+
+static void read_limit(const struct request *r, struct question *q, struct problem *problem)
+{
+	struct buf text = BUF_EMPTY;
+
+	q->limit = LIMIT_MAX;
+	if (request_query(r, "limit", &text) &&
+	    (!buf_ok(&text) || !topic_parse_id(text.bytes ? text.bytes : "", text.len, &q->limit) ||
+	     q->limit > LIMIT_MAX))
+		problem_add_field(problem, "", "limit", "must be an integer from 1 to 100");
+	buf_free(&text);
+}
+
+static bool read_question(struct reader *reader, const struct request *r, struct question *q, struct response *res)
+{
+	const char *id_text = r->path + strlen(HISTORY_PATH);
+	struct problem problem = PROBLEM_NONE;
+	int64_t id = 0;
+
+	if (!topic_parse_id(id_text, strlen(id_text), &id)) {
+		response_refuse(res, 404, "There is nothing at this path.");
+		return false;
+	}
+	topic_of_diagnosis(q->topic, id);
+	if (!read_caller(reader, r, q, res))
+		return false;
+	read_since(r, q, &problem);
+	read_limit(r, q, &problem);
+	if (problem.status != 0)
+		response_problem(res, &problem);
+	problem_free(&problem);
+	return res->status == 200;
+}
+
+static void refuse(enum err e, const struct question *q, struct response *res)
+{
+	bool is_trusted = q->caller.role == ROLE_SERVICE || q->caller.role == ROLE_ADMIN;
+
+	if (e != ERR_FORBIDDEN && e != ERR_NOT_FOUND)
+		response_fault(res, e);
+	else if (q->anonymous)
+		response_refuse(res, 401, "A token is required: Authorization: Bearer <token>.");
+	else if (e == ERR_NOT_FOUND && is_trusted)
+		response_refuse(res, 404, "There is no such diagnosis.");
+	else
+		response_refuse(res, 403, "You may not read this.");
+}
+
+static void reply(const struct history *h, struct response *res)
+{
+	char cursor[CURSOR_TEXT_SIZE];
+
+	buf_printf(&res->body, "{\"cursor\":\"%s\",\"messages\":[", cursor_text(cursor, h->next.epoch, h->next.seq));
+	buf_add(&res->body, h->messages.bytes, h->messages.len);
+	buf_printf(&res->body, "],\"recovered\":%s", h->recovered ? "true" : "false");
+	if (h->missed_from > 0)
+		buf_printf(&res->body, ",\"missed\":{\"from\":%" PRId64 ",\"to\":%" PRId64 "}", h->missed_from,
+			   h->missed_to);
+	buf_add_text(&res->body, "}");
+}
+
+static void serve(void *context, const struct request *r, struct response *res)
+{
+	struct reader *reader = context;
+	struct question q = {0};
+	struct history h = {0};
+	enum err e = OK;
+
+	if (!route_find(routes, ARRAY_LEN(routes), r, res) || !read_question(reader, r, &q, res))
+		return;
+	e = history_read(reader->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, q.topic,
+			 q.has_since ? &q.since : NULL, q.limit, &h);
+	if (e == OK)
+		reply(&h, res);
+	else
+		refuse(e, &q, res);
+	buf_free(&h.messages);
+}
+
+int main(int argc, char **argv)
+{
+	struct config config;
+	enum err e = OK;
+
+	config_start(&config, "history.fcgi", usage, argc, argv);
+	e = readers_run(&config, "tidings history", THREADS_MAX, serve);
+	if (e != OK)
+		log_error("stopped: %s", err_text(e));
+	return e == OK ? 0 : 1;
+}

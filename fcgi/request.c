@@ -1,0 +1,144 @@
+#include "fcgi/request.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <string.h>
+#include <strings.h>
+
+const char *request_param(const struct request *r, const char *name)
+{
+	return FCGX_GetParam(name, r->fcgi->envp);
+}
+
+static int hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Appends; false: a malformed or NUL escape. */
+static bool decode(struct buf *out, const char *text, size_t len, bool plus_is_space)
+{
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+
+		if (c == '%') {
+			int high = len - i > 2 ? hex(text[i + 1]) : -1;
+			int low = len - i > 2 ? hex(text[i + 2]) : -1;
+
+			if (high < 0 || low < 0 || high + low == 0)
+				return false;
+			c = (char)(high * 16 + low);
+			i += 2;
+		} else if (c == '+' && plus_is_space) {
+			c = ' ';
+		}
+		buf_add(out, &c, 1);
+	}
+	return true;
+}
+
+/* REQUEST_URI is what the client asked for, whatever the web server made of it on the way. */
+static void set_path(struct request *r)
+{
+	const char *uri = request_param(r, "REQUEST_URI");
+	struct buf path = BUF_EMPTY;
+
+	r->path[0] = '\0';
+	if (uri && decode(&path, uri, strcspn(uri, "?"), false) && buf_ok(&path) && path.len > 0 &&
+	    path.len <= REQUEST_PATH_MAX)
+		memcpy(r->path, path.bytes, path.len + 1);
+	buf_free(&path);
+}
+
+void request_init(struct request *r, FCGX_Request *fcgi)
+{
+	const char *query = NULL;
+
+	r->fcgi = fcgi;
+	r->method = request_param(r, "REQUEST_METHOD");
+	if (!r->method)
+		r->method = "";
+	query = request_param(r, "QUERY_STRING");
+	r->query = query ? query : "";
+	set_path(r);
+}
+
+bool request_is_head(const struct request *r)
+{
+	return strcmp(r->method, "HEAD") == 0;
+}
+
+bool request_query(const struct request *r, const char *name, struct buf *value)
+{
+	size_t name_len = strlen(name);
+
+	for (const char *at = r->query; *at;) {
+		size_t len = strcspn(at, "&");
+
+		if (len > name_len && at[name_len] == '=' && memcmp(at, name, name_len) == 0)
+			return decode(value, at + name_len + 1, len - name_len - 1, true);
+		at += len;
+		if (*at)
+			at++;
+	}
+	return false;
+}
+
+bool request_token(const struct request *r, struct buf *token)
+{
+	static const char scheme[] = "Bearer ";
+	const char *header = request_param(r, "HTTP_AUTHORIZATION");
+
+	if (!header)
+		return request_query(r, "token", token);
+	if (strncasecmp(header, scheme, strlen(scheme)) != 0)
+		return false;
+	header += strlen(scheme);
+	while (*header == ' ')
+		header++;
+	buf_add_text(token, header);
+	return true;
+}
+
+bool request_is_json(const struct request *r)
+{
+	const char *type = request_param(r, "CONTENT_TYPE");
+	size_t len = type ? strcspn(type, ";") : 0;
+
+	while (len > 0 && isspace((unsigned char)type[len - 1]))
+		len--;
+	return len == strlen("application/json") && strncasecmp(type, "application/json", len) == 0;
+}
+
+enum err request_length(const struct request *r, uint64_t *len)
+{
+	const char *text = request_param(r, "CONTENT_LENGTH");
+	size_t digits = text ? strspn(text, "0123456789") : 0;
+	uint64_t value = 0;
+
+	if (digits == 0 || digits > 18 || text[digits] != '\0')
+		return ERR_NOT_FOUND;
+	for (size_t i = 0; i < digits; i++)
+		value = value * 10 + (uint64_t)(text[i] - '0');
+	*len = value;
+	return OK;
+}
+
+enum err request_body(const struct request *r, size_t len, struct buf *body)
+{
+	char *bytes = buf_reserve(body, len);
+	int got = 0;
+
+	if (!bytes)
+		return ERR_MEMORY;
+	if (len > INT_MAX)
+		return ERR_INPUT;
+	got = FCGX_GetStr(bytes, (int)len, r->fcgi->in);
+	return got == (int)len ? OK : ERR_INPUT;
+}

@@ -1,0 +1,49 @@
+/*
+ * request - one HTTP request, as FastCGI hands it over.
+ *
+ * Layer    fcgi.
+ * Threads  the worker's that accepted it.
+ * Memory   everything is lent by the request, until its reply is sent.
+ */
+#pragma once
+
+#include <fcgiapp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/defs.h"
+#include "base/err.h"
+
+#define REQUEST_PATH_MAX 512 /* bytes; no route is nearly as long */
+
+struct request {
+	FCGX_Request *fcgi; /* borrowed */
+	const char *method;
+	char path[REQUEST_PATH_MAX + 1]; /* decoded; "" when it is malformed or longer, which is no route */
+	const char *query;		 /* as it came; "" when there is none */
+};
+
+/* Fills *r from what was accepted. */
+void request_init(struct request *r, FCGX_Request *fcgi);
+
+/* A CGI variable or header ("HTTP_AUTHORIZATION"); NULL: not there. */
+const char *request_param(const struct request *r, const char *name);
+
+bool request_is_head(const struct request *r);
+
+/* Appends the decoded value of a query parameter, its first when there are several. False: not there, or malformed. */
+bool request_query(const struct request *r, const char *name, struct buf *value);
+
+/* The token: of `Authorization: Bearer …`, else of ?token=. Appends it; false: there is none. */
+bool request_token(const struct request *r, struct buf *token);
+
+/* True: Content-Type is application/json, whatever its parameters. */
+bool request_is_json(const struct request *r);
+
+/* ERR_NOT_FOUND  Content-Length is missing or no number */
+enum err request_length(const struct request *r, uint64_t *len) MUST_CHECK;
+
+/* Appends the body, of which Content-Length said `len`. ERR_INPUT  it ended early; ERR_MEMORY */
+enum err request_body(const struct request *r, size_t len, struct buf *body) MUST_CHECK;

@@ -1,0 +1,62 @@
+#include "fcgi/response.h"
+
+#include <fcgiapp.h>
+#include <inttypes.h>
+
+#define AWAY_RETRY_S 2
+
+void response_problem(struct response *res, const struct problem *p)
+{
+	res->status = p->status;
+	res->problem = true;
+	res->why = p->detail;
+	if (p->status == 503 && res->retry_after_s == 0)
+		res->retry_after_s = AWAY_RETRY_S;
+	buf_clear(&res->body);
+	problem_write(&res->body, p);
+}
+
+void response_refuse(struct response *res, int status, const char *detail)
+{
+	struct problem p = PROBLEM_NONE;
+
+	p.status = status;
+	p.detail = detail;
+	response_problem(res, &p);
+}
+
+void response_fault(struct response *res, enum err e)
+{
+	if (e == ERR_AWAY || e == ERR_MEMORY)
+		response_refuse(res, 503, "This is not possible at the moment: try again in a few seconds.");
+	else
+		response_refuse(res, 500, "Something went wrong on our side.");
+}
+
+void response_send(const struct request *r, struct response *res)
+{
+	FCGX_Stream *out = r->fcgi->out;
+
+	if (!buf_ok(&res->body)) {
+		buf_free(&res->body);
+		response_fault(res, ERR_MEMORY);
+	}
+	FCGX_FPrintF(out, "Status: %d %s\r\n", res->status, res->status == 200 ? "OK" : problem_title(res->status));
+	FCGX_FPrintF(out, "Content-Type: %s\r\n", res->problem ? "application/problem+json" : "application/json");
+	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)res->body.len);
+	FCGX_PutS("Cache-Control: no-store\r\n", out);
+	if (res->status == 401)
+		FCGX_PutS("WWW-Authenticate: Bearer\r\n", out);
+	if (res->allow)
+		FCGX_FPrintF(out, "Allow: %s\r\n", res->allow);
+	if (res->retry_after_s > 0)
+		FCGX_FPrintF(out, "Retry-After: %ld\r\n", (long)res->retry_after_s);
+	FCGX_PutS("\r\n", out);
+	if (!request_is_head(r) && res->body.len > 0)
+		FCGX_PutStr(res->body.bytes, (int)res->body.len, out);
+}
+
+void response_free(struct response *res)
+{
+	buf_free(&res->body);
+}

@@ -1,0 +1,180 @@
+#include "fcgi/worker.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+
+#define LISTEN_DESCRIPTOR 0		/* FastCGI specification 1.0, section 2.2 */
+#define STACK_BYTES (512 * 1024)	/* JSON recurses at most 32 deep; what is large is on the heap */
+#define WAKE_SIGNAL SIGUSR2		/* makes a thread that waits in accept(2) look up */
+#define WAKE_INTERVAL_NS (20 * 1000000) /* one that came just before accept(2) is lost: so again */
+#define ACCEPT_RETRY_NS (100 * 1000000)
+
+struct thread {
+	pthread_t id;
+	const struct worker_job *job;
+	void *context;
+	atomic_bool left;
+};
+
+static atomic_bool stopping;
+
+static void wake(int number)
+{
+	(void)number;
+}
+
+static void wake_mask(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, WAKE_SIGNAL);
+	pthread_sigmask(how, &set, NULL);
+}
+
+static void sleep_ns(long ns)
+{
+	struct timespec t = {.tv_nsec = ns};
+
+	nanosleep(&t, NULL);
+}
+
+static void serve(const struct thread *t, FCGX_Request *fcgi)
+{
+	struct response res = RESPONSE_NEW;
+	struct request r;
+
+	request_init(&r, fcgi);
+	t->job->serve(t->context, &r, &res);
+	response_send(&r, &res);
+	response_free(&res);
+	FCGX_Finish_r(fcgi);
+}
+
+static void *run(void *arg)
+{
+	struct thread *t = arg;
+	FCGX_Request fcgi;
+
+	FCGX_InitRequest(&fcgi, LISTEN_DESCRIPTOR, FCGI_FAIL_ACCEPT_ON_INTR);
+	while (!atomic_load(&stopping)) {
+		int accepted = 0;
+
+		/* The signal is let in here alone: it must not cut short the reading of a body. */
+		wake_mask(SIG_UNBLOCK);
+		accepted = FCGX_Accept_r(&fcgi);
+		wake_mask(SIG_BLOCK);
+		if (accepted == 0)
+			serve(t, &fcgi);
+		else if (!atomic_load(&stopping) && accepted != -EINTR)
+			sleep_ns(ACCEPT_RETRY_NS); /* out of descriptors: others have to finish first */
+	}
+	FCGX_Free(&fcgi, 1);
+	atomic_store(&t->left, true);
+	return NULL;
+}
+
+static void stop_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGUSR1);
+	sigaddset(set, SIGHUP);
+}
+
+void worker_block_signals(void)
+{
+	sigset_t set;
+
+	stop_signals(&set);
+	sigaddset(&set, WAKE_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void wait_for_stop(const struct worker_job *job)
+{
+	sigset_t set;
+	int number = 0;
+
+	stop_signals(&set);
+	while (sigwait(&set, &number) == 0 && number == SIGHUP)
+		job->reload(job->reload_context);
+	log_notice("stopping signal=%d", number);
+}
+
+static void stop(struct thread *threads, size_t started)
+{
+	size_t here = started;
+
+	atomic_store(&stopping, true);
+	FCGX_ShutdownPending();
+	while (here > 0) {
+		here = 0;
+		for (size_t i = 0; i < started; i++) {
+			if (atomic_load(&threads[i].left))
+				continue;
+			pthread_kill(threads[i].id, WAKE_SIGNAL);
+			here++;
+		}
+		if (here > 0)
+			sleep_ns(WAKE_INTERVAL_NS);
+	}
+	for (size_t i = 0; i < started; i++)
+		pthread_join(threads[i].id, NULL);
+}
+
+static size_t start(const struct worker_job *job, struct thread *threads)
+{
+	pthread_attr_t attributes;
+	size_t started = 0;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	for (; started < job->threads; started++) {
+		struct thread *t = &threads[started];
+
+		t->job = job;
+		t->context = job->contexts[started];
+		if (pthread_create(&t->id, &attributes, run, t) != 0)
+			break;
+	}
+	pthread_attr_destroy(&attributes);
+	return started;
+}
+
+enum err worker_run(const struct worker_job *job)
+{
+	struct sigaction on_wake = {.sa_handler = wake}; /* without SA_RESTART: accept(2) returns */
+	struct thread *threads = NULL;
+	size_t started = 0;
+	enum err e = OK;
+
+	if (FCGX_IsCGI() || FCGX_Init() != 0) {
+		log_error("descriptor 0 is no FastCGI socket: a web server or spawn-fcgi starts this program");
+		return ERR_SYSTEM;
+	}
+	sigaction(WAKE_SIGNAL, &on_wake, NULL);
+	threads = calloc(job->threads, sizeof(*threads));
+	if (!threads)
+		return ERR_MEMORY;
+	started = start(job, threads);
+	if (started < job->threads) {
+		log_error("threads cannot be started wanted=%zu started=%zu", job->threads, started);
+		e = ERR_SYSTEM;
+	} else {
+		log_notice("serving threads=%zu", started);
+		wait_for_stop(job);
+	}
+	stop(threads, started);
+	free(threads);
+	return e;
+}

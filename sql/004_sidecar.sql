@@ -1,0 +1,224 @@
+-- What the sidecars call, and what the status pages read.
+
+set local role tidings_owner;
+
+-- May each of these subscribe, and where is the topic? A row per item.
+--
+--	delivered_seq	how far some client has been sent
+--	unsent		there are messages for this user alone, up to delivered_seq, that they have not been sent
+create function tidings.attach(p_users text[], p_roles text[], p_topics text[])
+returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean)
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+	v_outcomes text[];
+	v_tag text := cluster_tag();
+begin
+	select array_agg(d.verdict order by i.item) into v_outcomes
+	from unnest(p_users, p_roles, p_topics) with ordinality as i(user_id, role, topic, item)
+	join (
+		select a.user_id, a.role, a.topic, verdict(a.user_id, a.role, a.topic, 'subscribe') as verdict
+		from (select distinct * from unnest(p_users, p_roles, p_topics) as u(user_id, role, topic)) a
+	) d on d.user_id is not distinct from i.user_id and d.role = i.role and d.topic = i.topic;
+
+	insert into topic (name)
+		select n.name from (select distinct i.topic collate "C" as name from unnest(p_topics, v_outcomes) as i(topic, outcome)
+			where i.outcome = 'ok') n
+		where not exists (select from topic t where t.name = n.name)
+		order by n.name
+		on conflict do nothing;
+
+	return query
+		select i.item, v_outcomes[i.item], t.id, t.epoch || v_tag, t.last_seq, t.first_seq, coalesce(d.seq, 0),
+			exists (select from message m
+				where m.topic_id = t.id and m.to_user = p_users[i.item] and not m.sent and m.seq <= d.seq)
+		from unnest(p_topics) with ordinality as i(name, item)
+		left join topic t on t.name = i.name and v_outcomes[i.item] = 'ok'
+		left join delivered d on d.topic_id = t.id
+		order by i.item;
+end
+$$;
+
+-- What comes after a seq, for several topics at once: each at most p_rows messages and, its first aside, p_bytes of bodies. A
+-- message that has expired has a null body: its seq is passed over.
+create function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
+returns table (topic_id int8, seq int8, to_user text, exclude text, body text)
+language sql stable security definer
+set search_path = tidings, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+	select t.id, m.seq, m.to_user, m.exclude::text,
+		case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end
+	from unnest(p_topics, p_after) with ordinality as t(id, after, place)
+	cross join lateral (
+		select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
+		from (select * from message q where q.topic_id = t.id and q.seq > t.after order by q.seq limit p_rows) p
+	) m
+	where m.before < p_bytes or m.before = 0
+	order by t.place, m.seq
+$$;
+
+-- Messages for one user alone that they have not been sent, up to a seq.
+create function tidings.unsent(p_topic int8, p_user text, p_up_to int8)
+returns table (seq int8, body text)
+language sql stable security definer set search_path = tidings, pg_temp as $$
+	select m.seq, m.body from message m
+	where m.topic_id = p_topic and m.to_user = p_user and not m.sent and m.seq <= p_up_to
+		and (m.expires_at is null or m.expires_at > clock_timestamp())
+	order by m.seq
+$$;
+
+-- Whatever a node has to write down, in one call: what is in it is safe to write twice.
+--
+--	p_presence …	topics whose number of clients changed, and that number; 0: none any more
+--	p_opened …	connections that are new
+--	p_closed	connections that are gone
+--	p_delivered …	how far some client has been sent, per topic
+--	p_sent …	messages for one user alone that have been sent
+create function tidings.flush(
+	p_node text, p_presence int8[], p_clients int8[],
+	p_opened text[], p_opened_topics int8[], p_opened_users text[], p_opened_transports text[], p_opened_at text[],
+	p_closed text[], p_delivered int8[], p_delivered_seqs int8[], p_sent int8[], p_sent_seqs int8[]) returns void
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+begin
+	-- None of it is a promise to anyone: after a crash a message may be sent twice, never lost.
+	perform set_config('synchronous_commit', 'off', true);
+
+	if cardinality(p_presence) > 0 then
+		insert into presence as p (topic_id, node_id, clients)
+			select i.topic_id, p_node::uuid, i.clients from unnest(p_presence, p_clients) as i(topic_id, clients) where i.clients > 0
+			on conflict on constraint presence_pkey do update set clients = excluded.clients;
+		delete from presence p using unnest(p_presence, p_clients) as i(topic_id, clients)
+			where i.clients = 0 and p.topic_id = i.topic_id and p.node_id = p_node::uuid;
+	end if;
+	if cardinality(p_opened) > 0 then
+		insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
+			select i.id::uuid, p_node::uuid, i.topic_id, i.user_id, i.transport, i.connected_at::timestamptz
+			from unnest(p_opened, p_opened_topics, p_opened_users, p_opened_transports, p_opened_at)
+				as i(id, topic_id, user_id, transport, connected_at)
+			on conflict do nothing;
+	end if;
+	if cardinality(p_closed) > 0 then
+		delete from connection where id = any (p_closed::uuid[]);
+	end if;
+	if cardinality(p_delivered) > 0 then
+		insert into delivered as d (topic_id, seq)
+			select i.topic_id, i.seq from unnest(p_delivered, p_delivered_seqs) as i(topic_id, seq) order by i.topic_id
+			on conflict on constraint delivered_pkey do update set seq = excluded.seq where d.seq < excluded.seq;
+	end if;
+	if cardinality(p_sent) > 0 then
+		update message m set sent = true from unnest(p_sent, p_sent_seqs) as i(topic_id, seq)
+			where m.topic_id = i.topic_id and m.seq = i.seq;
+	end if;
+end
+$$;
+
+-- Says that a node lives, buries those that don't, and compares what the node knows of its topics with what is there: so a
+-- notification that got lost costs time, never a message.
+--
+--	returns	a row per topic that has moved (last_seq) or is another now (epoch; null when it is gone);
+--		and one with topic_id 0 when this node was not known: it has to write its presence and connections anew
+create function tidings.heartbeat(p_node text, p_started_at text, p_connections int8, p_opened int8,
+	p_topics int8[], p_last_seqs int8[], p_epochs text[])
+returns table (topic_id int8, last_seq int8, epoch text)
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+	v_now timestamptz := clock_timestamp();
+	v_tag text := cluster_tag();
+	v_dead uuid[];
+begin
+	perform set_config('synchronous_commit', 'off', true);
+	update node set heartbeat_at = v_now, connections = p_connections, opened = p_opened where id = p_node::uuid;
+	if not found then
+		insert into node (id, started_at, heartbeat_at, connections, opened)
+			values (p_node::uuid, p_started_at::timestamptz, v_now, p_connections, p_opened);
+		return query select 0::int8, 0::int8, ''::text;
+	end if;
+
+	select array_agg(n.id) into v_dead from (
+		select id from node where heartbeat_at < v_now - interval '15 seconds' for update skip locked) n;
+	if v_dead is not null then
+		delete from presence where node_id = any (v_dead);
+		delete from connection where node_id = any (v_dead);
+		delete from node where id = any (v_dead);
+	end if;
+
+	return query
+		select i.topic_id, t.last_seq, t.epoch || v_tag
+		from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch)
+		left join topic t on t.id = i.topic_id
+		where t.last_seq is distinct from i.last_seq or t.epoch || v_tag is distinct from i.epoch;
+end
+$$;
+
+-- A node goes, and says so.
+create function tidings.farewell(p_node text) returns void
+language sql security definer set search_path = tidings, pg_temp as $$
+	delete from presence where node_id = p_node::uuid;
+	delete from connection where node_id = p_node::uuid;
+	delete from node where id = p_node::uuid;
+$$;
+
+create function tidings.live_nodes() returns int8
+language sql stable security definer set search_path = tidings, pg_temp as $$
+	select count(*) from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
+$$;
+
+create function tidings.status() returns json
+language sql stable security definer set search_path = tidings, pg_temp as $$
+	with live as (
+		select * from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
+	), present as (
+		select t.name, sum(p.clients) as clients
+		from presence p join live n on n.id = p.node_id join topic t on t.id = p.topic_id group by t.name
+	), diagnoses as (
+		select substr(name, 11) as id, clients from present where name ~ '^diagnosis/[1-9][0-9]{0,17}$'
+	), waiting as (
+		select substr(t.name, 11) as id,
+			t.last_seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + (
+				select count(*) from message m
+				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) as messages
+		from topic t left join delivered d on d.topic_id = t.id
+		where t.last_seq >= t.first_seq and t.name ~ '^diagnosis/[1-9][0-9]{0,17}$'
+	), connected as (
+		select c.* from connection c join live n on n.id = c.node_id
+	)
+	select json_build_object(
+		'total_diagnoses', (select count(*) from diagnoses),
+		'total_connections', (select count(*) from connected),
+		'connections_by_diagnosis', coalesce((select json_object_agg(id, clients order by id::bigint) from diagnoses), '{}'),
+		'queued_messages_by_diagnosis', coalesce((
+			select json_object_agg(id, messages order by id::bigint) from waiting where messages > 0), '{}'),
+		'active_connections', (select count(*) from connected),
+		'connections_opened', (select coalesce(sum(opened), 0) from live),
+		'users_online', (select count(distinct user_id) from connected),
+		'subscriptions', json_build_object(
+			'health_updates', (select coalesce(sum(clients), 0) from present where name ~ '^health/'),
+			'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chat/'),
+			'notifications', (select coalesce(sum(clients), 0) from present where name ~ '^notifications/')),
+		'connections_by_transport', (
+			select json_build_object('websocket', count(*) filter (where transport = 'websocket'),
+				'sse', count(*) filter (where transport = 'sse'), 'long_poll', count(*) filter (where transport = 'long_poll'))
+			from connected),
+		'nodes', coalesce((
+			select json_agg(json_build_object('id', n.id, 'started_at',
+				to_char(n.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'connections',
+				(select count(*) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n), '[]'))
+$$;
+
+revoke execute on all functions in schema tidings from public;
+grant execute on function tidings.attach(text[], text[], text[]), tidings.fetch(int8[], int8[], int8, int8),
+	tidings.unsent(int8, text, int8),
+	tidings.flush(text, int8[], int8[], text[], int8[], text[], text[], text[], text[], int8[], int8[], int8[], int8[]),
+	tidings.heartbeat(text, text, int8, int8, int8[], int8[], text[]), tidings.farewell(text) to tidings_sidecar;
+grant execute on function tidings.status(), tidings.live_nodes() to tidings_reader;
+
+reset role;

@@ -1,0 +1,39 @@
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define US_PER_S 1000000
+
+int64_t clock_monotonic_ms(void)
+{
+	struct timespec t = {0};
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t clock_wall_us(void)
+{
+	struct timespec t = {0};
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * US_PER_S + t.tv_nsec / 1000;
+}
+
+char *clock_text(char out[CLOCK_TEXT_SIZE], int64_t wall_us)
+{
+	int64_t rest_us = wall_us % US_PER_S;
+	time_t seconds = 0;
+	struct tm tm = {0};
+
+	if (rest_us < 0)
+		rest_us += US_PER_S;
+	seconds = (time_t)((wall_us - rest_us) / US_PER_S);
+	gmtime_r(&seconds, &tm);
+	/* The remainders are for the compiler, which cannot know that each number has its digits. */
+	snprintf(out, CLOCK_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)(tm.tm_year + 1900) % 10000,
+		 (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100,
+		 (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100, (unsigned)(rest_us / 1000) % 1000);
+	return out;
+}

@@ -1,0 +1,24 @@
+/*
+ * clock - the only place that asks the system what time it is.
+ *
+ * Durations are measured on the monotonic clock, so that a jump of the wall clock neither closes nor keeps anything.
+ *
+ * Layer    base.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Milliseconds on the monotonic clock. */
+int64_t clock_monotonic_ms(void);
+
+/* Microseconds since 1970, wall clock. */
+int64_t clock_wall_us(void);
+
+#define CLOCK_TEXT_SIZE 28
+
+/*
+ * RFC 3339 in UTC with milliseconds, as every message carries it: 2026-11-21T10:00:00.123Z. Returns `out`.
+ */
+char *clock_text(char out[CLOCK_TEXT_SIZE], int64_t wall_us);

@@ -1,0 +1,28 @@
+/*
+ * err - the one error type: what went wrong in the world, never what the programmer got wrong (that is an assert).
+ *
+ * On any error nothing has changed, unless a function says otherwise.
+ *
+ * Layer    base.
+ */
+#pragma once
+
+enum err {
+	OK = 0,
+	ERR_MEMORY,	  /* no memory */
+	ERR_INPUT,	  /* malformed input of a client, a token or a file */
+	ERR_TOO_LARGE,	  /* over a configured limit */
+	ERR_UNAUTHORIZED, /* no, bad or expired token */
+	ERR_FORBIDDEN,	  /* known, but not allowed */
+	ERR_NOT_FOUND,	  /* no such thing */
+	ERR_CONFLICT,	  /* contradicts what is there already */
+	ERR_EVICTED,	  /* was there, and is no longer kept */
+	ERR_LIMIT,	  /* over a rate or a count */
+	ERR_AWAY,	  /* the database cannot be reached; trying again later may help */
+	ERR_DATABASE,	  /* the database refused the statement: our fault or the schema's */
+	ERR_SYSTEM,	  /* a system call failed: errno tells */
+	ERR_CONFIG,	  /* the configuration is wrong */
+};
+
+/* A few plain words for a log line. Lent: static. */
+const char *err_text(enum err e);

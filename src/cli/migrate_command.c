@@ -1,0 +1,73 @@
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/command.h"
+#include "store/migration.h"
+
+static const char usage[] = "usage: tidings migrate [--dir DIR]\n"
+			    "\n"
+			    "  --dir DIR   where the numbered files are (" TIDINGS_SQL_DIR ")\n"
+			    "\n"
+			    "TIDINGS_DATABASE must name a superuser, or a role that may create roles and a schema.\n";
+
+static const char *take_directory(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"dir", required_argument, NULL, 'd'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *directory = TIDINGS_SQL_DIR;
+	int option = 0;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(usage, stdout);
+			exit(0);
+		}
+		if (option != 'd')
+			return NULL;
+		directory = optarg;
+	}
+	if (optind == argc)
+		return directory;
+	fputs(usage, stderr);
+	return NULL;
+}
+
+int migrate_command(int argc, char **argv)
+{
+	const char *directory = take_directory(argc, argv);
+	struct migrations *migrations = NULL;
+	struct buf problem = BUF_EMPTY;
+	struct buf report = BUF_EMPTY;
+	struct config config;
+	struct db *db = NULL;
+	enum err e = OK;
+
+	if (!directory)
+		return 2;
+	read_config(&config);
+	e = migrations_load(&migrations, directory, &problem);
+	if (e == OK) {
+		/* No timeout: a migration of a large table takes its time, and so does another that runs now. */
+		e = db_open(&db, config.database, NULL, "tidings migrate", 0);
+		if (e != OK)
+			buf_printf(&problem, "the database cannot be reached: %s", db ? db_problem(db) : err_text(e));
+	}
+	if (e == OK)
+		e = migrations_apply(migrations, db, &report, &problem);
+	if (report.len > 0)
+		fputs(report.bytes, stdout);
+	else if (e == OK)
+		puts("up to date");
+	fflush(stdout);
+	if (e != OK)
+		complain("%s", problem.len > 0 ? problem.bytes : err_text(e));
+	db_close(&db);
+	migrations_free(&migrations);
+	buf_free(&problem);
+	buf_free(&report);
+	return e == OK ? 0 : 1;
+}

@@ -1,0 +1,18 @@
+/*
+ * close_code - why a WebSocket is closed (RFC 6455, section 7.4; spec section 4).
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+enum close_code {
+	CLOSE_NORMAL = 1000,
+	CLOSE_IDLE = 1001,
+	CLOSE_UNSUPPORTED = 1003, /* a binary frame */
+	CLOSE_NOT_UTF8 = 1007,
+	CLOSE_POLICY = 1008,
+	CLOSE_TOO_BIG = 1009,
+	CLOSE_FAULT = 1011, /* ours */
+	CLOSE_RESTART = 1012,
+	CLOSE_TRY_LATER = 1013,
+};

@@ -1,0 +1,113 @@
+#include "domain/dialog.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "domain/cursor.h"
+#include "domain/json.h"
+#include "domain/user.h"
+
+static void add_head(struct buf *out, const struct dialog *d, const char *type)
+{
+	buf_printf(out, "{\"type\":\"%s\",\"diagnosis_id\":%" PRId64 ",\"data\":{", type, d->diagnosis_id);
+}
+
+void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog_welcome *w, int64_t wall_us)
+{
+	char connection_id[UUID_TEXT_SIZE], timestamp[CLOCK_TEXT_SIZE], cursor[CURSOR_TEXT_SIZE];
+
+	add_head(out, d, "connect");
+	buf_add_text(out, "\"user_id\":");
+	user_id_add_json(out, w->user_id);
+	buf_printf(out,
+		   ",\"timestamp\":\"%s\",\"message\":\"Successfully connected to diagnosis updates\",\"connection_id\":\"%s\","
+		   "\"cursor\":\"%s\",\"recovered\":%s",
+		   clock_text(timestamp, wall_us), uuid_text(connection_id, &w->connection_id),
+		   cursor_text(cursor, w->epoch, w->seq), w->recovered ? "true" : "false");
+	if (w->missed_from > 0)
+		buf_printf(out, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", w->missed_from, w->missed_to);
+	buf_add_text(out, "}}");
+}
+
+void dialog_missed_begin(struct buf *out, const struct dialog *d)
+{
+	add_head(out, d, "reconnect_messages");
+	buf_add_text(out, "\"messages\":[");
+}
+
+void dialog_missed_add(struct buf *out, bool first, struct span message)
+{
+	if (!first)
+		buf_add_text(out, ",");
+	buf_add(out, message.bytes, message.len);
+}
+
+void dialog_missed_end(struct buf *out)
+{
+	buf_add_text(out, "]}}");
+}
+
+static void add_pong(struct buf *out, const struct dialog *d, int64_t wall_us)
+{
+	char timestamp[CLOCK_TEXT_SIZE];
+
+	add_head(out, d, "pong");
+	buf_printf(out, "\"timestamp\":\"%s\"}}", clock_text(timestamp, wall_us));
+}
+
+static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, const char *code, const char *message,
+				  struct buf *reply)
+{
+	if (++d->bad > limits->bad_max)
+		return DIALOG_TOO_MANY_BAD;
+	buf_printf(reply, "{\"type\":\"error\",\"diagnosis_id\":%" PRId64 ",\"data\":{\"code\":\"%s\",\"message\":\"%s\"}}",
+		   d->diagnosis_id, code, message);
+	return DIALOG_GO_ON;
+}
+
+static bool is_seq(struct json_object *value)
+{
+	return json_object_is_type(value, json_type_int) && json_object_get_int64(value) >= 0;
+}
+
+enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text, int64_t now_us,
+				   int64_t wall_us, struct buf *reply)
+{
+	struct json_object *root = NULL, *member;
+	enum dialog_verdict verdict = DIALOG_GO_ON;
+	const char *problem, *type = "";
+
+	if (!rate_take(&d->bucket, limits->rate_per_s, limits->burst, now_us, NULL))
+		return refuse(d, limits, "rate_limited", "Too many messages: slow down.", reply);
+	if (text.len == strlen("ping") && memcmp(text.bytes, "ping", text.len) == 0) {
+		add_pong(reply, d, wall_us);
+		return DIALOG_GO_ON;
+	}
+	if (json_read(&root, text.bytes, text.len, &problem) != OK || !json_object_is_type(root, json_type_object)) {
+		json_object_put(root);
+		return refuse(d, limits, "invalid_message", "A message must be a JSON object.", reply);
+	}
+	if (json_object_object_get_ex(root, "type", &member) && json_object_is_type(member, json_type_string))
+		type = json_object_get_string(member);
+	if (strcmp(type, "ping") == 0) {
+		add_pong(reply, d, wall_us);
+	} else if (strcmp(type, "ack") == 0) {
+		if (!json_object_object_get_ex(root, "seq", &member) || !is_seq(member))
+			verdict = refuse(d, limits, "invalid_message", "An ack needs seq, an integer.", reply);
+	} else if (strcmp(type, "authenticate") == 0) {
+		if (d->identified) {
+			verdict = refuse(d, limits, "already_authenticated", "This connection has its user.", reply);
+		} else if (json_object_object_get_ex(root, "token", &member) &&
+			   json_object_is_type(member, json_type_string)) {
+			buf_add(reply, json_object_get_string(member), (size_t)json_object_get_string_len(member));
+			verdict = DIALOG_AUTHENTICATE;
+		} else {
+			verdict = refuse(d, limits, "invalid_message", "An authenticate message needs token, a text.", reply);
+		}
+	} else {
+		verdict = refuse(d, limits, "unknown_type", "There is no such type of message here.", reply);
+	}
+	json_object_put(root);
+	return verdict;
+}

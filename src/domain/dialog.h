@@ -1,0 +1,66 @@
+/*
+ * dialog - what is said on a connection that watches one diagnosis (spec section 4), fan-out aside.
+ *
+ *	server -> client	dialog_connect(), then what was missed (dialog_missed_…), later pongs and errors
+ *	client -> server	dialog_receive(): one whole text message in, at most one reply out
+ *
+ * Layer    domain: bytes and the time in, bytes out.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/defs.h"
+#include "domain/rate.h"
+#include "domain/uuid.h"
+
+struct dialog_limits {
+	int64_t rate_per_s; /* messages of a client */
+	int64_t burst;
+	int64_t bad_max; /* messages that got an error, before the connection is closed */
+};
+
+/* One connection's side of it. All zero at first, diagnosis_id aside. */
+struct dialog {
+	int64_t diagnosis_id;
+	bool identified; /* who it is has been said: no `authenticate` any more */
+	struct rate_bucket bucket;
+	unsigned bad;
+};
+
+enum dialog_verdict {
+	DIALOG_GO_ON,
+	DIALOG_AUTHENTICATE, /* it brought a token */
+	DIALOG_TOO_MANY_BAD, /* close with 1008; no reply */
+};
+
+struct dialog_welcome {
+	const char *user_id;	   /* borrowed; NULL: anonymous */
+	struct uuid connection_id;
+	const char *epoch;	   /* borrowed */
+	uint64_t seq;		   /* the cursor: what comes after it will be sent */
+	bool recovered;
+	uint64_t missed_from, missed_to; /* 0: not known, or nothing */
+};
+
+/* Appends the connect message. */
+void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog_welcome *w, int64_t wall_us);
+
+/*
+ * Appends a reconnect_messages message piece by piece: begin, add once or more, end. `message` is the whole JSON text of one.
+ */
+void dialog_missed_begin(struct buf *out, const struct dialog *d);
+void dialog_missed_add(struct buf *out, bool first, struct span message);
+void dialog_missed_end(struct buf *out);
+
+/*
+ * Takes one text message of the client.
+ *
+ *	now_us	monotonic
+ *	reply	out: appended: what to answer; for DIALOG_AUTHENTICATE the token instead
+ */
+enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text, int64_t now_us,
+				   int64_t wall_us, struct buf *reply);

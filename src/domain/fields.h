@@ -1,0 +1,68 @@
+/*
+ * fields - the members of a JSON object, checked against a table: which there must be, and what each may hold.
+ *
+ * Everything wrong is reported at once, so that nobody has to try five times. Members that the table does not name are
+ * ignored; an optional one that is null counts as not given.
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/defs.h"
+#include "domain/json.h"
+#include "domain/problem.h"
+
+enum field_kind {
+	FIELD_ANY, /* any value, null too */
+	FIELD_BOOL,
+	FIELD_COUNT, /* integer, 0 or more, at most 18 digits */
+	FIELD_ID,    /* integer, 1 or more, at most 18 digits */
+	FIELD_NAME,  /* text, 1 to 128 characters */
+	FIELD_OBJECT,
+	FIELD_PRIORITY, /* low, normal, high, critical */
+	FIELD_RATING,	/* integer, 1 to 5 */
+	FIELD_RATIO,	/* number, 0 to 1 */
+	FIELD_TEXT,	/* at most 4,000 characters */
+	FIELD_TIME,	/* RFC 3339 */
+	FIELD_TOPIC,	/* name of a topic */
+	FIELD_USER,	/* user id, text or integer */
+	FIELD_UUID,
+};
+
+struct field_rule {
+	const char *name;
+	enum field_kind kind;
+	bool required;
+};
+
+/* Not given: text.len is 0. */
+struct field {
+	struct json_object *value; /* borrowed from the tree */
+	struct span text;	   /* borrowed from the text: the value as it was written */
+};
+
+/*
+ * Looks at every member of `object`.
+ *
+ *	text	of the object; borrowed
+ *	prefix	for the names in `problem`: "" or "[3]."
+ *	fields	out: one per rule, in the rules' order
+ *	problem	what is wrong is added
+ *
+ * False: something is wrong; `fields` is filled all the same, but only those without a fault may be relied on.
+ */
+bool fields_read(const struct field_rule *rules, size_t count, struct json_object *object, struct span text,
+		 const char *prefix, struct field *fields, struct problem *problem);
+
+static inline bool field_given(const struct field *f)
+{
+	return f->text.len > 0;
+}
+
+/* Of a field that fields_read() found right. Texts are lent by the tree. */
+const char *field_text(const struct field *f);
+int64_t field_integer(const struct field *f);

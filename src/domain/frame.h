@@ -1,0 +1,18 @@
+/*
+ * frame - the header of a WebSocket frame as a server sends it (RFC 6455, section 5.2): unmasked, whole.
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FRAME_HEADER_MAX 10 /* bytes */
+
+/* A ready-made ping without payload. */
+#define FRAME_PING "\x89\x00"
+#define FRAME_PING_SIZE 2
+
+/* Writes the header of a text frame with so many bytes of payload. Returns its length: 2, 4 or 10. */
+size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);

@@ -1,0 +1,337 @@
+#include "domain/hub.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TURN_WRITES 64 /* to one topic, before the next has its turn */
+
+TAILQ_HEAD(hub_topic_list, hub_topic);
+
+struct hub {
+	const struct hub_ops *ops;
+	struct hub_topic *by_id;
+	struct hub_topic_list busy;
+	struct hub_topic_list by_age;
+	struct hub_topic_list rung;
+	size_t tail_max_bytes;
+	size_t tails_max_bytes;
+	size_t tails_bytes;
+	struct hub_counters counters;
+};
+
+enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes)
+{
+	struct hub *made = calloc(1, sizeof(*made));
+
+	if (!made)
+		return ERR_MEMORY;
+	made->ops = ops;
+	made->tail_max_bytes = tail_max_bytes;
+	made->tails_max_bytes = tails_max_bytes;
+	TAILQ_INIT(&made->busy);
+	TAILQ_INIT(&made->by_age);
+	TAILQ_INIT(&made->rung);
+	*h = made;
+	return OK;
+}
+
+void hub_free(struct hub **h)
+{
+	if (!*h)
+		return;
+	assert(!(*h)->by_id);
+	free(*h);
+	*h = NULL;
+}
+
+struct hub_topic *hub_find(const struct hub *h, int64_t id)
+{
+	struct hub_topic *t;
+
+	HASH_FIND(hh, h->by_id, &id, sizeof(id), t);
+	return t;
+}
+
+struct hub_topic *hub_first(const struct hub *h)
+{
+	return h->by_id;
+}
+
+struct hub_topic *hub_next(const struct hub_topic *t)
+{
+	return t->hh.next;
+}
+
+size_t hub_topics(const struct hub *h)
+{
+	return HASH_COUNT(h->by_id);
+}
+
+const struct hub_counters *hub_counters(const struct hub *h)
+{
+	return &h->counters;
+}
+
+enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch, uint64_t last_seq,
+		  uint64_t delivered_seq)
+{
+	struct hub_topic *found = hub_find(h, id);
+
+	if (!found) {
+		found = calloc(1, sizeof(*found));
+		if (!found)
+			return ERR_MEMORY;
+		if (tail_new(&found->tail, last_seq, h->tail_max_bytes) != OK) {
+			free(found);
+			return ERR_MEMORY;
+		}
+		found->id = id;
+		snprintf(found->name, sizeof(found->name), "%s", name);
+		snprintf(found->epoch, sizeof(found->epoch), "%s", epoch);
+		TAILQ_INIT(&found->current);
+		TAILQ_INIT(&found->due);
+		TAILQ_INIT(&found->waiting);
+		TAILQ_INIT(&found->ahead);
+		HASH_ADD(hh, h->by_id, id, sizeof(found->id), found);
+		TAILQ_INSERT_HEAD(&h->by_age, found, age_link);
+		h->tails_bytes += tail_size(found->tail);
+	} else if (strcmp(found->epoch, epoch) != 0) {
+		return ERR_CONFLICT;
+	}
+	found->delivered_seq = MAX(found->delivered_seq, delivered_seq);
+	found->holders++;
+	*t = found;
+	return OK;
+}
+
+void hub_let_go(struct hub *h, struct hub_topic *t)
+{
+	assert(t->holders > 0);
+	if (--t->holders > 0)
+		return;
+	assert(TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due) && TAILQ_EMPTY(&t->waiting) && TAILQ_EMPTY(&t->ahead));
+	if (t->busy)
+		TAILQ_REMOVE(&h->busy, t, busy_link);
+	if (t->rung)
+		TAILQ_REMOVE(&h->rung, t, rung_link);
+	TAILQ_REMOVE(&h->by_age, t, age_link);
+	HASH_DELETE(hh, h->by_id, t);
+	h->tails_bytes -= tail_size(t->tail);
+	tail_free(&t->tail);
+	free(t);
+}
+
+void hub_ring(struct hub *h, int64_t id)
+{
+	struct hub_topic *t = hub_find(h, id);
+
+	if (!t || t->rung)
+		return;
+	t->rung = true;
+	TAILQ_INSERT_TAIL(&h->rung, t, rung_link);
+}
+
+size_t hub_take_rung(struct hub *h, int64_t *ids, int64_t *after, size_t max)
+{
+	struct hub_topic *t;
+	size_t count = 0;
+
+	while (count < max && (t = TAILQ_FIRST(&h->rung))) {
+		TAILQ_REMOVE(&h->rung, t, rung_link);
+		t->rung = false;
+		ids[count] = t->id;
+		after[count] = (int64_t)tail_seq(t->tail);
+		count++;
+	}
+	return count;
+}
+
+/* A ready subscriber is in the one list or the other by what it has: so a message moves all of them at once. */
+static struct subscriber_list *list_of(struct subscriber *s)
+{
+	if (s->state == SUB_WAITING)
+		return &s->topic->waiting;
+	if (s->state == SUB_AHEAD)
+		return &s->topic->ahead;
+	return s->seq == tail_seq(s->topic->tail) ? &s->topic->current : &s->topic->due;
+}
+
+static void put(struct hub *h, struct subscriber *s, enum subscriber_state state)
+{
+	struct hub_topic *t = s->topic;
+
+	hub_leave(s);
+	s->state = state;
+	if (state == SUB_OUT)
+		return;
+	TAILQ_INSERT_TAIL(list_of(s), s, link);
+	if (!t->busy && !TAILQ_EMPTY(&t->due)) {
+		t->busy = true;
+		TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+	}
+}
+
+void hub_leave(struct subscriber *s)
+{
+	if (s->state == SUB_OUT)
+		return;
+	TAILQ_REMOVE(list_of(s), s, link);
+	s->state = SUB_OUT;
+}
+
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq)
+{
+	if (seq <= t->delivered_seq)
+		return;
+	t->delivered_seq = seq;
+	h->ops->delivered(t);
+}
+
+/* One write to a subscriber that is out of every list; where it belongs then. */
+static void write_to(struct hub *h, struct subscriber *s)
+{
+	struct hub_topic *t = s->topic;
+	struct span bytes;
+	uint64_t last;
+	unsigned count;
+	bool private, more = true;
+
+	if (tail_after(t->tail, s->seq, &s->reader, HUB_WRITE_MAX, &bytes, &last, &count, &private) == ERR_EVICTED) {
+		h->ops->behind(s);
+		return;
+	}
+	s->seq = last;
+	if (bytes.len > 0) {
+		h->counters.deliveries += count;
+		h->counters.writes++;
+		h->counters.bytes += bytes.len;
+		more = h->ops->write(s, bytes, count);
+		if (private)
+			h->ops->delivered_private(t, last);
+		hub_delivered(h, t, last);
+	}
+	put(h, s, more ? SUB_READY : SUB_WAITING);
+}
+
+void hub_join(struct hub *h, struct subscriber *s)
+{
+	assert(s->state == SUB_OUT);
+	if (s->seq < tail_floor(s->topic->tail))
+		h->ops->behind(s);
+	else
+		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
+}
+
+void hub_wait(struct hub *h, struct subscriber *s)
+{
+	if (s->state == SUB_READY)
+		put(h, s, SUB_WAITING);
+}
+
+void hub_writable(struct hub *h, struct subscriber *s)
+{
+	if (s->state != SUB_WAITING)
+		return;
+	hub_leave(s);
+	if (s->seq == tail_seq(s->topic->tail))
+		put(h, s, SUB_READY);
+	else
+		write_to(h, s);
+}
+
+/* Frees tails until there is room, the longest unused first; not the one that is being written. */
+static void make_room(struct hub *h, const struct hub_topic *keep)
+{
+	struct hub_topic *t;
+
+	TAILQ_FOREACH(t, &h->by_age, age_link) {
+		if (h->tails_bytes <= h->tails_max_bytes)
+			return;
+		if (t == keep || !TAILQ_EMPTY(&t->due))
+			continue;
+		h->tails_bytes -= tail_size(t->tail);
+		tail_forget(t->tail, tail_seq(t->tail));
+		h->tails_bytes += tail_size(t->tail);
+	}
+}
+
+/* The tail has come nearer to those who have more than it. */
+static void reach_ahead(struct hub *h, struct hub_topic *t)
+{
+	struct subscriber *s = TAILQ_FIRST(&t->ahead), *next;
+
+	for (; s; s = next) {
+		next = TAILQ_NEXT(s, link);
+		if (s->seq <= tail_seq(t->tail))
+			put(h, s, SUB_READY);
+	}
+}
+
+enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m)
+{
+	size_t before = tail_size(t->tail);
+	bool hole = m->seq > tail_seq(t->tail) + 1;
+	enum err e;
+
+	assert(m->seq > tail_seq(t->tail));
+
+	if (hole)
+		tail_forget(t->tail, m->seq - 1);
+	e = tail_append(t->tail, m);
+	h->tails_bytes += tail_size(t->tail) - before;
+	/* tail_seq() has moved: whoever had everything lacks something, all of them at once. */
+	if (e == OK || hole)
+		TAILQ_CONCAT(&t->due, &t->current, link);
+	reach_ahead(h, t);
+	TAILQ_REMOVE(&h->by_age, t, age_link);
+	TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+	if (!t->busy && !TAILQ_EMPTY(&t->due)) {
+		t->busy = true;
+		TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+	}
+	make_room(h, t);
+	return e;
+}
+
+bool hub_run(struct hub *h, unsigned writes_max)
+{
+	struct hub_topic *t;
+
+	while (writes_max > 0 && (t = TAILQ_FIRST(&h->busy))) {
+		struct subscriber *s;
+
+		for (unsigned turn = MIN(writes_max, TURN_WRITES); turn > 0 && (s = TAILQ_FIRST(&t->due)); turn--) {
+			TAILQ_REMOVE(&t->due, s, link);
+			s->state = SUB_OUT;
+			write_to(h, s);
+			writes_max--;
+		}
+		TAILQ_REMOVE(&h->busy, t, busy_link);
+		t->busy = !TAILQ_EMPTY(&t->due);
+		if (t->busy)
+			TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+	}
+	return !TAILQ_EMPTY(&h->busy);
+}
+
+void hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user, const struct uuid *exclude)
+{
+	struct subscriber_list *lists[] = {&t->current, &t->due};
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		struct subscriber *s = TAILQ_FIRST(lists[i]), *next;
+
+		for (; s; s = next) {
+			next = TAILQ_NEXT(s, link);
+			if (!reader_may_have(&s->reader, to_user, exclude))
+				continue;
+			h->counters.deliveries++;
+			h->counters.writes++;
+			h->counters.bytes += frame.len;
+			if (!h->ops->write(s, frame, 1))
+				put(h, s, SUB_WAITING);
+		}
+	}
+}

@@ -1,0 +1,143 @@
+/*
+ * hub - who listens to what on this node, and how a new message reaches them all.
+ *
+ * A subscriber is a cursor into its topic's tail. A message that comes makes every subscriber who had everything DUE; hub_run() writes to
+ * those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor a topic with one. Who could not
+ * take all WAITS until its transport is writable again, and then gets whatever has gathered, in one write. Who waited so long that
+ * the tail has moved on is BEHIND: its owner reads from the database until it is back within the tail.
+ *
+ *	hub_join(seq) -> CURRENT --message--> DUE --hub_run()--> CURRENT
+ *							 `-> WAITING --hub_writable()--> CURRENT | WAITING | BEHIND
+ *	BEHIND --read from the database--> hub_join(seq)
+ *
+ * Layer    domain: writing is a function of the owner's; no socket, no clock.
+ * Threads  none: the event loop's.
+ * Memory   subscribers are their owners'; all tails together at most tails_max (the longest unused tail is forgotten first).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/cursor.h"
+#include "domain/tail.h"
+#include "domain/topic.h"
+
+struct hub;
+
+enum subscriber_state {
+	SUB_OUT,     /* in no list: not joined, or its owner has it */
+	SUB_READY,   /* in its topic's current or due list: current when it has everything, due when not */
+	SUB_WAITING, /* in its topic's waiting list: its transport takes nothing now */
+	SUB_AHEAD,   /* in its topic's ahead list: it has more than the tail, which is about to be fetched */
+};
+
+struct subscriber {
+	TAILQ_ENTRY(subscriber) link;
+	struct hub_topic *topic; /* borrowed; held by hub_hold() */
+	uint64_t seq;		 /* it has everything up to here */
+	enum subscriber_state state;
+	struct reader reader;
+};
+
+TAILQ_HEAD(subscriber_list, subscriber);
+
+struct hub_topic {
+	UT_hash_handle hh;		/* by id */
+	TAILQ_ENTRY(hub_topic) busy_link; /* in hub.busy while due is not empty */
+	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age, the longest without a message first */
+	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
+	int64_t id;
+	char name[TOPIC_NAME_MAX + 1];
+	char epoch[EPOCH_MAX + 1];
+	struct tail *tail; /* owned */
+	struct subscriber_list current; /* seq == tail_seq() */
+	struct subscriber_list due;	/* seq < tail_seq(), writable */
+	struct subscriber_list waiting;
+	struct subscriber_list ahead; /* seq > tail_seq(); nearly always empty */
+	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
+	unsigned holders;	/* who uses it: the last one out frees it */
+	bool busy;
+	bool rung; /* the database has something after tail_seq(), as far as anyone knows */
+};
+
+struct hub_ops {
+	/*
+	 * Writes whole frames to the subscriber's peer. True: it can take more. False: it took these, but no more until the owner
+	 * calls hub_writable() (or hub_leave(), when it is gone).
+	 */
+	bool (*write)(struct subscriber *s, struct span bytes, unsigned count);
+	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
+	void (*behind)(struct subscriber *s);
+	/* topic->delivered_seq has grown. */
+	void (*delivered)(struct hub_topic *topic);
+	/* A message for one user alone has been written to that user. */
+	void (*delivered_private)(struct hub_topic *topic, uint64_t seq);
+};
+
+struct hub_counters {
+	uint64_t deliveries; /* messages written to a client */
+	uint64_t writes;
+	uint64_t bytes;
+};
+
+#define HUB_WRITE_MAX 65536 /* bytes in one write, one larger frame aside */
+
+enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes) MUST_CHECK;
+void hub_free(struct hub **h); /* every topic must have been let go */
+
+struct hub_topic *hub_find(const struct hub *h, int64_t id);
+
+/* Any topic, and the next one: to go through all. */
+struct hub_topic *hub_first(const struct hub *h);
+struct hub_topic *hub_next(const struct hub_topic *t);
+size_t hub_topics(const struct hub *h);
+
+/*
+ * The topic, held; made if nobody holds it yet, its tail then empty after last_seq. Let go by hub_let_go().
+ *
+ * ERR_CONFLICT  it is here with another epoch: its holders must go first
+ */
+enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch, uint64_t last_seq,
+		  uint64_t delivered_seq) MUST_CHECK;
+void hub_let_go(struct hub *h, struct hub_topic *t);
+
+/* The database has, or may have, something new. Nothing happens for a topic that nobody holds. */
+void hub_ring(struct hub *h, int64_t id);
+
+/* Takes the topics that were rung, at most so many: their ids, and what each has already. Returns how many. */
+size_t hub_take_rung(struct hub *h, int64_t *ids, int64_t *after, size_t max);
+
+/* The subscriber has everything up to s->seq and wants what comes; where the tail can't serve it, behind() is called before it returns. */
+void hub_join(struct hub *h, struct subscriber *s);
+
+/* Takes it out of whichever list it is on; fine when it is out. */
+void hub_leave(struct subscriber *s);
+
+/* Its owner has written to it by other means, and its transport takes nothing more now: WAITING, where it was READY. */
+void hub_wait(struct hub *h, struct subscriber *s);
+
+/* Its transport can take bytes again. */
+void hub_writable(struct hub *h, struct subscriber *s);
+
+/*
+ * A message from the database, the one after tail_seq(). One further ahead means that what lies between is kept nowhere any more: the
+ * tail is forgotten, and who lacks it is behind.
+ */
+enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m) MUST_CHECK;
+
+/* Writes to at most so many subscribers that are due, topic by topic in turn. True: there are more. */
+bool hub_run(struct hub *h, unsigned writes_max);
+
+/* Somebody has been sent up to `seq` by other means. */
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq);
+
+/* A frame that is in no queue, to everyone on the topic who may have it and can take it now: at most once. */
+void hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user, const struct uuid *exclude);
+
+const struct hub_counters *hub_counters(const struct hub *h);

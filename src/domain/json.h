@@ -1,0 +1,50 @@
+/*
+ * json - JSON from strangers: read strictly, and passed on as it was written.
+ *
+ * json-c makes the tree, but it forgives more than RFC 8259 does, keeps silent about duplicate keys, and rounds numbers
+ * that don't fit. So a small scanner goes over the text first: what it lets through is JSON to every reader, and what
+ *is only passed on (`data`, `old_data`, …) is copied from the text, not made anew from the tree.
+ *
+ *	json_read()	text -> checked tree
+ *	json_next()	walks the values of a checked object or array as text, in the order in which json-c has them too
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/defs.h"
+#include "base/err.h"
+
+#define JSON_DEPTH_MAX 32 /* objects and arrays in one another (spec section 3) */
+
+/*
+ *	text	borrowed
+ *	root	out: taken, json_object_put() it; NULL for the JSON text `null`
+ *	problem	out: lent, static: a sentence for the sender, when ERR_INPUT
+ *
+ * ERR_INPUT  not JSON (RFC 8259), not UTF-8, half a surrogate pair, a NUL, a key twice, nested too deeply
+ */
+enum err json_read(struct json_object **root, const char *text, size_t len, const char **problem) MUST_CHECK;
+
+/*
+ * Takes the next value off a container's text.
+ *
+ *	rest	at first the whole text of an object or array that json_read() has accepted; then what this left of it
+ *	value	out: borrowed from the text: the value alone, without its key, no space around it
+ */
+bool json_next(struct span *rest, struct span *value);
+
+/* The same value, whatever the order of keys; 1 is 1.0. Numbers that json-c cannot hold are never equal. NULL is
+ * `null`. */
+bool json_equal(struct json_object *a, struct json_object *b);
+
+/* Appends a checked text without the space between its parts: never a line break. */
+void json_add_compact(struct buf *out, struct span text);
+
+/* Appends valid UTF-8 as a JSON string, with its quotes. */
+void json_add_string(struct buf *out, const char *text, size_t len);

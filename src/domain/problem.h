@@ -1,0 +1,38 @@
+/*
+ * problem - why a request was refused, as application/problem+json (RFC 9457).
+ *
+ *	{"type":"about:blank","title":"Unprocessable
+ *Entity","status":422,"detail":"…","errors":[{"field":"rating","message":"…"}]}
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/buf.h"
+
+struct problem {
+	int status;
+	const char *detail; /* static: one plain sentence */
+	struct buf errors;  /* owned: the members of `errors`, joined by commas */
+	size_t errors_count;
+};
+
+#define PROBLEM_NONE ((struct problem){0})
+
+/* "Not Found", …: the title of about:blank is the status' own phrase. Lent: static. */
+const char *problem_title(int status);
+
+/*
+ * Adds one wrong field, and makes it a 422.
+ *
+ *	prefix		"" or the item of a batch, "[3]."
+ *	message		what it must be
+ */
+void problem_add_field(struct problem *p, const char *prefix, const char *field, const char *message);
+
+/* Appends the body of the reply. */
+void problem_write(struct buf *out, const struct problem *p);
+
+void problem_free(struct problem *p);

@@ -1,0 +1,52 @@
+#include "domain/query.h"
+
+#include <string.h>
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+static bool decode(struct span text, struct buf *out)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.bytes[i];
+
+		if (c == '+') {
+			c = ' ';
+		} else if (c == '%') {
+			int high = i + 2 < text.len ? hex_value(text.bytes[i + 1]) : -1;
+			int low = i + 2 < text.len ? hex_value(text.bytes[i + 2]) : -1;
+
+			if (high < 0 || low < 0 || (high == 0 && low == 0))
+				return false;
+			c = (char)(high << 4 | low);
+			i += 2;
+		}
+		buf_add(out, &c, 1);
+	}
+	return buf_ok(out);
+}
+
+bool query_get(struct span query, const char *name, struct buf *out)
+{
+	size_t name_len = strlen(name);
+
+	while (query.len > 0) {
+		const char *amp = memchr(query.bytes, '&', query.len);
+		size_t len = amp ? (size_t)(amp - query.bytes) : query.len;
+		size_t used = amp ? len + 1 : len;
+
+		if (len > name_len && memcmp(query.bytes, name, name_len) == 0 && query.bytes[name_len] == '=')
+			return decode((struct span){query.bytes + name_len + 1, len - name_len - 1}, out);
+		query.bytes += used;
+		query.len -= used;
+	}
+	return false;
+}

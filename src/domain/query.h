@@ -1,0 +1,17 @@
+/*
+ * query - the parameters of a URL: `token=…&cursor=…` (the URL standard's application/x-www-form-urlencoded).
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/defs.h"
+
+/*
+ * The first parameter of that name, percent-decoded, added to `out`. False: not there, or not well-formed (then it counts as not there);
+ * a NUL that it would decode to is not well-formed either.
+ */
+bool query_get(struct span query, const char *name, struct buf *out);

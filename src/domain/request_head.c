@@ -1,0 +1,211 @@
+#include "domain/request_head.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define HEAD_INCOMPLETE (-1)
+#define TARGET_MAX 12288
+#define HEADERS_MAX 100
+
+static bool is_token_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static bool span_is(struct span s, const char *text)
+{
+	return s.len == strlen(text) && strncasecmp(s.bytes, text, s.len) == 0;
+}
+
+static struct span trim(struct span s)
+{
+	while (s.len > 0 && (s.bytes[0] == ' ' || s.bytes[0] == '\t')) {
+		s.bytes++;
+		s.len--;
+	}
+	while (s.len > 0 && (s.bytes[s.len - 1] == ' ' || s.bytes[s.len - 1] == '\t'))
+		s.len--;
+	return s;
+}
+
+bool list_next(struct span *list, struct span *item)
+{
+	while (list->len > 0) {
+		const char *comma = memchr(list->bytes, ',', list->len);
+		size_t len = comma ? (size_t)(comma - list->bytes) : list->len;
+		size_t used = comma ? len + 1 : len;
+
+		*item = trim((struct span){list->bytes, len});
+		list->bytes += used;
+		list->len -= used;
+		if (item->len > 0)
+			return true;
+	}
+	return false;
+}
+
+/* The line at `*at`, without its CRLF; `*at` moves behind it. False: no CRLF in what is there, or a bare CR or LF. */
+static bool take_line(const char **at, const char *end, struct span *line)
+{
+	const char *lf = memchr(*at, '\n', (size_t)(end - *at));
+
+	if (!lf || lf == *at || lf[-1] != '\r')
+		return false;
+	*line = (struct span){*at, (size_t)(lf - 1 - *at)};
+	*at = lf + 1;
+	return !memchr(line->bytes, '\r', line->len) && !memchr(line->bytes, '\0', line->len);
+}
+
+static int read_request_line(struct request_head *r, struct span line)
+{
+	const char *end = line.bytes + line.len;
+	const char *space = memchr(line.bytes, ' ', line.len);
+	const char *target, *question;
+
+	if (!space || space == line.bytes)
+		return 400;
+	r->method = (struct span){line.bytes, (size_t)(space - line.bytes)};
+	for (size_t i = 0; i < r->method.len; i++) {
+		if (!is_token_char(r->method.bytes[i]))
+			return 400;
+	}
+	target = space + 1;
+	space = memchr(target, ' ', (size_t)(end - target));
+	if (!space || target[0] != '/')
+		return 400;
+	if (space - target > TARGET_MAX)
+		return 414;
+	for (const char *c = target; c < space; c++) {
+		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f || *c == '#')
+			return 400;
+	}
+	if ((size_t)(end - space - 1) != strlen("HTTP/1.1") || memcmp(space + 1, "HTTP/", 5) != 0)
+		return 400;
+	if (memcmp(space + 1, "HTTP/1.1", 8) != 0)
+		return 505;
+	question = memchr(target, '?', (size_t)(space - target));
+	r->path = (struct span){target, (size_t)((question ? question : space) - target)};
+	if (question)
+		r->query = (struct span){question + 1, (size_t)(space - question - 1)};
+	return 0;
+}
+
+/* A header that must be there at most once. */
+static bool set_once(struct span *to, struct span value)
+{
+	if (to->bytes)
+		return false;
+	*to = value;
+	return true;
+}
+
+struct body_headers {
+	struct span content_length, transfer_encoding, host, connection;
+};
+
+static int read_header(struct request_head *r, struct body_headers *b, struct span line)
+{
+	const char *colon = memchr(line.bytes, ':', line.len);
+	struct span name, value;
+	struct {
+		const char *name;
+		struct span *to;
+	} known[] = {
+		{"Authorization", &r->authorization},
+		{"Upgrade", &r->upgrade},
+		{"Sec-WebSocket-Key", &r->websocket_key},
+		{"Sec-WebSocket-Version", &r->websocket_version},
+		{"Sec-WebSocket-Protocol", &r->websocket_protocols},
+		{"Content-Length", &b->content_length},
+		{"Transfer-Encoding", &b->transfer_encoding},
+		{"Host", &b->host},
+		{"Connection", &b->connection},
+	};
+
+	if (!colon || colon == line.bytes)
+		return 400;
+	name = (struct span){line.bytes, (size_t)(colon - line.bytes)};
+	value = trim((struct span){colon + 1, (size_t)(line.bytes + line.len - colon - 1)});
+	for (size_t i = 0; i < name.len; i++) {
+		if (!is_token_char(name.bytes[i]))
+			return 400;
+	}
+	for (size_t i = 0; i < value.len; i++) {
+		if (((unsigned char)value.bytes[i] < ' ' && value.bytes[i] != '\t') || value.bytes[i] == 0x7f)
+			return 400;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		if (span_is(name, known[i].name))
+			return set_once(known[i].to, value) ? 0 : 400;
+	}
+	return 0;
+}
+
+static bool list_has(struct span list, const char *wanted)
+{
+	struct span item;
+
+	while (list_next(&list, &item)) {
+		if (span_is(item, wanted))
+			return true;
+	}
+	return false;
+}
+
+int request_head_read(struct request_head *r, const char *bytes, size_t len)
+{
+	const char *whole = memmem(bytes, MIN(len, REQUEST_HEAD_MAX), "\r\n\r\n", 4);
+	const char *at = bytes, *end;
+	struct body_headers b = {0};
+	struct span line;
+	int status;
+
+	*r = (struct request_head){0};
+	if (!whole) {
+		if (len >= REQUEST_HEAD_MAX)
+			return 431;
+		/* Something that will never be a head is refused before it has all come. */
+		if (len > 0 && !is_token_char(bytes[0]))
+			return 400;
+		return HEAD_INCOMPLETE;
+	}
+	end = whole + 2;
+	r->len = (size_t)(whole + 4 - bytes);
+	if (!take_line(&at, end, &line))
+		return 400;
+	status = read_request_line(r, line);
+	for (unsigned n = 0; status == 0 && at < end; n++) {
+		if (n == HEADERS_MAX)
+			return 431;
+		status = take_line(&at, end, &line) ? read_header(r, &b, line) : 400;
+	}
+	if (status != 0)
+		return status;
+	if (!b.host.bytes)
+		return 400;
+	if (b.transfer_encoding.bytes)
+		return b.content_length.bytes ? 400 : 411;
+	if (b.content_length.bytes && !span_is(b.content_length, "0"))
+		return 413;
+	/* An upgrade that Connection does not name is none (RFC 9110, section 7.8). */
+	if (!b.connection.bytes || !list_has(b.connection, "upgrade"))
+		r->upgrade = (struct span){0};
+	return 0;
+}
+
+bool request_head_is_websocket(const struct request_head *r)
+{
+	/* The key is 16 bytes in base64. */
+	return r->upgrade.bytes && list_has(r->upgrade, "websocket") && span_is(r->method, "GET") &&
+	       r->websocket_key.len == 24 && r->websocket_version.bytes && span_is(r->websocket_version, "13");
+}
+
+struct span request_head_bearer(const struct request_head *r)
+{
+	struct span a = r->authorization;
+
+	if (a.len <= strlen("Bearer ") || strncasecmp(a.bytes, "Bearer ", strlen("Bearer ")) != 0)
+		return (struct span){0};
+	return trim((struct span){a.bytes + strlen("Bearer "), a.len - strlen("Bearer ")});
+}

@@ -1,0 +1,89 @@
+/*
+ * tail - the newest messages of one topic, ready to send.
+ *
+ * A message that fans out to 10,000 clients is encoded once. So each topic that someone listens to keeps its newest messages as
+ * finished WebSocket frames, back to back; a subscriber is nothing but a seq: whatever lies after it is what it still has to
+ * get, and goes out in one write.
+ *
+ *	fetched from the database -> tail_append()		in seq order, no holes
+ *	a subscriber can be written to -> tail_after()		everything after its seq, at most so many bytes
+ *
+ * A few messages are for one user only, or for all but one connection. They lie in the tail as the others do; tail_after() passes over
+ * what is not for the reader. One that has expired has a seq and no bytes.
+ *
+ * Layer    domain: no socket, no clock, no I/O.
+ * Threads  none: the event loop's.
+ * Memory   at most bytes_max of frames; the oldest messages leave first. A seq older than the tail is ERR_EVICTED: ask the database.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/uuid.h"
+
+struct tail; /* opaque */
+
+/* One message as the database gives it. */
+struct stored_message {
+	uint64_t seq;
+	struct span body;	    /* borrowed; .bytes NULL: expired, nobody gets it */
+	const char *to_user;	    /* borrowed; NULL: for everyone */
+	const struct uuid *exclude; /* borrowed; NULL: nobody is left out */
+};
+
+/* Who reads. */
+struct reader {
+	const char *user_id;	   /* borrowed; NULL: anonymous */
+	struct uuid connection_id;
+};
+
+/* Is a message with these two limits for this reader? */
+bool reader_may_have(const struct reader *r, const char *to_user, const struct uuid *exclude);
+
+/* The tail begins empty, after `seq`. */
+enum err tail_new(struct tail **t, uint64_t seq, size_t bytes_max) MUST_CHECK;
+void tail_free(struct tail **t);
+
+/* The seq of the newest message that was appended (or that it began after). */
+uint64_t tail_seq(const struct tail *t);
+
+/* The oldest seq that tail_after() can start from: 0 or what lies just before the oldest message kept. */
+uint64_t tail_floor(const struct tail *t);
+
+/* Memory in use, in bytes. */
+size_t tail_size(const struct tail *t);
+
+/*
+ * Adds the message after tail_seq(); its body is framed, with its seq in front.
+ *
+ * ERR_MEMORY  nothing has changed
+ */
+enum err tail_append(struct tail *t, const struct stored_message *m) MUST_CHECK;
+
+/* Forgets all messages; goes on after `seq`, which is not before tail_seq(). */
+void tail_forget(struct tail *t, uint64_t seq);
+
+/*
+ * Bytes of whole frames after `seq` that are for `reader`, at most max_bytes, never half a frame (one frame that is larger comes alone).
+ *
+ *	bytes	out: lent, valid until the next tail_append() or tail_forget(); may be empty where nothing was for the reader
+ *	last	out: the seq up to which the reader then has everything; equal to `seq` when there is nothing new
+ *	count	out: messages in `bytes`
+ *	private	out: bytes hold exactly one message, for this user alone
+ *
+ * ERR_EVICTED  seq + 1 is no longer kept: the caller reads from the database, or reports the hole
+ */
+enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, size_t max_bytes, struct span *bytes,
+		    uint64_t *last, unsigned *count, bool *private) MUST_CHECK;
+
+/*
+ * The JSON text of one kept message (its frame without the header), for transports that are not WebSocket; lent as above.
+ * Empty when it is not for the reader.
+ *
+ *	private	out: it is for this user alone
+ */
+struct span tail_message(const struct tail *t, uint64_t seq, const struct reader *reader, bool *private);

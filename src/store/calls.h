@@ -1,0 +1,120 @@
+/*
+ * calls - what a sidecar asks the database: one function here for one in sql/004_sidecar.sql.
+ *
+ * All go through the pipeline; each answers once, later, with OK and its rows or with an error and none. Until then the caller keeps
+ * what `context` points to.
+ *
+ * Layer    store.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/cursor.h"
+#include "domain/tail.h"
+#include "store/pipeline.h"
+
+/* ---- attach: may they subscribe, and where is the topic? */
+
+struct attach_item {
+	const char *user_id; /* borrowed; NULL: anonymous */
+	const char *role;    /* borrowed */
+	const char *topic;   /* borrowed */
+};
+
+struct attach_row {
+	enum err outcome; /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND; the rest is for OK only */
+	int64_t topic_id;
+	char epoch[EPOCH_MAX + 1];
+	uint64_t last_seq;
+	uint64_t first_seq;
+	uint64_t delivered_seq;
+	bool unsent; /* messages for this user alone wait, up to delivered_seq */
+};
+
+/* rows: lent; as many as items, in their order; NULL on error */
+typedef void (*attach_answer)(void *context, enum err e, const struct attach_row *rows, size_t count);
+
+enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, attach_answer answer,
+		      void *context) MUST_CHECK;
+
+/* ---- fetch: what comes after a seq, for several topics at once */
+
+struct fetch_row {
+	int64_t topic_id;
+	struct stored_message message; /* lent */
+};
+
+/* rows: lent; by topic in the order asked, then by seq */
+typedef void (*fetch_answer)(void *context, enum err e, const struct fetch_row *rows, size_t count);
+
+enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t *after, size_t count, int64_t rows_max,
+		     int64_t bytes_max, fetch_answer answer, void *context) MUST_CHECK;
+
+/* Messages for one user alone that they have not been sent, up to a seq. */
+enum err calls_unsent(struct pipeline *p, int64_t topic_id, const char *user_id, uint64_t up_to, fetch_answer answer,
+		      void *context) MUST_CHECK;
+
+/* ---- flush: whatever a node has to write down */
+
+struct flush {
+	/* parallel arrays, borrowed until calls_flush() returns */
+	const int64_t *presence_topics, *presence_clients;
+	size_t presence_count;
+	const char *const *opened_ids, *const *opened_users, *const *opened_transports, *const *opened_at;
+	const int64_t *opened_topics;
+	size_t opened_count;
+	const char *const *closed_ids;
+	size_t closed_count;
+	const int64_t *delivered_topics, *delivered_seqs;
+	size_t delivered_count;
+	const int64_t *sent_topics, *sent_seqs;
+	size_t sent_count;
+};
+
+typedef void (*plain_answer)(void *context, enum err e);
+
+enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush *f, plain_answer answer,
+		     void *context) MUST_CHECK;
+
+/* ---- heartbeat: this node lives; which of its topics have moved? */
+
+struct heartbeat {
+	const char *node_id;
+	const char *started_at; /* RFC 3339 */
+	int64_t connections, opened;
+	/* parallel arrays: what the node knows */
+	const int64_t *topic_ids, *last_seqs;
+	const char *const *epochs;
+	size_t count;
+};
+
+struct moved_row {
+	int64_t topic_id; /* 0: the node was not known, and has to write everything anew */
+	int64_t last_seq;
+	const char *epoch; /* lent; NULL: the topic is gone */
+};
+
+typedef void (*heartbeat_answer)(void *context, enum err e, const struct moved_row *rows, size_t count);
+
+enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_answer answer, void *context) MUST_CHECK;
+
+/* ---- the rest */
+
+/* next_ms: in how many ms the next is due; 0: at once; -1: another node is at it; INT64_MAX: nothing waits */
+typedef void (*relay_answer)(void *context, enum err e, int64_t next_ms);
+
+enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_age_s, relay_answer answer,
+		     void *context) MUST_CHECK;
+
+/* last_id: go on after it; 0: that was the end */
+typedef void (*sweep_answer)(void *context, enum err e, int64_t last_id);
+
+enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s, int64_t queue_ttl_s,
+		     sweep_answer answer, void *context) MUST_CHECK;
+
+enum err calls_farewell(struct pipeline *p, const char *node_id, plain_answer answer, void *context) MUST_CHECK;

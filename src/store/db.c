@@ -1,0 +1,304 @@
+#include "store/db.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/conninfo.h"
+#include "store/db_internal.h"
+#include "store/sqlstate.h"
+
+#define STATEMENTS_MAX 16
+#define GRACE_MS 1000 /* the server's own statement_timeout should come first */
+#define QUOTED_SIZE 400
+
+struct db {
+	struct conninfo *conninfo;
+	int64_t timeout_ms;
+	PGconn *conn;					     /* NULL: not open */
+	const struct db_statement *prepared[STATEMENTS_MAX]; /* on this connection */
+	size_t prepared_count;
+	struct buf problem; /* of the last error */
+};
+
+static void take_notice(void *arg, const char *message)
+{
+	char quoted[QUOTED_SIZE];
+
+	(void)arg;
+	log_debug("database notice message=%s", log_quote(quoted, sizeof(quoted), message, strcspn(message, "\n")));
+}
+
+static void disconnect(struct db *db)
+{
+	PQfinish(db->conn);
+	db->conn = NULL;
+	db->prepared_count = 0;
+}
+
+/* libpq's own messages end with a line break, and have some inside. */
+static void set_problem(struct db *db, const char *sqlstate, const char *message)
+{
+	size_t len = message ? strlen(message) : 0;
+
+	while (len > 0 && message[len - 1] == '\n')
+		len--;
+	buf_clear(&db->problem);
+	if (sqlstate && sqlstate[0])
+		buf_printf(&db->problem, "%s: ", sqlstate);
+	buf_add(&db->problem, message, len);
+	for (size_t i = 0; i < db->problem.len; i++)
+		if (strchr("\t\n", db->problem.bytes[i]))
+			db->problem.bytes[i] = ' ';
+}
+
+const char *db_problem(const struct db *db)
+{
+	return buf_ok(&db->problem) && db->problem.len > 0 ? db->problem.bytes : "unknown";
+}
+
+static void log_problem(const struct db *db, const char *what, const char *name)
+{
+	const char *problem = db_problem(db);
+	char quoted_name[QUOTED_SIZE];
+	char quoted[QUOTED_SIZE];
+
+	log_error("%s statement=%s error=%s", what, log_quote(quoted_name, sizeof(quoted_name), name, strlen(name)),
+		  log_quote(quoted, sizeof(quoted), problem, strlen(problem)));
+}
+
+/* The connection broke, or did not answer in time. */
+static enum err lost(struct db *db, const char *name, const char *message)
+{
+	set_problem(db, NULL, message ? message : PQerrorMessage(db->conn));
+	log_problem(db, "database connection lost", name);
+	disconnect(db);
+	return ERR_AWAY;
+}
+
+static enum err refused(struct db *db, const char *name, const PGresult *r)
+{
+	const char *sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+	enum err e = sqlstate_err(sqlstate);
+
+	set_problem(db, sqlstate, message ? message : PQresultErrorMessage(r));
+	log_problem(db, "database error", name);
+	if (PQstatus(db->conn) != CONNECTION_OK || sqlstate_spoils_connection(sqlstate))
+		disconnect(db);
+	return e;
+}
+
+/* Until `events` or the deadline. False: the deadline passed. */
+static bool wait_for(const struct db *db, short events, int64_t deadline_ms)
+{
+	struct pollfd p = {.fd = PQsocket(db->conn), .events = events};
+
+	for (;;) {
+		int64_t left_ms = deadline_ms - clock_monotonic_ms();
+		int n = -1;
+
+		if (deadline_ms != 0 && left_ms <= 0)
+			return false;
+		n = poll(&p, 1, deadline_ms == 0 ? -1 : (int)MIN(left_ms, 60000));
+		if (n > 0 || (n < 0 && errno != EINTR))
+			return true;
+	}
+}
+
+static bool succeeded(const PGresult *r)
+{
+	ExecStatusType status = PQresultStatus(r);
+
+	return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
+}
+
+/* Such a result comes again and again until the data is moved, which no statement of ours does. */
+static bool is_copy(const PGresult *r)
+{
+	ExecStatusType status = PQresultStatus(r);
+
+	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
+/* What was sent by PQsend…() is on its way: the last result, or the first error of it. */
+static enum err receive(struct db *db, const char *name, PGresult **result)
+{
+	int64_t deadline_ms = db->timeout_ms ? clock_monotonic_ms() + db->timeout_ms + GRACE_MS : 0;
+	PGresult *kept = NULL;
+	PGresult *r = NULL;
+	enum err e = OK;
+	int flushed = 1;
+
+	/* A large statement goes out only while the server can also talk back to us. */
+	while ((flushed = PQflush(db->conn)) > 0) {
+		if (!wait_for(db, POLLIN | POLLOUT, deadline_ms))
+			return lost(db, name, "no answer in time");
+		if (!PQconsumeInput(db->conn))
+			return lost(db, name, NULL);
+	}
+	if (flushed < 0)
+		return lost(db, name, NULL);
+	for (;;) {
+		while (PQisBusy(db->conn)) {
+			if (!wait_for(db, POLLIN, deadline_ms)) {
+				PQclear(kept);
+				return lost(db, name, "no answer in time");
+			}
+			if (!PQconsumeInput(db->conn))
+				break; /* PQgetResult() makes it a result, with what the server said last */
+		}
+		r = PQgetResult(db->conn);
+		if (!r)
+			break;
+		if (is_copy(r)) {
+			PQclear(r);
+			PQclear(kept);
+			return lost(db, name, "COPY is not for this");
+		}
+		if (kept && !succeeded(kept)) {
+			PQclear(r);
+			continue;
+		}
+		PQclear(kept);
+		kept = r;
+	}
+	if (!kept)
+		return lost(db, name, NULL);
+	if (succeeded(kept)) {
+		*result = kept;
+		return OK;
+	}
+	e = refused(db, name, kept);
+	PQclear(kept);
+	return e;
+}
+
+static enum err prepare(struct db *db, const struct db_statement *s)
+{
+	PGresult *r = NULL;
+	enum err e = OK;
+
+	for (size_t i = 0; i < db->prepared_count; i++)
+		if (db->prepared[i] == s)
+			return OK;
+	assert(db->prepared_count < STATEMENTS_MAX);
+	if (!PQsendPrepare(db->conn, s->name, s->sql, 0, NULL))
+		return lost(db, s->name, NULL);
+	e = receive(db, s->name, &r);
+	if (e != OK)
+		return e;
+	PQclear(r);
+	db->prepared[db->prepared_count++] = s;
+	return OK;
+}
+
+enum err db_query(struct db *db, const struct db_statement *s, int count, const char *const *values, const int *lengths,
+		  const int *formats, PGresult **result)
+{
+	enum err e = OK;
+
+	*result = NULL;
+	if (!db_is_open(db))
+		return ERR_AWAY;
+	e = prepare(db, s);
+	if (e != OK)
+		return e;
+	if (!PQsendQueryPrepared(db->conn, s->name, count, values, lengths, formats, 0))
+		return lost(db, s->name, NULL);
+	return receive(db, s->name, result);
+}
+
+enum err db_run(struct db *db, const char *name, const char *sql)
+{
+	PGresult *r = NULL;
+	enum err e = OK;
+
+	if (!db_is_open(db))
+		return ERR_AWAY;
+	if (!PQsendQuery(db->conn, sql))
+		return lost(db, name, NULL);
+	e = receive(db, name, &r);
+	PQclear(r);
+	return e;
+}
+
+bool db_in_transaction(const struct db *db)
+{
+	return db->conn && PQtransactionStatus(db->conn) == PQTRANS_INTRANS;
+}
+
+bool db_is_open(const struct db *db)
+{
+	return db->conn && PQstatus(db->conn) == CONNECTION_OK;
+}
+
+enum err db_reopen(struct db *db)
+{
+	disconnect(db);
+	db->conn = PQconnectdbParams(db->conninfo->keywords, db->conninfo->values, 1);
+	if (!db->conn)
+		return ERR_MEMORY;
+	if (PQstatus(db->conn) != CONNECTION_OK || PQsetnonblocking(db->conn, 1) != 0) {
+		set_problem(db, NULL, PQerrorMessage(db->conn));
+		log_problem(db, "database cannot be reached", "connect");
+		disconnect(db);
+		return ERR_AWAY;
+	}
+	PQsetNoticeProcessor(db->conn, take_notice, NULL);
+	return OK;
+}
+
+enum err db_ensure(struct db *db)
+{
+	struct pollfd p = {.events = POLLIN};
+
+	/* Nothing is asked, so whatever there is to read is bad news: a last message of the server, then the end. */
+	while (db_is_open(db)) {
+		p.fd = PQsocket(db->conn);
+		if (poll(&p, 1, 0) <= 0)
+			return OK;
+		if (!PQconsumeInput(db->conn) || PQstatus(db->conn) != CONNECTION_OK)
+			break;
+		(void)PQisBusy(db->conn); /* takes in notices */
+	}
+	return db_reopen(db);
+}
+
+enum err db_open(struct db **out, const char *conninfo, const char *default_user, const char *application_name,
+		 int64_t timeout_ms)
+{
+	struct db *db = calloc(1, sizeof(*db));
+	enum err e = OK;
+
+	*out = NULL;
+	if (!db)
+		return ERR_MEMORY;
+	e = conninfo_new(&db->conninfo, conninfo, default_user, application_name, timeout_ms);
+	if (e != OK) {
+		db_close(&db);
+		return e;
+	}
+	db->timeout_ms = timeout_ms;
+	*out = db;
+	return db_reopen(db);
+}
+
+void db_close(struct db **out)
+{
+	struct db *db = *out;
+
+	if (!db)
+		return;
+	disconnect(db);
+	conninfo_free(&db->conninfo);
+	buf_free(&db->problem);
+	free(db);
+	*out = NULL;
+}

@@ -1,0 +1,55 @@
+/*
+ * db - one blocking connection to PostgreSQL.
+ *
+ * It is opened, may be lost, and is opened again by whoever uses it, at a pace of their own (base/backoff.h).
+ * Statements are prepared on first use, once a connection. A statement is given up on this side too, a second after the
+ * server should have: a server that hangs is a server that is away. Every error is logged once, with its SQLSTATE and
+ * its primary message, without parameters, query text or password.
+ *
+ * Files of this folder also include store/db_internal.h, which has the calls that speak libpq's types.
+ *
+ * Layer    store.
+ * Threads  one at a time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+
+struct db; /* opaque */
+
+/*
+ * Makes *db and connects it.
+ *
+ *	conninfo		copied: TIDINGS_DATABASE, what libpq takes
+ *	default_user		copied: the role when conninfo names none; NULL: libpq's default
+ *	application_name	borrowed, for good
+ *	timeout_ms		of a statement and of a lock; 0: none
+ *
+ * ERR_AWAY    cannot be connected now; *db is made all the same, and db_reopen() tries again
+ * ERR_CONFIG  conninfo is malformed; *db is NULL
+ */
+enum err db_open(struct db **db, const char *conninfo, const char *default_user, const char *application_name,
+		 int64_t timeout_ms) MUST_CHECK;
+
+/* False once the connection was lost or could not be made. */
+bool db_is_open(const struct db *db);
+
+/* Drops the connection, if any, and makes a new one: takes up to 3 s a host. ERR_AWAY  not now */
+enum err db_reopen(struct db *db) MUST_CHECK;
+
+/*
+ * Before a statement, where a wait may lie behind: notices that the connection was lost meanwhile (a restarted server),
+ * and then makes a new one.
+ *
+ * ERR_AWAY  there is none, and none can be made now
+ */
+enum err db_ensure(struct db *db) MUST_CHECK;
+
+/* What the last error was, for an operator: "42P01: relation … does not exist". Lent, valid until the next call. */
+const char *db_problem(const struct db *db);
+
+void db_close(struct db **db);

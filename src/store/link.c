@@ -1,0 +1,168 @@
+#include "store/link.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/conninfo.h"
+#include "store/link_internal.h"
+
+#define CONNECT_MAX_MS 5000
+#define RETRY_FIRST_MS 100
+#define RETRY_MAX_MS 3000
+
+enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_UP };
+
+struct link {
+	enum link_state state;
+	const char *name;
+	struct conninfo *conninfo; /* owned */
+	PGconn *connection;	   /* owned; NULL when down */
+	struct backoff backoff;
+	bool said_away; /* an outage is one line in the log */
+	const struct link_ops *ops;
+	void *loop;
+	void *context;
+};
+
+static void connect_now(struct link *l);
+
+bool link_is_up(const struct link *l)
+{
+	return l->state == LINK_UP;
+}
+
+PGconn *link_connection(const struct link *l)
+{
+	return l->state == LINK_UP ? l->connection : NULL;
+}
+
+static void give_up(struct link *l, const char *why)
+{
+	bool was_up = l->state == LINK_UP;
+	char quoted[256];
+
+	if (!l->said_away) {
+		log_warning("database away link=%s why=%s", l->name, log_quote(quoted, sizeof(quoted), why, strcspn(why, "\n")));
+		l->said_away = true;
+	}
+	l->state = LINK_DOWN;
+	l->ops->watch(l->loop, -1, false, false, clock_monotonic_ms() + backoff_wait_ms(&l->backoff, backoff_random()));
+	PQfinish(l->connection);
+	l->connection = NULL;
+	if (was_up)
+		l->ops->down(l->context);
+}
+
+static void go_on_connecting(struct link *l)
+{
+	PostgresPollingStatusType next;
+	int64_t due_ms = clock_monotonic_ms() + CONNECT_MAX_MS;
+
+	/* libpq may close its socket and open another inside: nobody watches it meanwhile. */
+	l->ops->watch(l->loop, -1, false, false, 0);
+	next = PQconnectPoll(l->connection);
+	if (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
+		bool reading = next == PGRES_POLLING_READING;
+
+		l->ops->watch(l->loop, PQsocket(l->connection), reading, !reading, due_ms);
+	} else if (next == PGRES_POLLING_OK && PQsetnonblocking(l->connection, 1) == 0) {
+		l->state = LINK_UP;
+		l->said_away = false;
+		backoff_reset(&l->backoff);
+		log_notice("database connected link=%s", l->name);
+		l->ops->watch(l->loop, PQsocket(l->connection), true, false, 0);
+		l->ops->up(l->context);
+	} else {
+		give_up(l, PQerrorMessage(l->connection));
+	}
+}
+
+static void connect_now(struct link *l)
+{
+	l->connection = PQconnectStartParams(l->conninfo->keywords, l->conninfo->values, 1);
+	if (!l->connection || PQstatus(l->connection) == CONNECTION_BAD) {
+		give_up(l, l->connection ? PQerrorMessage(l->connection) : "no memory");
+		return;
+	}
+	l->state = LINK_CONNECTING;
+	/* The first poll comes when the socket is writable (libpq's manual, PQconnectStartParams). */
+	l->ops->watch(l->loop, PQsocket(l->connection), false, true, clock_monotonic_ms() + CONNECT_MAX_MS);
+}
+
+enum err link_open(struct link **l, const char *name, const char *conninfo, const char *default_user,
+		   const char *application_name, int64_t timeout_ms, const struct link_ops *ops, void *loop, void *context)
+{
+	struct link *made = calloc(1, sizeof(*made));
+	enum err e;
+
+	if (!made)
+		return ERR_MEMORY;
+	e = conninfo_new(&made->conninfo, conninfo, default_user, application_name, timeout_ms);
+	if (e != OK) {
+		free(made);
+		return e;
+	}
+	made->name = name;
+	made->ops = ops;
+	made->loop = loop;
+	made->context = context;
+	made->backoff = (struct backoff){.first_ms = RETRY_FIRST_MS, .max_ms = RETRY_MAX_MS};
+	*l = made;
+	connect_now(made);
+	return OK;
+}
+
+void link_close(struct link **l)
+{
+	if (!*l)
+		return;
+	(*l)->ops->watch((*l)->loop, -1, false, false, 0);
+	PQfinish((*l)->connection);
+	conninfo_free(&(*l)->conninfo);
+	free(*l);
+	*l = NULL;
+}
+
+void link_flush(struct link *l)
+{
+	int left;
+
+	if (l->state != LINK_UP)
+		return;
+	left = PQflush(l->connection);
+	l->ops->watch(l->loop, PQsocket(l->connection), true, left > 0, 0);
+}
+
+void link_ready(struct link *l, bool readable, bool writable)
+{
+	if (l->state == LINK_CONNECTING) {
+		go_on_connecting(l);
+		return;
+	}
+	if (l->state == LINK_UP && readable) {
+		if (!PQconsumeInput(l->connection)) {
+			give_up(l, PQerrorMessage(l->connection));
+			return;
+		}
+		l->ops->readable(l->context);
+	}
+	if (l->state == LINK_UP && writable)
+		link_flush(l);
+}
+
+void link_due(struct link *l)
+{
+	if (l->state == LINK_CONNECTING)
+		give_up(l, "connecting takes too long");
+	else if (l->state == LINK_DOWN)
+		connect_now(l);
+}
+
+void link_drop(struct link *l, const char *why)
+{
+	if (l->state != LINK_DOWN)
+		give_up(l, why);
+}

@@ -1,0 +1,13 @@
+/*
+ * link_internal - the connection itself, for files of this folder only.
+ *
+ * Layer    store.
+ */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "store/link.h"
+
+/* Lent, valid until the next call that gets the link; NULL when down. */
+PGconn *link_connection(const struct link *l);

@@ -1,0 +1,168 @@
+#include "store/listener.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "domain/token.h"
+#include "store/link_internal.h"
+
+#define LISTEN "LISTEN tidings; LISTEN tidings_ephemeral; LISTEN tidings_outbox"
+
+struct listener {
+	struct link *link; /* owned */
+	const struct listener_ops *ops;
+	void *loop;
+	void *context;
+	bool listening;
+};
+
+/* A decimal number at *text, which moves behind it and the one character after. */
+static bool take_number(const char **text, int64_t *number)
+{
+	char *end;
+
+	*number = strtoll(*text, &end, 10);
+	if (end == *text || *number < 0)
+		return false;
+	*text = *end ? end + 1 : end;
+	return true;
+}
+
+/* "12,45,7" */
+static void on_doorbell(struct listener *l, const char *payload)
+{
+	int64_t id;
+
+	while (*payload && take_number(&payload, &id))
+		l->ops->rung(l->context, id);
+}
+
+/* "<topic id> <uuid or -> <length of to_user> <to_user> <body>": see tidings.append() */
+static void on_ephemeral(struct listener *l, const char *payload)
+{
+	char to_user[USER_ID_MAX + 1];
+	struct uuid exclude;
+	bool has_exclude = false;
+	int64_t id, user_len;
+	const char *at = payload;
+
+	if (!take_number(&at, &id))
+		return;
+	if (*at == '-') {
+		at += strlen("- ");
+	} else if (strlen(at) > UUID_TEXT_SIZE && uuid_parse(&exclude, at, UUID_TEXT_SIZE - 1)) {
+		has_exclude = true;
+		at += UUID_TEXT_SIZE;
+	} else {
+		return;
+	}
+	if (!take_number(&at, &user_len) || user_len > USER_ID_MAX || strlen(at) < (size_t)user_len + strlen(" {}"))
+		return;
+	memcpy(to_user, at, (size_t)user_len);
+	to_user[user_len] = '\0';
+	at += user_len + 1;
+	l->ops->ephemeral(l->context, id, user_len > 0 ? to_user : NULL, has_exclude ? &exclude : NULL,
+			  (struct span){at, strlen(at)});
+}
+
+static void on_readable(void *context)
+{
+	struct listener *l = context;
+	PGconn *connection;
+	PGnotify *n;
+
+	while ((connection = link_connection(l->link)) && !PQisBusy(connection)) {
+		PGresult *result = PQgetResult(connection);
+
+		if (!result) {
+			if (!l->listening) {
+				l->listening = true;
+				l->ops->up(l->context);
+			}
+			break;
+		}
+		if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+			char why[256];
+
+			log_quote(why, sizeof(why), PQresultErrorMessage(result), strcspn(PQresultErrorMessage(result), "\n"));
+			PQclear(result);
+			link_drop(l->link, why);
+			return;
+		}
+		PQclear(result);
+	}
+	while ((connection = link_connection(l->link)) && (n = PQnotifies(connection))) {
+		if (strcmp(n->relname, "tidings") == 0)
+			on_doorbell(l, n->extra);
+		else if (strcmp(n->relname, "tidings_ephemeral") == 0)
+			on_ephemeral(l, n->extra);
+		else if (strcmp(n->relname, "tidings_outbox") == 0)
+			l->ops->outbox(l->context);
+		PQfreemem(n);
+	}
+}
+
+static void on_up(void *context)
+{
+	struct listener *l = context;
+
+	l->listening = false;
+	if (!PQsendQuery(link_connection(l->link), LISTEN))
+		link_drop(l->link, "LISTEN cannot be sent");
+	else
+		link_flush(l->link);
+}
+
+static void on_down(void *context)
+{
+	struct listener *l = context;
+
+	if (l->listening)
+		l->ops->down(l->context);
+	l->listening = false;
+}
+
+static void on_watch(void *context, int fd, bool read, bool write, int64_t due_ms)
+{
+	struct listener *l = context;
+
+	l->ops->watch(l->loop, fd, read, write, due_ms);
+}
+
+static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
+
+enum err listener_open(struct listener **l, const char *conninfo, int64_t timeout_ms, const struct listener_ops *ops, void *loop,
+		       void *context)
+{
+	struct listener *made = calloc(1, sizeof(*made));
+	enum err e;
+
+	if (!made)
+		return ERR_MEMORY;
+	made->ops = ops;
+	made->loop = loop;
+	made->context = context;
+	*l = made;
+	e = link_open(&made->link, "listener", conninfo, "tidings_sidecar", "tidings-ws listener", timeout_ms, &link_ops, made, made);
+	if (e != OK) {
+		free(made);
+		*l = NULL;
+	}
+	return e;
+}
+
+void listener_close(struct listener **l)
+{
+	if (!*l)
+		return;
+	link_close(&(*l)->link);
+	free(*l);
+	*l = NULL;
+}
+
+struct link *listener_link(struct listener *l)
+{
+	return l->link;
+}

@@ -1,0 +1,243 @@
+#include "store/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/link_internal.h"
+#include "store/pipeline_internal.h"
+#include "store/sqlstate.h"
+
+#define STATEMENTS_MAX 16
+
+struct request {
+	STAILQ_ENTRY(request) next;
+	const struct pipeline_statement *statement;
+	pipeline_answer answer;
+	void *context;
+	int64_t sent_ms;
+};
+
+STAILQ_HEAD(request_list, request);
+
+struct pipeline {
+	struct link *link; /* owned */
+	const struct pipeline_ops *ops;
+	void *loop;
+	void *context;
+	int64_t timeout_ms;
+	struct request_list under_way;
+	PGresult *result; /* of the first under way, until its end is seen */
+	const struct pipeline_statement *prepared[STATEMENTS_MAX];
+	size_t prepared_count;
+};
+
+static void answer(struct request *r, enum err e, const PGresult *rows)
+{
+	if (r->answer)
+		r->answer(r->context, e, rows);
+	free(r);
+}
+
+static void answer_all_away(struct pipeline *p)
+{
+	struct request_list lost = p->under_way;
+	struct request *r;
+
+	/* Answering may send again: onto a list that is empty now. */
+	if (STAILQ_EMPTY(&lost))
+		STAILQ_INIT(&lost);
+	STAILQ_INIT(&p->under_way);
+	PQclear(p->result);
+	p->result = NULL;
+	while ((r = STAILQ_FIRST(&lost))) {
+		STAILQ_REMOVE_HEAD(&lost, next);
+		answer(r, ERR_AWAY, NULL);
+	}
+}
+
+static enum err result_err(const PGresult *result, const struct pipeline_statement *s)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	char quoted[256];
+
+	if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
+		return OK;
+	if (!message)
+		message = "";
+	log_error("database statement=%s sqlstate=%s message=%s", s->name, sqlstate ? sqlstate : "",
+		  log_quote(quoted, sizeof(quoted), message, strlen(message)));
+	return sqlstate_err(sqlstate);
+}
+
+/* Of what a statement gives (a PREPARE rides in front of it) the first error counts, else the last. */
+static void keep(struct pipeline *p, PGresult *result)
+{
+	ExecStatusType so_far = p->result ? PQresultStatus(p->result) : PGRES_COMMAND_OK;
+
+	if (so_far == PGRES_COMMAND_OK || so_far == PGRES_TUPLES_OK) {
+		PQclear(p->result);
+		p->result = result;
+	} else {
+		PQclear(result);
+	}
+}
+
+static void on_readable(void *context)
+{
+	struct pipeline *p = context;
+	PGconn *connection;
+
+	/* A NULL result only parts the answers from each other. */
+	while ((connection = link_connection(p->link)) && !PQisBusy(connection)) {
+		PGresult *result = PQgetResult(connection);
+		struct request *first = STAILQ_FIRST(&p->under_way);
+
+		if (!result && (!first || PQisBusy(connection)))
+			break;
+		if (!result)
+			continue;
+		if (!first) {
+			PQclear(result);
+			link_drop(p->link, "an answer that nobody asked for");
+			return;
+		}
+		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
+			keep(p, result);
+			continue;
+		}
+		PQclear(result);
+		STAILQ_REMOVE_HEAD(&p->under_way, next);
+
+		PGresult *rows = p->result;
+		enum err e = rows ? result_err(rows, first->statement) : ERR_DATABASE;
+		bool spoilt = rows && e != OK && sqlstate_spoils_connection(PQresultErrorField(rows, PG_DIAG_SQLSTATE));
+
+		p->result = NULL;
+		answer(first, e, e == OK ? rows : NULL);
+		PQclear(rows);
+		if (spoilt) {
+			link_drop(p->link, "the server said that it goes away");
+			return;
+		}
+	}
+}
+
+static void on_up(void *context)
+{
+	struct pipeline *p = context;
+
+	p->prepared_count = 0;
+	if (!PQenterPipelineMode(link_connection(p->link))) {
+		link_drop(p->link, "no pipeline mode");
+		return;
+	}
+	p->ops->up(p->context);
+}
+
+static void on_down(void *context)
+{
+	struct pipeline *p = context;
+
+	answer_all_away(p);
+	p->ops->down(p->context);
+}
+
+static void on_watch(void *context, int fd, bool read, bool write, int64_t due_ms)
+{
+	struct pipeline *p = context;
+
+	p->ops->watch(p->loop, fd, read, write, due_ms);
+}
+
+static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
+
+enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeout_ms, const struct pipeline_ops *ops, void *loop,
+		       void *context)
+{
+	struct pipeline *made = calloc(1, sizeof(*made));
+	enum err e;
+
+	if (!made)
+		return ERR_MEMORY;
+	STAILQ_INIT(&made->under_way);
+	made->ops = ops;
+	made->loop = loop;
+	made->context = context;
+	made->timeout_ms = timeout_ms;
+	*p = made;
+	e = link_open(&made->link, "queries", conninfo, "tidings_sidecar", "tidings-ws queries", timeout_ms, &link_ops, made, made);
+	if (e != OK) {
+		free(made);
+		*p = NULL;
+	}
+	return e;
+}
+
+void pipeline_close(struct pipeline **p)
+{
+	if (!*p)
+		return;
+	answer_all_away(*p);
+	link_close(&(*p)->link);
+	free(*p);
+	*p = NULL;
+}
+
+bool pipeline_is_up(const struct pipeline *p)
+{
+	return link_is_up(p->link);
+}
+
+struct link *pipeline_link(struct pipeline *p)
+{
+	return p->link;
+}
+
+void pipeline_check(struct pipeline *p, int64_t now_ms)
+{
+	const struct request *oldest = STAILQ_FIRST(&p->under_way);
+
+	if (oldest && now_ms - oldest->sent_ms > 2 * p->timeout_ms)
+		link_drop(p->link, "no answer");
+}
+
+/* Rides along in front of the statement itself. */
+static bool prepare(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s)
+{
+	for (size_t i = 0; i < p->prepared_count; i++) {
+		if (p->prepared[i] == s)
+			return true;
+	}
+	if (p->prepared_count == STATEMENTS_MAX || !PQsendPrepare(connection, s->name, s->sql, 0, NULL))
+		return false;
+	p->prepared[p->prepared_count++] = s;
+	return true;
+}
+
+enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
+		       pipeline_answer to, void *context)
+{
+	PGconn *connection = link_connection(p->link);
+	struct request *r;
+
+	if (!connection)
+		return ERR_AWAY;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return ERR_MEMORY;
+	*r = (struct request){.statement = s, .answer = to, .context = context, .sent_ms = clock_monotonic_ms()};
+	if (!prepare(p, connection, s) ||
+	    !PQsendQueryPrepared(connection, s->name, params->count, params->values, params->lengths, params->formats, 1) ||
+	    !PQpipelineSync(connection)) {
+		free(r);
+		link_drop(p->link, PQerrorMessage(connection));
+		return ERR_AWAY;
+	}
+	STAILQ_INSERT_TAIL(&p->under_way, r, next);
+	link_flush(p->link);
+	return OK;
+}

@@ -1,0 +1,39 @@
+/*
+ * publish_batch - many requests, one transaction, one round trip: tidings.publish_batch().
+ *
+ * Layer    store.
+ * Threads  the publisher's one.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/config.h"
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/publication.h"
+#include "store/db.h"
+
+/* All borrowed, until the call that it was given to returns. */
+struct publish_request {
+	const char *caller;
+	enum role role;
+	const char *key;	 /* Idempotency-Key; NULL: none */
+	struct span fingerprint; /* what must be the same when the key is: path and body; not looked at without a key */
+	const struct publications *publications;
+	struct publish_result *results; /* out: one per publication; written only when all went well */
+};
+
+struct publish_batch; /* opaque: the parameters, kept from batch to batch */
+
+enum err publish_batch_new(struct publish_batch **b, const struct config *c) MUST_CHECK;
+void publish_batch_free(struct publish_batch **b);
+
+/*
+ * Publishes. A refusal of a request is a result, not an error.
+ *
+ * ERR_AWAY      it may or may not have been published
+ * ERR_DATABASE  none of it was
+ */
+enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publish_request *const *requests,
+			   size_t count) MUST_CHECK;

@@ -1,0 +1,45 @@
+#include "store/sqlstate.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/defs.h"
+
+/* A prefix, so that a whole class can be named. */
+static const char *const away[] = {
+	"08",	 /* connection exceptions */
+	"25006", /* read-only: we are talking to a server that has become a standby */
+	"25P03", /* idle in transaction for too long */
+	"40001", /* serialization failure */
+	"40P01", /* deadlock */
+	"53",	 /* out of disk, memory or connections */
+	"55P03", /* lock_timeout */
+	"57014", /* statement_timeout, or an administrator's cancel */
+	"57P",	 /* shutdown, crash, starting up, database dropped, idle timeout */
+	"58",	 /* input/output error of the server */
+};
+
+/* What was prepared is gone (a pooler gave us another server) or has another shape (a migration ran meanwhile). */
+static const char *const spoils[] = {"26000", "0A000", "42P05"};
+
+static bool listed(const char *sqlstate, const char *const *prefixes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(sqlstate, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	return false;
+}
+
+bool sqlstate_spoils_connection(const char *sqlstate)
+{
+	return sqlstate && listed(sqlstate, spoils, ARRAY_LEN(spoils));
+}
+
+enum err sqlstate_err(const char *sqlstate)
+{
+	if (!sqlstate || sqlstate[0] == '\0')
+		return ERR_AWAY;
+	if (listed(sqlstate, away, ARRAY_LEN(away)) || sqlstate_spoils_connection(sqlstate))
+		return ERR_AWAY;
+	return ERR_DATABASE;
+}

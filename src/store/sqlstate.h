@@ -1,0 +1,21 @@
+/*
+ * sqlstate - what an error of PostgreSQL means to us: the one place that decides (PostgreSQL manual, appendix A).
+ *
+ * Layer    store.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+/*
+ * ERR_AWAY when another try, later or on a new connection, may succeed: connection lost, shutdown, failover, timeout,
+ * out of resources, deadlock, a prepared statement that is gone or outdated. ERR_DATABASE otherwise.
+ *
+ *	sqlstate	borrowed: five characters; NULL or empty (libpq has none when the connection broke) is ERR_AWAY
+ */
+enum err sqlstate_err(const char *sqlstate);
+
+/* True: the connection that said so must not be used again, though it still looks open. */
+bool sqlstate_spoils_connection(const char *sqlstate);

@@ -1,0 +1,128 @@
+"""/health, /ws/status and /ws/history (spec 3.4)."""
+from harness import equal, test, wait_until
+
+
+@test("/health says healthy")
+def _(s):
+    reply = s.api.get("/health")
+    equal(reply.want(200)["status"], "healthy", "status")
+    assert reply.body.lstrip().startswith(b'{"status": "healthy"') or reply.body.startswith(b'{"status":"healthy"'), reply
+
+
+@test("/ws/status has every field, and needs no token")
+def _(s):
+    d = s.diagnosis()
+    before = wait_until(lambda: (now := s.status())["total_connections"] == 0 and now, "everyone to be gone")
+    with s.connect(d), s.connect(d):
+        s.wait_watchers(d, 2)
+        now = s.status()
+        for field, kind in (("timestamp", str), ("total_diagnoses", int), ("total_connections", int), ("active_connections", int),
+                            ("connections_opened", int), ("users_online", int), ("connections_by_diagnosis", dict),
+                            ("queued_messages_by_diagnosis", dict), ("subscriptions", dict), ("connections_by_transport", dict),
+                            ("nodes", list)):
+            assert isinstance(now.get(field), kind), f"{field}: {now.get(field)!r}"
+        equal(now["status"], "healthy", "status")
+        equal(now["total_connections"], now["active_connections"], "open now")
+        wait_until(lambda: s.status()["connections_opened"] == before["connections_opened"] + 2, "connections_opened to count both")
+        equal(set(now["subscriptions"]), {"health_updates", "chat", "notifications"}, "subscriptions")
+        assert now["connections_by_transport"]["websocket"] >= 2, now
+        assert set(now["connections_by_transport"]) >= {"websocket", "sse", "long_poll"}, now
+        equal(sum(n["connections"] for n in now["nodes"]), now["total_connections"], "sum over the nodes")
+        assert all(n["id"] and n["started_at"] for n in now["nodes"]), now["nodes"]
+        equal(sum(now["connections_by_diagnosis"].values()), now["total_connections"], "sum over the diagnoses")
+    s.wait_watchers(d, 0)
+    equal(str(d) in s.status()["connections_by_diagnosis"], False, "a diagnosis that nobody watches is not listed")
+
+
+@test("total_diagnoses and users_online count diagnoses and users, not connections")
+def _(s):
+    wait_until(lambda: s.status()["total_connections"] == 0, "everyone to be gone")
+    one, two = s.diagnosis(granted=["457"]), s.diagnosis()
+    with s.connect(one), s.connect(one), s.connect(one, user="457"), s.connect(two):
+        s.wait_watchers(two, 1)
+        now = s.status()
+        equal((now["total_diagnoses"], now["users_online"], now["total_connections"]), (2, 2, 4), "diagnoses, users, connections")
+
+
+@test("queued_messages_by_diagnosis counts what no client has been sent")
+def _(s):
+    d = s.diagnosis()
+    for _n in range(3):
+        s.recommend(d)
+    equal(s.status()["queued_messages_by_diagnosis"].get(str(d)), 3, "queued")
+    with s.connect(d) as client:
+        client.next()
+        wait_until(lambda: str(d) not in s.status()["queued_messages_by_diagnosis"], "the queue to be empty")
+
+
+@test("TIDINGS_STATUS=private asks for an admin's token")
+def _(s):
+    with s.web(TIDINGS_STATUS="private") as web:
+        reply = web.api.get("/ws/status")
+        reply.want(401)
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer"), reply
+        web.api.get("/ws/status", s.token()).want(403)
+        web.api.get("/ws/status", s.token("root", role="admin")).want(200)
+        web.api.get("/health").want(200)
+
+
+@test("/health is 503 and names the sidecar when none is running")
+def _(s):
+    s.node1.stop()
+    try:
+        reply = wait_until(lambda: (r := s.api.get("/health")).status == 503 and r, "/health to be 503")
+        equal((reply.json["status"], reply.headers.get("Retry-After", "0").isdigit()), ("unhealthy", True), "status")
+        assert set(reply.json["checks"]) >= {"database", "sidecar"}, reply
+        d = s.diagnosis()
+        equal(s.recommend(d)["clients_notified"], 0, "a broadcast without a sidecar is kept")
+        equal(len(s.api.get(f"/ws/history/{d}", s.token()).want(200)["messages"]), 1, "the history needs no sidecar")
+    finally:
+        s.replace_node1()
+    s.wait_ready()
+
+
+@test("the history has the messages as they were sent, oldest first, and pages by cursor and limit")
+def _(s):
+    d = s.diagnosis()
+    empty = s.api.get(f"/ws/history/{d}", s.token()).want(200)
+    equal((empty["messages"], empty["recovered"]), ([], True), "an empty history")
+    with s.connect(d) as client:
+        for n in range(7):
+            s.recommend(d, str(n))
+        sent = client.take(7)
+    whole = s.api.get(f"/ws/history/{d}?since={empty['cursor']}", s.token()).want(200)
+    equal(whole["messages"], sent, "messages")
+    equal(whole["recovered"], True, "recovered")
+    pages, cursor = [], empty["cursor"]
+    while True:
+        page = s.api.get(f"/ws/history/{d}?since={cursor}&limit=3", s.token()).want(200)
+        if not page["messages"]:
+            break
+        pages.append(len(page["messages"]))
+        cursor = page["cursor"]
+    equal(pages, [3, 3, 1], "pages")
+    equal(s.api.get(f"/ws/history/{d}?since={whole['cursor']}", s.token()).want(200)["messages"], [], "after the end")
+    equal(s.api.get(f"/ws/history/{d}?limit=2", s.token("root", role="admin")).want(200)["messages"] != [], True, "an admin may read")
+
+
+@test("the history's cursor continues on a WebSocket, and the other way around")
+def _(s):
+    d = s.diagnosis()
+    for n in range(3):
+        s.recommend(d, str(n))
+    page = s.api.get(f"/ws/history/{d}?limit=100", s.token()).want(200)
+    s.recommend(d, "3")
+    with s.connect(d, cursor=page["cursor"]) as client:
+        equal([m["data"]["reason"] for m in client.next()["data"]["messages"]], ["3"], "messages")
+        equal(s.api.get(f"/ws/history/{d}?since={client.cursor}", s.token()).want(200)["messages"], [], "after the connect message's cursor")
+
+
+@test("the history reports a hole, a foreign epoch and a cursor ahead of the queue")
+def _(s):
+    d = s.diagnosis()
+    s.recommend(d)
+    cursor = s.api.get(f"/ws/history/{d}", s.token()).want(200)["cursor"]
+    for since in ("zzzz-1", cursor.rsplit("-", 1)[0] + "-999"):
+        page = s.api.get(f"/ws/history/{d}?since={since}", s.token()).want(200)
+        equal(page["recovered"], False, f"recovered since {since}")
+        equal([m["seq"] for m in page["messages"]], [1], "what is kept is given")

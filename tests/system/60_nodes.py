@@ -1,0 +1,120 @@
+"""Two sidecars on one database: presence, resuming elsewhere, a node that dies."""
+import signal
+import threading
+
+from harness import Closed, equal, test, wait_until
+
+
+@test("a message published once reaches the clients of both nodes, and clients_notified counts both at once")
+def _(s):
+    d = s.diagnosis()
+    with s.node() as node2:
+        clients = []
+        for n in range(1, 7):
+            clients.append(s.connect(d, server=node2 if n % 2 else s.node1))
+            equal(s.recommend(d, str(n))["clients_notified"], n, "clients_notified")
+        for n, client in enumerate(clients, 1):
+            equal([m["seq"] for m in client.take(7 - n)], list(range(n, 7)), "seqs")
+            client.answers()
+        status = s.status()
+        equal(status["connections_by_diagnosis"][str(d)], 6, "connections_by_diagnosis")
+        equal(sorted(n["connections"] for n in status["nodes"] if n["connections"]), [3, 3], "connections of each node")
+        for client in clients:
+            client.close()
+        s.wait_watchers(d, 0)
+
+
+@test("exclude_connection_id and to_user_id work across nodes")
+def _(s):
+    d = s.diagnosis(granted=["457"])
+    with s.node() as node2, s.connect(d) as one, s.connect(d, user="457", server=node2) as two:
+        equal(s.recommend(d, "a", exclude_connection_id=two.id)["clients_notified"], 1, "clients_notified")
+        equal(s.recommend(d, "b", to_user_id=457)["clients_notified"], 1, "clients_notified")
+        s.recommend(d, "c")
+        equal([m["data"]["reason"] for m in one.take(2)], ["a", "c"], "the first node's client")
+        equal([m["data"]["reason"] for m in two.take(2)], ["b", "c"], "the second node's client")
+
+
+@test("resuming on the other node by cursor, under way: nothing lost, nothing twice")
+def _(s):
+    d = s.diagnosis()
+    total = 300
+    with s.node() as node2:
+        token = s.token()
+        publisher = threading.Thread(target=lambda: [s.recommend(d, str(n), token) for n in range(total)])
+        seqs, cursor, epoch, turn = [], None, None, 0
+        while len(seqs) < total:
+            with s.connect(d, cursor=cursor, server=(s.node1, node2)[turn % 2]) as client:
+                equal(client.first["data"]["recovered"], True, "recovered")
+                epoch = epoch or client.cursor.rsplit("-", 1)[0]
+                if turn == 0:
+                    publisher.start()
+                turn += 1
+                until = min(total, len(seqs) + 37)
+                while len(seqs) < until:
+                    m = client.next()
+                    seqs += [x["seq"] for x in m["data"]["messages"]] if m["type"] == "reconnect_messages" else [m["seq"]]
+            cursor = f"{epoch}-{seqs[-1]}"
+        publisher.join()
+        equal(seqs, list(range(1, total + 1)), "seqs")
+
+
+@test("a node that is killed is gone from status and clients_notified; its clients resume on another")
+def _(s):
+    d = s.diagnosis()
+    node2 = s.start_node()
+    client = s.connect(d, server=node2)
+    with s.connect(d) as other:
+        s.wait_watchers(d, 2)
+        node2.signal(signal.SIGKILL)
+        node2.wait()
+        s.forget(node2)
+        try:
+            client.next()
+            raise AssertionError("the client of a killed node is still connected")
+        except Closed as c:
+            equal(c.code, 1006, "what the client sees")
+        s.recommend(d, "while away")
+        with s.connect(d, cursor=client.cursor) as again:
+            equal([m["data"]["reason"] for m in again.next()["data"]["messages"]], ["while away"], "resumed with")
+        s.wait_watchers(d, 1, 40)
+        equal(s.recommend(d)["clients_notified"], 1, "clients_notified")
+        equal([m["seq"] for m in other.take(2)], [1, 2], "the other client's")
+
+
+@test("a node that is stopped for a while is counted again, and its clients lost nothing")
+def _(s):
+    d = s.diagnosis()
+    node2 = s.start_node()
+    with s.connect(d, server=node2) as client:
+        node2.signal(signal.SIGSTOP)
+        for n in range(5):
+            s.recommend(d, str(n))
+        node2.signal(signal.SIGCONT)
+        equal([m["seq"] for m in client.take(5)], [1, 2, 3, 4, 5], "seqs")
+        wait_until(lambda: s.recommend(d)["clients_notified"] == 1, "the node to be counted again")
+    s.forget(node2)
+    equal(node2.stop(), 0, "exit status")
+
+
+@test("two clients without a cursor, on two nodes at once, get what waited: at least one of them, and in order")
+def _(s):
+    d = s.diagnosis()
+    with s.node() as node2:
+        for n in range(5):
+            s.recommend(d, str(n))
+        got = []
+
+        def connect(server):
+            with s.connect(d, server=server) as client:
+                client.send("ping")
+                m = client.next()
+                if m["type"] == "reconnect_messages":
+                    got.append([x["seq"] for x in m["data"]["messages"]])
+
+        threads = [threading.Thread(target=connect, args=(x,)) for x in (s.node1, node2)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert got and all(g == [1, 2, 3, 4, 5] for g in got), got

@@ -1,0 +1,238 @@
+"""Bad input from outside leaves others as they were. Each mischief, on both doors; then a healthy client still gets a message."""
+import contextlib
+import json
+import os
+import socket
+import struct
+
+from harness import RawClient, equal, frame, test, upgrade_request
+
+
+def mischief(s, act, ports=None):
+    """Runs act(port, diagnosis) at each door while a healthy client watches; it must still be served."""
+    d = s.diagnosis()
+    with s.connect(d) as healthy:
+        for port in ports or (s.node1.port, s.web1.port):
+            with contextlib.suppress(ConnectionError, EOFError, socket.timeout):
+                act(port, d)
+            seq = s.recommend(d)["seq"]
+            equal(healthy.next()["seq"], seq, "the healthy client's next message")
+        with s.connect(d) as new:
+            new.answers()
+        healthy.answers()
+    s.wait_watchers(d, 0)
+
+
+def dial(port):
+    sock = socket.create_connection(("127.0.0.1", port), timeout=5)
+    return sock
+
+
+def drain(sock):
+    """Reads what comes until the server closes or has no more to say."""
+    data = b""
+    with contextlib.suppress(ConnectionError, socket.timeout):
+        while chunk := sock.recv(65536):
+            data += chunk
+    return data
+
+
+@test("garbage instead of HTTP")
+def _(s):
+    def act(port, d):
+        for data in (os.urandom(5000).replace(b"\0", b"\1"), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(500), b"\r\n" * 5000,
+                     b"\0" * 5000, b"GET\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n", b"A" * 100000):
+            with dial(port) as sock:
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(data)
+                    sock.shutdown(socket.SHUT_WR)
+                drain(sock)
+
+    mischief(s, act)
+
+
+@test("half an upgrade, then silence, many at once")
+def _(s):
+    held = []
+
+    def act(port, d):
+        for n in range(50):
+            sock = dial(port)
+            sock.sendall(upgrade_request(f"/ws/{d}")[: 20 + n])
+            held.append(sock)
+
+    mischief(s, act)
+    for sock in held:
+        sock.close()
+
+
+@test("an upgrade, and not a byte after it")
+def _(s):
+    held = []
+
+    def act(port, d):
+        for _n in range(20):
+            held.append(RawClient(port, f"/ws/{d}", handshake=False))
+            held[-1].s.sendall(upgrade_request(f"/ws/{d}"))
+
+    mischief(s, act)
+    for client in held:
+        client.close()
+
+
+@test("a frame that is not masked ends that connection (RFC 6455, 5.1)")
+def _(s):
+    def act(port, d):
+        with s.raw_connect(d, s.node1 if port == s.node1.port else s.web1) as client:
+            client.send(1, b"ping", mask=False)
+            assert client.end() in (1002, 1008, None), "close code"
+
+    mischief(s, act)
+
+
+@test("reserved bits, unknown opcodes and a continuation of nothing end that connection")
+def _(s):
+    def act(port, d):
+        server = s.node1 if port == s.node1.port else s.web1
+        for bad in (frame(0x41, b"x"), frame(3, b"x"), frame(0xB, b"x"), frame(0, b"x"), frame(1, b"a", fin=False) + frame(1, b"b")):
+            with s.raw_connect(d, server) as client:
+                client.s.sendall(bad)
+                assert client.end() in (1002, 1003, 1007, 1008, None), f"close code for {bad!r}"
+
+    mischief(s, act)
+
+
+@test("a control frame that is too long or in fragments ends that connection")
+def _(s):
+    def act(port, d):
+        server = s.node1 if port == s.node1.port else s.web1
+        for bad in (frame(9, b"x" * 126), frame(8, b"x" * 200), frame(9, b"x", fin=False), frame(9, b"", length=1 << 62),
+                    frame(8, b"x"), frame(8, struct.pack("!H", 999)), frame(8, struct.pack("!H", 1000) + b"\xff\xff")):
+            with s.raw_connect(d, server) as client:
+                client.s.sendall(bad)
+                assert client.end() != 1011, f"a fault of ours for {bad!r}"
+
+    mischief(s, act)
+
+
+@test("a huge header and very many headers")
+def _(s):
+    def act(port, d):
+        for headers in ((f"X-Long: {'x' * 100000}",), [f"X-{n}: {n}" for n in range(5000)], (f"Sec-WebSocket-Protocol: {'a,' * 20000}b",),
+                        (f"Cookie: {'x' * 20000}",)):
+            with dial(port) as sock:
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(upgrade_request(f"/ws/{d}", headers))
+                    sock.shutdown(socket.SHUT_WR)
+                drain(sock)
+        with dial(port) as sock:
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(f"GET /ws/{d}?token={'x' * 200000} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                sock.shutdown(socket.SHUT_WR)
+            drain(sock)
+
+    mischief(s, act)
+
+
+@test("an upgrade byte by byte is served all the same")
+def _(s):
+    d = s.diagnosis()
+    for server in (s.node1, s.web1):
+        client = RawClient(server.port, "", handshake=False)
+        for byte in upgrade_request(s.ws_path(d, s.token())):
+            client.s.sendall(bytes([byte]))
+        assert b" 101 " in client._head(), "no upgrade"
+        equal(client.next()["type"], "connect", "first message")
+        for byte in frame(1, b'{"type":"ping"}'):
+            client.s.sendall(bytes([byte]))
+        equal(client.next()["type"], "pong", "answer")
+        client.close()
+
+
+@test("frames sent together with the upgrade are answered after the connect message, in order")
+def _(s):
+    d = s.diagnosis()
+    for server in (s.node1, s.web1):
+        client = RawClient(server.port, "", handshake=False)
+        client.s.sendall(upgrade_request(s.ws_path(d, s.token())) + frame(1, b"ping") + frame(1, b"nonsense") + frame(9, b"p"))
+        assert b" 101 " in client._head(), "no upgrade"
+        types = []
+        while len(types) < 4:
+            opcode, payload = client.frame()
+            types.append("frame" if opcode == 10 else json.loads(payload)["type"])
+        equal([t for t in types if t != "frame"], ["connect", "pong", "error"], "messages")
+        client.close()
+
+
+@test("connections that end abruptly: reset right after the upgrade, half-closed, closed inside a frame")
+def _(s):
+    def act(port, d):
+        path = s.ws_path(d, s.token())
+        for n in range(30):
+            sock = dial(port)
+            sock.sendall(upgrade_request(path))
+            if n % 3 == 0:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif n % 3 == 1:
+                sock.shutdown(socket.SHUT_WR)
+            else:
+                sock.sendall(frame(1, b"x" * 1000)[:500])
+            sock.close()
+        client = RawClient(port, path)
+        client.next()
+        client.s.shutdown(socket.SHUT_WR)
+        client.end()
+        client.close()
+
+    mischief(s, act)
+
+
+@test("a flood of pings from one client delays nobody else")
+def _(s):
+    def act(port, d):
+        with s.raw_connect(d, s.node1 if port == s.node1.port else s.web1) as client:
+            with contextlib.suppress(ConnectionError):
+                client.s.sendall(frame(9, b"x" * 125) * 5000 + frame(1, b"ping") * 500)
+
+    mischief(s, act)
+
+
+@test("paths with odd bytes, and a diagnosis id at the edges")
+def _(s):
+    def act(port, d):
+        for path in (b"/ws/%00", b"/ws/\xff", b"/ws/1%2f2", b"/ws/1?token=%ff%fe", b"/ws/1?token=%", b"/ws/1?" + b"a=b&" * 1000, b"/ws/1?token",
+                     b"/ws/999999999999999999?token=x", b"//ws/1", b"/ws/1#x", b"*", b"http://localhost/ws/1"):
+            with dial(port) as sock:
+                sock.sendall(b"GET " + path + upgrade_request("")[4:])
+                sock.shutdown(socket.SHUT_WR)
+                drain(sock)
+
+    mischief(s, act)
+
+
+@test("a body that stops half-way holds up no other request, and publishes nothing")
+def _(s):
+    d = s.diagnosis()
+    head = (f"POST /ws/broadcast-recommendation-update HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {s.token()}\r\nContent-Length: 1000\r\n\r\n" '{"diagnosis_id"').encode()
+    held = [dial(s.web1.port) for _ in range(100)]
+    for sock in held:
+        sock.sendall(head)
+    equal(s.recommend(d)["seq"], 1, "seq")
+    for sock in held:
+        sock.close()
+    equal(s.recommend(d)["seq"], 2, "seq")
+
+
+@test("a chunked body is taken like any other, and a broken one is refused")
+def _(s):
+    d = s.diagnosis()
+    body = b'{"diagnosis_id":%d,"old_data":{},"new_data":{},"reason":"chunked"}' % d
+    head = (f"POST /ws/broadcast-recommendation-update HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {s.token()}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n").encode()
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[i:i + 7]), body[i:i + 7]) for i in range(0, len(body), 7)) + b"0\r\n\r\n"
+    reply = s.api.raw(head + chunks)
+    assert reply.status in (200, 411), reply
+    reply = s.api.raw(head + b"zz\r\n" + body)
+    equal(reply.status, 400, "status of a broken one")
+    reply.check_problem()

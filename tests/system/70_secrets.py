@@ -1,0 +1,86 @@
+"""What must not be seen or touched: tokens in logs, sockets, tables."""
+import stat
+
+from harness import Client, equal, test
+
+
+@test("no log holds a token, or what was in a message")
+def _(s):
+    d = s.diagnosis()
+    with s.connect(d, server=s.web1) as client, s.connect(d) as direct:
+        Client(f"ws://127.0.0.1:{s.web1.port}/ws/{d}", subprotocols=[f"bearer.{s.token()}"]).close()
+        client.send('{"type":"authenticate","token":"%s"}' % s.token())
+        s.recommend(d, "very-secret-reason")
+        s.api.get(f"/ws/history/{d}?token={s.token()}")
+        s.api.get(f"/ws/history/{d}?token={s.token(ttl=-5)}")
+        s.api.get(f"/ws/nope?token={s.token()}")
+        s.api.post(f"/ws/broadcast-recommendation-update?token={s.token()}", "very-secret-reason", headers={"Referer": f"http://x/?token={s.token()}"})
+        s.node1.api.get(f"/ws/{d}?token={s.token()}")
+        direct.close()
+    logs = s.log_files()
+    assert any("access" in p.name for p in logs), f"no access log among {logs}"
+    for path in logs:
+        text = path.read_text(errors="replace")
+        for what in ("eyJ", "very-secret-reason"):
+            assert what not in text, f"{what} is in {path.name}: " + next(line for line in text.splitlines() if what in line)[:300]
+    access = "".join(p.read_text() for p in logs if "access" in p.name)
+    assert f"/ws/{d}" in access, "the access log has no requests"
+
+
+@test("a token in the query serves HTTP requests, too")
+def _(s):
+    d = s.diagnosis()
+    s.api.get(f"/ws/history/{d}?token={s.token()}").want(200)
+    s.api.get(f"/ws/history/{d}?token={s.token(ttl=-5)}").want(401)
+
+
+@test("the programs' sockets are not open to the world")
+def _(s):
+    sockets = [p for p in s.folder.rglob("*") if p.is_socket() and s.pg_folder not in p.parents]
+    assert sockets, "no FastCGI socket was found"
+    for path in sockets:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert not mode & 0o002, f"{path.name} has mode {mode:o}: anyone may connect"
+
+
+@test("the programs listen on this machine only, and nowhere else than configured")
+def _(s):
+    ports = {}
+    for line in open("/proc/net/tcp").readlines()[1:] + open("/proc/net/tcp6").readlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A":
+            address, port = fields[1].split(":")
+            ports.setdefault(int(port, 16), set()).add(address)
+    equal(ports[s.node1.port], {"0100007F"}, "the sidecar's addresses")
+    assert s.web1.port in ports
+
+
+@test("no role of ours reads or writes a table")
+def _(s):
+    tables = [r[0] for r in s.sql("select tablename from pg_tables where schemaname = 'tidings'")]
+    assert "message" in tables and "topic" in tables, tables
+    for user in ("tidings_publisher", "tidings_reader", "tidings_sidecar"):
+        equal(s.sql(f"select tablename from pg_tables where schemaname = 'tidings' and has_table_privilege('{user}', "
+                    "format('tidings.%I', tablename), 'select,insert,update,delete,truncate,references,trigger')"), [], f"tables of {user}")
+        for query in ("select from tidings.message", "delete from tidings.topic"):
+            done = s.psql(query, user)
+            assert done.returncode != 0 and "permission denied" in done.stderr, f"{user}: {query}: {done.stdout}{done.stderr}"
+        for query in ("create table tidings.x ()", "create table public.x ()", "create schema x", "set role tidings_owner", "set role postgres"):
+            assert s.psql(query, user).returncode != 0, f"{user} may {query}"
+
+
+@test("each role calls its own functions only, and the world none")
+def _(s):
+    def may(user, function):
+        return s.sql(f"select bool_or(has_function_privilege('{user}', p.oid, 'execute')) from pg_proc p "
+                     f"join pg_namespace n on n.oid = p.pronamespace where n.nspname = 'tidings' and p.proname = '{function}'")[0][0]
+
+    equal([may(u, "publish_batch") for u in ("tidings_publisher", "tidings_reader", "tidings_sidecar")], ["t", "f", "f"], "publish_batch")
+    equal([may(u, "history") for u in ("tidings_publisher", "tidings_reader", "tidings_sidecar")], ["f", "t", "f"], "history")
+    equal([may(u, "flush") for u in ("tidings_publisher", "tidings_reader", "tidings_sidecar")], ["f", "f", "t"], "flush")
+    equal(s.sql("select count(*) from pg_proc p join pg_namespace n on n.oid = p.pronamespace, "
+                "lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a "
+                "where n.nspname = 'tidings' and a.grantee = 0"), [["0"]], "functions that anyone may call")
+    equal(s.sql("select count(*) from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = 'tidings' "
+                "and p.prosecdef and not coalesce(array_to_string(p.proconfig, ' '), '') like '%search_path%'"), [["0"]],
+          "security definer functions without a search_path")

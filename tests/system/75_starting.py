@@ -1,0 +1,69 @@
+"""How the programs start: settings, and what they need not being there."""
+import subprocess
+
+from harness import equal, test, wait_until
+
+PROGRAMS = ("tidings-ws", "broadcast.fcgi", "status.fcgi", "history.fcgi")
+
+
+def start(s, program, *args, **settings):
+    return subprocess.run([s.program(program), *args], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
+                          env=s.environment(**settings))
+
+
+@test("every program refuses an unknown setting and a bad value, and names it")
+def _(s):
+    for program in PROGRAMS:
+        for name, value in (("TIDINGS_NO_SUCH", "1"), ("TIDINGS_QUEUE_MAX", "many"), ("TIDINGS_HEARTBEAT", "0"), ("TIDINGS_STATUS", "perhaps")):
+            done = start(s, program, **{name: value})
+            equal(done.returncode, 2, f"exit status of {program} with {name}={value} ({done.stderr})")
+            assert name in done.stderr, f"{program}: {done.stderr}"
+
+
+@test("--check-config prints what counts, and starts nothing")
+def _(s):
+    for program in PROGRAMS:
+        done = start(s, program, "--check-config", TIDINGS_QUEUE_MAX="77")
+        equal(done.returncode, 0, f"exit status of {program} ({done.stderr})")
+        assert "TIDINGS_QUEUE_MAX=77" in done.stdout, done.stdout
+
+
+@test("keys that others may read, or that are not there, are refused by name and never printed")
+def _(s):
+    folder = s.folder / "loose"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "default.HS256").write_text("not-a-secret-any-more-0123456789abcdef")
+    for mode, keys in ((0o644, folder), (None, s.folder / "nowhere")):
+        if mode:
+            (folder / "default.HS256").chmod(mode)
+        done = start(s, "tidings-ws", TIDINGS_JWT_KEYS=keys, TIDINGS_WS_PORT=s.node1.port)
+        assert done.returncode not in (0, -6, -11), f"{done.returncode}: {done.stderr}"
+        assert str(keys) in done.stderr or "default.HS256" in done.stderr, done.stderr
+        assert "not-a-secret" not in done.stderr, done.stderr
+
+
+@test("a sidecar whose port is taken says so and ends")
+def _(s):
+    done = start(s, "tidings-ws", TIDINGS_WS_PORT=s.node1.port)
+    assert done.returncode > 0, f"{done.returncode}: {done.stderr}"
+    assert str(s.node1.port) in done.stderr, done.stderr
+
+
+@test("everything may be started before the database, and serves once it is there", allow="database|connection|away|server")
+def _(s):
+    d = s.diagnosis()
+    s.stop_postgres()
+    try:
+        with s.node() as node, s.web(node) as web:
+            equal(s.refused(d, server=node)[0], 1013, "close code")
+            equal(web.api.get("/health").status, 503, "/health")
+            s.recommend(d, api=web.api, want=503)
+            s.start_postgres()
+            wait_until(lambda: web.api.get("/health").status == 200, "/health to be 200", 40)
+            with s.connect(d, server=web) as client:
+                equal(s.recommend(d, api=web.api)["clients_notified"], 1, "clients_notified")
+                equal(client.next()["seq"], 1, "seq")
+    finally:
+        if not s.postgres_alive:
+            s.start_postgres()
+    s.wait_ready()

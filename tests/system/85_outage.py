@@ -1,0 +1,189 @@
+"""PostgreSQL goes away under load and comes back: nothing acknowledged is lost, nobody is dropped, nothing of ours is restarted."""
+import contextlib
+import http.client
+import subprocess
+import threading
+
+from harness import Closed, equal, test, wait_until
+
+
+class Load:
+    """Threads that broadcast until told to stop; remembers what was answered."""
+
+    def __init__(self, s, diagnosis, threads=6):
+        self.s, self.d = s, diagnosis
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.acknowledged, self.statuses, self.odd = {}, {}, []
+        self.threads = [threading.Thread(target=self._run, args=(n,)) for n in range(threads)]
+        for t in self.threads:
+            t.start()
+
+    def _run(self, number):
+        token, n = self.s.token(), 0
+        while not self.stop.is_set():
+            reason = f"{number}-{n}"
+            n += 1
+            body = {"diagnosis_id": self.d, "old_data": {}, "new_data": {}, "reason": reason}
+            try:
+                reply = self.s.api.post("/ws/broadcast-recommendation-update", body, token)
+            except (OSError, http.client.HTTPException) as e:
+                with self.lock:
+                    self.odd.append(repr(e))
+                continue
+            with self.lock:
+                self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
+                if reply.status == 200:
+                    self.acknowledged[reply.json["seq"]] = reason
+                elif reply.status != 503:
+                    self.odd.append(repr(reply))
+                elif not reply.headers.get("Retry-After", "").isdigit() or reply.headers.get_content_type() != "application/problem+json":
+                    self.odd.append(repr(reply))
+
+    def seen(self, status):
+        with self.lock:
+            return self.statuses.get(status, 0)
+
+    def end(self):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+
+
+class Reader:
+    """Reads one client in a thread; remembers every message."""
+
+    def __init__(self, client):
+        self.client, self.messages, self.code = client, {}, None
+        self.order, self.twice = [], []
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.done = threading.Event()
+        self.thread.start()
+
+    def _run(self):
+        while not self.done.is_set():
+            try:
+                m = self.client.next(1)
+            except Closed as c:
+                self.code = c.code
+                return
+            except AssertionError:
+                continue
+            for x in m["data"]["messages"] if m["type"] == "reconnect_messages" else [m]:
+                if x.get("type") != "recommendation_update":
+                    continue
+                if x["seq"] in self.messages:
+                    self.twice.append(x["seq"])
+                self.messages[x["seq"]] = x["data"]["reason"]
+                self.order.append(x["seq"])
+
+    def end(self):
+        self.done.set()
+        self.thread.join()
+
+
+def outage(s, away):
+    d = s.diagnosis()
+    with contextlib.ExitStack() as stack:
+        node2 = stack.enter_context(s.node())
+        clients = [stack.enter_context(s.connect(d, server=server)) for server in (s.node1, node2, s.web1, node2, s.node1)]
+        readers = [Reader(c) for c in clients]
+        load = Load(s, d)
+        try:
+            wait_until(lambda: load.seen(200) >= 200, "the load to run")
+            away(load, d)
+            before = load.seen(200)
+            wait_until(lambda: load.seen(200) >= before + 200, "broadcasts to be taken again", 40)
+        finally:
+            load.end()
+        wait_until(lambda: s.recommend(d, "count")["clients_notified"] == len(clients), "every client to be counted again", 40)
+        last = s.recommend(d, "last")["seq"]
+        for r in readers:
+            wait_until(lambda: last in r.messages or r.code, "the last message to arrive", 40)
+            r.end()
+            equal(r.code, None, "a connected client was dropped: code")
+            equal(r.twice, [], "seqs that came twice")
+            equal(r.order, list(range(1, last + 1)), "order of the messages")
+            missing = {q: why for q, why in load.acknowledged.items() if r.messages.get(q) != why}
+            equal(missing, {}, "acknowledged, and not delivered")
+    equal(load.odd[:3], [], "replies that are neither 200 nor a proper 503")
+    kept, cursor = {}, clients[0].cursor
+    while True:
+        page = s.api.get(f"/ws/history/{d}?limit=100&since={cursor}", s.token()).want(200)
+        if not page["messages"]:
+            break
+        kept.update({m["seq"]: m["data"]["reason"] for m in page["messages"]})
+        cursor = page["cursor"]
+    equal({q for q, why in load.acknowledged.items() if kept.get(q) != why and q > last - 100}, set(), "not in the history")
+
+
+def stopped(s, mode):
+    def away(load, d):
+        s.stop_postgres(mode)
+        try:
+            before = load.seen(503)
+            wait_until(lambda: load.seen(503) > before + 5, "broadcasts to be refused")
+            reply = s.api.get("/health")
+            equal((reply.status, reply.json["status"]), (503, "unhealthy"), "/health")
+            assert "database" in reply.json["checks"], reply
+            for path in ("/ws/status", f"/ws/history/{d}"):
+                reply = s.api.get(path, s.token())
+                reply.want(503)
+                assert reply.headers.get("Retry-After", "").isdigit(), reply
+        finally:
+            s.start_postgres()
+
+    return away
+
+
+EXPECTED = "database|connection|away|server|terminat"
+
+
+@test("PostgreSQL stopped and started again under load", allow=EXPECTED)
+def _(s):
+    outage(s, stopped(s, "fast"))
+    s.wait_ready()
+
+
+@test("PostgreSQL crashing under load: also the presence, which the crash empties, comes back", allow=EXPECTED)
+def _(s):
+    outage(s, stopped(s, "immediate"))
+    s.wait_ready()
+
+
+@test("every database connection of ours terminated under load, three times", allow=EXPECTED)
+def _(s):
+    def away(load, d):
+        for _n in range(3):
+            before = load.seen(200)
+            s.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename like 'tidings_%'")
+            wait_until(lambda: load.seen(200) > before + 50, "broadcasts to be taken")
+
+    outage(s, away)
+
+
+@test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)
+def _(s):
+    locked, free = s.diagnosis(), s.diagnosis()
+    with s.connect(free) as client, s.connect(locked) as waiting:
+        holder = subprocess.Popen(["psql", "-qXAt"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=s.psql_env("postgres", "tidings"))
+        try:
+            holder.stdin.write(f"begin; select name from tidings.topic where name = 'diagnosis/{locked}' for update;\n")
+            holder.stdin.flush()
+            equal(holder.stdout.readline().strip(), f"diagnosis/{locked}", "locked")
+            refused = []
+            thread = threading.Thread(target=lambda: refused.append(s.api.post(
+                "/ws/broadcast-recommendation-update", {"diagnosis_id": locked, "old_data": {}, "new_data": {}, "reason": "r"}, s.token())))
+            thread.start()
+            thread.join()
+            assert refused[0].status in (200, 503), refused
+            equal(refused[0].status, 503, "status while it is locked")
+            equal(s.recommend(free)["seq"], 1, "seq of another diagnosis")
+            equal(client.next()["seq"], 1, "seq at its client")
+            waiting.answers()
+        finally:
+            holder.stdin.write("rollback;\n")
+            holder.stdin.close()
+            holder.wait()
+        equal(s.recommend(locked)["seq"], 1, "seq afterwards: the refused one was not half done")
+        equal(waiting.next()["seq"], 1, "seq at its client")

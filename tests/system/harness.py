@@ -1,0 +1,748 @@
+"""
+harness - the whole of tidings, running for real, and clients of it.
+
+	Stack		PostgreSQL, lighttpd with the FastCGI programs, and a sidecar, in one private folder
+	Stack.node()	one more sidecar with settings of its own; Stack.web(): one more web server
+	Client		a WebSocket client (python3-websockets); RawClient: a socket, for what no library would send
+	Api		HTTP requests; a reply is kept whole
+
+A test waits for events (a port that opens, a row that is there, a message that comes), never for time to pass; every wait ends
+in a failure after WAIT_S. What must NOT come is shown by something sent after it that comes first.
+"""
+import asyncio
+import base64
+import contextlib
+import functools
+import hmac
+import http.client
+import json
+import os
+import pathlib
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+
+import websockets
+
+WAIT_S = 20
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("TIDINGS_BUILD", TOP / "build")).resolve()
+PG_BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
+ROLES = ("postgres", "tidings_publisher", "tidings_reader", "tidings_sidecar")
+
+
+class Skip(Exception):
+    """This machine lacks what the test needs."""
+
+
+TESTS = []
+
+
+def test(sentence, allow=None):
+    """Marks a test. `allow`: a regular expression; log lines of level error that match are expected."""
+
+    def mark(function):
+        TESTS.append((function.__module__, sentence, function, allow))
+        return function
+
+    return mark
+
+
+def equal(got, wanted, what="value"):
+    assert got == wanted, f"{what}: got {got!r}, wanted {wanted!r}"
+
+
+def wait_until(condition, what, seconds=WAIT_S):
+    """The first true value of condition(), asked again and again; it may raise OSError while not ready."""
+    end = time.monotonic() + seconds
+    last = None
+    while True:
+        try:
+            last = condition()
+        except OSError as e:
+            last = e
+        else:
+            if last:
+                return last
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain for {what}; last: {last!r}")
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------------------------------------------------------- tokens
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def hs_sign(secret, bits=256):
+    return lambda data: hmac.new(secret, data, f"sha{bits}").digest()
+
+
+def openssl_sign(key_file, bits=256, ec_half=0, pss=False):
+    def sign(data):
+        args = ["openssl", "dgst", f"-sha{bits}", "-sign", str(key_file)]
+        if pss:
+            args += ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"]
+        der = subprocess.run(args, input=data, capture_output=True, check=True).stdout
+        return raw_ecdsa(der, ec_half) if ec_half else der
+
+    return sign
+
+
+def raw_ecdsa(der, half):
+    """r and s of an ASN.1 signature, side by side, as JWTs have them."""
+    at = 2 if der[1] < 0x80 else 3
+    out = b""
+    for _ in range(2):
+        length = der[at + 1]
+        out += int.from_bytes(der[at + 2 : at + 2 + length], "big").to_bytes(half, "big")
+        at += 2 + length
+    return out
+
+
+def make_jwt(claims, sign, alg="HS256", kid=None, **header):
+    head = {"alg": alg, "typ": "JWT", **header}
+    if kid is not None:
+        head["kid"] = kid
+    signed = b64(json.dumps(head).encode()) + "." + b64(json.dumps(claims).encode())
+    return signed + "." + b64(sign(signed.encode()))
+
+
+# ------------------------------------------------------------------------------------------------------------------ HTTP
+
+
+class Reply:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return f"{self.status} {dict(self.headers)} {self.body[:300]!r}"
+
+    def want(self, status):
+        """The reply's JSON; an error's must be a problem in form (RFC 9457)."""
+        assert self.status == status, f"got {self!r}, wanted {status}"
+        if status >= 400:
+            self.check_problem()
+        else:
+            equal(self.headers.get_content_type(), "application/json", f"content type of {self!r}")
+        return self.json
+
+    def check_problem(self):
+        equal(self.headers.get_content_type(), "application/problem+json", f"content type of {self!r}")
+        problem = self.json
+        for name in ("type", "title", "detail"):
+            assert isinstance(problem.get(name), str) and problem[name], f"{name} is missing in {self!r}"
+        equal(problem.get("status"), self.status, "status in the problem")
+        leak = re.search(r"(?i)\bselect\b|sqlstate|postgres|libpq|/usr/|\.c:\d|tidings\.\w+\(|function ", problem["detail"])
+        assert not leak, f"something internal in {problem}"
+
+
+class Api:
+    """Requests to one port."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def request(self, method, path, body=None, token=None, headers=None, timeout=60):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            return self.request_on(connection, method, path, body, token, headers)
+        finally:
+            connection.close()
+
+    def request_on(self, connection, method, path, body=None, token=None, headers=None):
+        all_headers = dict(headers or {})
+        if token:
+            all_headers.setdefault("Authorization", f"Bearer {token}")
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body)
+        if isinstance(body, str):
+            body = body.encode()
+        if body is not None:
+            all_headers.setdefault("Content-Type", "application/json")
+        connection.request(method, path, body, {k: v for k, v in all_headers.items() if v is not None})
+        reply = connection.getresponse()
+        return Reply(reply.status, reply.headers, reply.read())
+
+    def get(self, path, token=None, headers=None):
+        return self.request("GET", path, None, token, headers)
+
+    def post(self, path, body, token=None, headers=None):
+        return self.request("POST", path, body, token, headers)
+
+    def raw(self, data, half_close=False):
+        """Sends bytes as they are; returns everything that comes until the server closes, or the first reply's head and body."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S) as s:
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+            return read_reply(s)
+
+
+def read_reply(s):
+    reply = http.client.HTTPResponse(s)
+    reply.begin()
+    return Reply(reply.status, reply.headers, reply.read())
+
+
+# ------------------------------------------------------------------------------------------------------------- WebSocket
+
+
+class Loop:
+    """One event loop in a thread, so that tests read as a list of steps."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def run(self, coroutine, seconds=WAIT_S):
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), self.loop)
+        return future.result(seconds + 5)
+
+
+@functools.lru_cache(None)
+def loop():
+    return Loop()
+
+
+class Closed(AssertionError):
+    def __init__(self, code, reason):
+        super().__init__(f"closed with {code} {reason!r}")
+        self.code, self.reason = code, reason
+
+
+class Client:
+    """A connected WebSocket client. `first` is the connect message once it has been read."""
+
+    def __init__(self, url, headers=None, subprotocols=None, hello=True):
+        async def dial():
+            return await websockets.connect(url, extra_headers=headers or {}, subprotocols=subprotocols, ping_interval=None, max_size=None,
+                                            max_queue=None, compression=None, open_timeout=WAIT_S, close_timeout=2)
+
+        self.ws = loop().run(dial())
+        self.first = None
+        if hello:
+            self.first = self.next()
+            equal(self.first.get("type"), "connect", f"type of the first message {self.first}")
+
+    @property
+    def id(self):
+        return self.first["data"]["connection_id"]
+
+    @property
+    def cursor(self):
+        return self.first["data"]["cursor"]
+
+    def text(self, seconds=WAIT_S):
+        try:
+            return loop().run(self.ws.recv(), seconds)
+        except websockets.ConnectionClosed:
+            raise Closed(self.ws.close_code, self.ws.close_reason) from None
+        except asyncio.TimeoutError:
+            raise AssertionError("no message came") from None
+
+    def next(self, seconds=WAIT_S):
+        return json.loads(self.text(seconds))
+
+    def take(self, count):
+        return [self.next() for _ in range(count)]
+
+    def send(self, message):
+        loop().run(self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message)))
+
+    def answers(self, message="ping"):
+        """The next message is the answer to a ping: nothing else was on its way."""
+        self.send(message)
+        reply = self.next()
+        equal(reply.get("type"), "pong", f"type of the answer to a ping {reply}")
+        return reply
+
+    def closed(self, seconds=WAIT_S):
+        """(code, reason) of the close that the server sends; messages before it are skipped."""
+        while True:
+            try:
+                self.text(seconds)
+            except Closed as c:
+                return c.code, c.reason
+
+    def close(self, code=1000):
+        loop().run(self.ws.close(code))
+        return self.ws.close_code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(Exception):
+            self.close()
+
+
+def frame(opcode, payload=b"", fin=True, mask=True, length=None):
+    """A WebSocket frame (RFC 6455, 5.2); `length`: announce that many bytes instead."""
+    n = len(payload) if length is None else length
+    head = bytes([opcode | (0x80 if fin else 0)])
+    bit = 0x80 if mask else 0
+    if n < 126:
+        head += bytes([n | bit])
+    elif n < 65536:
+        head += bytes([126 | bit]) + struct.pack("!H", n)
+    else:
+        head += bytes([127 | bit]) + struct.pack("!Q", n)
+    if not mask:
+        return head + payload
+    key = os.urandom(4)
+    long_key = (key * (len(payload) // 4 + 1))[: len(payload)]
+    masked = (int.from_bytes(payload, "big") ^ int.from_bytes(long_key, "big")).to_bytes(len(payload), "big")
+    return head + key + masked
+
+
+class RawClient:
+    """A WebSocket client that does only what it is told: answers no ping, reads only when asked."""
+
+    def __init__(self, port, path, headers=(), rcvbuf=None, handshake=True):
+        self.s = socket.socket()
+        if rcvbuf:
+            self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.s.settimeout(WAIT_S)
+        self.s.connect(("127.0.0.1", port))
+        self.buffer = b""
+        if handshake:
+            self.s.sendall(upgrade_request(path, headers))
+            head = self._head()
+            assert head.startswith(b"HTTP/1.1 101"), f"no upgrade: {head!r}"
+
+    def _more(self):
+        data = self.s.recv(65536)
+        if not data:
+            raise EOFError("the server closed")
+        self.buffer += data
+
+    def _head(self):
+        while b"\r\n\r\n" not in self.buffer:
+            self._more()
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        return head
+
+    def _bytes(self, n):
+        while len(self.buffer) < n:
+            self._more()
+        data, self.buffer = self.buffer[:n], self.buffer[n:]
+        return data
+
+    def frame(self):
+        """(opcode, payload) of the next frame."""
+        first, second = self._bytes(2)
+        assert not second & 0x80, "a server's frame is masked"
+        n = second & 0x7F
+        if n == 126:
+            n = struct.unpack("!H", self._bytes(2))[0]
+        elif n == 127:
+            n = struct.unpack("!Q", self._bytes(8))[0]
+        return first & 0x0F, self._bytes(n)
+
+    def next(self):
+        while True:
+            opcode, payload = self.frame()
+            if opcode == 1:
+                return json.loads(payload)
+            if opcode == 8:
+                raise Closed(struct.unpack("!H", payload[:2])[0] if payload else 1005, payload[2:].decode())
+
+    def send(self, *args, **kw):
+        self.s.sendall(frame(*args, **kw))
+
+    def end(self):
+        """How the server ends this: a close code, or None when it just closes the socket."""
+        try:
+            while True:
+                self.next()
+        except Closed as c:
+            return c.code
+        except (EOFError, ConnectionError):
+            return None
+
+    def close(self):
+        self.s.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def upgrade_request(path, headers=(), version=13):
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade",
+             "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode(), f"Sec-WebSocket-Version: {version}", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+# ----------------------------------------------------------------------------------------------------------------- stack
+
+
+def free_port(start=[int(os.environ.get("TIDINGS_TEST_PORT", 18200))]):
+    while True:
+        port = start[0]
+        start[0] += 1
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def port_open(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+
+
+class Process:
+    """One child, its log in a file; ended by its pid."""
+
+    def __init__(self, name, args, env, folder, cwd=None):
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen([str(a) for a in args], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd)
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def alive(self):
+        if self.child.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.child.returncode}:\n{self.log.read_text(errors='replace')[-2000:]}")
+        return True
+
+    def wait_port(self, port):
+        wait_until(lambda: self.alive() and port_open(port), f"{self.name} to listen on {port}")
+
+    def signal(self, number):
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+
+    def wait(self, seconds=WAIT_S):
+        return self.child.wait(seconds)
+
+    def stop(self, seconds=WAIT_S):
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            return self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise AssertionError(f"{self.name} did not end on SIGTERM") from None
+
+
+class Node(Process):
+    """A sidecar on a port of its own."""
+
+    def __init__(self, stack, name, settings, port=None):
+        self.port = port or free_port()
+        self.api = Api(self.port)
+        env = stack.environment(**{"TIDINGS_WS_PORT": self.port, "TIDINGS_DRAIN_TIME": 0, **settings})
+        super().__init__(name, [stack.program("tidings-ws")], env, stack.logs)
+        self.wait_port(self.port)
+
+
+class Web(Process):
+    """A lighttpd with FastCGI programs of its own, in front of a sidecar."""
+
+    def __init__(self, stack, name, ws_port, settings):
+        self.port = free_port()
+        self.api = Api(self.port)
+        self.folder = stack.folder / name
+        self.folder.mkdir()
+        env = stack.environment(TIDINGS_PORT=self.port, TIDINGS_WS_PORT=ws_port, TIDINGS_STATE=self.folder,
+                                TIDINGS_LIBEXEC=stack.program("broadcast.fcgi").parent, TIDINGS_SHARE=TOP, **settings)
+        super().__init__(name, ["lighttpd", "-D", "-f", TOP / "etc" / "lighttpd.conf"], env, stack.logs, cwd=self.folder)
+        self.wait_port(self.port)
+        wait_until(lambda: self.api.get("/health").status in (200, 503), f"{name} to answer")
+
+    def programs(self, name):
+        """Pids of its FastCGI programs of that name."""
+        return [p for p in descendants(self.pid) if name in command_line(p)]
+
+
+def command_line(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def descendants(pid):
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in task.read_text().split():
+                found += [int(child), *descendants(child)]
+    return found
+
+
+class Stack:
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidings-test-"))
+        self.folder.chmod(0o755)
+        self.logs = self.folder / "logs"
+        self.logs.mkdir()
+        self.processes = []
+        self.ids = 100000
+        self.names = {}
+        self.postgres_alive = False
+        self.pg_user = "postgres" if os.geteuid() == 0 else None
+        try:
+            self._keys()
+            self._postgres()
+            self.node1 = self.start_node()
+            self.web1 = self.start_web(self.node1)
+        except BaseException:
+            self.stop()
+            raise
+        self.api = self.web1.api
+
+    # what it is made of
+
+    def program(self, name):
+        for place in (BUILD / name, BUILD / "src" / name, BUILD / "ws" / name, BUILD / "fcgi" / name):
+            if place.is_file():
+                return place
+        raise SystemExit(f"{BUILD}/{name} is not there: build first, or set TIDINGS_BUILD")
+
+    def environment(self, **settings):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))}
+        env.update(TIDINGS_DATABASE=self.conninfo, TIDINGS_JWT_KEYS=str(self.keys),
+                   TIDINGS_JWT_ALGORITHMS="HS256,HS512,RS256,ES256", TIDINGS_LOG_LEVEL="info", TIDINGS_PUBLISH_RATE="0",
+                   TIDINGS_DATABASE_TIMEOUT="3000")
+        env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
+        env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+        env.update({k: str(v) for k, v in settings.items()})
+        return env
+
+    def _keys(self):
+        self.keys = self.folder / "jwt"
+        self.keys.mkdir(mode=0o700)
+        self.private = self.folder / "private"
+        self.private.mkdir(mode=0o700)
+        self.secrets = {"default": secrets.token_hex(32).encode(), "previous": secrets.token_hex(32).encode(),
+                        "large": secrets.token_hex(64).encode()}
+        self._write_key("default.HS256", self.secrets["default"])
+        self._write_key("previous.HS256", self.secrets["previous"])
+        self._write_key("large.HS512", self.secrets["large"])
+        for kid, alg, how in (("rsa", "RS256", ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
+                              ("ec", "ES256", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])):
+            private = self.private / f"{kid}.pem"
+            subprocess.run(["openssl", "genpkey", *how, "-out", private], check=True, capture_output=True)
+            public = subprocess.run(["openssl", "pkey", "-in", private, "-pubout"], check=True, capture_output=True).stdout
+            self._write_key(f"{kid}.{alg}", public)
+
+    def _write_key(self, name, data):
+        path = self.keys / name
+        path.write_bytes(data)
+        path.chmod(0o600)
+
+    def _postgres(self):
+        self.pg_folder = self.folder / "postgres"
+        self.pg_folder.mkdir()
+        if self.pg_user:
+            shutil.chown(self.pg_folder, self.pg_user)
+        self.pg_data = self.pg_folder / "data"
+        self._as_postgres(PG_BIN / "initdb", "-D", self.pg_data, "-U", "postgres", "-A", "peer", "-E", "UTF8", "--locale=C.UTF-8",
+                          "--no-instructions")
+        systems = {pwd.getpwuid(os.geteuid()).pw_name, "postgres", "www-data"}
+        (self.pg_data / "pg_hba.conf").write_text("local all all peer map=tidings\n")
+        (self.pg_data / "pg_ident.conf").write_text("".join(f"tidings {s} {r}\n" for s in systems for r in ROLES))
+        with open(self.pg_data / "postgresql.conf", "a") as conf:
+            conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.pg_folder}'\nmax_connections = 200\n"
+                       "shared_buffers = 64MB\nlog_statement = 'none'\n")
+        self.conninfo = f"host={self.pg_folder} dbname=tidings"
+        self.start_postgres()
+        self.sql("create database tidings", database="postgres")
+        self.command("tidings", "migrate", "--dir", TOP / "sql", TIDINGS_DATABASE=self.conninfo + " user=postgres")
+        subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", TOP / "sql" / "demo.sql"], check=True, capture_output=True,
+                       env=self.psql_env("postgres", "tidings"))
+
+    def _as_postgres(self, *args):
+        before = ["runuser", "-u", self.pg_user, "--"] if self.pg_user else []
+        done = subprocess.run([*before, *map(str, args)], capture_output=True, text=True, cwd="/")
+        assert done.returncode == 0, f"{args}: {done.stdout}{done.stderr}"
+
+    def start_postgres(self):
+        before = ["runuser", "-u", self.pg_user, "--"] if self.pg_user else []
+        subprocess.run([*before, PG_BIN / "pg_ctl", "-D", self.pg_data, "-l", self.pg_folder / "log", "-w", "start"], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        self.postgres_alive = True
+
+    def stop_postgres(self, mode="fast"):
+        self._as_postgres(PG_BIN / "pg_ctl", "-D", self.pg_data, "-m", mode, "-w", "stop")
+        self.postgres_alive = False
+
+    def psql_env(self, user, database):
+        return {**os.environ, "PGHOST": str(self.pg_folder), "PGUSER": user, "PGDATABASE": database}
+
+    def psql(self, query, user="postgres", database="tidings"):
+        return subprocess.run(["psql", "-qXAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", query], capture_output=True, text=True,
+                              env=self.psql_env(user, database))
+
+    def sql(self, query, user="postgres", database="tidings"):
+        done = self.psql(query, user, database)
+        assert done.returncode == 0, f"{query}: {done.stderr}"
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def command(self, program, *args, **settings):
+        done = subprocess.run([self.program(program), *map(str, args)], capture_output=True, text=True,
+                              env=self.environment(**settings))
+        assert done.returncode == 0, f"{program} {args}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _name(self, stem):
+        self.names[stem] = self.names.get(stem, 0) + 1
+        return f"{stem}{self.names[stem]}"
+
+    def start_node(self, port=None, **settings):
+        node = Node(self, self._name("tidings-ws"), settings, port)
+        self.processes.append(node)
+        return node
+
+    def replace_node1(self):
+        """A new first sidecar, where the old one, which the caller has ended, was."""
+        self.forget(self.node1)
+        self.node1 = self.start_node(self.node1.port)
+
+    def start_web(self, node=None, **settings):
+        web = Web(self, self._name("lighttpd"), (node or self.node1).port, settings)
+        self.processes.append(web)
+        return web
+
+    def forget(self, process):
+        if process in self.processes:
+            self.processes.remove(process)
+
+    @contextlib.contextmanager
+    def node(self, **settings):
+        node = self.start_node(**settings)
+        try:
+            yield node
+        finally:
+            self.forget(node)
+            node.stop()
+
+    @contextlib.contextmanager
+    def web(self, node=None, **settings):
+        web = self.start_web(node, **settings)
+        try:
+            yield web
+        finally:
+            self.forget(web)
+            web.stop()
+
+    # what tests use
+
+    def diagnosis(self, owner="456", granted=()):
+        """A new diagnosis: nobody has ever watched it or written to it."""
+        self.ids += 1
+        self.sql(f"insert into tidings.diagnosis (id, owner) values ({self.ids}, '{owner}')")
+        for user in granted:
+            self.sql(f"insert into tidings.diagnosis_grant (diagnosis_id, user_id) values ({self.ids}, '{user}')")
+        return self.ids
+
+    def token(self, user="456", role=None, ttl=3600, kid=None, **claims):
+        now = int(time.time())
+        body = {"sub": str(user), "iat": now, "exp": now + ttl, **claims}
+        if role:
+            body["role"] = role
+        return make_jwt({k: v for k, v in body.items() if v is not None}, hs_sign(self.secrets[kid or "default"]), kid=kid)
+
+    def service(self):
+        return self.token("svc", role="service")
+
+    def recommend(self, diagnosis, reason="r", token=None, api=None, headers=None, want=200, **more):
+        body = {"diagnosis_id": diagnosis, "old_data": {"herb": "Ginger"}, "new_data": {"herb": "Turmeric"}, "reason": reason, **more}
+        reply = (api or self.api).post("/ws/broadcast-recommendation-update", body, token or self.token(), headers)
+        return reply.want(want)
+
+    def ws_path(self, diagnosis, token=None, cursor=None):
+        query = [f"token={token}"] if token else []
+        query += [f"cursor={cursor}"] if cursor else []
+        return f"/ws/{diagnosis}" + ("?" + "&".join(query) if query else "")
+
+    def connect(self, diagnosis, user="456", token=None, cursor=None, server=None, hello=True, **more):
+        """Connects straight to the first sidecar, or to `server` (a Node or a Web)."""
+        path = self.ws_path(diagnosis, token or self.token(user), cursor)
+        return Client(f"ws://127.0.0.1:{(server or self.node1).port}{path}", hello=hello, **more)
+
+    def refused(self, diagnosis, **how):
+        """(code, reason) with which a connection is closed before any message."""
+        with self.connect(diagnosis, hello=False, **how) as client:
+            try:
+                message = client.text()
+            except Closed as c:
+                return c.code, c.reason
+            raise AssertionError(f"connected: {message}")
+
+    def raw_connect(self, diagnosis, server=None, user="456", hello=True, **how):
+        client = RawClient((server or self.node1).port, self.ws_path(diagnosis, self.token(user)), **how)
+        if hello:
+            equal(client.next()["type"], "connect", "first message")
+        return client
+
+    def status(self, api=None):
+        return (api or self.api).get("/ws/status").want(200)
+
+    def watchers(self, diagnosis):
+        return self.status()["connections_by_diagnosis"].get(str(diagnosis), 0)
+
+    def wait_watchers(self, diagnosis, count, seconds=WAIT_S):
+        wait_until(lambda: self.watchers(diagnosis) == count, f"{count} connections of {diagnosis}", seconds)
+
+    def wait_ready(self):
+        """Database, sidecars and web server are all well again."""
+        wait_until(lambda: self.api.get("/health").status == 200, "/health to be 200", 60)
+
+    def log_files(self):
+        return sorted(p for p in self.folder.rglob("*") if p.is_file() and (p.suffix == ".log" or p.parent.name in ("log", "logs"))
+                      and self.pg_folder not in p.parents)
+
+    def log_trouble(self, offsets, allow):
+        """Lines of the logs since `offsets` that no test may cause; moves the offsets on."""
+        found = []
+        for path in self.log_files():
+            with open(path, "rb") as f:
+                f.seek(offsets.get(path, 0))
+                new = f.read()
+            offsets[path] = offsets.get(path, 0) + len(new)
+            for line in new.decode(errors="replace").splitlines():
+                if re.search(r"Sanitizer|runtime error:|Assertion", line) or (
+                        re.search(r"\] error: |\(error\)| crit", line) and not (allow and re.search(allow, line))):
+                    found.append(f"{path.name}: {line}")
+        return found
+
+    def stop(self):
+        problems = []
+        for process in reversed(self.processes):
+            try:
+                code = process.stop()
+                if isinstance(process, Node) and code != 0:
+                    problems.append(f"{process.name} ended with {code}")
+            except AssertionError as e:
+                problems.append(str(e))
+        if self.postgres_alive:
+            self.stop_postgres("immediate")
+        return problems

@@ -1,0 +1,240 @@
+#include "ws/catch_up.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "domain/frame.h"
+#include "domain/message.h"
+#include "store/calls.h"
+#include "ws/feed.h"
+#include "ws/ledger.h"
+#include "ws/user.h"
+
+#define PAGE_ROWS 500
+#define PAGE_BYTES 262144 /* one larger message aside; well under the 1 MiB that many clients take in one message */
+#define UNDER_WAY_MAX 8	  /* pages */
+
+STAILQ_HEAD(session_queue, session);
+
+struct catch_up {
+	struct node *node;
+	struct session_queue waiting; /* each with a reference */
+	unsigned under_way;
+	int64_t charged_bytes;
+};
+
+struct page_request {
+	struct catch_up *catch_up;
+	struct session *session; /* with a reference */
+};
+
+enum err catch_up_new(struct catch_up **c, struct node *n)
+{
+	*c = calloc(1, sizeof(**c));
+	if (!*c)
+		return ERR_MEMORY;
+	(*c)->node = n;
+	STAILQ_INIT(&(*c)->waiting);
+	return OK;
+}
+
+void catch_up_free(struct catch_up **c)
+{
+	struct session *s;
+
+	if (!*c)
+		return;
+	while ((s = STAILQ_FIRST(&(*c)->waiting))) {
+		STAILQ_REMOVE_HEAD(&(*c)->waiting, queue);
+		session_unref(s);
+	}
+	free(*c);
+	*c = NULL;
+}
+
+/*
+ * A page in the making: one reconnect_messages message for who has just come, and plain messages for who was slow.
+ */
+struct page {
+	struct session *session;
+	struct buf bytes;
+	unsigned count;
+};
+
+static void page_add(struct page *p, struct span message, bool private, uint64_t seq)
+{
+	struct session *s = p->session;
+	uint8_t header[FRAME_HEADER_MAX];
+
+	if (s->welcomed) {
+		buf_add(&p->bytes, header, frame_text_header(header, message.len));
+		buf_add(&p->bytes, message.bytes, message.len);
+	} else {
+		if (p->count == 0)
+			dialog_missed_begin(&p->bytes, &s->dialog);
+		dialog_missed_add(&p->bytes, p->count == 0, message);
+	}
+	p->count++;
+	if (private)
+		ledger_sent(s->node->ledger, s->subscriber.topic->id, seq);
+}
+
+/* Writes it; the session then has everything up to `seq`. */
+static void page_send(struct page *p, uint64_t seq)
+{
+	struct session *s = p->session;
+
+	if (!buf_ok(&p->bytes)) {
+		buf_free(&p->bytes);
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	s->subscriber.seq = MAX(s->subscriber.seq, seq);
+	if (p->count > 0) {
+		if (s->welcomed) {
+			session_write(s, &p->bytes);
+		} else {
+			dialog_missed_end(&p->bytes);
+			session_send(s, &p->bytes);
+		}
+		hub_delivered(s->node->hub, s->subscriber.topic, seq);
+	}
+	buf_free(&p->bytes);
+}
+
+static void page_add_stored(struct page *p, const struct stored_message *m)
+{
+	struct buf text = BUF_EMPTY;
+
+	if (!m->body.bytes || !reader_may_have(&p->session->subscriber.reader, m->to_user, m->exclude))
+		return;
+	message_add(&text, m->seq, m->body.bytes, m->body.len);
+	if (buf_ok(&text))
+		page_add(p, (struct span){text.bytes, text.len}, m->to_user != NULL, m->seq);
+	else
+		p->bytes.failed = true;
+	buf_free(&text);
+}
+
+static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count);
+
+static void start_waiting(struct catch_up *c)
+{
+	struct session *s;
+
+	while (c->under_way < UNDER_WAY_MAX && c->charged_bytes < c->node->config->catch_up_max_bytes &&
+	       (s = STAILQ_FIRST(&c->waiting))) {
+		struct page_request *r;
+		enum err e = ERR_MEMORY;
+
+		STAILQ_REMOVE_HEAD(&c->waiting, queue);
+		s->queued = false;
+		if (!s->wsi || s->state != SESSION_CATCHING) {
+			session_unref(s);
+			continue;
+		}
+		r = malloc(sizeof(*r));
+		if (r) {
+			int64_t id = s->subscriber.topic->id, after = (int64_t)s->subscriber.seq;
+
+			*r = (struct page_request){c, s};
+			if (s->unsent)
+				e = calls_unsent(c->node->pipeline, id, s->user->id, s->unsent_up_to, on_page, r);
+			else
+				e = calls_fetch(c->node->pipeline, &id, &after, 1, PAGE_ROWS, PAGE_BYTES, on_page, r);
+		}
+		if (e != OK) {
+			free(r);
+			session_close(s, CLOSE_TRY_LATER, "try again later");
+			session_unref(s);
+			continue;
+		}
+		c->under_way++;
+	}
+}
+
+static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count)
+{
+	struct page_request r = *(struct page_request *)context;
+	struct session *s = r.session;
+	struct catch_up *c = r.catch_up;
+
+	free(context);
+	c->under_way--;
+	if (s->wsi && s->state == SESSION_CATCHING && e != OK) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	} else if (s->wsi && s->state == SESSION_CATCHING) {
+		struct page page = {.session = s};
+		uint64_t newest = tail_seq(s->subscriber.topic->tail), reached = s->subscriber.seq;
+
+		if (s->unsent) {
+			s->unsent = false;
+		} else if (count == 0 || rows[0].message.seq != s->subscriber.seq + 1) {
+			/* Gone from the database too: by its cursor it will be told so when it comes back. */
+			session_close(s, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");
+			count = 0;
+		}
+		/* What is newer than the tail comes by way of the tail. */
+		for (size_t i = 0; i < count && rows[i].message.seq <= newest; i++) {
+			page_add_stored(&page, &rows[i].message);
+			reached = MAX(reached, rows[i].message.seq);
+		}
+		page_send(&page, reached);
+		if (session_is_clear(s))
+			catch_up_go_on(c, s);
+	}
+	session_unref(s);
+	start_waiting(c);
+}
+
+static void ask(struct catch_up *c, struct session *s)
+{
+	if (s->queued)
+		return;
+	s->queued = true;
+	STAILQ_INSERT_TAIL(&c->waiting, session_ref(s), queue);
+	start_waiting(c);
+}
+
+static void page_from_tail(struct session *s)
+{
+	const struct tail *t = s->subscriber.topic->tail;
+	struct page page = {.session = s};
+	uint64_t seq = s->subscriber.seq;
+
+	while (seq < tail_seq(t) && page.bytes.len < PAGE_BYTES && page.count < PAGE_ROWS) {
+		bool private;
+		struct span message = tail_message(t, ++seq, &s->subscriber.reader, &private);
+
+		if (message.len > 0)
+			page_add(&page, message, private, seq);
+	}
+	page_send(&page, seq);
+}
+
+void catch_up_go_on(struct catch_up *c, struct session *s)
+{
+	while (s->state == SESSION_CATCHING && session_is_clear(s)) {
+		const struct tail *t = s->subscriber.topic->tail;
+
+		if (s->unsent || s->subscriber.seq < tail_floor(t)) {
+			ask(c, s);
+			return;
+		}
+		if (s->subscriber.seq < tail_seq(t) && !s->welcomed) {
+			page_from_tail(s);
+			continue;
+		}
+		s->welcomed = true;
+		s->state = SESSION_LIVE;
+		hub_join(c->node->hub, &s->subscriber);
+		feed_run(c->node->feed);
+	}
+}
+
+void catch_up_charge(struct catch_up *c, int64_t bytes)
+{
+	c->charged_bytes += bytes;
+	if (bytes < 0)
+		start_waiting(c);
+}

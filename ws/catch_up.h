@@ -1,0 +1,24 @@
+/*
+ * catch_up - gives sessions what their topic's tail can't: what they missed, and what moved on while they were slow.
+ *
+ * A page at a time a session, a few sessions at a time, and none while too many bytes already wait for slow sockets: so ten thousand
+ * who come back at once cost time, not memory.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "ws/node.h"
+#include "ws/session.h"
+
+enum err catch_up_new(struct catch_up **c, struct node *n) MUST_CHECK;
+void catch_up_free(struct catch_up **c);
+
+/*
+ * Brings a session in CATCHING further. Call it when the session takes bytes (session_is_clear()): either the session is LIVE when it
+ * returns, or a page is on its way to it and this has to be called again when that is out.
+ */
+void catch_up_go_on(struct catch_up *c, struct session *s);
+
+/* Bytes of pages that wait for sockets: more (or less, when negative). */
+void catch_up_charge(struct catch_up *c, int64_t bytes);

@@ -1,0 +1,379 @@
+#include "ws/door.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "domain/problem.h"
+#include "domain/query.h"
+#include "domain/request_head.h"
+#include "domain/topic.h"
+#include "ws/server.h"
+#include "ws/session.h"
+
+#define VISITORS_MAX 1024
+#define ACCEPT_TURN 128	 /* sockets, before the loop looks at the others */
+#define HEAD_MAX_MS 10000
+#define LINGER_MAX_MS 2000 /* for the client to read a refusal, before the socket goes */
+#define BACKLOG 4096
+
+enum visitor_state { VISITOR_READING, VISITOR_LINGERING };
+
+struct visitor {
+	TAILQ_ENTRY(visitor) link;
+	uv_poll_t poll;
+	struct door *door;
+	struct buf in;
+	int fd;
+	enum visitor_state state;
+	int64_t due_ms;
+};
+
+TAILQ_HEAD(visitor_list, visitor);
+
+struct door {
+	struct node *node;
+	uv_poll_t listening;
+	int fd; /* -1: shut */
+	struct visitor_list visitors;
+	size_t visitors_count;
+	bool full; /* not accepting for the moment */
+};
+
+static void on_listen(uv_poll_t *poll, int status, int events);
+
+static void on_visitor_closed(uv_handle_t *handle)
+{
+	struct visitor *v = handle->data;
+
+	buf_free(&v->in);
+	free(v);
+}
+
+/* Takes the visitor off the door; its socket is the caller's. */
+static int dismiss(struct visitor *v)
+{
+	struct door *d = v->door;
+	int fd = v->fd;
+
+	uv_poll_stop(&v->poll);
+	uv_close((uv_handle_t *)&v->poll, on_visitor_closed);
+	TAILQ_REMOVE(&d->visitors, v, link);
+	d->visitors_count--;
+	if (d->full && d->fd >= 0) {
+		d->full = false;
+		uv_poll_start(&d->listening, UV_READABLE, on_listen);
+	}
+	return fd;
+}
+
+/* An answer and the end: the rest of what the client sends is read and thrown away, or its kernel would throw the answer away. */
+static void answer(struct visitor *v, int status, const char *headers, const char *detail)
+{
+	struct problem problem = {.status = status, .detail = detail};
+	struct buf body = BUF_EMPTY, reply = BUF_EMPTY;
+
+	problem_write(&body, &problem);
+	buf_printf(&reply,
+		   "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+		   "Connection: close\r\n%s\r\n",
+		   status, problem_title(status), body.len, headers);
+	buf_add(&reply, body.bytes, body.len);
+	/* It fits into an empty socket buffer; a peer that makes it not fit gets none. */
+	if (buf_ok(&reply) && send(v->fd, reply.bytes, reply.len, MSG_NOSIGNAL) == (ssize_t)reply.len &&
+	    shutdown(v->fd, SHUT_WR) == 0) {
+		v->state = VISITOR_LINGERING;
+		v->due_ms = clock_monotonic_ms() + LINGER_MAX_MS;
+	} else {
+		close(dismiss(v));
+	}
+	buf_free(&body);
+	buf_free(&reply);
+}
+
+/* The token of a `bearer.<jwt>` in the list of subprotocols; whether the client also offers ours. */
+static bool find_bearer_protocol(struct span protocols, struct buf *token, bool *offers_ours)
+{
+	struct span item;
+	bool found = false;
+
+	*offers_ours = false;
+	while (list_next(&protocols, &item)) {
+		if (item.len == strlen(SERVER_PROTOCOL) && memcmp(item.bytes, SERVER_PROTOCOL, item.len) == 0)
+			*offers_ours = true;
+		if (!found && item.len > strlen("bearer.") && memcmp(item.bytes, "bearer.", strlen("bearer.")) == 0) {
+			found = true;
+			buf_add(token, item.bytes + strlen("bearer."), item.len - strlen("bearer."));
+		}
+	}
+	return found;
+}
+
+static void upgrade(struct visitor *v, const struct request_head *head, int64_t diagnosis_id)
+{
+	struct node *n = v->door->node;
+	struct arrival a = {.diagnosis_id = diagnosis_id};
+	struct buf token = BUF_EMPTY, cursor = BUF_EMPTY, echo = BUF_EMPTY, request = BUF_EMPTY;
+	struct span bearer = request_head_bearer(head);
+	bool offers_ours = false, by_protocol = false;
+
+	if (head->websocket_protocols.bytes)
+		by_protocol = find_bearer_protocol(head->websocket_protocols, &token, &offers_ours);
+	/* A browser takes no answer that names none of what it offered. */
+	if (by_protocol && !offers_ours)
+		buf_printf(&echo, "bearer.%s", token.bytes ? token.bytes : "");
+	if (bearer.bytes) {
+		buf_clear(&token);
+		buf_add(&token, bearer.bytes, bearer.len);
+	} else if (!by_protocol && query_get(head->query, "token", &token)) {
+		/* An empty one is a bad one, not none. */
+		if (token.len == 0)
+			buf_add_text(&token, " ");
+	}
+	if (query_get(head->query, "cursor", &cursor) && cursor.len == 0)
+		buf_add_text(&cursor, " ");
+	a.token = token.bytes && token.len > 0 ? token.bytes : NULL;
+	a.cursor = cursor.bytes && cursor.len > 0 ? cursor.bytes : NULL;
+	a.echo_protocol = echo.len > 0 ? echo.bytes : NULL;
+
+	buf_printf(&request,
+		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+		   "Sec-WebSocket-Key: %.*s\r\n%s\r\n",
+		   (int)head->websocket_key.len, head->websocket_key.bytes,
+		   offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "");
+	/* What the client has sent behind the head are its first frames. */
+	buf_add(&request, v->in.bytes + head->len, v->in.len - head->len);
+	if (buf_ok(&request) && buf_ok(&token) && buf_ok(&cursor) && buf_ok(&echo))
+		server_upgrade(n, dismiss(v), &a, (struct span){request.bytes, request.len});
+	else
+		answer(v, 503, "Retry-After: 5\r\n", "The server is short of memory.");
+	explicit_bzero(token.bytes, token.len);
+	buf_free(&token);
+	buf_free(&cursor);
+	buf_free(&echo);
+	buf_free(&request);
+}
+
+/* The 123 of "/ws/123". */
+static bool route_diagnosis(struct span path, int64_t *id)
+{
+	size_t prefix = strlen("/ws/");
+
+	return path.len > prefix && memcmp(path.bytes, "/ws/", prefix) == 0 &&
+	       topic_parse_id(path.bytes + prefix, path.len - prefix, id);
+}
+
+static void serve(struct visitor *v, const struct request_head *head)
+{
+	char link[128];
+	int64_t id;
+
+	if (!route_diagnosis(head->path, &id)) {
+		answer(v, 404, "", "There is no such route.");
+	} else if (head->method.len != 3 || memcmp(head->method.bytes, "GET", 3) != 0) {
+		answer(v, 405, "Allow: GET\r\n", "This route takes GET only.");
+	} else if (!request_head_is_websocket(head)) {
+		snprintf(link, sizeof(link), "Upgrade: websocket\r\nLink: </poll/%lld>; rel=\"alternate\"\r\n", (long long)id);
+		answer(v, 426, link, "This route is a WebSocket.");
+	} else {
+		upgrade(v, head, id);
+	}
+}
+
+static const char *refusal(int status)
+{
+	switch (status) {
+	case 411:
+	case 413:
+		return "No body is taken here.";
+	case 414:
+		return "The URL is too long.";
+	case 431:
+		return "The headers are too large.";
+	case 505:
+		return "HTTP/1.1 is spoken here.";
+	default:
+		return "The request is malformed.";
+	}
+}
+
+static void read_head(struct visitor *v)
+{
+	struct request_head head;
+	char bytes[REQUEST_HEAD_MAX];
+	ssize_t got = recv(v->fd, bytes, sizeof(bytes), 0);
+	int status;
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got > 0)
+		buf_add(&v->in, bytes, (size_t)got);
+	if (got <= 0 || !buf_ok(&v->in)) {
+		close(dismiss(v));
+		return;
+	}
+	status = request_head_read(&head, v->in.bytes, v->in.len);
+	if (status == 0)
+		serve(v, &head);
+	else if (status > 0)
+		answer(v, status, "", refusal(status));
+}
+
+static void on_visitor(uv_poll_t *poll, int status, int events)
+{
+	struct visitor *v = poll->data;
+	char rest[4096];
+
+	(void)events;
+	if (v->state == VISITOR_READING && status == 0)
+		read_head(v);
+	else if (status < 0 || recv(v->fd, rest, sizeof(rest), 0) == 0)
+		close(dismiss(v));
+}
+
+static void welcome(struct door *d, int fd)
+{
+	struct visitor *v = calloc(1, sizeof(*v));
+	int on = 1;
+
+	if (!v || uv_poll_init(d->node->loop, &v->poll, fd) != 0) {
+		free(v);
+		close(fd);
+		return;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	v->poll.data = v;
+	v->door = d;
+	v->fd = fd;
+	v->due_ms = clock_monotonic_ms() + HEAD_MAX_MS;
+	TAILQ_INSERT_TAIL(&d->visitors, v, link);
+	d->visitors_count++;
+	uv_poll_start(&v->poll, UV_READABLE, on_visitor);
+	/* Most often it is there already. */
+	read_head(v);
+}
+
+static void pause_accepting(struct door *d)
+{
+	d->full = true;
+	uv_poll_stop(&d->listening);
+}
+
+static void on_listen(uv_poll_t *poll, int status, int events)
+{
+	struct door *d = poll->data;
+
+	(void)status;
+	(void)events;
+	for (int turn = 0; turn < ACCEPT_TURN && d->fd >= 0; turn++) {
+		int fd;
+
+		if (d->visitors_count >= VISITORS_MAX) {
+			pause_accepting(d);
+			return;
+		}
+		fd = accept4(d->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			welcome(d, fd);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			/* Until the next check; the kernel keeps them in line. */
+			log_error("cannot accept connections errno=%d", errno);
+			pause_accepting(d);
+			return;
+		} else if (errno != ECONNABORTED && errno != EINTR) {
+			return;
+		}
+	}
+}
+
+static int listen_on(const char *address, int64_t port)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
+	struct addrinfo *found;
+	char service[8];
+	int on = 1, fd = -1;
+
+	snprintf(service, sizeof(service), "%d", (int)port);
+	if (getaddrinfo(address, service, &hints, &found) != 0) {
+		log_error("TIDINGS_WS_ADDRESS is not an address");
+		return -1;
+	}
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+	    bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+		log_error("cannot listen address=%s port=%s why=\"%s\"", address, service, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	freeaddrinfo(found);
+	return fd;
+}
+
+enum err door_new(struct door **d, struct node *n)
+{
+	struct door *made = calloc(1, sizeof(*made));
+
+	if (!made)
+		return ERR_MEMORY;
+	made->node = n;
+	TAILQ_INIT(&made->visitors);
+	made->fd = listen_on(n->config->ws_address, n->config->ws_port);
+	if (made->fd < 0 || uv_poll_init(n->loop, &made->listening, made->fd) != 0) {
+		free(made);
+		return ERR_SYSTEM;
+	}
+	made->listening.data = made;
+	uv_poll_start(&made->listening, UV_READABLE, on_listen);
+	*d = made;
+	return OK;
+}
+
+void door_shut(struct door *d)
+{
+	if (d->fd < 0)
+		return;
+	uv_poll_stop(&d->listening);
+	uv_close((uv_handle_t *)&d->listening, NULL);
+	close(d->fd);
+	d->fd = -1;
+}
+
+void door_check(struct door *d, int64_t now_ms)
+{
+	struct visitor *v = TAILQ_FIRST(&d->visitors), *next;
+
+	for (; v; v = next) {
+		next = TAILQ_NEXT(v, link);
+		if (now_ms >= v->due_ms)
+			close(dismiss(v));
+	}
+	if (d->full && d->fd >= 0) {
+		d->full = false;
+		uv_poll_start(&d->listening, UV_READABLE, on_listen);
+	}
+}
+
+void door_free(struct door **d)
+{
+	struct visitor *v;
+
+	if (!*d)
+		return;
+	door_shut(*d);
+	while ((v = TAILQ_FIRST(&(*d)->visitors)))
+		close(dismiss(v));
+	/* The visitors' handles still point here until the loop has closed them: it frees after. */
+	free(*d);
+	*d = NULL;
+}

@@ -1,0 +1,24 @@
+/*
+ * feed - from the doorbell to the sockets: fetches what rang, appends it to the tails, and runs the fan-out in slices.
+ *
+ * One fetch at a time: whatever rings meanwhile goes into the next, so the busier it is, the more goes together.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "ws/node.h"
+
+enum err feed_new(struct feed **f, struct node *n) MUST_CHECK;
+void feed_free(struct feed **f);
+
+/* This topic has, or may have, something new. */
+void feed_ring(struct feed *f, int64_t topic_id);
+
+/* Somebody became due by other means than a fetch (joined, drained): the fan-out goes on. */
+void feed_run(struct feed *f);
+
+/* A message that is in no queue. */
+void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body);
+
+uint64_t feed_fetches(const struct feed *f);

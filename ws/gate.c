@@ -1,0 +1,124 @@
+#include "ws/gate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "ws/user.h"
+
+#define BATCH_MAX 256
+#define UNDER_WAY_MAX 2 /* batches: one is on its way while the other gathers */
+
+STAILQ_HEAD(session_queue, session);
+
+struct gate {
+	struct node *node;
+	struct session_queue waiting; /* each with a reference */
+	unsigned under_way;
+};
+
+struct batch {
+	struct gate *gate;
+	size_t count;
+	struct session *sessions[BATCH_MAX]; /* each with a reference */
+};
+
+static void ask_next(struct gate *g);
+
+enum err gate_new(struct gate **g, struct node *n)
+{
+	*g = calloc(1, sizeof(**g));
+	if (!*g)
+		return ERR_MEMORY;
+	(*g)->node = n;
+	STAILQ_INIT(&(*g)->waiting);
+	return OK;
+}
+
+void gate_free(struct gate **g)
+{
+	struct session *s;
+
+	if (!*g)
+		return;
+	while ((s = STAILQ_FIRST(&(*g)->waiting))) {
+		STAILQ_REMOVE_HEAD(&(*g)->waiting, queue);
+		session_unref(s);
+	}
+	free(*g);
+	*g = NULL;
+}
+
+static void refuse(struct session *s, enum err why)
+{
+	char quoted[64];
+
+	log_info("refused user=%s diagnosis=%lld why=\"%s\"", 
+		 s->user ? log_quote(quoted, sizeof(quoted), s->user->id, strlen(s->user->id)) : "",
+		 (long long)s->dialog.diagnosis_id, err_text(why));
+	/* The same words for what is not there and what is somebody else's. */
+	session_close(s, CLOSE_POLICY, "not allowed");
+}
+
+static void on_attach(void *context, enum err e, const struct attach_row *rows, size_t count)
+{
+	struct batch *b = context;
+	struct gate *g = b->gate;
+
+	(void)count;
+	for (size_t i = 0; i < b->count; i++) {
+		struct session *s = b->sessions[i];
+
+		if (s->wsi && s->state == SESSION_ATTACHING) {
+			if (e != OK)
+				session_close(s, CLOSE_TRY_LATER, "try again later");
+			else if (rows[i].outcome != OK)
+				refuse(s, rows[i].outcome);
+			else
+				session_attached(s, &rows[i]);
+		}
+		session_unref(s);
+	}
+	free(b);
+	g->under_way--;
+	ask_next(g);
+}
+
+static void ask_next(struct gate *g)
+{
+	while (g->under_way < UNDER_WAY_MAX && !STAILQ_EMPTY(&g->waiting)) {
+		struct attach_item items[BATCH_MAX];
+		char topics[BATCH_MAX][TOPIC_NAME_MAX + 1];
+		struct batch *b = malloc(sizeof(*b));
+		struct session *s;
+
+		if (!b)
+			return;
+		b->gate = g;
+		b->count = 0;
+		while (b->count < BATCH_MAX && (s = STAILQ_FIRST(&g->waiting))) {
+			STAILQ_REMOVE_HEAD(&g->waiting, queue);
+			if (!s->wsi || s->state != SESSION_ATTACHING) {
+				session_unref(s);
+				continue;
+			}
+			topic_of_diagnosis(topics[b->count], s->dialog.diagnosis_id);
+			items[b->count] = (struct attach_item){s->user ? s->user->id : NULL, role_text(s->role), topics[b->count]};
+			b->sessions[b->count++] = s;
+		}
+		g->under_way++;
+
+		enum err e = b->count > 0 ? calls_attach(g->node->pipeline, items, b->count, on_attach, b) : ERR_AWAY;
+
+		if (e != OK) {
+			on_attach(b, e, NULL, 0);
+			return;
+		}
+	}
+}
+
+void gate_ask(struct gate *g, struct session *s)
+{
+	STAILQ_INSERT_TAIL(&g->waiting, session_ref(s), queue);
+	ask_next(g);
+}

@@ -1,0 +1,402 @@
+#include "ws/ledger.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/log.h"
+#include "ws/pulse.h"
+#include "ws/user.h"
+
+#define PAUSE_MS 100
+
+/* How many clients a topic has here. */
+struct present {
+	UT_hash_handle hh; /* by topic_id */
+	int64_t topic_id;
+	int64_t clients;
+	bool changed;
+};
+
+/* How far a topic was delivered, not yet written. */
+struct delivered {
+	UT_hash_handle hh; /* by topic_id */
+	int64_t topic_id;
+	int64_t seq;
+};
+
+/* A list that grows: what is under way keeps it until the answer. */
+struct session_array {
+	struct session **items; /* each with a reference */
+	size_t count, size;
+};
+
+struct ledger {
+	struct node *node;
+	uv_timer_t timer;
+	struct present *present;
+	size_t changed; /* how many of them have */
+	struct delivered *delivered;
+	struct session_array opened;
+	struct buf closed; /* uuid texts, UUID_TEXT_SIZE each */
+	struct buf sent;   /* pairs of int64_t: topic id, seq */
+	bool under_way;
+	bool timer_set;
+};
+
+struct writing {
+	struct ledger *ledger;
+	struct session_array opened;
+};
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct ledger *l = timer->data;
+
+	l->timer_set = false;
+	ledger_flush(l);
+}
+
+enum err ledger_new(struct ledger **l, struct node *n)
+{
+	*l = calloc(1, sizeof(**l));
+	if (!*l)
+		return ERR_MEMORY;
+	(*l)->node = n;
+	uv_timer_init(n->loop, &(*l)->timer);
+	(*l)->timer.data = *l;
+	return OK;
+}
+
+static void array_release(struct session_array *a)
+{
+	for (size_t i = 0; i < a->count; i++)
+		session_unref(a->items[i]);
+	free(a->items);
+	*a = (struct session_array){0};
+}
+
+static bool array_add(struct session_array *a, struct session *s)
+{
+	if (a->count == a->size) {
+		size_t size = a->size ? a->size * 2 : 16;
+		struct session **items = realloc(a->items, size * sizeof(*items));
+
+		if (!items)
+			return false;
+		a->items = items;
+		a->size = size;
+	}
+	a->items[a->count++] = session_ref(s);
+	return true;
+}
+
+static void forget_delivered(struct ledger *l)
+{
+	struct delivered *d, *next;
+
+	HASH_ITER(hh, l->delivered, d, next) {
+		HASH_DEL(l->delivered, d);
+		free(d);
+	}
+}
+
+static void forget_present(struct ledger *l)
+{
+	struct present *p, *next;
+
+	HASH_ITER(hh, l->present, p, next) {
+		HASH_DEL(l->present, p);
+		free(p);
+	}
+	l->changed = 0;
+}
+
+void ledger_lost(struct ledger *l)
+{
+	array_release(&l->opened);
+	buf_free(&l->closed);
+	buf_free(&l->sent);
+	forget_delivered(l);
+	forget_present(l);
+}
+
+void ledger_free(struct ledger **l)
+{
+	if (!*l)
+		return;
+	ledger_lost(*l);
+	free(*l);
+	*l = NULL;
+}
+
+static void soon(struct ledger *l)
+{
+	if (l->timer_set || l->under_way)
+		return;
+	l->timer_set = true;
+	uv_timer_start(&l->timer, on_timer, PAUSE_MS, 0);
+}
+
+/* False: no memory; the next renewal makes it right. */
+static void change_present(struct ledger *l, int64_t topic_id, int by)
+{
+	struct present *p;
+
+	HASH_FIND(hh, l->present, &topic_id, sizeof(topic_id), p);
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (!p) {
+			log_error("no memory to write down who is connected");
+			return;
+		}
+		p->topic_id = topic_id;
+		HASH_ADD(hh, l->present, topic_id, sizeof(p->topic_id), p);
+	}
+	p->clients += by;
+	l->changed += !p->changed;
+	p->changed = true;
+}
+
+void ledger_opened(struct ledger *l, struct session *s)
+{
+	if (!array_add(&l->opened, s)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	s->written_down = true;
+	change_present(l, s->subscriber.topic->id, 1);
+	ledger_flush(l);
+}
+
+void ledger_closed(struct ledger *l, struct session *s)
+{
+	if (!s->written_down)
+		return;
+	s->written_down = false;
+	change_present(l, s->subscriber.topic->id, -1);
+
+	char text[UUID_TEXT_SIZE];
+
+	buf_add(&l->closed, uuid_text(text, &s->subscriber.reader.connection_id), sizeof(text));
+	soon(l);
+}
+
+void ledger_delivered(struct ledger *l, const struct hub_topic *t)
+{
+	struct delivered *d;
+
+	HASH_FIND(hh, l->delivered, &t->id, sizeof(t->id), d);
+	if (!d) {
+		d = calloc(1, sizeof(*d));
+		if (!d)
+			return; /* it may be sent twice, then */
+		d->topic_id = t->id;
+		HASH_ADD(hh, l->delivered, topic_id, sizeof(d->topic_id), d);
+	}
+	d->seq = (int64_t)t->delivered_seq;
+	soon(l);
+}
+
+void ledger_sent(struct ledger *l, int64_t topic_id, uint64_t seq)
+{
+	int64_t pair[2] = {topic_id, (int64_t)seq};
+
+	buf_add(&l->sent, pair, sizeof(pair));
+	soon(l);
+}
+
+void ledger_renew(struct ledger *l)
+{
+	struct session *s;
+	struct hub_topic *t;
+
+	ledger_lost(l);
+	TAILQ_FOREACH(s, &l->node->sessions, link) {
+		if (!s->written_down)
+			continue;
+		if (array_add(&l->opened, s))
+			change_present(l, s->subscriber.topic->id, 1);
+	}
+	for (t = hub_first(l->node->hub); t; t = hub_next(t)) {
+		if (t->delivered_seq > 0)
+			ledger_delivered(l, t);
+	}
+	ledger_flush(l);
+}
+
+static void on_written(void *context, enum err e)
+{
+	struct writing *w = context;
+	struct ledger *l = w->ledger;
+
+	l->under_way = false;
+	for (size_t i = 0; i < w->opened.count; i++) {
+		struct session *s = w->opened.items[i];
+
+		if (!s->wsi || s->state != SESSION_COUNTING)
+			continue;
+		if (e == OK)
+			session_counted(s);
+		else
+			session_close(s, CLOSE_TRY_LATER, "try again later");
+	}
+	array_release(&w->opened);
+	free(w);
+	if (e != OK) {
+		pulse_renew(l->node->pulse);
+		return;
+	}
+	if (l->opened.count > 0)
+		ledger_flush(l);
+	else if (l->changed > 0 || l->closed.len > 0 || l->sent.len > 0 || l->delivered)
+		soon(l);
+}
+
+/* The columns of one call, made from what has gathered. */
+struct columns {
+	int64_t *presence_topics, *presence_clients, *opened_topics, *delivered_topics, *delivered_seqs, *sent_topics, *sent_seqs;
+	const char **opened_ids, **opened_users, **opened_transports, **opened_at, **closed_ids;
+	char (*texts)[UUID_TEXT_SIZE];
+	char (*times)[CLOCK_TEXT_SIZE];
+	struct flush flush;
+};
+
+static bool columns_new(struct columns *c, const struct ledger *l)
+{
+	size_t presence = l->changed + 1, opened = l->opened.count + 1, closed = l->closed.len / UUID_TEXT_SIZE + 1;
+	size_t delivered = HASH_COUNT(l->delivered) + 1, sent = l->sent.len / (2 * sizeof(int64_t)) + 1;
+
+	*c = (struct columns){
+		.presence_topics = calloc(presence, sizeof(int64_t)),
+		.presence_clients = calloc(presence, sizeof(int64_t)),
+		.opened_topics = calloc(opened, sizeof(int64_t)),
+		.opened_ids = calloc(opened, sizeof(char *)),
+		.opened_users = calloc(opened, sizeof(char *)),
+		.opened_transports = calloc(opened, sizeof(char *)),
+		.opened_at = calloc(opened, sizeof(char *)),
+		.texts = calloc(opened, UUID_TEXT_SIZE),
+		.times = calloc(opened, CLOCK_TEXT_SIZE),
+		.closed_ids = calloc(closed, sizeof(char *)),
+		.delivered_topics = calloc(delivered, sizeof(int64_t)),
+		.delivered_seqs = calloc(delivered, sizeof(int64_t)),
+		.sent_topics = calloc(sent, sizeof(int64_t)),
+		.sent_seqs = calloc(sent, sizeof(int64_t)),
+	};
+	return c->presence_topics && c->presence_clients && c->opened_topics && c->opened_ids && c->opened_users &&
+	       c->opened_transports && c->opened_at && c->texts && c->times && c->closed_ids && c->delivered_topics &&
+	       c->delivered_seqs && c->sent_topics && c->sent_seqs;
+}
+
+static void columns_free(struct columns *c)
+{
+	void *all[] = {c->presence_topics, c->presence_clients, c->opened_topics, c->opened_ids, c->opened_users,
+		       c->opened_transports, c->opened_at, c->texts, c->times, c->closed_ids, c->delivered_topics,
+		       c->delivered_seqs, c->sent_topics, c->sent_seqs};
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		free(all[i]);
+}
+
+static void take_presence(struct columns *c, struct ledger *l)
+{
+	struct present *p, *next;
+
+	HASH_ITER(hh, l->present, p, next) {
+		if (!p->changed)
+			continue;
+		c->presence_topics[c->flush.presence_count] = p->topic_id;
+		c->presence_clients[c->flush.presence_count++] = p->clients;
+		p->changed = false;
+		if (p->clients == 0) {
+			HASH_DEL(l->present, p);
+			free(p);
+		}
+	}
+	l->changed = 0;
+}
+
+static void take_opened(struct columns *c, const struct ledger *l)
+{
+	for (size_t i = 0; i < l->opened.count; i++) {
+		const struct session *s = l->opened.items[i];
+		size_t n = c->flush.opened_count;
+
+		/* Gone already: its closing is in the same call or was in one before. */
+		if (!s->wsi)
+			continue;
+		c->opened_ids[n] = uuid_text(c->texts[n], &s->subscriber.reader.connection_id);
+		c->opened_topics[n] = s->subscriber.topic->id;
+		c->opened_users[n] = s->user ? s->user->id : NULL;
+		c->opened_transports[n] = "websocket";
+		c->opened_at[n] = clock_text(c->times[n], s->connected_us);
+		c->flush.opened_count++;
+	}
+}
+
+static void take_rest(struct columns *c, struct ledger *l)
+{
+	const int64_t *pairs = (const int64_t *)(const void *)l->sent.bytes;
+	struct delivered *d;
+
+	for (size_t at = 0; at < l->closed.len; at += UUID_TEXT_SIZE)
+		c->closed_ids[c->flush.closed_count++] = l->closed.bytes + at;
+	for (d = l->delivered; d; d = d->hh.next) {
+		c->delivered_topics[c->flush.delivered_count] = d->topic_id;
+		c->delivered_seqs[c->flush.delivered_count++] = d->seq;
+	}
+	for (size_t i = 0; i < l->sent.len / sizeof(int64_t); i += 2) {
+		c->sent_topics[c->flush.sent_count] = pairs[i];
+		c->sent_seqs[c->flush.sent_count++] = pairs[i + 1];
+	}
+}
+
+void ledger_flush(struct ledger *l)
+{
+	struct columns c = {0};
+	struct writing *w;
+
+	if (l->under_way || !pipeline_is_up(l->node->pipeline))
+		return;
+	if (l->changed == 0 && l->opened.count == 0 && l->closed.len == 0 && l->sent.len == 0 && !l->delivered)
+		return;
+	uv_timer_stop(&l->timer);
+	l->timer_set = false;
+	w = calloc(1, sizeof(*w));
+	if (!w || !columns_new(&c, l)) {
+		log_error("no memory to write down who is connected");
+		free(w);
+		columns_free(&c);
+		soon(l);
+		return;
+	}
+	take_presence(&c, l);
+	take_opened(&c, l);
+	take_rest(&c, l);
+	c.flush.presence_topics = c.presence_topics;
+	c.flush.presence_clients = c.presence_clients;
+	c.flush.opened_ids = c.opened_ids;
+	c.flush.opened_topics = c.opened_topics;
+	c.flush.opened_users = c.opened_users;
+	c.flush.opened_transports = c.opened_transports;
+	c.flush.opened_at = c.opened_at;
+	c.flush.closed_ids = c.closed_ids;
+	c.flush.delivered_topics = c.delivered_topics;
+	c.flush.delivered_seqs = c.delivered_seqs;
+	c.flush.sent_topics = c.sent_topics;
+	c.flush.sent_seqs = c.sent_seqs;
+
+	w->ledger = l;
+	w->opened = l->opened;
+	l->opened = (struct session_array){0};
+	l->under_way = true;
+
+	enum err e = calls_flush(l->node->pipeline, l->node->id_text, &c.flush, on_written, w);
+
+	buf_free(&l->closed);
+	buf_free(&l->sent);
+	forget_delivered(l);
+	columns_free(&c);
+	if (e != OK)
+		on_written(w, e);
+}

@@ -1,0 +1,32 @@
+/*
+ * ledger - writes down who is connected and what was delivered.
+ *
+ * What has changed is gathered and written in one call, and never two calls at a time. A connection that is new is written at once,
+ * because it is told that it is connected only when whoever publishes counts it; the rest at most every 100 ms. An idle node
+ * writes nothing.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "ws/node.h"
+#include "ws/session.h"
+
+enum err ledger_new(struct ledger **l, struct node *n) MUST_CHECK;
+void ledger_free(struct ledger **l);
+
+/* session_counted() is called once it is written down. */
+void ledger_opened(struct ledger *l, struct session *s);
+void ledger_closed(struct ledger *l, struct session *s);
+
+void ledger_delivered(struct ledger *l, const struct hub_topic *t);
+void ledger_sent(struct ledger *l, int64_t topic_id, uint64_t seq);
+
+/* The database is away: what was not written will be written anew. */
+void ledger_lost(struct ledger *l);
+
+/* The database knows nothing of this node: everything again. */
+void ledger_renew(struct ledger *l);
+
+/* Writes what there is, now. */
+void ledger_flush(struct ledger *l);

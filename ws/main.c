@@ -1,0 +1,366 @@
+/*
+ * tidings-ws - the sidecar: pushes what is committed to every client that is connected.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "ws/catch_up.h"
+#include "ws/door.h"
+#include "ws/feed.h"
+#include "ws/gate.h"
+#include "ws/ledger.h"
+#include "ws/node.h"
+#include "ws/pulse.h"
+#include "ws/server.h"
+#include "ws/session.h"
+
+static const char usage[] =
+	"Usage: tidings-ws [--check-config | --help | --version]\n"
+	"\n"
+	"Pushes what is committed to PostgreSQL to every client that is connected. Its settings are the environment: see\n"
+	"tidings.conf(5).\n"
+	"\n"
+	"SIGTERM, SIGINT  ask every client to reconnect, over TIDINGS_DRAIN_TIME, then stop\n"
+	"SIGHUP           read the keys again\n"
+	"SIGUSR1          write the counters to the log\n";
+
+#define DRAIN_TICK_MS 50
+#define GOODBYE_MS 3000 /* for the last closes, and for the database */
+
+enum leaving { STAYING, DRAINING, SAYING_FAREWELL, STOPPED };
+
+struct sidecar {
+	struct node node;
+	struct config config;
+	uv_loop_t loop;
+	uv_signal_t signals[4];
+	uv_timer_t drain_timer;
+	enum leaving leaving;
+	int64_t drain_from_ms;
+	size_t drain_total; /* sessions when it began */
+	int64_t farewell_ms;
+};
+
+/* ---- the hub's side: what it asks of sessions */
+
+static struct session *session_of(struct subscriber *s)
+{
+	return (struct session *)((char *)s - offsetof(struct session, subscriber));
+}
+
+static bool hub_writes(struct subscriber *s, struct span bytes, unsigned count)
+{
+	(void)count;
+	return session_write_now(session_of(s), bytes);
+}
+
+static void hub_is_behind(struct subscriber *subscriber)
+{
+	struct session *s = session_of(subscriber);
+
+	s->state = SESSION_CATCHING;
+	catch_up_go_on(s->node->catch_up, s);
+}
+
+static struct node *the_node;
+
+static void hub_has_delivered(struct hub_topic *t)
+{
+	ledger_delivered(the_node->ledger, t);
+}
+
+static void hub_has_delivered_private(struct hub_topic *t, uint64_t seq)
+{
+	ledger_sent(the_node->ledger, t->id, seq);
+}
+
+static const struct hub_ops hub_ops = {
+	.write = hub_writes,
+	.behind = hub_is_behind,
+	.delivered = hub_has_delivered,
+	.delivered_private = hub_has_delivered_private,
+};
+
+/* ---- the database's side */
+
+static void on_database_up(void *context)
+{
+	pulse_database_up(((struct node *)context)->pulse);
+}
+
+static void on_database_down(void *context)
+{
+	pulse_database_down(((struct node *)context)->pulse);
+}
+
+static void on_listening(void *context)
+{
+	pulse_listening(((struct node *)context)->pulse);
+}
+
+static void on_listener_down(void *context)
+{
+	(void)context;
+}
+
+static void on_rung(void *context, int64_t topic_id)
+{
+	feed_ring(((struct node *)context)->feed, topic_id);
+}
+
+static void on_ephemeral(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body)
+{
+	feed_ephemeral(((struct node *)context)->feed, topic_id, to_user, exclude, body);
+}
+
+static void on_outbox(void *context)
+{
+	pulse_relay(((struct node *)context)->pulse);
+}
+
+static const struct pipeline_ops pipeline_ops = {.watch = watcher_watch, .up = on_database_up, .down = on_database_down};
+
+static const struct listener_ops listener_ops = {
+	.watch = watcher_watch,
+	.up = on_listening,
+	.down = on_listener_down,
+	.rung = on_rung,
+	.ephemeral = on_ephemeral,
+	.outbox = on_outbox,
+};
+
+/* ---- keys */
+
+static enum err load_keys(struct node *n)
+{
+	const struct config *c = n->config;
+	struct token_rules rules = {
+		.algorithms = c->jwt_algorithms,
+		.issuer = c->jwt_issuer,
+		.audience = c->jwt_audience,
+		.require_exp = c->jwt_require_exp,
+		.leeway_s = c->jwt_leeway_s,
+	};
+	struct token_keys *keys = NULL;
+	struct buf problem = BUF_EMPTY;
+	enum err e = token_keys_load(&keys, c->jwt_keys, &rules, &problem);
+
+	if (e != OK) {
+		log_error("%s", problem.bytes ? problem.bytes : err_text(e));
+	} else {
+		token_keys_free(&n->keys);
+		n->keys = keys;
+	}
+	buf_free(&problem);
+	return e;
+}
+
+/* ---- leaving */
+
+static void on_farewell(void *context, enum err e)
+{
+	struct sidecar *s = context;
+
+	(void)e;
+	s->leaving = STOPPED;
+}
+
+static void on_drain_tick(uv_timer_t *timer)
+{
+	struct sidecar *s = timer->data;
+	struct node *n = &s->node;
+	int64_t now_ms = clock_monotonic_ms(), spent_ms = now_ms - s->drain_from_ms, time_ms = s->config.drain_s * 1000;
+	size_t should_be_left, open = 0;
+	struct session *x;
+
+	if (s->leaving == DRAINING) {
+		/* As many have been told as time has passed: they come back elsewhere one after the other. */
+		should_be_left = spent_ms >= time_ms ? 0 : s->drain_total - s->drain_total * (size_t)spent_ms / (size_t)time_ms;
+		TAILQ_FOREACH(x, &n->sessions, link)
+			open += x->state != SESSION_CLOSING;
+		TAILQ_FOREACH(x, &n->sessions, link) {
+			if (open <= should_be_left)
+				break;
+			if (x->state == SESSION_CLOSING)
+				continue;
+			session_close(x, CLOSE_RESTART, "this server is going away: reconnect");
+			open--;
+		}
+		if (n->sessions_count > 0 && spent_ms < time_ms + GOODBYE_MS)
+			return;
+		ledger_flush(n->ledger);
+		s->leaving = SAYING_FAREWELL;
+		s->farewell_ms = now_ms;
+		if (calls_farewell(n->pipeline, n->id_text, on_farewell, s) != OK)
+			s->leaving = STOPPED;
+	}
+	if (s->leaving == STOPPED || (s->leaving == SAYING_FAREWELL && now_ms - s->farewell_ms >= GOODBYE_MS))
+		uv_stop(&s->loop);
+}
+
+static void leave(struct sidecar *s)
+{
+	if (s->leaving != STAYING)
+		return;
+	log_notice("going away connections=%zu over_s=%d", s->node.sessions_count, (int)s->config.drain_s);
+	s->leaving = DRAINING;
+	s->node.draining = true;
+	s->drain_from_ms = clock_monotonic_ms();
+	s->drain_total = s->node.sessions_count;
+	door_shut(s->node.door);
+	uv_timer_start(&s->drain_timer, on_drain_tick, 0, DRAIN_TICK_MS);
+}
+
+static void on_signal(uv_signal_t *handle, int signal)
+{
+	struct sidecar *s = handle->data;
+
+	switch (signal) {
+	case SIGHUP:
+		if (load_keys(&s->node) == OK)
+			log_notice("keys read");
+		break;
+	case SIGUSR1:
+		pulse_log_counters(s->node.pulse);
+		break;
+	default:
+		leave(s);
+		break;
+	}
+}
+
+/* ---- coming */
+
+/* As many descriptors as the connections need. */
+static enum err raise_descriptors(const struct config *c)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)c->connections_max + 2048;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return ERR_SYSTEM;
+	if (limit.rlim_cur >= wanted)
+		return OK;
+	if (limit.rlim_max < wanted) {
+		log_error("TIDINGS_CONNECTIONS_MAX=%d needs %d descriptors, and the limit is %d (ulimit -n, LimitNOFILE=)",
+			  (int)c->connections_max, (int)wanted, (int)limit.rlim_max);
+		return ERR_SYSTEM;
+	}
+	limit.rlim_cur = wanted;
+	return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? OK : ERR_SYSTEM;
+}
+
+static enum err open_database(struct node *n)
+{
+	const struct config *c = n->config;
+	enum err e;
+
+	watcher_init(&n->pipeline_watcher, n->loop);
+	watcher_init(&n->listener_watcher, n->loop);
+	e = pipeline_open(&n->pipeline, c->database, c->database_timeout_ms, &pipeline_ops, &n->pipeline_watcher, n);
+	if (e == OK)
+		e = listener_open(&n->listener, c->database, c->database_timeout_ms, &listener_ops, &n->listener_watcher, n);
+	if (e != OK) {
+		log_error("TIDINGS_DATABASE is not what libpq understands");
+		return e;
+	}
+	n->pipeline_watcher.link = pipeline_link(n->pipeline);
+	n->listener_watcher.link = listener_link(n->listener);
+	return OK;
+}
+
+static enum err start(struct sidecar *s)
+{
+	static const int caught[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+	struct node *n = &s->node;
+	const struct config *c = n->config;
+	uint8_t random[UUID_BYTES];
+	enum err e;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return ERR_SYSTEM;
+	n->id = uuid_of_random(random);
+	uuid_text(n->id_text, &n->id);
+	clock_text(n->started_at, clock_wall_us());
+	n->dialog_limits = (struct dialog_limits){c->client_rate_per_s, c->client_burst, c->bad_messages_max};
+	TAILQ_INIT(&n->sessions);
+	wheel_init(&n->wheel, clock_monotonic_ms());
+
+	e = raise_descriptors(c);
+	if (e == OK)
+		e = load_keys(n);
+	if (e == OK)
+		e = hub_new(&n->hub, &hub_ops, (size_t)c->tail_max_bytes, (size_t)c->tails_max_bytes);
+	if (e == OK)
+		e = server_new(n);
+	if (e == OK)
+		e = gate_new(&n->gate, n);
+	if (e == OK)
+		e = ledger_new(&n->ledger, n);
+	if (e == OK)
+		e = feed_new(&n->feed, n);
+	if (e == OK)
+		e = catch_up_new(&n->catch_up, n);
+	if (e == OK)
+		e = door_new(&n->door, n);
+	if (e == OK)
+		e = pulse_new(&n->pulse, n);
+	if (e == OK)
+		e = open_database(n);
+	if (e != OK)
+		return e;
+	uv_timer_init(&s->loop, &s->drain_timer);
+	s->drain_timer.data = s;
+	for (size_t i = 0; i < ARRAY_LEN(caught); i++) {
+		uv_signal_init(&s->loop, &s->signals[i]);
+		s->signals[i].data = s;
+		uv_signal_start(&s->signals[i], on_signal, caught[i]);
+	}
+	log_notice("listening address=%s port=%d node=%s", c->ws_address, (int)c->ws_port, n->id_text);
+	return OK;
+}
+
+/* Whoever is still waited for is answered first; then sessions, then what they need. */
+static void stop(struct sidecar *s)
+{
+	struct node *n = &s->node;
+
+	pipeline_close(&n->pipeline);
+	listener_close(&n->listener);
+	watcher_close(&n->pipeline_watcher);
+	watcher_close(&n->listener_watcher);
+	server_free(n);
+	door_free(&n->door);
+	uv_run(&s->loop, UV_RUN_NOWAIT);
+	catch_up_free(&n->catch_up);
+	gate_free(&n->gate);
+	ledger_free(&n->ledger);
+	feed_free(&n->feed);
+	pulse_free(&n->pulse);
+	hub_free(&n->hub);
+	token_keys_free(&n->keys);
+}
+
+int main(int argc, char **argv)
+{
+	static struct sidecar sidecar;
+
+	config_start(&sidecar.config, "tidings-ws", usage, argc, argv);
+	if (uv_loop_init(&sidecar.loop) != 0)
+		return EXIT_FAILURE;
+	sidecar.node.config = &sidecar.config;
+	sidecar.node.loop = &sidecar.loop;
+	the_node = &sidecar.node;
+	if (start(&sidecar) != OK)
+		return EXIT_FAILURE;
+	uv_run(&sidecar.loop, UV_RUN_DEFAULT);
+	stop(&sidecar);
+	log_notice("stopped");
+	return EXIT_SUCCESS;
+}

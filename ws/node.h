@@ -1,0 +1,80 @@
+/*
+ * node - one running sidecar: what its parts share.
+ *
+ *	door		accepts sockets, reads the head of a request, hands WebSockets to libwebsockets
+ *	server		libwebsockets: its callbacks, translated into calls of session
+ *	session		one client's connection: its state, what it still has to be sent, its deadlines
+ *	gate		asks the database, many at a time, whether a session may have its topic
+ *	ledger		writes down who is connected and what was delivered, many at a time
+ *	feed		fetches what the doorbell rang for, and runs the fan-out
+ *	catch_up	reads from the database for sessions that the tail can't serve
+ *	pulse		once a second and every few: deadlines, heartbeat, relay, sweep
+ *
+ * All of it is one thread: the libuv loop's. Nothing in it blocks.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <libwebsockets.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "domain/dialog.h"
+#include "domain/hub.h"
+#include "domain/token.h"
+#include "domain/uuid.h"
+#include "domain/wheel.h"
+#include "store/listener.h"
+#include "store/pipeline.h"
+#include "ws/watcher.h"
+
+struct door;
+struct session;
+struct gate;
+struct ledger;
+struct feed;
+struct catch_up;
+struct pulse;
+struct user;
+
+TAILQ_HEAD(session_list, session);
+
+struct node {
+	const struct config *config; /* borrowed */
+	struct token_keys *keys;
+	struct dialog_limits dialog_limits;
+	uv_loop_t *loop;
+	struct lws_context *lws;
+	struct lws_vhost *vhost;
+
+	struct uuid id; /* another each time it starts */
+	char id_text[UUID_TEXT_SIZE];
+	char started_at[CLOCK_TEXT_SIZE];
+
+	struct pipeline *pipeline;
+	struct listener *listener;
+	struct watcher pipeline_watcher;
+	struct watcher listener_watcher;
+
+	struct hub *hub;
+	struct wheel wheel; /* the sessions' deadlines */
+	struct session_list sessions;
+	size_t sessions_count;
+	uint64_t sessions_opened; /* since the start */
+	struct user *users;	  /* by id: how many connections each has here */
+
+	struct door *door;
+	struct gate *gate;
+	struct ledger *ledger;
+	struct feed *feed;
+	struct catch_up *catch_up;
+	struct pulse *pulse;
+
+	bool draining;
+};

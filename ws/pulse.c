@@ -1,0 +1,254 @@
+#include "ws/pulse.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "store/calls.h"
+#include "ws/door.h"
+#include "ws/feed.h"
+#include "ws/ledger.h"
+#include "ws/session.h"
+
+#define TICK_MS 1000
+#define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
+#define SWEEP_MS 60000
+#define RELAY_AGAIN_MS 1000 /* another node is at it */
+
+struct pulse {
+	struct node *node;
+	uv_timer_t tick;
+	uv_timer_t relay_timer;
+	int64_t heartbeat_ms; /* when the last was sent */
+	int64_t sweep_ms;
+	bool heartbeat_under_way;
+	bool relay_under_way, relay_again;
+	bool sweep_under_way;
+	bool renew; /* what is written down about this node may be wrong */
+};
+
+static void on_relay(void *context, enum err e, int64_t next_ms);
+
+static struct session *session_of(struct wheel_entry *e)
+{
+	return (struct session *)((char *)e - offsetof(struct session, wheel));
+}
+
+/* ---- heartbeat */
+
+static void close_topic(struct node *n, const struct hub_topic *t, const char *reason)
+{
+	struct session *s;
+
+	TAILQ_FOREACH(s, &n->sessions, link) {
+		if (s->subscriber.topic == t)
+			session_close(s, CLOSE_RESTART, reason);
+	}
+}
+
+static void on_moved(struct node *n, const struct moved_row *row)
+{
+	struct hub_topic *t = hub_find(n->hub, row->topic_id);
+
+	if (!t)
+		return;
+	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0 || (uint64_t)row->last_seq < tail_seq(t->tail)) {
+		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
+		close_topic(n, t, "reconnect");
+	} else {
+		feed_ring(n->feed, t->id);
+	}
+}
+
+static void on_heartbeat(void *context, enum err e, const struct moved_row *rows, size_t count)
+{
+	struct pulse *p = context;
+	bool unknown = false;
+
+	p->heartbeat_under_way = false;
+	if (e != OK)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		if (rows[i].topic_id == 0)
+			unknown = true;
+		else
+			on_moved(p->node, &rows[i]);
+	}
+	if (unknown)
+		ledger_renew(p->node->ledger);
+}
+
+static void heartbeat(struct pulse *p)
+{
+	struct node *n = p->node;
+	size_t count = hub_topics(n->hub), i = 0;
+	int64_t *ids, *seqs;
+	const char **epochs;
+
+	if (p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
+		return;
+	if (p->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) == OK)
+		p->renew = false;
+	ids = calloc(count + 1, sizeof(*ids));
+	seqs = calloc(count + 1, sizeof(*seqs));
+	epochs = calloc(count + 1, sizeof(*epochs));
+	if (ids && seqs && epochs) {
+		for (struct hub_topic *t = hub_first(n->hub); t; t = hub_next(t), i++) {
+			ids[i] = t->id;
+			seqs[i] = (int64_t)tail_seq(t->tail);
+			epochs[i] = t->epoch;
+		}
+		p->heartbeat_ms = clock_monotonic_ms();
+		p->heartbeat_under_way =
+			calls_heartbeat(n->pipeline,
+					&(struct heartbeat){
+						.node_id = n->id_text,
+						.started_at = n->started_at,
+						.connections = (int64_t)n->sessions_count,
+						.opened = (int64_t)n->sessions_opened,
+						.topic_ids = ids,
+						.last_seqs = seqs,
+						.epochs = epochs,
+						.count = count,
+					},
+					on_heartbeat, p) == OK;
+	}
+	free(ids);
+	free(seqs);
+	free(epochs);
+}
+
+/* ---- the outbox */
+
+static void on_relay_timer(uv_timer_t *timer)
+{
+	pulse_relay(timer->data);
+}
+
+static void on_relay(void *context, enum err e, int64_t next_ms)
+{
+	struct pulse *p = context;
+
+	p->relay_under_way = false;
+	if (e != OK)
+		return;
+	if (next_ms == 0 || p->relay_again)
+		pulse_relay(p);
+	else if (next_ms != INT64_MAX)
+		uv_timer_start(&p->relay_timer, on_relay_timer, next_ms < 0 ? RELAY_AGAIN_MS : (uint64_t)MIN(next_ms, SWEEP_MS), 0);
+}
+
+void pulse_relay(struct pulse *p)
+{
+	const struct config *c = p->node->config;
+
+	p->relay_again = p->relay_under_way;
+	if (p->relay_under_way)
+		return;
+	uv_timer_stop(&p->relay_timer);
+	p->relay_under_way = calls_relay(p->node->pipeline, c->queue_max, c->queue_min_age_s, on_relay, p) == OK;
+}
+
+/* ---- the sweep */
+
+static void sweep_after(struct pulse *p, int64_t id);
+
+static void on_sweep(void *context, enum err e, int64_t last_id)
+{
+	struct pulse *p = context;
+
+	p->sweep_under_way = false;
+	if (e == OK && last_id > 0)
+		sweep_after(p, last_id);
+}
+
+static void sweep_after(struct pulse *p, int64_t id)
+{
+	const struct config *c = p->node->config;
+
+	p->sweep_under_way =
+		calls_sweep(p->node->pipeline, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s, on_sweep, p) == OK;
+}
+
+/* ---- the tick */
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct pulse *p = timer->data;
+	struct node *n = p->node;
+	int64_t now_ms = clock_monotonic_ms();
+	struct wheel_entry *e;
+
+	while ((e = wheel_expire(&n->wheel, now_ms)))
+		session_due(session_of(e), now_ms);
+	door_check(n->door, now_ms);
+	pipeline_check(n->pipeline, now_ms);
+	if (!pipeline_is_up(n->pipeline))
+		return;
+	if (now_ms - p->heartbeat_ms >= HEARTBEAT_MS) {
+		heartbeat(p);
+		pulse_relay(p);
+	}
+	if (now_ms - p->sweep_ms >= SWEEP_MS && !p->sweep_under_way) {
+		p->sweep_ms = now_ms;
+		sweep_after(p, 0);
+	}
+}
+
+enum err pulse_new(struct pulse **p, struct node *n)
+{
+	*p = calloc(1, sizeof(**p));
+	if (!*p)
+		return ERR_MEMORY;
+	(*p)->node = n;
+	(*p)->sweep_ms = clock_monotonic_ms();
+	uv_timer_init(n->loop, &(*p)->tick);
+	uv_timer_init(n->loop, &(*p)->relay_timer);
+	(*p)->tick.data = (*p)->relay_timer.data = *p;
+	uv_timer_start(&(*p)->tick, on_tick, TICK_MS, TICK_MS);
+	return OK;
+}
+
+void pulse_free(struct pulse **p)
+{
+	free(*p);
+	*p = NULL;
+}
+
+void pulse_renew(struct pulse *p)
+{
+	p->renew = true;
+}
+
+void pulse_database_up(struct pulse *p)
+{
+	/* A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken for granted. */
+	p->renew = true;
+	p->heartbeat_under_way = false;
+	heartbeat(p);
+	pulse_relay(p);
+}
+
+void pulse_database_down(struct pulse *p)
+{
+	ledger_lost(p->node->ledger);
+}
+
+void pulse_listening(struct pulse *p)
+{
+	p->heartbeat_under_way = false;
+	heartbeat(p);
+	pulse_relay(p);
+}
+
+void pulse_log_counters(const struct pulse *p)
+{
+	const struct node *n = p->node;
+	const struct hub_counters *c = hub_counters(n->hub);
+
+	log_notice("counters deliveries=%" PRIu64 " writes=%" PRIu64 " bytes=%" PRIu64 " fetches=%" PRIu64
+		   " connections=%zu opened=%" PRIu64 " topics=%zu",
+		   c->deliveries, c->writes, c->bytes, feed_fetches(n->feed), n->sessions_count, n->sessions_opened,
+		   hub_topics(n->hub));
+}

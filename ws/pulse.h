@@ -1,0 +1,28 @@
+/*
+ * pulse - what happens by itself: deadlines once a second, a heartbeat every four, the outbox's relay when something is due, a sweep
+ * of the queue once a minute; and what has to be done when the database comes back.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "ws/node.h"
+
+enum err pulse_new(struct pulse **p, struct node *n) MUST_CHECK;
+void pulse_free(struct pulse **p);
+
+/* Both connections, or one of them, have come back or gone. */
+void pulse_database_up(struct pulse *p);
+void pulse_database_down(struct pulse *p);
+
+/* The listener listens: what was rung before may have been missed. */
+void pulse_listening(struct pulse *p);
+
+/* The outbox has something. */
+void pulse_relay(struct pulse *p);
+
+/* What is written down about this node may be wrong: everything anew, soon. */
+void pulse_renew(struct pulse *p);
+
+/* One line in the log: what this node has done. */
+void pulse_log_counters(const struct pulse *p);

@@ -1,0 +1,146 @@
+#include "ws/server.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define RX_BUFFER 1024	 /* bytes a connection holds for reading; a longer message comes in pieces */
+#define TX_PACKET 65536	 /* bytes of one write to the kernel */
+#define HEADER_DATA 4096 /* for the request that the door makes */
+#define SOCKETS_SPARE 256
+#define REQUEST_BUFFER 16384 /* for its answer, which may repeat a token */
+
+/* Who is being upgraded: libwebsockets calls back from inside server_upgrade(). */
+static const struct arrival *arriving;
+
+static struct node *node_of(struct lws *wsi)
+{
+	return lws_context_user(lws_get_context(wsi));
+}
+
+static int close_now(struct lws *wsi, const struct session *s)
+{
+	lws_close_reason(wsi, (enum lws_close_status)s->close_code, (unsigned char *)s->close_reason, strlen(s->close_reason));
+	return -1;
+}
+
+static int add_headers(const struct arrival *a, struct lws_process_html_args *args)
+{
+	int room = args->max_len, len;
+
+	if (!a || !a->echo_protocol)
+		return 0;
+	len = lws_snprintf(args->p, (size_t)room, "Sec-WebSocket-Protocol: %s\r\n", a->echo_protocol);
+	if (len >= room - 1)
+		return -1;
+	args->p += len;
+	return 0;
+}
+
+static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+{
+	struct session **slot = user;
+
+	switch ((int)reason) {
+	case LWS_CALLBACK_HTTP:
+		return -1;
+	case LWS_CALLBACK_ADD_HEADERS:
+		return add_headers(arriving, in);
+	case LWS_CALLBACK_ESTABLISHED:
+		if (!arriving)
+			return -1;
+		*slot = session_new(node_of(wsi), wsi, arriving);
+		return *slot ? 0 : -1;
+	case LWS_CALLBACK_SERVER_WRITEABLE:
+		return session_writable(*slot) ? 0 : close_now(wsi, *slot);
+	case LWS_CALLBACK_RECEIVE:
+		return session_receive(*slot, in, len, lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0,
+				       lws_frame_is_binary(wsi))
+			       ? 0
+			       : close_now(wsi, *slot);
+	case LWS_CALLBACK_RECEIVE_PONG:
+		session_heard(*slot);
+		return 0;
+	case LWS_CALLBACK_CLOSED:
+		if (*slot)
+			session_gone(*slot);
+		*slot = NULL;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static const struct lws_protocols protocols[] = {
+	{SERVER_PROTOCOL, on_event, sizeof(struct session *), RX_BUFFER, 0, NULL, TX_PACKET},
+	{0},
+};
+
+static void on_log(int level, const char *line)
+{
+	size_t len = strcspn(line, "\n");
+	char quoted[300];
+
+	/* It calls the ordinary way of adopting a socket with its first bytes an error. */
+	if (strstr(line, "calling service"))
+		return;
+	if (level & LLL_ERR)
+		log_warning("libwebsockets: %s", log_quote(quoted, sizeof(quoted), line, len));
+	else
+		log_debug("libwebsockets: %s", log_quote(quoted, sizeof(quoted), line, len));
+}
+
+enum err server_new(struct node *n)
+{
+	/* No pings of its own: the sessions' deadlines are on one wheel. */
+	static const lws_retry_bo_t no_validity = {0};
+	void *loops[] = {n->loop};
+	struct lws_context_creation_info info = {
+		.port = CONTEXT_PORT_NO_LISTEN,
+		.protocols = protocols,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+			   LWS_SERVER_OPTION_DISABLE_IPV6,
+		.foreign_loops = loops,
+		.gid = -1,
+		.uid = -1,
+		.user = n,
+		.max_http_header_data = HEADER_DATA,
+		.pt_serv_buf_size = REQUEST_BUFFER,
+		.fd_limit_per_thread = (unsigned)n->config->connections_max + SOCKETS_SPARE,
+		.retry_and_idle_policy = &no_validity,
+		.timeout_secs = 10,
+		.vhost_name = "tidings",
+	};
+
+	lws_set_log_level(LLL_ERR | LLL_WARN, on_log);
+	n->lws = lws_create_context(&info);
+	if (!n->lws) {
+		log_error("libwebsockets does not start: is its libuv event library there (libwebsockets-evlib-uv)?");
+		return ERR_SYSTEM;
+	}
+	n->vhost = lws_create_vhost(n->lws, &info);
+	if (!n->vhost) {
+		lws_context_destroy(n->lws);
+		n->lws = NULL;
+		return ERR_SYSTEM;
+	}
+	log_notice("event loop=libuv libwebsockets=%s", lws_get_library_version());
+	return OK;
+}
+
+void server_free(struct node *n)
+{
+	if (n->lws)
+		lws_context_destroy(n->lws);
+	n->lws = NULL;
+}
+
+void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span request)
+{
+	arriving = a;
+	/* It closes the socket when it fails. */
+	if (!lws_adopt_socket_vhost_readbuf(n->vhost, fd, request.bytes, request.len))
+		log_debug("an upgrade failed");
+	arriving = NULL;
+}

@@ -1,0 +1,115 @@
+/*
+ * session - one client's WebSocket, from the upgrade to the close.
+ *
+ *	NEW		connected; says who it is with `authenticate`, unless the request did
+ *	ATTACHING	gate asks whether it may, and where its topic is
+ *	COUNTING	ledger writes down that it is here: so whoever publishes from now on counts it
+ *	CATCHING	it has got `connect`, and gets what it missed
+ *	LIVE		the hub writes to it
+ *	CLOSING		it will be sent a close frame as soon as it takes one
+ *
+ * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session alone. `out` holds
+ * a page of what was missed, or replies: never live messages; those wait in the tail.
+ *
+ * A session outlives its socket while somebody (gate, ledger, catch_up) still waits for an answer about it: they hold a reference.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "domain/close_code.h"
+#include "domain/cursor.h"
+#include "domain/dialog.h"
+#include "store/calls.h"
+#include "ws/node.h"
+
+enum session_state { SESSION_NEW, SESSION_ATTACHING, SESSION_COUNTING, SESSION_CATCHING, SESSION_LIVE, SESSION_CLOSING };
+
+struct session {
+	struct subscriber subscriber; /* its topic is held from ATTACHING's end on */
+	TAILQ_ENTRY(session) link;    /* in node.sessions while there is a socket */
+	STAILQ_ENTRY(session) queue;  /* in gate's or catch_up's queue */
+	struct wheel_entry wheel;
+	struct node *node; /* borrowed */
+	struct lws *wsi;   /* borrowed; NULL once the socket is gone */
+	struct user *user; /* borrowed; NULL: anonymous, or not known yet */
+	struct cursor *wanted; /* owned; the cursor it came with, until it is attached; NULL: none */
+	struct dialog dialog;
+	struct buf out;	       /* waits for the socket, from out_at on */
+	size_t out_at;
+	struct buf in;	  /* a message that has not come whole */
+	struct buf early; /* frames to answer what was asked before `connect` went out */
+	unsigned refs;
+	enum session_state state;
+	enum role role;
+	int64_t connected_us; /* wall */
+	int64_t opened_ms;    /* monotonic, as all that follow */
+	int64_t heard_ms;     /* last frame from the client */
+	int64_t pinged_ms;
+	int64_t choked_ms;    /* since when the socket takes nothing; 0: it does */
+	int64_t expires_s;    /* wall: its token; 0: never */
+	uint16_t close_code;
+	const char *close_reason; /* static */
+	bool recovered;
+	bool welcomed; /* it has what it missed: from now on messages come one by one */
+	bool queued;   /* in catch_up's queue */
+	bool cursor_damaged;
+	int64_t charged_bytes; /* to catch_up, for what waits in `out` */
+	bool unsent; /* messages for this user alone wait in the queue before its seq */
+	uint64_t unsent_up_to;
+	uint64_t missed_from, missed_to;
+	bool written_down; /* the ledger knows it */
+};
+
+/* What the request said, read by the door. All borrowed. */
+struct arrival {
+	int64_t diagnosis_id;
+	const char *token;  /* NULL: none */
+	const char *cursor; /* NULL: none */
+	const char *echo_protocol; /* NULL, or the subprotocol to name in the answer */
+};
+
+/* A new one for a socket that was just upgraded; NULL: no memory. */
+struct session *session_new(struct node *n, struct lws *wsi, const struct arrival *a);
+
+/* The socket is gone. */
+void session_gone(struct session *s);
+
+/* The socket takes bytes again. False: close it now, the code and the reason are in the session. */
+bool session_writable(struct session *s);
+
+/* Part of a message, or all of it. False: as above. */
+bool session_receive(struct session *s, const void *bytes, size_t len, bool final, bool binary);
+
+/* A frame that needs no answer (a pong). */
+void session_heard(struct session *s);
+
+/* Close it with this code; the first code counts. */
+void session_close(struct session *s, enum close_code code, const char *reason);
+
+/* Its deadline on the wheel has come. */
+void session_due(struct session *s, int64_t now_ms);
+
+/* Raw bytes, now. False: no more can be taken for the time being. Only while it is not choked and `out` is empty. */
+bool session_write_now(struct session *s, struct span bytes);
+
+/* Bytes that must not get lost: now, or as soon as possible. The session takes over what is in `bytes`. */
+void session_write(struct session *s, struct buf *bytes);
+
+/* One text message, likewise. */
+void session_send(struct session *s, const struct buf *text);
+
+/* Nothing waits to be written to it. */
+bool session_is_clear(const struct session *s);
+
+struct session *session_ref(struct session *s);
+void session_unref(struct session *s);
+
+/* ---- its way through the states */
+
+void session_attached(struct session *s, const struct attach_row *row);
+void session_counted(struct session *s);

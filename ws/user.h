@@ -1,0 +1,21 @@
+/*
+ * user - how many connections a user has on this node.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <uthash.h>
+
+struct user {
+	UT_hash_handle hh; /* by id */
+	unsigned connections;
+	char id[]; /* NUL-terminated */
+};
+
+/* One connection more: the user, made if new; NULL: over `connections_max` (0: unlimited) or no memory (*full tells). */
+struct user *user_enter(struct user **users, const char *id, size_t connections_max, int *full);
+
+/* One less. */
+void user_leave(struct user **users, struct user *u);
