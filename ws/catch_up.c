@@ -20,7 +20,6 @@ struct catch_up {
 	struct node *node;
 	struct session_queue waiting; /* each with a reference */
 	unsigned under_way;
-	int64_t charged_bytes;
 };
 
 struct page_request {
@@ -122,7 +121,7 @@ static void start_waiting(struct catch_up *c)
 {
 	struct session *s;
 
-	while (c->under_way < UNDER_WAY_MAX && c->charged_bytes < c->node->config->catch_up_max_bytes &&
+	while (c->under_way < UNDER_WAY_MAX && c->node->pending_bytes < c->node->config->catch_up_max_bytes &&
 	       (s = STAILQ_FIRST(&c->waiting))) {
 		struct page_request *r;
 		enum err e = ERR_MEMORY;
@@ -192,7 +191,8 @@ static void ask(struct catch_up *c, struct session *s)
 	if (s->queued)
 		return;
 	s->queued = true;
-	STAILQ_INSERT_TAIL(&c->waiting, session_ref(s), queue);
+	session_ref(s);
+	STAILQ_INSERT_TAIL(&c->waiting, s, queue);
 	start_waiting(c);
 }
 
@@ -232,9 +232,7 @@ void catch_up_go_on(struct catch_up *c, struct session *s)
 	}
 }
 
-void catch_up_charge(struct catch_up *c, int64_t bytes)
+void catch_up_resume(struct catch_up *c)
 {
-	c->charged_bytes += bytes;
-	if (bytes < 0)
-		start_waiting(c);
+	start_waiting(c);
 }

@@ -20,5 +20,5 @@ void catch_up_free(struct catch_up **c);
  */
 void catch_up_go_on(struct catch_up *c, struct session *s);
 
-/* Bytes of pages that wait for sockets: more (or less, when negative). */
-void catch_up_charge(struct catch_up *c, int64_t bytes);
+/* Fewer bytes wait for sockets, perhaps: whoever waited for that is served. */
+void catch_up_resume(struct catch_up *c);

@@ -18,7 +18,7 @@
 #include "domain/request_head.h"
 #include "domain/topic.h"
 #include "ws/server.h"
-#include "ws/session.h"
+#include "ws/stages.h"
 
 #define VISITORS_MAX 1024
 #define ACCEPT_TURN 128	 /* sockets, before the loop looks at the others */
@@ -156,7 +156,8 @@ static void upgrade(struct visitor *v, const struct request_head *head, int64_t 
 		server_upgrade(n, dismiss(v), &a, (struct span){request.bytes, request.len});
 	else
 		answer(v, 503, "Retry-After: 5\r\n", "The server is short of memory.");
-	explicit_bzero(token.bytes, token.len);
+	if (token.bytes)
+		explicit_bzero(token.bytes, token.len);
 	buf_free(&token);
 	buf_free(&cursor);
 	buf_free(&echo);
@@ -181,6 +182,8 @@ static void serve(struct visitor *v, const struct request_head *head)
 		answer(v, 404, "", "There is no such route.");
 	} else if (head->method.len != 3 || memcmp(head->method.bytes, "GET", 3) != 0) {
 		answer(v, 405, "Allow: GET\r\n", "This route takes GET only.");
+	} else if (head->body_status != 0) {
+		answer(v, head->body_status, "", "No body is taken here.");
 	} else if (!request_head_is_websocket(head)) {
 		snprintf(link, sizeof(link), "Upgrade: websocket\r\nLink: </poll/%lld>; rel=\"alternate\"\r\n", (long long)id);
 		answer(v, 426, link, "This route is a WebSocket.");
@@ -192,9 +195,6 @@ static void serve(struct visitor *v, const struct request_head *head)
 static const char *refusal(int status)
 {
 	switch (status) {
-	case 411:
-	case 413:
-		return "No body is taken here.";
 	case 414:
 		return "The URL is too long.";
 	case 431:

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "ws/ledger.h"
 #include "ws/user.h"
 
 #define BATCH_MAX 256
@@ -13,6 +14,7 @@ STAILQ_HEAD(session_queue, session);
 
 struct gate {
 	struct node *node;
+	void (*attached)(struct session *s, const struct attach_row *row);
 	struct session_queue waiting; /* each with a reference */
 	unsigned under_way;
 };
@@ -25,12 +27,13 @@ struct batch {
 
 static void ask_next(struct gate *g);
 
-enum err gate_new(struct gate **g, struct node *n)
+enum err gate_new(struct gate **g, struct node *n, void (*attached)(struct session *s, const struct attach_row *row))
 {
 	*g = calloc(1, sizeof(**g));
 	if (!*g)
 		return ERR_MEMORY;
 	(*g)->node = n;
+	(*g)->attached = attached;
 	STAILQ_INIT(&(*g)->waiting);
 	return OK;
 }
@@ -75,7 +78,7 @@ static void on_attach(void *context, enum err e, const struct attach_row *rows, 
 			else if (rows[i].outcome != OK)
 				refuse(s, rows[i].outcome);
 			else
-				session_attached(s, &rows[i]);
+				g->attached(s, &rows[i]);
 		}
 		session_unref(s);
 	}
@@ -107,6 +110,8 @@ static void ask_next(struct gate *g)
 			b->sessions[b->count++] = s;
 		}
 		g->under_way++;
+		/* What this asks for is to include all that was delivered before. */
+		ledger_flush(g->node->ledger);
 
 		enum err e = b->count > 0 ? calls_attach(g->node->pipeline, items, b->count, on_attach, b) : ERR_AWAY;
 
@@ -119,6 +124,7 @@ static void ask_next(struct gate *g)
 
 void gate_ask(struct gate *g, struct session *s)
 {
-	STAILQ_INSERT_TAIL(&g->waiting, session_ref(s), queue);
+	session_ref(s);
+	STAILQ_INSERT_TAIL(&g->waiting, s, queue);
 	ask_next(g);
 }

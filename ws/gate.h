@@ -5,11 +5,14 @@
  */
 #pragma once
 
+#include "store/calls.h"
 #include "ws/node.h"
 #include "ws/session.h"
 
-enum err gate_new(struct gate **g, struct node *n) MUST_CHECK;
+/* attached	called for each session that is let in; the others are closed */
+enum err gate_new(struct gate **g, struct node *n,
+		  void (*attached)(struct session *s, const struct attach_row *row)) MUST_CHECK;
 void gate_free(struct gate **g);
 
-/* session_attached() or session_close() is called later. */
+/* Answers later. */
 void gate_ask(struct gate *g, struct session *s);

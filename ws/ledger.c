@@ -5,7 +5,7 @@
 #include <uthash.h>
 
 #include "base/log.h"
-#include "ws/pulse.h"
+#include "store/calls.h"
 #include "ws/user.h"
 
 #define PAUSE_MS 100
@@ -33,6 +33,7 @@ struct session_array {
 
 struct ledger {
 	struct node *node;
+	void (*counted)(struct session *s);
 	uv_timer_t timer;
 	struct present *present;
 	size_t changed; /* how many of them have */
@@ -40,7 +41,7 @@ struct ledger {
 	struct session_array opened;
 	struct buf closed; /* uuid texts, UUID_TEXT_SIZE each */
 	struct buf sent;   /* pairs of int64_t: topic id, seq */
-	bool under_way;
+	unsigned under_way; /* calls */
 	bool timer_set;
 };
 
@@ -57,12 +58,13 @@ static void on_timer(uv_timer_t *timer)
 	ledger_flush(l);
 }
 
-enum err ledger_new(struct ledger **l, struct node *n)
+enum err ledger_new(struct ledger **l, struct node *n, void (*counted)(struct session *s))
 {
 	*l = calloc(1, sizeof(**l));
 	if (!*l)
 		return ERR_MEMORY;
 	(*l)->node = n;
+	(*l)->counted = counted;
 	uv_timer_init(n->loop, &(*l)->timer);
 	(*l)->timer.data = *l;
 	return OK;
@@ -132,7 +134,7 @@ void ledger_free(struct ledger **l)
 
 static void soon(struct ledger *l)
 {
-	if (l->timer_set || l->under_way)
+	if (l->timer_set || l->under_way > 0)
 		return;
 	l->timer_set = true;
 	uv_timer_start(&l->timer, on_timer, PAUSE_MS, 0);
@@ -166,7 +168,8 @@ void ledger_opened(struct ledger *l, struct session *s)
 	}
 	s->written_down = true;
 	change_present(l, s->subscriber.topic->id, 1);
-	ledger_flush(l);
+	if (l->under_way == 0)
+		ledger_flush(l);
 }
 
 void ledger_closed(struct ledger *l, struct session *s)
@@ -230,21 +233,21 @@ static void on_written(void *context, enum err e)
 	struct writing *w = context;
 	struct ledger *l = w->ledger;
 
-	l->under_way = false;
+	l->under_way--;
 	for (size_t i = 0; i < w->opened.count; i++) {
 		struct session *s = w->opened.items[i];
 
 		if (!s->wsi || s->state != SESSION_COUNTING)
 			continue;
 		if (e == OK)
-			session_counted(s);
+			l->counted(s);
 		else
 			session_close(s, CLOSE_TRY_LATER, "try again later");
 	}
 	array_release(&w->opened);
 	free(w);
 	if (e != OK) {
-		pulse_renew(l->node->pulse);
+		l->node->renew = true;
 		return;
 	}
 	if (l->opened.count > 0)
@@ -356,7 +359,7 @@ void ledger_flush(struct ledger *l)
 	struct columns c = {0};
 	struct writing *w;
 
-	if (l->under_way || !pipeline_is_up(l->node->pipeline))
+	if (!pipeline_is_up(l->node->pipeline))
 		return;
 	if (l->changed == 0 && l->opened.count == 0 && l->closed.len == 0 && l->sent.len == 0 && !l->delivered)
 		return;
@@ -389,7 +392,7 @@ void ledger_flush(struct ledger *l)
 	w->ledger = l;
 	w->opened = l->opened;
 	l->opened = (struct session_array){0};
-	l->under_way = true;
+	l->under_way++;
 
 	enum err e = calls_flush(l->node->pipeline, l->node->id_text, &c.flush, on_written, w);
 

@@ -1,7 +1,7 @@
 /*
  * ledger - writes down who is connected and what was delivered.
  *
- * What has changed is gathered and written in one call, and never two calls at a time. A connection that is new is written at once,
+ * What has changed is gathered and written in one call. A connection that is new is written at once,
  * because it is told that it is connected only when whoever publishes counts it; the rest at most every 100 ms. An idle node
  * writes nothing.
  *
@@ -12,10 +12,10 @@
 #include "ws/node.h"
 #include "ws/session.h"
 
-enum err ledger_new(struct ledger **l, struct node *n) MUST_CHECK;
+/* counted	called for each session once it is written down */
+enum err ledger_new(struct ledger **l, struct node *n, void (*counted)(struct session *s)) MUST_CHECK;
 void ledger_free(struct ledger **l);
 
-/* session_counted() is called once it is written down. */
 void ledger_opened(struct ledger *l, struct session *s);
 void ledger_closed(struct ledger *l, struct session *s);
 

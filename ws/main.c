@@ -18,6 +18,7 @@
 #include "ws/pulse.h"
 #include "ws/server.h"
 #include "ws/session.h"
+#include "ws/stages.h"
 
 static const char usage[] =
 	"Usage: tidings-ws [--check-config | --help | --version]\n"
@@ -61,10 +62,7 @@ static bool hub_writes(struct subscriber *s, struct span bytes, unsigned count)
 
 static void hub_is_behind(struct subscriber *subscriber)
 {
-	struct session *s = session_of(subscriber);
-
-	s->state = SESSION_CATCHING;
-	catch_up_go_on(s->node->catch_up, s);
+	stages_behind(session_of(subscriber));
 }
 
 static struct node *the_node;
@@ -300,9 +298,9 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = server_new(n);
 	if (e == OK)
-		e = gate_new(&n->gate, n);
+		e = gate_new(&n->gate, n, stages_attached);
 	if (e == OK)
-		e = ledger_new(&n->ledger, n);
+		e = ledger_new(&n->ledger, n, stages_counted);
 	if (e == OK)
 		e = feed_new(&n->feed, n);
 	if (e == OK)

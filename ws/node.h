@@ -2,8 +2,9 @@
  * node - one running sidecar: what its parts share.
  *
  *	door		accepts sockets, reads the head of a request, hands WebSockets to libwebsockets
- *	server		libwebsockets: its callbacks, translated into calls of session
+ *	server		libwebsockets: its callbacks, translated into calls of stages
  *	session		one client's connection: its state, what it still has to be sent, its deadlines
+ *	stages		a session's way from the upgrade to live messages
  *	gate		asks the database, many at a time, whether a session may have its topic
  *	ledger		writes down who is connected and what was delivered, many at a time
  *	feed		fetches what the doorbell rang for, and runs the fan-out
@@ -76,5 +77,7 @@ struct node {
 	struct catch_up *catch_up;
 	struct pulse *pulse;
 
+	int64_t pending_bytes; /* that wait for sockets, in all sessions */
+	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
 	bool draining;
 };

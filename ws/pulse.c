@@ -25,7 +25,6 @@ struct pulse {
 	bool heartbeat_under_way;
 	bool relay_under_way, relay_again;
 	bool sweep_under_way;
-	bool renew; /* what is written down about this node may be wrong */
 };
 
 static void on_relay(void *context, enum err e, int64_t next_ms);
@@ -88,8 +87,8 @@ static void heartbeat(struct pulse *p)
 
 	if (p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
 		return;
-	if (p->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) == OK)
-		p->renew = false;
+	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) == OK)
+		n->renew = false;
 	ids = calloc(count + 1, sizeof(*ids));
 	seqs = calloc(count + 1, sizeof(*seqs));
 	epochs = calloc(count + 1, sizeof(*epochs));
@@ -216,15 +215,10 @@ void pulse_free(struct pulse **p)
 	*p = NULL;
 }
 
-void pulse_renew(struct pulse *p)
-{
-	p->renew = true;
-}
-
 void pulse_database_up(struct pulse *p)
 {
 	/* A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken for granted. */
-	p->renew = true;
+	p->node->renew = true;
 	p->heartbeat_under_way = false;
 	heartbeat(p);
 	pulse_relay(p);

@@ -21,8 +21,5 @@ void pulse_listening(struct pulse *p);
 /* The outbox has something. */
 void pulse_relay(struct pulse *p);
 
-/* What is written down about this node may be wrong: everything anew, soon. */
-void pulse_renew(struct pulse *p);
-
 /* One line in the log: what this node has done. */
 void pulse_log_counters(const struct pulse *p);

@@ -19,12 +19,6 @@ static struct node *node_of(struct lws *wsi)
 	return lws_context_user(lws_get_context(wsi));
 }
 
-static int close_now(struct lws *wsi, const struct session *s)
-{
-	lws_close_reason(wsi, (enum lws_close_status)s->close_code, (unsigned char *)s->close_reason, strlen(s->close_reason));
-	return -1;
-}
-
 static int add_headers(const struct arrival *a, struct lws_process_html_args *args)
 {
 	int room = args->max_len, len;
@@ -50,21 +44,24 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_ESTABLISHED:
 		if (!arriving)
 			return -1;
-		*slot = session_new(node_of(wsi), wsi, arriving);
+		*slot = stages_begin(node_of(wsi), wsi, arriving);
 		return *slot ? 0 : -1;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
-		return session_writable(*slot) ? 0 : close_now(wsi, *slot);
+		stages_writable(*slot);
+		return 0;
 	case LWS_CALLBACK_RECEIVE:
-		return session_receive(*slot, in, len, lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0,
-				       lws_frame_is_binary(wsi))
-			       ? 0
-			       : close_now(wsi, *slot);
+		stages_receive(*slot, in, len, lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0,
+			       lws_frame_is_binary(wsi));
+		return 0;
 	case LWS_CALLBACK_RECEIVE_PONG:
 		session_heard(*slot);
 		return 0;
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		/* An answer to ours ends it; the client's own is answered by libwebsockets. */
+		return session_close_sent(*slot) ? -1 : 0;
 	case LWS_CALLBACK_CLOSED:
 		if (*slot)
-			session_gone(*slot);
+			stages_end(*slot);
 		*slot = NULL;
 		return 0;
 	default:
@@ -99,8 +96,7 @@ enum err server_new(struct node *n)
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
-		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
-			   LWS_SERVER_OPTION_DISABLE_IPV6,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DISABLE_IPV6,
 		.foreign_loops = loops,
 		.gid = -1,
 		.uid = -1,

@@ -1,12 +1,12 @@
 /*
- * server - libwebsockets: a context on our libuv loop, and its callbacks translated into calls of session.
+ * server - libwebsockets: a context on our libuv loop, and its callbacks translated into calls of stages.
  *
  * Layer    ws.
  */
 #pragma once
 
 #include "ws/node.h"
-#include "ws/session.h"
+#include "ws/stages.h"
 
 #define SERVER_PROTOCOL "tidings" /* the subprotocol that we name when a client offers it */
 

@@ -24,7 +24,6 @@
 #include "domain/close_code.h"
 #include "domain/cursor.h"
 #include "domain/dialog.h"
-#include "store/calls.h"
 #include "ws/node.h"
 
 enum session_state { SESSION_NEW, SESSION_ATTACHING, SESSION_COUNTING, SESSION_CATCHING, SESSION_LIVE, SESSION_CLOSING };
@@ -42,7 +41,7 @@ struct session {
 	struct buf out;	       /* waits for the socket, from out_at on */
 	size_t out_at;
 	struct buf in;	  /* a message that has not come whole */
-	struct buf early; /* frames to answer what was asked before `connect` went out */
+	struct buf held;  /* frames that answer what was asked before `connect` went out */
 	unsigned refs;
 	enum session_state state;
 	enum role role;
@@ -54,47 +53,35 @@ struct session {
 	int64_t expires_s;    /* wall: its token; 0: never */
 	uint16_t close_code;
 	const char *close_reason; /* static */
+	bool close_sent;
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 	bool queued;   /* in catch_up's queue */
 	bool cursor_damaged;
-	int64_t charged_bytes; /* to catch_up, for what waits in `out` */
+	int64_t charged_bytes; /* to node.pending_bytes, for what waits in `out` */
 	bool unsent; /* messages for this user alone wait in the queue before its seq */
 	uint64_t unsent_up_to;
 	uint64_t missed_from, missed_to;
 	bool written_down; /* the ledger knows it */
 };
 
-/* What the request said, read by the door. All borrowed. */
-struct arrival {
-	int64_t diagnosis_id;
-	const char *token;  /* NULL: none */
-	const char *cursor; /* NULL: none */
-	const char *echo_protocol; /* NULL, or the subprotocol to name in the answer */
-};
+/*
+ * A new one for a socket that was just upgraded; NULL: no memory. It has a deadline, and nothing else happens by itself.
+ */
+struct session *session_new(struct node *n, struct lws *wsi);
 
-/* A new one for a socket that was just upgraded; NULL: no memory. */
-struct session *session_new(struct node *n, struct lws *wsi, const struct arrival *a);
+/* The socket is gone: lets go of all that it held. */
+void session_end(struct session *s);
 
-/* The socket is gone. */
-void session_gone(struct session *s);
+struct session *session_ref(struct session *s);
+void session_unref(struct session *s);
 
-/* The socket takes bytes again. False: close it now, the code and the reason are in the session. */
-bool session_writable(struct session *s);
+/* ---- writing */
 
-/* Part of a message, or all of it. False: as above. */
-bool session_receive(struct session *s, const void *bytes, size_t len, bool final, bool binary);
+/* Nothing waits to be written to it, and it takes bytes. */
+bool session_is_clear(const struct session *s);
 
-/* A frame that needs no answer (a pong). */
-void session_heard(struct session *s);
-
-/* Close it with this code; the first code counts. */
-void session_close(struct session *s, enum close_code code, const char *reason);
-
-/* Its deadline on the wheel has come. */
-void session_due(struct session *s, int64_t now_ms);
-
-/* Raw bytes, now. False: no more can be taken for the time being. Only while it is not choked and `out` is empty. */
+/* Raw bytes, now. False: no more can be taken for the time being. Only while it is clear. */
 bool session_write_now(struct session *s, struct span bytes);
 
 /* Bytes that must not get lost: now, or as soon as possible. The session takes over what is in `bytes`. */
@@ -103,13 +90,33 @@ void session_write(struct session *s, struct buf *bytes);
 /* One text message, likewise. */
 void session_send(struct session *s, const struct buf *text);
 
-/* Nothing waits to be written to it. */
-bool session_is_clear(const struct session *s);
+/* One text message that may not go out yet; session_send_held() sends all of them. */
+void session_hold(struct session *s, const struct buf *text);
+void session_send_held(struct session *s);
 
-struct session *session_ref(struct session *s);
-void session_unref(struct session *s);
+/* The socket takes bytes again: writes what waits. True: it is clear now. */
+bool session_drained(struct session *s);
 
-/* ---- its way through the states */
+/* ---- closing */
 
-void session_attached(struct session *s, const struct attach_row *row);
-void session_counted(struct session *s);
+/*
+ * Close it with this code; the first code counts. The close frame is ours: libwebsockets 4.1 with its libuv loop, as Debian builds it,
+ * drops the connection before it has sent its own.
+ *
+ *	reason	static
+ */
+void session_close(struct session *s, enum close_code code, const char *reason);
+
+/* It has been sent the close frame. */
+bool session_close_sent(const struct session *s);
+
+/* ---- deadlines */
+
+/* A frame came from the client. */
+void session_heard(struct session *s);
+
+/* After something changed that a deadline hangs on. */
+void session_set_deadline(struct session *s, int64_t now_ms);
+
+/* Its deadline has come: pings, closes, or finds that it is not due yet. */
+void session_due(struct session *s, int64_t now_ms);

@@ -1,6 +1,10 @@
 #include "domain/frame.h"
 
+#include <assert.h>
+#include <string.h>
+
 #define FIN_TEXT 0x81
+#define FIN_CLOSE 0x88
 #define LEN_16 126
 #define LEN_64 127
 
@@ -13,4 +17,17 @@ size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes)
 	for (size_t i = 0; i < len_bytes; i++)
 		out[2 + i] = (uint8_t)(payload_bytes >> (8 * (len_bytes - 1 - i)));
 	return 2 + len_bytes;
+}
+
+size_t frame_close(uint8_t out[FRAME_CLOSE_MAX], uint16_t code, const char *reason)
+{
+	size_t len = strlen(reason);
+
+	assert(len <= FRAME_CLOSE_MAX - 4);
+	out[0] = FIN_CLOSE;
+	out[1] = (uint8_t)(2 + len);
+	out[2] = (uint8_t)(code >> 8);
+	out[3] = (uint8_t)code;
+	memcpy(out + 4, reason, len);
+	return 4 + len;
 }

@@ -1,5 +1,5 @@
 /*
- * frame - the header of a WebSocket frame as a server sends it (RFC 6455, section 5.2): unmasked, whole.
+ * frame - WebSocket frames as a server sends them (RFC 6455, section 5.2): unmasked, whole.
  *
  * Layer    domain.
  */
@@ -16,3 +16,8 @@
 
 /* Writes the header of a text frame with so many bytes of payload. Returns its length: 2, 4 or 10. */
 size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);
+
+#define FRAME_CLOSE_MAX 127 /* bytes */
+
+/* Writes a close frame; `reason` is at most 123 bytes of UTF-8. Returns its length. */
+size_t frame_close(uint8_t out[FRAME_CLOSE_MAX], uint16_t code, const char *reason);

@@ -43,8 +43,11 @@ bool query_get(struct span query, const char *name, struct buf *out)
 		size_t len = amp ? (size_t)(amp - query.bytes) : query.len;
 		size_t used = amp ? len + 1 : len;
 
-		if (len > name_len && memcmp(query.bytes, name, name_len) == 0 && query.bytes[name_len] == '=')
-			return decode((struct span){query.bytes + name_len + 1, len - name_len - 1}, out);
+		if (len > name_len && memcmp(query.bytes, name, name_len) == 0 && query.bytes[name_len] == '=') {
+			if (!decode((struct span){query.bytes + name_len + 1, len - name_len - 1}, out))
+				buf_clear(out);
+			return true;
+		}
 		query.bytes += used;
 		query.len -= used;
 	}

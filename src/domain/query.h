@@ -11,7 +11,7 @@
 #include "base/defs.h"
 
 /*
- * The first parameter of that name, percent-decoded, added to `out`. False: not there, or not well-formed (then it counts as not there);
- * a NUL that it would decode to is not well-formed either.
+ * The first parameter of that name, percent-decoded, added to `out`. False: not there. One that is not well-formed, or would hold a
+ * NUL, is there and empty.
  */
 bool query_get(struct span query, const char *name, struct buf *out);

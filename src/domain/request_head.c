@@ -184,10 +184,12 @@ int request_head_read(struct request_head *r, const char *bytes, size_t len)
 		return status;
 	if (!b.host.bytes)
 		return 400;
+	if (b.transfer_encoding.bytes && b.content_length.bytes)
+		return 400;
 	if (b.transfer_encoding.bytes)
-		return b.content_length.bytes ? 400 : 411;
-	if (b.content_length.bytes && !span_is(b.content_length, "0"))
-		return 413;
+		r->body_status = 411;
+	else if (b.content_length.bytes && !span_is(b.content_length, "0"))
+		r->body_status = 413;
 	/* An upgrade that Connection does not name is none (RFC 9110, section 7.8). */
 	if (!b.connection.bytes || !list_has(b.connection, "upgrade"))
 		r->upgrade = (struct span){0};

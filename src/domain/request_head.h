@@ -26,14 +26,15 @@ struct request_head {
 	struct span websocket_key;
 	struct span websocket_version;
 	struct span websocket_protocols; /* Sec-WebSocket-Protocol: a list */
-	size_t len;			 /* of the whole head: what comes after is not in it */
+	int body_status; /* 0: no body; else the status that refuses it: 411 without a length, 413 with one */
+	size_t len;	 /* of the whole head: what comes after is not in it */
 };
 
 /*
  * Reads a head that has come in pieces.
  *
- * Returns 0 when it is whole, -1 while more has to come, or the HTTP status that refuses it: 400, 411 (a body without length),
- * 413 (with a body), 414, 431 (over REQUEST_HEAD_MAX), 505.
+ * Returns 0 when it is whole, -1 while more has to come, or the HTTP status that refuses it: 400, 414, 431 (over REQUEST_HEAD_MAX),
+ * 505.
  */
 int request_head_read(struct request_head *r, const char *bytes, size_t len);
 

@@ -253,7 +253,8 @@ static void on_plain(void *context, enum err e, const PGresult *rows)
 
 	(void)rows;
 	free(context);
-	call.to.plain(call.context, e);
+	if (call.to.plain)
+		call.to.plain(call.context, e);
 }
 
 enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush *f, plain_answer answer, void *context)

@@ -76,6 +76,7 @@ struct flush {
 	size_t sent_count;
 };
 
+/* May be NULL where nobody wants to know. */
 typedef void (*plain_answer)(void *context, enum err e);
 
 enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush *f, plain_answer answer,

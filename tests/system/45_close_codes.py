@@ -256,11 +256,7 @@ def _(s):
         deaf.close()
         epoch = first["data"]["cursor"].rsplit("-", 1)[0]
         with s.connect(d, cursor=f"{epoch}-{len(got)}", server=node) as again:
-            seqs = []
-            while not seqs or seqs[-1] < 81:
-                m = again.next()
-                seqs += [x["seq"] for x in m["data"]["messages"]] if m["type"] == "reconnect_messages" else [m["seq"]]
-            equal(seqs, list(range(len(got) + 1, 82)), "resumed with")
+            equal(again.seqs_up_to(81), list(range(len(got) + 1, 82)), "resumed with")
 
 
 @test("1013 for a new client while the database is away; who is connected stays", allow="database|connection|away")

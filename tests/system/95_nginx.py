@@ -70,8 +70,8 @@ def _(s):
         web.api.get("/ws/status").want(200)
         web.api.post("/ws/broadcast-recommendation-update", body).want(401)
         web.api.get("/nowhere").want(404)
-        web.api.post("/ws/publish", b" " * 300_000, token).want(413)
-        web.api.post("/ws/publish", b" " * 1_200_000, token).want(413)
+        web.api.post("/ws/publish", b" " * 300_000, s.service()).want(413)
+        web.api.post("/ws/publish", b" " * 1_200_000, s.service()).want(413)
         client.close()
 
 

@@ -261,6 +261,14 @@ class Client:
     def take(self, count):
         return [self.next() for _ in range(count)]
 
+    def seqs_up_to(self, last):
+        """The seqs of what comes, missed and live, until that one or a later one."""
+        seqs = []
+        while not seqs or seqs[-1] < last:
+            m = self.next()
+            seqs += [x["seq"] for x in m["data"]["messages"]] if m["type"] == "reconnect_messages" else [m["seq"]]
+        return seqs
+
     def send(self, message):
         loop().run(self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message)))
 
@@ -360,7 +368,7 @@ class RawClient:
             if opcode == 1:
                 return json.loads(payload)
             if opcode == 8:
-                raise Closed(struct.unpack("!H", payload[:2])[0] if payload else 1005, payload[2:].decode())
+                raise Closed(struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else 1005, payload[2:].decode(errors="replace"))
 
     def send(self, *args, **kw):
         self.s.sendall(frame(*args, **kw))
@@ -513,10 +521,11 @@ class Stack:
             self._postgres()
             self.node1 = self.start_node()
             self.web1 = self.start_web(self.node1)
+            self.api = self.web1.api
+            self.wait_ready()
         except BaseException:
             self.stop()
             raise
-        self.api = self.web1.api
 
     # what it is made of
 
@@ -640,9 +649,13 @@ class Stack:
         node = self.start_node(**settings)
         try:
             yield node
-        finally:
+        except BaseException:
             self.forget(node)
-            node.stop()
+            if node.stop() < 0:
+                print(f"# {node.name} died of signal {-node.child.returncode}")
+            raise
+        self.forget(node)
+        equal(node.stop(), 0, f"exit status of {node.name}")
 
     @contextlib.contextmanager
     def web(self, node=None, **settings):
