@@ -2,12 +2,17 @@
 
 #include <errno.h>
 #include <fcgiapp.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -65,7 +70,7 @@ static void *run(void *arg)
 	FCGX_Request fcgi;
 
 	FCGX_InitRequest(&fcgi, LISTEN_DESCRIPTOR, FCGI_FAIL_ACCEPT_ON_INTR);
-	while (!atomic_load(&stopping)) {
+	for (;;) {
 		int accepted = 0;
 
 		/* The signal is let in here alone: it must not cut short the reading of a body. */
@@ -74,7 +79,9 @@ static void *run(void *arg)
 		wake_mask(SIG_BLOCK);
 		if (accepted == 0)
 			serve(t, &fcgi);
-		else if (!atomic_load(&stopping) && accepted != -EINTR)
+		else if (atomic_load(&stopping))
+			break;
+		else if (accepted != -EINTR)
 			sleep_ns(ACCEPT_RETRY_NS); /* out of descriptors: others have to finish first */
 	}
 	FCGX_Free(&fcgi, 1);
@@ -111,12 +118,39 @@ static void wait_for_stop(const struct worker_job *job)
 	log_notice("stopping signal=%d", number);
 }
 
+static void set_nonblocking(bool on)
+{
+	int flags = fcntl(LISTEN_DESCRIPTOR, F_GETFL);
+
+	if (flags >= 0)
+		fcntl(LISTEN_DESCRIPTOR, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+/*
+ * Whoever is in the socket's queue has sent a request already. Where the socket is only ours, its queue would end with us: so its
+ * name goes, that nobody new gets into it, and the queue is served to its end. Under systemd the socket stays, and the next
+ * instance serves its queue.
+ */
+static void close_to_newcomers(void)
+{
+	struct sockaddr_un address = {0};
+	socklen_t len = sizeof(address);
+
+	if (getenv("LISTEN_FDS") || getsockname(LISTEN_DESCRIPTOR, (struct sockaddr *)&address, &len) != 0 ||
+	    address.sun_family != AF_UNIX || address.sun_path[0] == '\0') {
+		FCGX_ShutdownPending();
+		return;
+	}
+	unlink(address.sun_path);
+	set_nonblocking(true);
+}
+
 static void stop(struct thread *threads, size_t started)
 {
 	size_t here = started;
 
+	close_to_newcomers();
 	atomic_store(&stopping, true);
-	FCGX_ShutdownPending();
 	while (here > 0) {
 		here = 0;
 		for (size_t i = 0; i < started; i++) {
@@ -162,6 +196,8 @@ enum err worker_run(const struct worker_job *job)
 		log_error("descriptor 0 is no FastCGI socket: a web server or spawn-fcgi starts this program");
 		return ERR_SYSTEM;
 	}
+	/* It may be one that an instance before us has left so. */
+	set_nonblocking(false);
 	sigaction(WAKE_SIGNAL, &on_wake, NULL);
 	threads = calloc(job->threads, sizeof(*threads));
 	if (!threads)

@@ -10,7 +10,7 @@ create function tidings.attach(p_users text[], p_roles text[], p_topics text[])
 returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean)
 language plpgsql security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
 	v_outcomes text[];
@@ -20,7 +20,7 @@ begin
 	from unnest(p_users, p_roles, p_topics) with ordinality as i(user_id, role, topic, item)
 	join (
 		select a.user_id, a.role, a.topic, verdict(a.user_id, a.role, a.topic, 'subscribe') as verdict
-		from (select distinct * from unnest(p_users, p_roles, p_topics) as u(user_id, role, topic)) a
+		from (select distinct * from unnest(p_users, p_roles, p_topics) as u(user_id, role, topic) offset 0) a
 	) d on d.user_id is not distinct from i.user_id and d.role = i.role and d.topic = i.topic;
 
 	insert into topic (name)
@@ -47,7 +47,7 @@ create function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_by
 returns table (topic_id int8, seq int8, to_user text, exclude text, body text)
 language sql stable security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 	select t.id, m.seq, m.to_user, m.exclude::text,
 		case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end
@@ -83,7 +83,7 @@ create function tidings.flush(
 	p_closed text[], p_delivered int8[], p_delivered_seqs int8[], p_sent int8[], p_sent_seqs int8[]) returns void
 language plpgsql security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
 	-- None of it is a promise to anyone: after a crash a message may be sent twice, never lost.
@@ -128,7 +128,7 @@ create function tidings.heartbeat(p_node text, p_started_at text, p_connections 
 returns table (topic_id int8, last_seq int8, epoch text)
 language plpgsql security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
 	v_now timestamptz := clock_timestamp();

@@ -334,9 +334,14 @@ enum err door_new(struct door **d, struct node *n)
 		return ERR_SYSTEM;
 	}
 	made->listening.data = made;
-	uv_poll_start(&made->listening, UV_READABLE, on_listen);
 	*d = made;
 	return OK;
+}
+
+void door_open(struct door *d)
+{
+	if (d->fd >= 0)
+		uv_poll_start(&d->listening, UV_READABLE, on_listen);
 }
 
 void door_shut(struct door *d)

@@ -15,12 +15,19 @@
 
 #include "ws/node.h"
 
-/* ERR_SYSTEM  the port is taken, or not allowed: logged */
+/*
+ * Binds the port; who comes waits in the kernel until door_open().
+ *
+ * ERR_SYSTEM  the port is taken, or not allowed: logged
+ */
 enum err door_new(struct door **d, struct node *n) MUST_CHECK;
 void door_free(struct door **d);
+
+/* Accepts connections from now on. */
+void door_open(struct door *d);
 
 /* No new connections from now on. */
 void door_shut(struct door *d);
 
-/* Once a second: who takes too long is sent away. */
+/* Now and then: who takes too long is sent away. */
 void door_check(struct door *d, int64_t now_ms);

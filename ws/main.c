@@ -30,6 +30,7 @@ static const char usage[] =
 	"SIGHUP           read the keys again\n"
 	"SIGUSR1          write the counters to the log\n";
 
+#define DOOR_WAIT_MS 2000 /* for the database, before clients are let in to be told that it is away */
 #define DRAIN_TICK_MS 50
 #define GOODBYE_MS 3000 /* for the last closes, and for the database */
 
@@ -40,6 +41,7 @@ struct sidecar {
 	struct config config;
 	uv_loop_t loop;
 	uv_signal_t signals[4];
+	uv_timer_t door_timer;
 	uv_timer_t drain_timer;
 	enum leaving leaving;
 	int64_t drain_from_ms;
@@ -86,9 +88,26 @@ static const struct hub_ops hub_ops = {
 
 /* ---- the database's side */
 
+static void open_door(struct node *n)
+{
+	if (n->open)
+		return;
+	n->open = true;
+	door_open(n->door);
+	log_notice("listening address=%s port=%d node=%s", n->config->ws_address, (int)n->config->ws_port, n->id_text);
+}
+
 static void on_database_up(void *context)
 {
-	pulse_database_up(((struct node *)context)->pulse);
+	struct node *n = context;
+
+	pulse_database_up(n->pulse);
+	open_door(n);
+}
+
+static void on_door_timer(uv_timer_t *timer)
+{
+	open_door(timer->data);
 }
 
 static void on_database_down(void *context)
@@ -320,7 +339,9 @@ static enum err start(struct sidecar *s)
 		s->signals[i].data = s;
 		uv_signal_start(&s->signals[i], on_signal, caught[i]);
 	}
-	log_notice("listening address=%s port=%d node=%s", c->ws_address, (int)c->ws_port, n->id_text);
+	uv_timer_init(&s->loop, &s->door_timer);
+	s->door_timer.data = n;
+	uv_timer_start(&s->door_timer, on_door_timer, DOOR_WAIT_MS, 0);
 	return OK;
 }
 
@@ -335,7 +356,6 @@ static void stop(struct sidecar *s)
 	watcher_close(&n->listener_watcher);
 	server_free(n);
 	door_free(&n->door);
-	uv_run(&s->loop, UV_RUN_NOWAIT);
 	catch_up_free(&n->catch_up);
 	gate_free(&n->gate);
 	ledger_free(&n->ledger);

@@ -9,7 +9,7 @@
  *	ledger		writes down who is connected and what was delivered, many at a time
  *	feed		fetches what the doorbell rang for, and runs the fan-out
  *	catch_up	reads from the database for sessions that the tail can't serve
- *	pulse		once a second and every few: deadlines, heartbeat, relay, sweep
+ *	pulse		what happens by itself: deadlines, heartbeat, relay, sweep
  *
  * All of it is one thread: the libuv loop's. Nothing in it blocks.
  *
@@ -79,5 +79,6 @@ struct node {
 
 	int64_t pending_bytes; /* that wait for sockets, in all sessions */
 	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
+	bool open; /* clients are let in */
 	bool draining;
 };

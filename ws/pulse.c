@@ -11,7 +11,7 @@
 #include "ws/ledger.h"
 #include "ws/session.h"
 
-#define TICK_MS 1000
+#define TICK_MS WHEEL_STEP_MS
 #define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
 #define SWEEP_MS 60000
 #define RELAY_AGAIN_MS 1000 /* another node is at it */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "domain/frame.h"
@@ -36,10 +37,11 @@ bool session_is_clear(const struct session *s)
 	return s->wsi && s->state != SESSION_CLOSING && s->choked_ms == 0 && s->out.len == 0;
 }
 
-/* Without a word: the socket is broken, or nobody reads it. Never inside a callback: libwebsockets does it in its next turn. */
-static void kill_socket(struct session *s)
+/* The socket is of no use any more. It is shut by the next tick: never inside a callback or the fan-out. */
+static void give_up(struct session *s)
 {
-	lws_set_timeout(s->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+	s->broken = true;
+	session_set_deadline(s, clock_monotonic_ms());
 }
 
 static void choke(struct session *s)
@@ -54,8 +56,8 @@ bool session_write_now(struct session *s, struct span bytes)
 		return false;
 	/* On an upgraded connection these bytes go out as they are: they are whole frames already. */
 	if (lws_write(s->wsi, (unsigned char *)bytes.bytes, bytes.len, LWS_WRITE_HTTP) < 0) {
-		choke(s);
-		kill_socket(s);
+		s->choked_ms = clock_monotonic_ms();
+		give_up(s);
 		return false;
 	}
 	if (lws_partial_buffered(s->wsi)) {
@@ -153,7 +155,7 @@ static void send_close(struct session *s)
 
 	s->close_sent = true;
 	if (lws_write(s->wsi, frame, len, LWS_WRITE_HTTP) < 0)
-		kill_socket(s);
+		s->broken = true;
 	/* Now the client has its time to answer. */
 	session_set_deadline(s, clock_monotonic_ms());
 }
@@ -200,7 +202,9 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 	const struct config *c = s->node->config;
 	int64_t due_ms;
 
-	if (s->state == SESSION_CLOSING) {
+	if (s->broken) {
+		due_ms = now_ms;
+	} else if (s->state == SESSION_CLOSING) {
 		/* One that reads slowly may yet come to its close frame. */
 		due_ms = now_ms + MAX(CLOSING_MS, s->choked_ms ? c->slow_s * 1000 : 0);
 	} else {
@@ -219,8 +223,13 @@ void session_due(struct session *s, int64_t now_ms)
 {
 	const struct config *c = s->node->config;
 
-	if (s->state == SESSION_CLOSING) {
-		kill_socket(s);
+	/* A peer that is silent for two heartbeats is not there any more. */
+	bool silent = now_ms >= s->heard_ms + 2 * c->heartbeat_s * 1000 && s->pinged_ms > s->heard_ms;
+
+	if (s->broken || s->state == SESSION_CLOSING || silent) {
+		/* Of its own ways to close a socket, libwebsockets would wait in each for what is still to be written. */
+		shutdown(lws_get_socket_fd(s->wsi), SHUT_RDWR);
+		wheel_set(&s->node->wheel, &s->wheel, now_ms + CLOSING_MS);
 		return;
 	}
 	if (s->state == SESSION_NEW && now_ms >= s->opened_ms + c->authenticate_s * 1000) {
@@ -232,11 +241,6 @@ void session_due(struct session *s, int64_t now_ms)
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
 	} else if (now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
-	} else if (now_ms >= s->heard_ms + 2 * c->heartbeat_s * 1000 && s->pinged_ms > s->heard_ms) {
-		log_debug("dropping a client that does not answer");
-		kill_socket(s);
-		s->heard_ms = now_ms; /* once is enough */
-		session_set_deadline(s, now_ms);
 	} else {
 		if (now_ms >= MAX(s->pinged_ms, s->heard_ms) + c->heartbeat_s * 1000) {
 			s->pinged_ms = now_ms;

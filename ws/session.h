@@ -53,6 +53,7 @@ struct session {
 	int64_t expires_s;    /* wall: its token; 0: never */
 	uint16_t close_code;
 	const char *close_reason; /* static */
+	bool broken; /* its socket takes nothing any more */
 	bool close_sent;
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */

@@ -10,9 +10,9 @@
 
 #define FRAME_HEADER_MAX 10 /* bytes */
 
-/* A ready-made ping without payload. */
-#define FRAME_PING "\x89\x00"
-#define FRAME_PING_SIZE 2
+/* A ready-made ping. It has a payload because libwebsockets 4.1 does not report a pong without one. */
+#define FRAME_PING "\x89\x01t"
+#define FRAME_PING_SIZE 3
 
 /* Writes the header of a text frame with so many bytes of payload. Returns its length: 2, 4 or 10. */
 size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);

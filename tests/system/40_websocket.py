@@ -157,6 +157,7 @@ def _(s):
         owner.answers()
     with s.connect(d, user="457") as other:
         equal(reasons(missed(other)), ["personal"], "messages")
+    s.wait_watchers(d, 0)  # written down together with the fact that it was sent
     with s.connect(d, user="457") as other:
         other.answers()
 

@@ -146,18 +146,10 @@ def _(s):
         (s.keys / "fresh.HS256").chmod(0o600)
         try:
             node.signal(signal.SIGHUP)
-
-            def accepted():
-                with s.connect(d, token=token, server=node, hello=False) as c:
-                    try:
-                        return c.next()["type"] == "connect"
-                    except AssertionError:
-                        return False
-
-            wait_until(accepted, "the new key to count")
+            wait_until(lambda: s.lets_in(d, node, token=token), "the new key to count")
             (s.keys / "fresh.HS256").unlink()
             node.signal(signal.SIGHUP)
-            wait_until(lambda: not accepted(), "the key to be gone")
+            wait_until(lambda: not s.lets_in(d, node, token=token), "the key to be gone")
         finally:
             (s.keys / "fresh.HS256").unlink(missing_ok=True)
         client.answers()

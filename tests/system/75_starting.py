@@ -60,6 +60,7 @@ def _(s):
             s.recommend(d, api=web.api, want=503)
             s.start_postgres()
             wait_until(lambda: web.api.get("/health").status == 200, "/health to be 200", 40)
+            wait_until(lambda: s.lets_in(d, node), "clients to be let in")
             with s.connect(d, server=web) as client:
                 equal(s.recommend(d, api=web.api)["clients_notified"], 1, "clients_notified")
                 equal(client.next()["seq"], 1, "seq")

@@ -710,6 +710,13 @@ class Stack:
                 return c.code, c.reason
             raise AssertionError(f"connected: {message}")
 
+    def lets_in(self, diagnosis, server, **how):
+        with self.connect(diagnosis, server=server, hello=False, **how) as client:
+            try:
+                return client.next()["type"] == "connect"
+            except Closed:
+                return False
+
     def raw_connect(self, diagnosis, server=None, user="456", hello=True, **how):
         client = RawClient((server or self.node1).port, self.ws_path(diagnosis, self.token(user)), **how)
         if hello:
