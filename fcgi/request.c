@@ -5,42 +5,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "domain/query.h"
+
 const char *request_param(const struct request *r, const char *name)
 {
 	return FCGX_GetParam(name, r->fcgi->envp);
-}
-
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* Appends; false: a malformed or NUL escape. */
-static bool decode(struct buf *out, const char *text, size_t len, bool plus_is_space)
-{
-	for (size_t i = 0; i < len; i++) {
-		char c = text[i];
-
-		if (c == '%') {
-			int high = len - i > 2 ? hex(text[i + 1]) : -1;
-			int low = len - i > 2 ? hex(text[i + 2]) : -1;
-
-			if (high < 0 || low < 0 || high + low == 0)
-				return false;
-			c = (char)(high * 16 + low);
-			i += 2;
-		} else if (c == '+' && plus_is_space) {
-			c = ' ';
-		}
-		buf_add(out, &c, 1);
-	}
-	return true;
 }
 
 /* REQUEST_URI is what the client asked for, whatever the web server made of it on the way. */
@@ -50,7 +19,7 @@ static void set_path(struct request *r)
 	struct buf path = BUF_EMPTY;
 
 	r->path[0] = '\0';
-	if (uri && decode(&path, uri, strcspn(uri, "?"), false) && buf_ok(&path) && path.len > 0 &&
+	if (uri && query_decode((struct span){uri, strcspn(uri, "?")}, false, &path) && buf_ok(&path) && path.len > 0 &&
 	    path.len <= REQUEST_PATH_MAX)
 		memcpy(r->path, path.bytes, path.len + 1);
 	buf_free(&path);
@@ -76,18 +45,7 @@ bool request_is_head(const struct request *r)
 
 bool request_query(const struct request *r, const char *name, struct buf *value)
 {
-	size_t name_len = strlen(name);
-
-	for (const char *at = r->query; *at;) {
-		size_t len = strcspn(at, "&");
-
-		if (len > name_len && at[name_len] == '=' && memcmp(at, name, name_len) == 0)
-			return decode(value, at + name_len + 1, len - name_len - 1, true);
-		at += len;
-		if (*at)
-			at++;
-	}
-	return false;
+	return query_get((struct span){r->query, strlen(r->query)}, name, value);
 }
 
 bool request_token(const struct request *r, struct buf *token)

@@ -253,16 +253,17 @@ static void on_signal(uv_signal_t *handle, int signal)
 
 /* ---- coming */
 
-/* As many descriptors as the connections need. */
-static enum err raise_descriptors(const struct config *c)
+/*
+ * As many descriptors as the connections need, and no more: libwebsockets has a table of so many. (Told a number itself, it would search
+ * that table from its beginning for every event.)
+ */
+static enum err set_descriptors(const struct config *c)
 {
 	struct rlimit limit;
 	rlim_t wanted = (rlim_t)c->connections_max + 2048;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return ERR_SYSTEM;
-	if (limit.rlim_cur >= wanted)
-		return OK;
 	if (limit.rlim_max < wanted) {
 		log_error("TIDINGS_CONNECTIONS_MAX=%d needs %d descriptors, and the limit is %d (ulimit -n, LimitNOFILE=)",
 			  (int)c->connections_max, (int)wanted, (int)limit.rlim_max);
@@ -309,7 +310,7 @@ static enum err start(struct sidecar *s)
 	TAILQ_INIT(&n->sessions);
 	wheel_init(&n->wheel, clock_monotonic_ms());
 
-	e = raise_descriptors(c);
+	e = set_descriptors(c);
 	if (e == OK)
 		e = load_keys(n);
 	if (e == OK)

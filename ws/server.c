@@ -8,7 +8,6 @@
 #define RX_BUFFER 1024	 /* bytes a connection holds for reading; a longer message comes in pieces */
 #define TX_PACKET 65536	 /* bytes of one write to the kernel */
 #define HEADER_DATA 4096 /* for the request that the door makes */
-#define SOCKETS_SPARE 256
 #define REQUEST_BUFFER 16384 /* for its answer, which may repeat a token */
 
 /* Who is being upgraded: libwebsockets calls back from inside server_upgrade(). */
@@ -103,7 +102,6 @@ enum err server_new(struct node *n)
 		.user = n,
 		.max_http_header_data = HEADER_DATA,
 		.pt_serv_buf_size = REQUEST_BUFFER,
-		.fd_limit_per_thread = (unsigned)n->config->connections_max + SOCKETS_SPARE,
 		.retry_and_idle_policy = &no_validity,
 		.timeout_secs = 10,
 		.vhost_name = "tidings",

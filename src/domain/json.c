@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "domain/utf8.h"
 
 struct scan {
@@ -94,16 +95,11 @@ static int scan_hex(struct scan *s)
 	if (s->end - s->at < 4)
 		return -1;
 	for (int i = 0; i < 4; i++, s->at++) {
-		char c = *s->at;
+		int digit = hex_value(*s->at);
 
-		if (is_digit(c))
-			value = value * 16 + (c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value * 16 + (c - 'a' + 10);
-		else if (c >= 'A' && c <= 'F')
-			value = value * 16 + (c - 'A' + 10);
-		else
+		if (digit < 0)
 			return -1;
+		value = value * 16 + digit;
 	}
 	return value;
 }

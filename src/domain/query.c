@@ -2,23 +2,14 @@
 
 #include <string.h>
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#include "base/hex.h"
 
-static bool decode(struct span text, struct buf *out)
+bool query_decode(struct span text, bool plus_is_space, struct buf *out)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.bytes[i];
 
-		if (c == '+') {
+		if (c == '+' && plus_is_space) {
 			c = ' ';
 		} else if (c == '%') {
 			int high = i + 2 < text.len ? hex_value(text.bytes[i + 1]) : -1;
@@ -44,7 +35,7 @@ bool query_get(struct span query, const char *name, struct buf *out)
 		size_t used = amp ? len + 1 : len;
 
 		if (len > name_len && memcmp(query.bytes, name, name_len) == 0 && query.bytes[name_len] == '=') {
-			if (!decode((struct span){query.bytes + name_len + 1, len - name_len - 1}, out))
+			if (!query_decode((struct span){query.bytes + name_len + 1, len - name_len - 1}, true, out))
 				buf_clear(out);
 			return true;
 		}

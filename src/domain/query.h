@@ -10,6 +10,9 @@
 #include "base/buf.h"
 #include "base/defs.h"
 
+/* Decodes percent-escapes, added to `out`. False: malformed, or a NUL; what was added before it stays. */
+bool query_decode(struct span text, bool plus_is_space, struct buf *out);
+
 /*
  * The first parameter of that name, percent-decoded, added to `out`. False: not there. One that is not well-formed, or would hold a
  * NUL, is there and empty.

@@ -2,20 +2,11 @@
 
 #include <string.h>
 
+#include "base/hex.h"
+
 static bool is_hyphen_place(size_t i)
 {
 	return i == 8 || i == 13 || i == 18 || i == 23;
-}
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 struct uuid uuid_of_random(const uint8_t random[UUID_BYTES])

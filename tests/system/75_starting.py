@@ -62,8 +62,10 @@ def _(s):
             wait_until(lambda: web.api.get("/health").status == 200, "/health to be 200", 40)
             wait_until(lambda: s.lets_in(d, node), "clients to be let in")
             with s.connect(d, server=web) as client:
-                equal(s.recommend(d, api=web.api)["clients_notified"], 1, "clients_notified")
-                equal(client.next()["seq"], 1, "seq")
+                body = {"diagnosis_id": d, "old_data": {}, "new_data": {}, "reason": "r"}
+                reply = wait_until(lambda: (r := web.api.post("/ws/broadcast-recommendation-update", body, s.token())).status == 200 and r,
+                                   "a broadcast to be taken")
+                equal((reply.json["clients_notified"], reply.json["seq"], client.next()["seq"]), (1, 1, 1), "clients_notified and seqs")
     finally:
         if not s.postgres_alive:
             s.start_postgres()

@@ -8,7 +8,7 @@ import websockets
 from harness import equal, test
 
 
-def crowd(urls, count, ready, results):
+def crowd(urls, count, ready, failed, results):
     """A process: one client for each URL; each takes `count` messages. What each got: a list of seqs."""
 
     async def everyone():
@@ -42,21 +42,23 @@ def crowd(urls, count, ready, results):
         results.put(asyncio.run(everyone()))
     except BaseException as e:
         results.put(repr(e))
+        failed.set()
         ready.set()
 
 
 def run_crowd(s, d, ports, processes, each, count):
     context = multiprocessing.get_context("fork")
-    results, groups = context.Queue(), []
+    results, failed, groups = context.Queue(), context.Event(), []
     path = s.ws_path(d, s.token())
     for p in range(processes):
         ready = context.Event()
         urls = [f"ws://127.0.0.1:{ports[(p * each + n) % len(ports)]}{path}" for n in range(each)]
-        child = context.Process(target=crowd, args=(urls, count, ready, results))
+        child = context.Process(target=crowd, args=(urls, count, ready, failed, results))
         child.start()
         groups.append((child, ready))
     for child, ready in groups:
         assert ready.wait(90), "the clients did not connect"
+        assert not failed.is_set(), f"the clients failed: {results.get(timeout=10)}"
     total = processes * each
     equal(s.recommend(d, "0")["clients_notified"], total, "clients_notified")
     for n in range(1, count):

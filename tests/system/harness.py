@@ -735,6 +735,7 @@ class Stack:
     def wait_ready(self):
         """Database, sidecars and web server are all well again."""
         wait_until(lambda: self.api.get("/health").status == 200, "/health to be 200", 60)
+        wait_until(lambda: self.lets_in(4, self.node1), "the first sidecar to let clients in", 60)
 
     def log_files(self):
         return sorted(p for p in self.folder.rglob("*") if p.is_file() and (p.suffix == ".log" or p.parent.name in ("log", "logs"))
