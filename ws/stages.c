@@ -86,10 +86,12 @@ void stages_writable(struct session *s)
 {
 	bool clear = session_drained(s);
 
-	if (clear && s->state == SESSION_CATCHING)
+	if (clear && s->state == SESSION_CATCHING) {
 		catch_up_go_on(s->node->catch_up, s);
-	else if (clear && s->state == SESSION_LIVE)
+	} else if (clear && s->state == SESSION_LIVE) {
 		hub_writable(s->node->hub, &s->subscriber);
+		feed_run(s->node->feed);
+	}
 	catch_up_resume(s->node->catch_up);
 }
 

@@ -7,7 +7,7 @@
  * the tail has moved on is BEHIND: its owner reads from the database until it is back within the tail.
  *
  *	hub_join(seq) -> CURRENT --message--> DUE --hub_run()--> CURRENT
- *							 `-> WAITING --hub_writable()--> CURRENT | WAITING | BEHIND
+ *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING | BEHIND
  *	BEHIND --read from the database--> hub_join(seq)
  *
  * Layer    domain: writing is a function of the owner's; no socket, no clock.
@@ -122,7 +122,7 @@ void hub_leave(struct subscriber *s);
 /* Its owner has written to it by other means, and its transport takes nothing more now: WAITING, where it was READY. */
 void hub_wait(struct hub *h, struct subscriber *s);
 
-/* Its transport can take bytes again. */
+/* Its transport can take bytes again: one write, and what is left is for hub_run(). */
 void hub_writable(struct hub *h, struct subscriber *s);
 
 /*

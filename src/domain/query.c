@@ -15,11 +15,13 @@ bool query_decode(struct span text, bool plus_is_space, struct buf *out)
 			int high = i + 2 < text.len ? hex_value(text.bytes[i + 1]) : -1;
 			int low = i + 2 < text.len ? hex_value(text.bytes[i + 2]) : -1;
 
-			if (high < 0 || low < 0 || (high == 0 && low == 0))
+			if (high < 0 || low < 0)
 				return false;
 			c = (char)(high << 4 | low);
 			i += 2;
 		}
+		if (c == '\0')
+			return false;
 		buf_add(out, &c, 1);
 	}
 	return buf_ok(out);

@@ -196,11 +196,25 @@ int request_head_read(struct request_head *r, const char *bytes, size_t len)
 	return 0;
 }
 
+/* 16 bytes in base64. */
+static bool is_websocket_key(struct span key)
+{
+	static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	if (key.len != 24 || memcmp(key.bytes + 22, "==", 2) != 0)
+		return false;
+	for (size_t i = 0; i < 22; i++) {
+		if (!memchr(base64, key.bytes[i], strlen(base64)))
+			return false;
+	}
+	return true;
+}
+
 bool request_head_is_websocket(const struct request_head *r)
 {
-	/* The key is 16 bytes in base64. */
-	return r->upgrade.bytes && list_has(r->upgrade, "websocket") && span_is(r->method, "GET") &&
-	       r->websocket_key.len == 24 && r->websocket_version.bytes && span_is(r->websocket_version, "13");
+	return r->upgrade.bytes && list_has(r->upgrade, "websocket") && r->method.len == 3 &&
+	       memcmp(r->method.bytes, "GET", 3) == 0 && is_websocket_key(r->websocket_key) && r->websocket_version.bytes &&
+	       span_is(r->websocket_version, "13");
 }
 
 struct span request_head_bearer(const struct request_head *r)

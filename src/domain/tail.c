@@ -108,7 +108,6 @@ void tail_free(struct tail **t)
 	if (!*t)
 		return;
 	tail_forget(*t, (*t)->next_seq - 1);
-	free((*t)->entries);
 	free(*t);
 	*t = NULL;
 }
@@ -150,8 +149,10 @@ void tail_forget(struct tail *t, uint64_t seq)
 		evict_oldest(t);
 	t->first_seq = t->next_seq = seq + 1;
 	free(t->bytes);
+	free(t->entries);
 	t->bytes = NULL;
-	t->size = 0;
+	t->entries = NULL;
+	t->size = t->entries_size = 0;
 	t->head = 0;
 }
 
@@ -301,7 +302,9 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 	}
 	*bytes = (struct span){bytes_at(t, entry_start(t, first)), entry_at(t, end)->end - entry_start(t, first)};
 	*last = end;
-	*count = (unsigned)(end - first + 1);
+	/* One that has expired has no frame. */
+	for (uint64_t s = first; s <= end; s++)
+		*count += entry_at(t, s)->header > 0;
 	return OK;
 }
 

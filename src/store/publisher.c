@@ -1,6 +1,8 @@
 #include "store/publisher.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <time.h>
@@ -16,9 +18,8 @@
 struct waiter {
 	TAILQ_ENTRY(waiter) entry;
 	struct publish_request *request; /* borrowed */
-	pthread_cond_t woken;
-	bool done;
 	enum err outcome;
+	sem_t done; /* not the lock: those who are woken would all meet at it */
 };
 
 TAILQ_HEAD(waiters, waiter);
@@ -42,8 +43,7 @@ struct publisher {
 static void wake(struct waiter *w, enum err outcome)
 {
 	w->outcome = outcome;
-	w->done = true;
-	pthread_cond_signal(&w->woken);
+	sem_post(&w->done);
 }
 
 /* The front of the queue, as far as it fits a batch; a request is never split. Under the lock. */
@@ -107,9 +107,7 @@ static void run_batch(struct publisher *p, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		enum err outcome = alone ? publish_batch_run(p->batch, p->db, &p->requests[i], 1) : e;
 
-		pthread_mutex_lock(&p->lock);
 		wake(p->taken[i], outcome);
-		pthread_mutex_unlock(&p->lock);
 	}
 	if (!db_is_open(p->db))
 		set_away(p, true);
@@ -175,17 +173,21 @@ static void *run(void *arg)
 enum err publisher_publish(struct publisher *p, struct publish_request *r)
 {
 	struct waiter w = {.request = r, .outcome = ERR_AWAY};
+	bool waiting = false;
 
-	pthread_cond_init(&w.woken, NULL);
+	sem_init(&w.done, 0, 0);
 	pthread_mutex_lock(&p->lock);
 	if (!p->away) {
 		TAILQ_INSERT_TAIL(&p->gathered, &w, entry);
-		pthread_cond_signal(&p->work);
-		while (!w.done)
-			pthread_cond_wait(&w.woken, &p->lock);
+		waiting = true;
 	}
 	pthread_mutex_unlock(&p->lock);
-	pthread_cond_destroy(&w.woken);
+	if (waiting) {
+		pthread_cond_signal(&p->work);
+		while (sem_wait(&w.done) != 0 && errno == EINTR)
+			;
+	}
+	sem_destroy(&w.done);
 	return w.outcome;
 }
 

@@ -73,7 +73,7 @@ static void assert_seqs(struct span bytes, const uint64_t *seqs, size_t count)
 
 static void makes_a_whole_frame_with_the_seq_in_front(void **state)
 {
-	static const char expected[] = "\x81\x12{\"seq\":8,\"a\":\"b\"}\x81\x09{\"seq\":9}";
+	static const char expected[] = "\x81\x11{\"seq\":8,\"a\":\"b\"}\x81\x09{\"seq\":9}";
 	struct tail *t = tail_from(7, 1000);
 	struct answer a;
 
