@@ -10,7 +10,7 @@
 #include "ws/user.h"
 
 #define WRITE_MAX 65536	   /* bytes in one write; what the kernel does not take of it, libwebsockets keeps */
-#define REPLIES_MAX 262144 /* bytes of replies that wait for one socket, before it counts as too slow */
+#define PENDING_MAX (1 << 20) /* bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow */
 #define CLOSING_MS 5000	   /* for the close frame, and for the client's answer to it */
 
 struct session *session_ref(struct session *s)
@@ -105,7 +105,7 @@ void session_write(struct session *s, struct buf *bytes)
 	} else {
 		buf_add(&s->out, bytes->bytes, bytes->len);
 		buf_free(bytes);
-		if (s->out.len - s->out_at > REPLIES_MAX) {
+		if (s->out.len - s->out_at > PENDING_MAX) {
 			session_close(s, CLOSE_TRY_LATER, "reading too slowly");
 			return;
 		}

@@ -226,7 +226,7 @@ void hub_join(struct hub *h, struct subscriber *s)
 
 void hub_wait(struct hub *h, struct subscriber *s)
 {
-	if (s->state == SUB_READY)
+	if (s->state == SUB_READY || s->state == SUB_AHEAD)
 		put(h, s, SUB_WAITING);
 }
 
@@ -235,10 +235,10 @@ void hub_writable(struct hub *h, struct subscriber *s)
 	if (s->state != SUB_WAITING)
 		return;
 	hub_leave(s);
-	if (s->seq == tail_seq(s->topic->tail))
-		put(h, s, SUB_READY);
-	else
+	if (s->seq < tail_seq(s->topic->tail))
 		write_to(h, s);
+	else
+		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
 }
 
 /* Frees tails until there is room, the longest unused first; not the one that is being written. */

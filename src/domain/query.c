@@ -36,8 +36,12 @@ bool query_get(struct span query, const char *name, struct buf *out)
 		size_t len = amp ? (size_t)(amp - query.bytes) : query.len;
 		size_t used = amp ? len + 1 : len;
 
-		if (len > name_len && memcmp(query.bytes, name, name_len) == 0 && query.bytes[name_len] == '=') {
-			if (!query_decode((struct span){query.bytes + name_len + 1, len - name_len - 1}, true, out))
+		if (len >= name_len && memcmp(query.bytes, name, name_len) == 0 &&
+		    (len == name_len || query.bytes[name_len] == '=')) {
+			size_t start = MIN(name_len + 1, len); /* without `=` its value is empty */
+
+			/* That there was no memory is for the caller to see. */
+			if (!query_decode((struct span){query.bytes + start, len - start}, true, out) && buf_ok(out))
 				buf_clear(out);
 			return true;
 		}

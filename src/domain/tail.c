@@ -9,6 +9,7 @@
 #include "domain/message.h"
 
 #define ENTRIES_FIRST 16
+#define FRAME_LEAST 8 /* bytes, and less than any frame: so that expired messages, which have none, are not kept without end */
 
 /* Who gets a message; only few have one. */
 struct limit {
@@ -56,7 +57,9 @@ static uint64_t entry_start(const struct tail *t, uint64_t seq)
 
 static const char *bytes_at(const struct tail *t, uint64_t offset)
 {
-	return t->bytes + t->head + (offset - t->start);
+	size_t at = t->head + (offset - t->start);
+
+	return at > 0 ? t->bytes + at : t->bytes; /* to NULL not even 0 may be added */
 }
 
 static bool may_have(const struct reader *r, const struct limit *l)
@@ -224,7 +227,8 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 
 	size_t len = header_len + payload.len;
 
-	while (e == OK && t->first_seq < t->next_seq && t->end - t->start + len > t->bytes_max)
+	while (e == OK && t->first_seq < t->next_seq &&
+	       (t->end - t->start + len > t->bytes_max || (t->next_seq - t->first_seq) * FRAME_LEAST > t->bytes_max))
 		evict_oldest(t);
 	if (e == OK)
 		e = grow_bytes(t, len);

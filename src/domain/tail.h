@@ -60,7 +60,7 @@ size_t tail_size(const struct tail *t);
 /*
  * Adds the message after tail_seq(); its body is framed, with its seq in front.
  *
- * ERR_MEMORY  nothing has changed
+ * ERR_MEMORY  it was not added; older ones may have left
  */
 enum err tail_append(struct tail *t, const struct stored_message *m) MUST_CHECK;
 

@@ -228,7 +228,7 @@ def _(s):
     if not shutil.which("wscat"):
         raise Skip("no wscat here")
     quiet(s)
-    client = Lines(["sh", "-c", here(s, WSCAT)], stdin=subprocess.PIPE)
+    client = Lines(["sh", "-c", "exec " + here(s, WSCAT)], stdin=subprocess.PIPE)
     try:
         client.wait('"connect"')
         got = json.loads(shell(s, MANUAL))

@@ -1,0 +1,53 @@
+/* A whole conversation: a message a line. */
+#include <string.h>
+
+#include "domain/dialog.h"
+#include "domain/json.h"
+#include "tests/fuzz/fuzz.h"
+
+#define WALL_US INT64_C(1800000000000000)
+
+static void check_reply(const struct buf *reply)
+{
+	struct json_object *root = NULL;
+	const char *problem;
+
+	if (reply->len == 0)
+		return;
+	MUST_HOLD(json_read(&root, reply->bytes, reply->len, &problem) == OK);
+	MUST_HOLD(json_object_is_type(root, json_type_object));
+	json_object_put(root);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static const struct dialog_limits limits = {.rate_per_s = 10, .burst = 20, .bad_max = 5};
+	const char *at = (const char *)data, *end = at + len;
+	struct dialog d = {.diagnosis_id = 123};
+	enum dialog_verdict v = DIALOG_GO_ON;
+
+	for (int64_t now_us = 0; at < end && v != DIALOG_TOO_MANY_BAD; now_us += 40000) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		size_t line = (size_t)((newline ? newline : end) - at);
+		struct buf reply = BUF_EMPTY;
+
+		v = dialog_receive(&d, &limits, (struct span){at, line}, now_us, WALL_US, &reply);
+		MUST_HOLD(buf_ok(&reply));
+		switch (v) {
+		case DIALOG_GO_ON:
+			check_reply(&reply);
+			break;
+		case DIALOG_AUTHENTICATE:
+			MUST_HOLD(!d.identified && reply.len <= line);
+			d.identified = true;
+			break;
+		case DIALOG_TOO_MANY_BAD:
+			MUST_HOLD(reply.len == 0);
+			break;
+		}
+		MUST_HOLD(d.bad <= limits.bad_max + 1);
+		buf_free(&reply);
+		at += line + (newline != NULL);
+	}
+	return 0;
+}

@@ -1,0 +1,130 @@
+"""Many publishers at once: numbering, order, deadlocks."""
+import random
+import threading
+
+from database import Item, Request, batch_sql
+from harness import equal, test
+
+
+@test("concurrent publishers on overlapping topics: seq is dense, in commit order, and nobody deadlocks")
+def dense_in_commit_order(db):
+    topics = [db.topic() for _ in range(6)]
+    db.batch([Request([Item(t)]) for t in topics])
+    ids = {t: db.topic_id(t) for t in topics}
+    rng = random.Random(7)
+    publishers, batches, size = 4, 40, 24
+    failures, seen, done = [], {i: 1 for i in ids.values()}, threading.Event()
+
+    def publish(seed):
+        mine = random.Random(seed)
+        session = db.session()
+        for _ in range(batches):
+            rows = session.receive_after(batch_sql([Request([Item(mine.choice(topics))]) for _ in range(size)]))
+            if any(len(r) != 4 or r[1] != "ok" for r in rows):
+                failures.append(rows)
+
+    def read():
+        """Asks for what lies after its cursors, as a sidecar does."""
+        session = db.session("tidings_sidecar")
+        last_look = False
+        while not last_look:
+            last_look = done.is_set()
+            places = list(seen.items())
+            rng.shuffle(places)
+            for topic, seq, *_ in session.sql(
+                    f"select topic_id, seq from tidings.fetch(array{[p[0] for p in places]}::int8[], "
+                    f"array{[p[1] for p in places]}::int8[], 100000, 100000000)"):
+                if int(seq) != seen[int(topic)] + 1:
+                    failures.append(f"topic {topic}: {seq} after {seen[int(topic)]}")
+                seen[int(topic)] = int(seq)
+
+    reader = threading.Thread(target=read)
+    writers = [threading.Thread(target=publish, args=(n,)) for n in range(publishers)]
+    for t in [reader, *writers]:
+        t.start()
+    for t in writers:
+        t.join()
+    done.set()
+    reader.join()
+    equal(failures, [], "failures")
+    equal(sum(seen.values()), publishers * batches * size + len(topics), "messages read")
+    for t in topics:
+        equal(db.kept(t), list(range(1, seen[ids[t]] + 1)), t)
+        equal(db.one(f"select bool_and(ok) from (select created_at >= lag(created_at, 1, created_at) over (order by seq) as ok "
+                     f"from tidings.message where topic_id = {ids[t]}) m"), "t", "created_at follows seq")
+    equal(db.one("select deadlocks from pg_stat_database where datname = 'tidings'"), "0", "deadlocks")
+
+
+@test("many make the same new topics at once, in different orders: each is made once")
+def new_topics(db):
+    for turn in range(5):
+        names = [f"fresh/{turn}/{n}" for n in range(30)]
+        sessions = [db.session() for _ in range(3)] + [db.session("tidings_sidecar")]
+        for n, s in enumerate(sessions):
+            order = random.Random(n).sample(names, len(names))
+            if n < 3:
+                s.send(batch_sql([Request([Item(t)]) for t in order]))
+            else:
+                s.send(f"select outcome from tidings.attach(array{['svc'] * 30}, array{['admin'] * 30}, array{order})")
+        for s in sessions:
+            rows = s.receive()
+            assert len(rows) == 30 and all("ok" in r for r in rows), rows
+        equal(db.one(f"select count(*) from tidings.topic where name like 'fresh/{turn}/%' and last_seq = 3"), "30", "topics")
+        db.end_sessions()
+
+
+@test("one publisher that has not committed does not delay those of other topics; one of the same topic waits, then follows")
+def waits_only_for_its_topic(db):
+    a, b = db.topic(), db.topic()
+    first, same, other = db.session(), db.session(), db.session()
+    first.sql("begin")
+    equal([r.seq for r in db.batch([Request([Item(a)])], first)], [1], "seq")
+    same.send(batch_sql([Request([Item(a)])]))
+    equal(db.batch([Request([Item(b)])], other)[0].seq, 1, "the other topic's seq")
+    assert not same.answered(0.2), "it did not wait"
+    first.sql("rollback")
+    equal(same.receive()[0][1:3], ["ok", "1"], "after a rollback its number is free again")
+
+
+@test("flush, sweep, trimming and publishing of the same rows at once: no deadlock")
+def no_deadlock(db):
+    topics = [db.topic() for _ in range(4)]
+    db.batch([Request([Item(t, to_user="456")]) for t in topics for _ in range(50)])
+    ids = [db.topic_id(t) for t in topics]
+    nodes = [db.node() for _ in range(2)]
+    failures = []
+
+    def repeat(user, make, times=60):
+        session = db.session(user)
+        for n in range(times):
+            rows = session.receive_after(make(n))
+            failures.extend(r for r in rows if r and r[0].startswith(("ERROR", "FATAL")))
+
+    def publish(n):
+        order = random.Random(n).sample(topics, 4)
+        return batch_sql([Request([Item(t, to_user="456")]) for t in order * 5], queue_max=10, min_age_s=0)
+
+    def mark(node):
+        def make(n):
+            rng = random.Random(n + hash(node))
+            places = [(i, s) for i in ids for s in range(n * 5, n * 5 + 20)]
+            rng.shuffle(places)
+            found = []
+            db.flush(node, presence=[(i, n % 3) for i in rng.sample(ids, 4)], delivered=[(i, n * 5) for i in rng.sample(ids, 4)],
+                     sent=places, run=found.append)
+            return found[0]
+        return make
+
+    work = [threading.Thread(target=repeat, args=a) for a in (
+        ("tidings_publisher", publish), ("tidings_publisher", publish), ("tidings_sidecar", mark(nodes[0])), ("tidings_sidecar", mark(nodes[1])),
+        ("tidings_sidecar", lambda n: "select tidings.sweep(0, 100000, 10, 0, 604800)"),
+        ("tidings_sidecar", lambda n: f"select tidings.heartbeat('{nodes[n % 2]}', now()::text, 1, 1, '{{}}', '{{}}', '{{}}')"))]
+    for t in work:
+        t.start()
+    for t in work:
+        t.join()
+    equal(failures, [], "failures")
+    equal(db.one("select deadlocks from pg_stat_database where datname = 'tidings'"), "0", "deadlocks")
+    for t in topics:
+        first, last = db.counter(t)
+        equal(db.kept(t), list(range(first, last + 1)), f"{t} is kept without a hole")

@@ -1,0 +1,186 @@
+"""What the sidecars call: attach, fetch, flush, heartbeat; and how many clients a publisher is told."""
+import uuid
+
+from database import Item, Request
+from harness import equal, test
+
+
+def uuids(count):
+    return [str(uuid.uuid4()) for _ in range(count)]
+
+
+def clients(db, topic, **more):
+    return db.publish(topic, **more)[0].clients
+
+
+@test("clients counts those of all nodes that live, topic by topic")
+def counts(db):
+    a, b = db.topic(), db.topic()
+    db.publish(a), db.publish(b)
+    one, two, dead = db.node(), db.node(), db.node()
+    ia, ib = db.topic_id(a), db.topic_id(b)
+    equal(clients(db, a), 0, "clients before any came")
+    db.flush(one, presence=[(ia, 3), (ib, 1)])
+    db.flush(two, presence=[(ia, 4)])
+    db.flush(dead, presence=[(ia, 5), (ib, 5)])
+    db.sql(f"update tidings.node set heartbeat_at = now() - interval '16 s' where id = '{dead}'")
+    equal([r.clients for r in db.batch([Request([Item(a), Item(b), Item(a), Item("counts/nobody")])])], [7, 1, 7, 0], "clients")
+    db.flush(one, presence=[(ia, 0)])
+    equal(clients(db, a), 4, "clients when some have gone")
+
+
+@test("clients of a message for one user, or not for one connection, are those that get it")
+def counts_some(db):
+    topic, other = db.topic(), db.topic()
+    db.publish(topic), db.publish(other)
+    node, dead, n, m = db.node(), db.node(), db.topic_id(topic), db.topic_id(other)
+    u1, u2, v, elsewhere, lost = uuids(5)
+    db.flush(node, presence=[(n, 3), (m, 1)], opened=[(u1, n, "u"), (u2, n, "u"), (v, n, "v"), (elsewhere, m, "u")])
+    db.flush(dead, presence=[(n, 1)], opened=[(lost, n, "u")])
+    db.sql(f"update tidings.node set heartbeat_at = now() - interval '16 s' where id = '{dead}'")
+    nobody = str(uuid.uuid4())
+    got = db.batch([Request([Item(topic, to_user=u, exclude=e)]) for u, e in (
+        (None, None), ("u", None), ("w", None), (None, v), (None, nobody), ("u", u1), ("u", v), (None, elsewhere), (None, lost))])
+    equal([r.clients for r in got], [3, 2, 0, 2, 3, 1, 2, 3, 3], "clients")
+
+
+@test("attach tells who may, makes what is not there yet, and says no more than it has to")
+def attach(db):
+    mine, foreign, public = db.topic("456"), db.topic("789"), db.topic("789")
+    db.sql(f"update tidings.diagnosis set public = true where id = {public.split('/')[1]}")
+    granted = f"diagnosis/{db.diagnosis('789', ['456'])}"
+    db.publish(mine, count=2)
+    got = db.attach(("456", "user", mine), ("456", "user", foreign), ("456", "user", granted), ("456", "user", "diagnosis/999999997"),
+                    (None, "user", public), (None, "user", mine), ("456", "user", "health/456"), ("456", "user", "health/45"),
+                    ("svc", "service", mine), ("root", "admin", foreign), ("456", "user", mine), ("root", "admin", "orders/1"))
+    equal([r[0] for r in got], ["ok", "forbidden", "ok", "not_found", "ok", "forbidden", "ok", "forbidden", "forbidden", "ok", "ok", "ok"], "outcomes")
+    equal(got[0], got[10], "the same asked twice")
+    equal(got[0][3:], ["2", "1", "0", "f"], "where it is")
+    equal(got[6][3:], ["0", "1", "0", "f"], "where a new one is")
+    equal(got[1][1:], [""] * 4 + ["0", "f"], "what is told of a topic that is someone else's")
+    equal(db.one("select count(*) from tidings.topic where name in ('health/45', 'diagnosis/999999997')"), "0", "topics made for the refused")
+    assert len({r[2] for r in got if r[0] == "ok"}) == 6, "each topic has an epoch of its own"
+
+
+@test("fetch gives what comes after each cursor, within rows and bytes, and at least one")
+def fetch(db):
+    a, b = db.topic(), db.topic()
+    db.publish(a, "x" * 1000, count=5), db.publish(b, "y" * 10, count=3)
+    ia, ib = db.topic_id(a), db.topic_id(b)
+    seqs = lambda rows: [(int(r[0]), int(r[1])) for r in rows]
+    equal(seqs(db.fetch([(ib, 1), (ia, 0)], rows=2)), [(ib, 2), (ib, 3), (ia, 1), (ia, 2)], "two rows each")
+    equal(seqs(db.fetch([(ia, 0), (ib, 0)], size=2500)), [(ia, 1), (ia, 2), (ia, 3), (ib, 1), (ib, 2), (ib, 3)], "2,500 bytes each, begun")
+    equal(seqs(db.fetch([(ia, 2), (ib, 3)], size=1)), [(ia, 3)], "one at least")
+    equal(seqs(db.fetch([(ia, 5), (ib, 99), (-1, 0)])), [], "nothing")
+
+
+@test("fetch passes over a message that has expired, without its body")
+def fetch_expired(db):
+    topic = db.topic()
+    db.publish(topic, "1"), db.publish(topic, "2", expires_at="2001-01-01T00:00:00Z"), db.publish(topic, "3", expires_at="2099-01-01T00:00:00Z")
+    equal([r[1:] for r in db.fetch([(db.topic_id(topic), 0)])], [["1", "1"], ["2", ""], ["3", "3"]], "messages")
+
+
+@test("a message for one user waits for that user, however far others have been sent")
+def unsent(db):
+    topic, node = db.topic(), db.node()
+    db.publish(topic, "1", to_user="456"), db.publish(topic, "2"), db.publish(topic, "3", to_user="other"), db.publish(topic, "4", to_user="456")
+    db.publish(topic, "5", to_user="456", expires_at="2001-01-01T00:00:00Z")
+    n = db.topic_id(topic)
+    waiting = lambda up_to=9: [r[0] for r in db.sidecar(f"select seq from tidings.unsent({n}, '456', {up_to})")]
+    equal(db.attach(("456", "user", topic))[0][6], "f", "unsent before anyone was sent anything")
+    db.flush(node, delivered=[(n, 2)])
+    equal(db.attach(("456", "user", topic), ("root", "admin", topic)), [r[:6] + [u] for r, u in zip(
+        db.attach(("456", "user", topic), ("root", "admin", topic)), "tf")], "unsent of each")
+    equal((waiting(), waiting(2)), (["1", "4"], ["1"]), "waiting")
+    db.flush(node, sent=[(n, 1), (n, 77)])
+    equal(waiting(), ["4"], "waiting after the first was sent")
+    equal(db.attach(("456", "user", topic))[0][6], "f", "unsent")
+
+
+@test("what is flushed twice is as if flushed once, and delivered never goes back")
+def flush_twice(db):
+    topic = db.topic()
+    db.publish(topic, to_user="u")
+    n, node, (c, d) = db.topic_id(topic), db.node(), uuids(2)
+    for _ in range(2):
+        db.flush(node, presence=[(n, 2)], opened=[(c, n, "u"), (d, n, None)], delivered=[(n, 5)], sent=[(n, 1)])
+    db.flush(node, delivered=[(n, 3)])
+    equal(clients(db, topic), 2, "clients")
+    equal(db.one(f"select count(*) from tidings.connection where topic_id = {n}"), "2", "connections")
+    equal(db.one(f"select seq from tidings.delivered where topic_id = {n}"), "5", "delivered")
+    for _ in range(2):
+        db.flush(node, presence=[(n, 0)], closed=[c])
+    equal(db.sql(f"select id from tidings.connection where topic_id = {n}"), [[d]], "connections left")
+    equal(db.one(f"select count(*) from tidings.presence where topic_id = {n}"), "0", "presence")
+
+
+def heartbeat(db, node, places=()):
+    ids, lasts = (", ".join(str(p[n]) for p in places) for n in (0, 1))
+    epochs = ", ".join(f"'{p[2]}'" for p in places)
+    return db.sidecar(f"select * from tidings.heartbeat('{node}', now()::text, 7, 9, array[{ids}]::int8[], array[{lasts}]::int8[], "
+                      f"array[{epochs}]::text[])")
+
+
+@test("a heartbeat tells a node that it was unknown, which topics moved, and which are others now")
+def heartbeats(db):
+    node = str(uuid.uuid4())
+    equal(heartbeat(db, node), [["0", "0", ""]], "of a new node")
+    equal(heartbeat(db, node), [], "of one that is known")
+    topics = [db.topic() for _ in range(4)]
+    for t in topics:
+        db.publish(t)
+    states = [db.attach(("root", "admin", t))[0] for t in topics]
+    places = [(int(s[1]), int(s[3]), s[2]) for s in states]
+    equal(heartbeat(db, node, places), [], "when nothing has moved")
+    db.publish(topics[1])
+    db.sql(f"update tidings.topic set epoch = 'another' where id = {places[2][0]}")
+    db.sql(f"delete from tidings.topic where id = {places[3][0]}")
+    got = {int(r[0]): r[1:] for r in heartbeat(db, node, places)}
+    equal(sorted(got), [places[1][0], places[2][0], places[3][0]], "topics")
+    equal(got[places[1][0]], ["2", places[1][2]], "one that moved")
+    assert got[places[2][0]][1].startswith("another"), got
+    equal(got[places[3][0]], ["", ""], "one that is gone")
+
+
+@test("a node that is silent for 15 s is buried by another's heartbeat, and is unknown when it comes back")
+def buried(db):
+    topic = db.topic()
+    db.publish(topic)
+    n, node, dead, c = db.topic_id(topic), db.node(), db.node(), str(uuid.uuid4())
+    db.flush(dead, presence=[(n, 2)], opened=[(c, n, "u")])
+    db.sql(f"update tidings.node set heartbeat_at = now() - interval '14 s' where id = '{dead}'")
+    heartbeat(db, node)
+    equal(clients(db, topic), 2, "clients after 14 s")
+    db.sql(f"update tidings.node set heartbeat_at = now() - interval '16 s' where id = '{dead}'")
+    heartbeat(db, node)
+    for table, column in (("node", "id"), ("presence", "node_id"), ("connection", "node_id")):
+        equal(db.one(f"select count(*) from tidings.{table} where {column} = '{dead}'"), "0", table)
+    equal(heartbeat(db, dead), [["0", "0", ""]], "of the one that comes back")
+
+
+@test("a node that is about to write is not buried half way")
+def buried_while_writing(db):
+    topic = db.topic()
+    db.publish(topic)
+    n, node, slow = db.topic_id(topic), db.node(), db.node()
+    writer = db.session("tidings_sidecar")
+    writer.sql("begin")
+    db.flush(slow, presence=[(n, 1)], run=writer.sql)
+    db.sql(f"update tidings.node set heartbeat_at = now() - interval '16 s' where id = '{slow}'")
+    heartbeat(db, node)
+    writer.sql("commit")
+    equal(db.one(f"select count(*) from tidings.node where id = '{slow}'"), "1", "the node, while it wrote")
+    heartbeat(db, node)
+    equal(db.one(f"select count(*) from tidings.presence where node_id = '{slow}'"), "0", "its presence, after")
+
+
+@test("a node that says farewell leaves nothing")
+def farewell(db):
+    topic = db.topic()
+    db.publish(topic)
+    node, n = db.node(), db.topic_id(topic)
+    db.flush(node, presence=[(n, 1)], opened=[(str(uuid.uuid4()), n, "u")])
+    db.sidecar(f"select tidings.farewell('{node}')")
+    equal(db.one(f"select (select count(*) from tidings.node where id = '{node}') + (select count(*) from tidings.presence where node_id = "
+                 f"'{node}') + (select count(*) from tidings.connection where node_id = '{node}')"), "0", "rows")

@@ -1,0 +1,85 @@
+"""Who may call what, and what a hostile search_path changes: nothing."""
+import subprocess
+
+import harness
+from harness import equal, test
+
+MAY = {
+    "tidings_publisher": {"publish_batch"},
+    "tidings_reader": {"history", "status", "live_nodes"},
+    "tidings_sidecar": {"attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep"},
+}
+
+
+@test("each role may call its functions and no other, and the public none")
+def functions(db):
+    db.sql("create role tidings_stranger")
+    for role, allowed in {**MAY, "tidings_stranger": set()}.items():
+        got = {r[0] for r in db.sql(f"select proname from pg_proc where pronamespace = 'tidings'::regnamespace and "
+                                    f"has_function_privilege('{role}', oid, 'execute') and has_schema_privilege('{role}', 'tidings', 'usage')")}
+        equal(got, allowed, role)
+    db.sql("drop role tidings_stranger")
+
+
+@test("no role may touch a table or sequence, nor make anything in the schema")
+def tables(db):
+    rights = "select,insert,update,delete,truncate,references,trigger".split(",")
+    for role in MAY:
+        equal(db.sql(f"select relname from pg_class, unnest(array{rights}) p where relnamespace = 'tidings'::regnamespace and relkind in "
+                     f"('r', 'v', 'm', 'p') and has_table_privilege('{role}', oid, p)"), [], role)
+        equal(db.sql(f"select relname from pg_class where relnamespace = 'tidings'::regnamespace and case when relkind = 'S' then "
+                     f"has_sequence_privilege('{role}', oid, 'usage,select,update') end"), [], role)
+        equal(db.one(f"select has_schema_privilege('{role}', 'tidings', 'create') or pg_has_role('{role}', 'tidings_owner', 'member')"), "f", role)
+        assert "permission denied" in db.psql("select * from tidings.message", user=role).stderr
+
+
+@test("the owner cannot log in, owns everything, and no role has a right that it does not need")
+def owner(db):
+    equal(db.sql("select rolname, rolcanlogin from pg_roles where rolname like 'tidings%' and (rolsuper or rolcreaterole or rolcreatedb or "
+                 "rolreplication or rolbypassrls or rolcanlogin = (rolname = 'tidings_owner'))"), [], "roles")
+    equal(db.sql("select relname from pg_class where relnamespace = 'tidings'::regnamespace and relname !~ '^migration' and "
+                 "relowner <> 'tidings_owner'::regrole"), [], "tables of others")
+    equal(db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and proowner <> 'tidings_owner'::regrole"), [], "functions of others")
+
+
+@test("a function that someone may call runs as its owner, with a search_path of its own that ends in pg_temp")
+def pinned(db):
+    called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag"}
+    got = {r[0] for r in db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosecdef and exists "
+                                "(select from unnest(proconfig) c where c ~ '^search_path=.*, pg_temp$')")}
+    equal(called - got, set(), "not pinned")
+
+
+@test("tables, functions and operators of a hostile search_path are not used")
+def hostile(db):
+    topic = db.topic("789")
+    db.sql("""
+        create schema evil; grant all on schema evil to public;
+        create function evil.yes(text, text) returns boolean language sql as 'select true';
+        create operator evil.= (leftarg = text, rightarg = text, function = evil.yes);
+        create function evil.cardinality(text[]) returns int language plpgsql as $$ begin raise exception 'evil'; end $$;
+        create function evil.verdict(text, text, text, text) returns text language sql as $$ select 'ok'::text $$;
+        create table evil.diagnosis (id bigint, owner text, public boolean); insert into evil.diagnosis values (%s, '456', true);
+        create table evil.topic (id bigint, name text); grant all on all tables in schema evil to public""" % topic.split("/")[1])
+    for role, call, refusal in (
+            ("tidings_publisher", f"select outcome from tidings.publish_batch('{{456}}', '{{user}}', '{{null}}', '{{null}}', '{{1}}', '{{{topic}}}', '{{x}}', "
+             "'{0}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', 100, 60, 9)", "forbidden"),
+            ("tidings_reader", f"select outcome from tidings.history('456', 'user', '{topic}', null, null, 9)", "forbidden"),
+            ("tidings_sidecar", f"select outcome from tidings.attach('{{456}}', '{{user}}', '{{{topic}}}')", "forbidden")):
+        session = db.session(role)
+        session.sql("create temp table diagnosis (id bigint, owner text, public boolean)")
+        session.sql(f"insert into diagnosis values ({topic.split('/')[1]}, '456', true)")
+        session.sql("set search_path = pg_temp, evil, pg_catalog")
+        equal(session.sql(call), [[refusal]], role)
+    db.sql("drop schema evil cascade")
+
+
+@test("tidings migrate again changes nothing")
+def migrate_twice(db):
+    state = lambda: db.sql("select version, name, checksum, applied_at from tidings.migration order by 1")
+    before = state()
+    assert len(before) >= 4, before
+    done = subprocess.run([db.program("tidings"), "migrate", "--dir", harness.TOP / "sql"], capture_output=True, text=True,
+                          env=db.environment(TIDINGS_DATABASE=db.conninfo + " user=postgres"))
+    equal(done.returncode, 0, done.stderr)
+    equal(state(), before, "migrations")

@@ -1,0 +1,234 @@
+"""
+database - a PostgreSQL of its own with the schema in it, and sessions to try it with.
+
+	Database	the server; sql() asks one thing in a session of its own
+	Session		one psql that stays connected: what it is told runs while others run too
+	Item, Request	what publish_batch() is given
+"""
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import selectors
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+
+import harness
+from harness import WAIT_S
+
+END = "-- end of answer --"
+
+
+def quote(value, kind="text"):
+    if value is None:
+        return "null"
+    if isinstance(value, (list, tuple)):
+        return "array[" + ",".join(quote(v) for v in value) + f"]::{kind}[]"
+    return str(value) if isinstance(value, (int, float)) else "'" + str(value).replace("'", "''") + "'"
+
+
+@dataclasses.dataclass
+class Item:
+    topic: str
+    body: str = '{"type":"t","data":{}}'
+    ephemeral: bool = False
+    to_user: str = None
+    exclude: str = None
+    deliver_at: str = None
+    expires_at: str = None
+    effect: tuple = (None, None, None)  # recommendation, value, old value
+
+
+@dataclasses.dataclass
+class Request:
+    items: list
+    caller: str = "svc"
+    role: str = "service"
+    key: str = None
+    hash: str = None
+
+
+@dataclasses.dataclass
+class Result:
+    outcome: str
+    seq: int
+    clients: int
+
+
+def batch_sql(requests, queue_max=100, min_age_s=60):
+    rows = [(n, i) for n, r in enumerate(requests, 1) for i in r.items]
+    texts = lambda get: quote([get(i) for _, i in rows])
+    numbers = lambda values: quote(list(values), "int8")
+    return ("select item, outcome, seq, clients from tidings.publish_batch(" + ", ".join([
+        *(quote([getattr(r, field) for r in requests]) for field in ("caller", "role", "key", "hash")),
+        numbers(n for n, _ in rows), texts(lambda i: i.topic), texts(lambda i: i.body), numbers(int(i.ephemeral) for _, i in rows),
+        texts(lambda i: i.to_user), texts(lambda i: i.exclude), texts(lambda i: i.deliver_at), texts(lambda i: i.expires_at),
+        numbers(i.effect[0] for _, i in rows), texts(lambda i: i.effect[1]), texts(lambda i: i.effect[2]),
+        str(queue_max), str(min_age_s), "604800"]) + ") order by item")
+
+
+class Session:
+    def __init__(self, db, user):
+        self.child = subprocess.Popen(["psql", "-qXAt", "-F", "\t"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, env=db.psql_env(user, "tidings"), cwd="/")
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.child.stdout, selectors.EVENT_READ)
+        self.buffer = b""
+
+    def send(self, sql):
+        self.child.stdin.write(f"{sql};\n\\echo '{END}'\n".encode())
+        self.child.stdin.flush()
+
+    def answered(self, seconds=0):
+        """Is the answer to what was sent here?"""
+        until = time.monotonic() + seconds
+        while f"{END}\n".encode() not in self.buffer:
+            if not self.selector.select(max(0, until - time.monotonic())):
+                return False
+            part = os.read(self.child.stdout.fileno(), 65536)
+            if not part:
+                raise AssertionError(f"psql ended: {self.buffer.decode()}")
+            self.buffer += part
+        return True
+
+    def receive(self, seconds=WAIT_S):
+        if not self.answered(seconds):
+            raise AssertionError(f"no answer in {seconds} s: {self.buffer.decode()}")
+        text, self.buffer = self.buffer.split(f"{END}\n".encode(), 1)
+        return [line.split("\t") for line in text.decode().splitlines()]
+
+    def sql(self, sql):
+        rows = self.receive_after(sql)
+        trouble = [r[0] for r in rows if r and r[0].startswith(("ERROR", "FATAL"))]
+        assert not trouble, f"{sql[:300]}: {trouble}"
+        return rows
+
+    def receive_after(self, sql):
+        self.send(sql)
+        return self.receive()
+
+    def notifications(self, channel):
+        """Payloads that have come, whatever process sent them."""
+        found = [re.match(r'Asynchronous notification "(\w+)"(?: with payload "(.*)")? received', r[0]) for r in self.receive_after("select")]
+        return [m[2] or "" for m in found if m and m[1] == channel]
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.child.stdin.close()
+        try:
+            self.child.wait(5)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        self.selector.close()
+        self.child.stdout.close()
+
+
+class Database(harness.Stack):
+    """The database of the system tests' stack, and nothing else of it."""
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidings-sql-"))
+        self.folder.chmod(0o755)
+        self.pg_user = "postgres" if os.geteuid() == 0 else None
+        self.postgres_alive = False
+        self.keys = self.folder
+        self.sessions = []
+        self.ids = 1000
+        try:
+            self._postgres()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self):
+        self.end_sessions()
+        if self.postgres_alive:
+            self.stop_postgres("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def session(self, user="tidings_publisher"):
+        self.sessions.append(Session(self, user))
+        return self.sessions[-1]
+
+    def end_sessions(self):
+        while self.sessions:
+            self.sessions.pop().close()
+
+    def one(self, sql, **how):
+        return self.sql(sql, **how)[0][0]
+
+    def topic(self, owner="456"):
+        return f"diagnosis/{self.diagnosis(owner)}"
+
+    def topic_id(self, topic):
+        return int(self.one(f"select id from tidings.topic where name = '{topic}'"))
+
+    def batch(self, requests, session=None, **limits):
+        rows = (session or self).sql(batch_sql(requests, **limits), **({} if session else {"user": "tidings_publisher"}))
+        return [Result(outcome, int(seq) if seq else None, int(clients)) for _, outcome, seq, clients in
+                (r for r in rows if len(r) == 4)]
+
+    def publish(self, topic, body='{"type":"t","data":{}}', count=1, **more):
+        limits = {k: more.pop(k) for k in ("queue_max", "min_age_s") if k in more}
+        return self.batch([Request([Item(topic, body, **more)]) for _ in range(count)], **limits)
+
+    def kept(self, topic):
+        return [int(r[0]) for r in self.sql(
+            f"select m.seq from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = '{topic}' order by m.seq")]
+
+    def bodies(self, topic):
+        return [json.loads(r[0]) for r in self.sql(
+            f"select m.body from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = '{topic}' order by m.seq")]
+
+    def counter(self, topic):
+        """(first_seq, last_seq)"""
+        return tuple(int(v) for v in self.sql(f"select first_seq, last_seq from tidings.topic where name = '{topic}'")[0])
+
+    def sidecar(self, sql):
+        return self.sql(sql, user="tidings_sidecar")
+
+    # what a sidecar does
+
+    def node(self):
+        node = str(uuid.uuid4())
+        self.sidecar(f"select tidings.heartbeat('{node}', now()::text, 0, 0, '{{}}', '{{}}', '{{}}')")
+        return node
+
+    def attach(self, *wanted):
+        """[outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent] for each (user, role, topic)"""
+        users, roles, topics = (quote(list(v)) for v in zip(*wanted))
+        return [r[1:] for r in self.sidecar(f"select * from tidings.attach({users}, {roles}, {topics}) order by item")]
+
+    def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), run=None):
+        """presence: (topic_id, clients); opened: (connection, topic_id, user); delivered, sent: (topic_id, seq)"""
+        pairs = lambda rows: ", ".join(quote([r[n] for r in rows], "int8") for n in (0, 1))
+        return (run or self.sidecar)(
+            f"select tidings.flush('{node}', {pairs(presence)}, {quote([o[0] for o in opened])}, "
+            f"{quote([o[1] for o in opened], 'int8')}, {quote([o[2] for o in opened])}, {quote(['websocket'] * len(opened))}, "
+            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote(list(closed))}, {pairs(delivered)}, {pairs(sent)})")
+
+    def fetch(self, places, rows=1000, size=1 << 20):
+        ids, after = (quote(list(v), "int8") for v in zip(*places))
+        return self.sidecar(f"select topic_id, seq, body from tidings.fetch({ids}, {after}, {rows}, {size})")
+
+    def history(self, topic, user="456", role="user", epoch=None, after=None, limit=100):
+        return self.sql(f"select outcome, epoch, recovered, missed_from, missed_to, next_seq, seq, body from tidings.history({quote(user)}, "
+                        f"{quote(role)}, {quote(topic)}, {quote(epoch)}, {quote(after)}, {limit})", user="tidings_reader")
+
+    def age(self, topic, seconds):
+        self.sql(f"update tidings.message set created_at = created_at - interval '{seconds} s' "
+                 f"where topic_id = (select id from tidings.topic where name = '{topic}')")
+
+    def sweep(self, queue_max=100, min_age_s=60, ttl_s=604800):
+        after = "0"
+        while after:
+            after = self.sidecar(f"select tidings.sweep({after}, 1000, {queue_max}, {min_age_s}, {ttl_s})")[0][0]
+
+    def relay(self):
+        return self.sidecar("select tidings.relay(100, 60)")[0][0]

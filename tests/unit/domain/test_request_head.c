@@ -1,0 +1,371 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "domain/request_head.h"
+
+#define LINE "GET /ws/5 HTTP/1.1\r\n"
+#define HOST "Host: a\r\n"
+#define END "\r\n"
+#define KEY "dGhlIHNhbXBsZSBub25jZQ=="
+#define UPGRADE "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+#define WEBSOCKET UPGRADE "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n"
+
+/* From memory that ends where the bytes end. The spans are not valid afterwards. */
+static int status_of(const char *bytes, size_t len)
+{
+	char *exact = malloc(len + (len == 0));
+	struct request_head r;
+	int status;
+
+	assert_non_null(exact);
+	memcpy(exact, bytes, len);
+	status = request_head_read(&r, exact, len);
+	free(exact);
+	return status;
+}
+
+/* Whole or in pieces, the answer is the same; before all has come it may only be a refusal. */
+static void assert_status(const char *head, size_t len, int expected)
+{
+	assert_int_equal(status_of(head, len), expected);
+	for (size_t n = 0; n < len; n++) {
+		int status = status_of(head, n);
+
+		assert_true(status == -1 || (expected > 0 && status == expected));
+	}
+}
+
+static void assert_refused(const char *head, int status)
+{
+	assert_status(head, strlen(head), status);
+}
+
+static struct request_head read_good(const char *head)
+{
+	struct request_head r;
+
+	assert_status(head, strlen(head), 0);
+	assert_int_equal(request_head_read(&r, head, strlen(head)), 0);
+	return r;
+}
+
+static void assert_span(struct span s, const char *expected)
+{
+	if (!expected) {
+		assert_null(s.bytes);
+		return;
+	}
+	assert_non_null(s.bytes);
+	assert_int_equal(s.len, strlen(expected));
+	assert_memory_equal(s.bytes, expected, s.len);
+}
+
+static void finds_the_parts_of_a_request(void **state)
+{
+	struct request_head r = read_good("GET /ws/5?token=a?b&c=%41 HTTP/1.1\r\nhOsT:a\r\nAuthorization: \t Bearer x.y \t\r\n"
+					  "sec-websocket-protocol: a, b\r\n" WEBSOCKET END);
+
+	(void)state;
+	assert_span(r.method, "GET");
+	assert_span(r.path, "/ws/5");
+	assert_span(r.query, "token=a?b&c=%41");
+	assert_span(r.authorization, "Bearer x.y");
+	assert_span(r.upgrade, "websocket");
+	assert_span(r.websocket_key, KEY);
+	assert_span(r.websocket_version, "13");
+	assert_span(r.websocket_protocols, "a, b");
+	assert_int_equal(r.body_status, 0);
+}
+
+static void what_was_not_sent_is_not_there(void **state)
+{
+	struct request_head r = read_good("GET /? HTTP/1.1\r\nHost:\r\n\r\n");
+
+	(void)state;
+	assert_span(r.path, "/");
+	assert_span(r.query, "");
+	assert_span(r.authorization, NULL);
+	assert_span(r.upgrade, NULL);
+	r = read_good("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_span(r.query, NULL);
+}
+
+static void leaves_what_comes_after_the_head(void **state)
+{
+	static const char bytes[] = LINE HOST END "\x81\x80rest\r\n\r\n";
+	struct request_head r;
+
+	(void)state;
+	assert_int_equal(request_head_read(&r, bytes, sizeof(bytes) - 1), 0);
+	assert_int_equal(r.len, strlen(LINE HOST END));
+}
+
+static void refuses_a_malformed_request_line(void **state)
+{
+	static const char *const wrong[] = {
+		"GET / HTTP/1.1 \r\n",	    "GET  / HTTP/1.1\r\n",     " GET / HTTP/1.1\r\n",	 "GET /\r\n",
+		"GET\r\n",		    "GET HTTP/1.1\r\n",	       "GET / HTTP/1.11\r\n",	 "GET / http/1.1\r\n",
+		"GET / HTTP 1.1\r\n",	    "G(T / HTTP/1.1\r\n",      "GET\t/ HTTP/1.1\r\n",	 "GET /\t HTTP/1.1\r\n",
+		"GET /a b HTTP/1.1\r\n",    "GET /#a HTTP/1.1\r\n",    "GET /\x7f HTTP/1.1\r\n", "GET /\xc3\xa9 HTTP/1.1\r\n",
+		"GET a HTTP/1.1\r\n",	    "GET * HTTP/1.1\r\n",      "\r\nGET / HTTP/1.1\r\n", "GET / \r\n",
+		"GET / HTTP/1.1\rX: y\r\n", "GET http://a/ws/5 HTTP/1.1\r\n", "CONNECT a:80 HTTP/1.1\r\n", "\r\n",
+	};
+	char head[128];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		size_t len = strlen(wrong[i]);
+
+		memcpy(head, wrong[i], len);
+		memcpy(head + len, HOST END, sizeof(HOST END));
+		assert_refused(head, 400);
+	}
+}
+
+static void refuses_another_version(void **state)
+{
+	(void)state;
+	assert_refused("GET / HTTP/1.0\r\nHost: a\r\n\r\n", 505);
+	assert_refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505);
+	assert_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400);
+}
+
+static void refuses_what_two_readers_may_read_differently(void **state)
+{
+	static const char *const wrong[] = {
+		LINE HOST "X : 1\r\n\r\n",
+		LINE HOST "X\t: 1\r\n\r\n",
+		LINE HOST " X: 1\r\n\r\n",
+		LINE HOST "X: 1\r\n 2\r\n\r\n",
+		LINE HOST "X: 1\r\n\t2\r\n\r\n",
+		LINE HOST "X: 1\r\n \r\n\r\n",
+		LINE HOST "X: 1\nY: 2\r\n\r\n",
+		LINE HOST "X: 1\rY: 2\r\n\r\n",
+		LINE HOST "X: 1\r\r\n\r\n",
+		LINE HOST "\nX: 1\r\n\r\n",
+		"GET / HTTP/1.1\nHost: a\r\n\r\n",
+		LINE HOST "X\r\n\r\n",
+		LINE HOST ": 1\r\n\r\n",
+		LINE HOST "X(: 1\r\n\r\n",
+		LINE HOST "X\xc3\xa9: 1\r\n\r\n",
+		LINE HOST "X: a\x01\r\n\r\n",
+		LINE HOST "X: a\x7f\r\n\r\n",
+		LINE HOST "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+		LINE HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+		LINE HOST "Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
+		LINE HOST "Content-Length: 0\r\ncontent-length: 5\r\n\r\n",
+		LINE HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
+		LINE HOST "Host: b\r\n\r\n",
+		LINE HOST HOST END,
+		LINE "\r\n",
+		LINE HOST "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
+		LINE HOST WEBSOCKET "Sec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST WEBSOCKET "Sec-WebSocket-Version: 8\r\n\r\n",
+	};
+	static const char nul_value[] = LINE HOST "X: a\0b\r\n\r\n", nul_name[] = LINE HOST "X\0: a\r\n\r\n",
+			  nul_path[] = "GET /\0 HTTP/1.1\r\n" HOST END;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		assert_refused(wrong[i], 400);
+	assert_status(nul_value, sizeof(nul_value) - 1, 400);
+	assert_status(nul_name, sizeof(nul_name) - 1, 400);
+	assert_status(nul_path, sizeof(nul_path) - 1, 400);
+}
+
+static void a_head_with_bare_line_feeds_never_ends(void **state)
+{
+	(void)state;
+	assert_refused("GET / HTTP/1.1\nHost: a\n\n", -1);
+	assert_refused("GET / HTTP/1.1\r\nHost: a\r\n\n", -1);
+	assert_refused("GET / HTTP/1.1\r\nHost: a\n\r\n", -1);
+}
+
+static void tells_how_it_refuses_a_body(void **state)
+{
+	(void)state;
+	assert_int_equal(read_good(LINE HOST "Content-Length: 0\r\n\r\n").body_status, 0);
+	assert_int_equal(read_good(LINE HOST "Content-Length: 1\r\n\r\n").body_status, 413);
+	assert_int_equal(read_good(LINE HOST "Content-Length: 0, 5\r\n\r\n").body_status, 413);
+	assert_int_equal(read_good(LINE HOST "Content-Length: -1\r\n\r\n").body_status, 413);
+	assert_int_equal(read_good(LINE HOST "Content-Length:\r\n\r\n").body_status, 413);
+	assert_int_equal(read_good(LINE HOST "Transfer-Encoding: chunked\r\n\r\n").body_status, 411);
+	assert_int_equal(read_good(LINE HOST "Transfer-Encoding:\r\n\r\n").body_status, 411);
+}
+
+/* `start`, so many x, `end`. */
+static char *padded(const char *start, size_t count, const char *end)
+{
+	size_t start_len = strlen(start), end_len = strlen(end);
+	char *text = malloc(start_len + count + end_len + 1);
+
+	assert_non_null(text);
+	memcpy(text, start, start_len);
+	memset(text + start_len, 'x', count);
+	memcpy(text + start_len + count, end, end_len + 1);
+	return text;
+}
+
+static void refuses_what_is_too_large_at_its_limit(void **state)
+{
+	size_t around = strlen(LINE HOST "X: \r\n\r\n");
+	char *text = padded(LINE HOST "X: ", REQUEST_HEAD_MAX - around, "\r\n\r\n");
+
+	(void)state;
+	assert_int_equal(strlen(text), REQUEST_HEAD_MAX);
+	assert_int_equal(status_of(text, REQUEST_HEAD_MAX), 0);
+	assert_int_equal(status_of(text, REQUEST_HEAD_MAX - 1), -1);
+	free(text);
+	text = padded(LINE HOST "X: ", REQUEST_HEAD_MAX - around + 1, "\r\n\r\n");
+	assert_int_equal(status_of(text, REQUEST_HEAD_MAX + 1), 431);
+	assert_int_equal(status_of(text, REQUEST_HEAD_MAX), 431);
+	assert_int_equal(status_of(text, REQUEST_HEAD_MAX - 1), -1);
+	free(text);
+	text = padded("GET /", 12287, " HTTP/1.1\r\n" HOST END);
+	assert_int_equal(status_of(text, strlen(text)), 0);
+	free(text);
+	text = padded("GET /", 12288, " HTTP/1.1\r\n" HOST END);
+	assert_int_equal(status_of(text, strlen(text)), 414);
+	free(text);
+}
+
+static void refuses_more_than_a_hundred_headers(void **state)
+{
+	char head[2048] = LINE HOST;
+	size_t len = strlen(head);
+
+	(void)state;
+	for (unsigned n = 1; n < 100; n++, len += 5)
+		memcpy(head + len, "X:1\r\n", 5);
+	memcpy(head + len, END, 2);
+	assert_int_equal(status_of(head, len + 2), 0);
+	memcpy(head + len, "X:1\r\n\r\n", 7);
+	assert_int_equal(status_of(head, len + 7), 431);
+}
+
+static void what_can_be_no_head_is_refused_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(status_of("", 0), -1);
+	assert_int_equal(status_of("\x16\x03\x01", 3), 400); /* TLS */
+	assert_int_equal(status_of("\0", 1), 400);
+	assert_int_equal(status_of("\r\n", 2), 400);
+}
+
+static void knows_a_websocket(void **state)
+{
+	struct request_head r = read_good(LINE HOST WEBSOCKET END);
+
+	(void)state;
+	assert_true(request_head_is_websocket(&r));
+	/* Names are in any case, and Connection is a list: Firefox sends it so. */
+	r = read_good(LINE HOST "connection: keep-alive,UPGRADE\r\nupgrade: h2c, WebSocket\r\nSEC-WEBSOCKET-VERSION: 13\r\n"
+				"sec-websocket-key: " KEY "\r\n\r\n");
+	assert_true(request_head_is_websocket(&r));
+}
+
+/* RFC 6455, section 4.2.1. A method in lower case and a key that is no base64 were let through. */
+static void a_handshake_lacks_nothing(void **state)
+{
+	static const char *const wrong[] = {
+		LINE HOST END,
+		LINE HOST "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST "Connection: keep-alive\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY
+			  "\r\n\r\n",
+		LINE HOST "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST "Connection: Upgrade\r\nUpgrade: h2c\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Version: 13, 8\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Version: 13\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key:\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQAA\r\n\r\n",
+		LINE HOST UPGRADE "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBs,SBub25jZQ==\r\n\r\n",
+		"POST / HTTP/1.1\r\n" HOST WEBSOCKET END,
+		"get / HTTP/1.1\r\n" HOST WEBSOCKET END,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		struct request_head r = read_good(wrong[i]);
+
+		assert_false(request_head_is_websocket(&r));
+	}
+}
+
+static void assert_bearer(const char *authorization, const char *expected)
+{
+	struct request_head r = {.authorization = {authorization, strlen(authorization)}};
+
+	assert_span(request_head_bearer(&r), expected);
+}
+
+static void finds_the_bearer(void **state)
+{
+	struct request_head r = read_good(LINE HOST "Authorization: Bearer   \r\n\r\n");
+
+	(void)state;
+	assert_span(request_head_bearer(&r), NULL);
+	assert_bearer("Bearer a.b.c", "a.b.c");
+	assert_bearer("bEARER   a.b.c", "a.b.c");
+	assert_bearer("Bearer", NULL);
+	assert_bearer("Bearera.b.c", NULL);
+	assert_bearer("Basic YTpi", NULL);
+	r.authorization = (struct span){0};
+	assert_span(request_head_bearer(&r), NULL);
+}
+
+static void assert_list(const char *text, const char *const *expected)
+{
+	struct span list = {text, strlen(text)}, item;
+
+	for (; *expected; expected++) {
+		assert_true(list_next(&list, &item));
+		assert_span(item, *expected);
+	}
+	assert_false(list_next(&list, &item));
+	assert_false(list_next(&list, &item));
+}
+
+static void goes_through_a_list(void **state)
+{
+	struct span none = {0}, item;
+
+	(void)state;
+	assert_false(list_next(&none, &item));
+	assert_list("", (const char *const[]){NULL});
+	assert_list(" , ,\t,", (const char *const[]){NULL});
+	assert_list("a", (const char *const[]){"a", NULL});
+	assert_list(" a b ,\tc,", (const char *const[]){"a b", "c", NULL});
+	assert_list(",,a,,b", (const char *const[]){"a", "b", NULL});
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(finds_the_parts_of_a_request),
+		cmocka_unit_test(what_was_not_sent_is_not_there),
+		cmocka_unit_test(leaves_what_comes_after_the_head),
+		cmocka_unit_test(refuses_a_malformed_request_line),
+		cmocka_unit_test(refuses_another_version),
+		cmocka_unit_test(refuses_what_two_readers_may_read_differently),
+		cmocka_unit_test(a_head_with_bare_line_feeds_never_ends),
+		cmocka_unit_test(tells_how_it_refuses_a_body),
+		cmocka_unit_test(refuses_what_is_too_large_at_its_limit),
+		cmocka_unit_test(refuses_more_than_a_hundred_headers),
+		cmocka_unit_test(what_can_be_no_head_is_refused_at_once),
+		cmocka_unit_test(knows_a_websocket),
+		cmocka_unit_test(a_handshake_lacks_nothing),
+		cmocka_unit_test(finds_the_bearer),
+		cmocka_unit_test(goes_through_a_list),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
