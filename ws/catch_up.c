@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "domain/frame.h"
 #include "domain/message.h"
 #include "store/calls.h"
 #include "ws/feed.h"
@@ -18,6 +17,8 @@ STAILQ_HEAD(session_queue, session);
 
 struct catch_up {
 	struct node *node;
+	void (*send_page)(struct session *s, struct buf *page);
+	bool (*caught_up)(struct session *s);
 	struct session_queue waiting; /* each with a reference */
 	unsigned under_way;
 };
@@ -27,12 +28,15 @@ struct page_request {
 	struct session *session; /* with a reference */
 };
 
-enum err catch_up_new(struct catch_up **c, struct node *n)
+enum err catch_up_new(struct catch_up **c, struct node *n, void (*send_page)(struct session *s, struct buf *page),
+		      bool (*caught_up)(struct session *s))
 {
 	*c = calloc(1, sizeof(**c));
 	if (!*c)
 		return ERR_MEMORY;
 	(*c)->node = n;
+	(*c)->send_page = send_page;
+	(*c)->caught_up = caught_up;
 	STAILQ_INIT(&(*c)->waiting);
 	return OK;
 }
@@ -55,6 +59,7 @@ void catch_up_free(struct catch_up **c)
  * A page in the making: one reconnect_messages message for who has just come, and plain messages for who was slow.
  */
 struct page {
+	struct catch_up *catch_up;
 	struct session *session;
 	struct buf bytes;
 	unsigned count;
@@ -63,15 +68,13 @@ struct page {
 static void page_add(struct page *p, struct span message, bool private, uint64_t seq)
 {
 	struct session *s = p->session;
-	uint8_t header[FRAME_HEADER_MAX];
 
 	if (s->welcomed) {
-		buf_add(&p->bytes, header, frame_text_header(header, message.len));
-		buf_add(&p->bytes, message.bytes, message.len);
+		s->voice->message(&p->bytes, s, message);
 	} else {
 		if (p->count == 0)
-			dialog_missed_begin(&p->bytes, &s->dialog);
-		dialog_missed_add(&p->bytes, p->count == 0, message);
+			s->voice->missed_begin(&p->bytes, s);
+		s->voice->missed_add(&p->bytes, s, p->count == 0, message);
 	}
 	p->count++;
 	if (private)
@@ -83,20 +86,15 @@ static void page_send(struct page *p, uint64_t seq)
 {
 	struct session *s = p->session;
 
-	if (!buf_ok(&p->bytes)) {
-		buf_free(&p->bytes);
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-		return;
-	}
 	s->subscriber.seq = MAX(s->subscriber.seq, seq);
 	if (p->count > 0) {
-		if (s->welcomed) {
-			session_write(s, &p->bytes);
-		} else {
-			dialog_missed_end(&p->bytes);
-			session_send(s, &p->bytes);
-		}
-		hub_delivered(s->node->hub, s->subscriber.topic, seq);
+		if (!s->welcomed)
+			s->voice->missed_end(&p->bytes, s);
+		if (buf_ok(&p->bytes))
+			hub_delivered(s->node->hub, s->subscriber.topic, seq);
+		p->catch_up->send_page(s, &p->bytes);
+	} else if (!buf_ok(&p->bytes)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
 	}
 	buf_free(&p->bytes);
 }
@@ -128,7 +126,7 @@ static void start_waiting(struct catch_up *c)
 
 		STAILQ_REMOVE_HEAD(&c->waiting, queue);
 		s->queued = false;
-		if (!s->wsi || s->state != SESSION_CATCHING) {
+		if (!s->socket || s->state != SESSION_CATCHING) {
 			session_unref(s);
 			continue;
 		}
@@ -160,10 +158,10 @@ static void on_page(void *context, enum err e, const struct fetch_row *rows, siz
 
 	free(context);
 	c->under_way--;
-	if (s->wsi && s->state == SESSION_CATCHING && e != OK) {
+	if (s->socket && s->state == SESSION_CATCHING && e != OK) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	} else if (s->wsi && s->state == SESSION_CATCHING) {
-		struct page page = {.session = s};
+	} else if (s->socket && s->state == SESSION_CATCHING) {
+		struct page page = {.catch_up = c, .session = s};
 		uint64_t newest = tail_seq(s->subscriber.topic->tail), reached = s->subscriber.seq;
 
 		if (s->unsent) {
@@ -196,10 +194,10 @@ static void ask(struct catch_up *c, struct session *s)
 	start_waiting(c);
 }
 
-static void page_from_tail(struct session *s)
+static void page_from_tail(struct catch_up *c, struct session *s)
 {
 	const struct tail *t = s->subscriber.topic->tail;
-	struct page page = {.session = s};
+	struct page page = {.catch_up = c, .session = s};
 	uint64_t seq = s->subscriber.seq;
 
 	while (seq < tail_seq(t) && page.bytes.len < PAGE_BYTES && page.count < PAGE_ROWS) {
@@ -222,9 +220,11 @@ void catch_up_go_on(struct catch_up *c, struct session *s)
 			return;
 		}
 		if (s->subscriber.seq < tail_seq(t) && !s->welcomed) {
-			page_from_tail(s);
+			page_from_tail(c, s);
 			continue;
 		}
+		if (!c->caught_up(s))
+			return;
 		s->welcomed = true;
 		s->state = SESSION_LIVE;
 		hub_join(c->node->hub, &s->subscriber);

@@ -11,7 +11,12 @@
 #include "ws/node.h"
 #include "ws/session.h"
 
-enum err catch_up_new(struct catch_up **c, struct node *n) MUST_CHECK;
+/*
+ *	send_page	gives a page, in the session's voice, to its session; takes over what is in it
+ *	caught_up	the session has all that it missed. False: it is not to go LIVE
+ */
+enum err catch_up_new(struct catch_up **c, struct node *n, void (*send_page)(struct session *s, struct buf *page),
+		      bool (*caught_up)(struct session *s)) MUST_CHECK;
 void catch_up_free(struct catch_up **c);
 
 /*

@@ -13,12 +13,15 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "domain/origin.h"
 #include "domain/problem.h"
 #include "domain/query.h"
 #include "domain/request_head.h"
 #include "domain/topic.h"
+#include "ws/http_socket.h"
 #include "ws/server.h"
 #include "ws/stages.h"
+#include "ws/voices.h"
 
 #define VISITORS_MAX 1024
 #define ACCEPT_TURN 128	 /* sockets, before the loop looks at the others */
@@ -76,7 +79,23 @@ static int dismiss(struct visitor *v)
 	return fd;
 }
 
-/* An answer and the end: the rest of what the client sends is read and thrown away, or its kernel would throw the answer away. */
+/*
+ * Its last bytes, and the end: what the client still sends is read and thrown away, or its kernel would throw the answer away. Takes over
+ * what is in `reply`.
+ */
+static void send_last(struct visitor *v, struct buf *reply)
+{
+	/* It fits into an empty socket buffer; a peer that makes it not fit gets none. */
+	if (buf_ok(reply) && send(v->fd, reply->bytes, reply->len, MSG_NOSIGNAL) == (ssize_t)reply->len &&
+	    shutdown(v->fd, SHUT_WR) == 0) {
+		v->state = VISITOR_LINGERING;
+		v->due_ms = clock_monotonic_ms() + LINGER_MAX_MS;
+	} else {
+		close(dismiss(v));
+	}
+	buf_free(reply);
+}
+
 static void answer(struct visitor *v, int status, const char *headers, const char *detail)
 {
 	struct problem problem = {.status = status, .detail = detail};
@@ -88,16 +107,8 @@ static void answer(struct visitor *v, int status, const char *headers, const cha
 		   "Connection: close\r\n%s\r\n",
 		   status, problem_title(status), body.len, headers);
 	buf_add(&reply, body.bytes, body.len);
-	/* It fits into an empty socket buffer; a peer that makes it not fit gets none. */
-	if (buf_ok(&reply) && send(v->fd, reply.bytes, reply.len, MSG_NOSIGNAL) == (ssize_t)reply.len &&
-	    shutdown(v->fd, SHUT_WR) == 0) {
-		v->state = VISITOR_LINGERING;
-		v->due_ms = clock_monotonic_ms() + LINGER_MAX_MS;
-	} else {
-		close(dismiss(v));
-	}
 	buf_free(&body);
-	buf_free(&reply);
+	send_last(v, &reply);
 }
 
 /* The token of a `bearer.<jwt>` in the list of subprotocols; whether the client also offers ours. */
@@ -118,78 +129,184 @@ static bool find_bearer_protocol(struct span protocols, struct buf *token, bool 
 	return found;
 }
 
-static void upgrade(struct visitor *v, const struct request_head *head, int64_t diagnosis_id)
+/* What a request says of itself, whatever it asks for. Its texts are behind an arrival's. */
+struct question {
+	struct buf token, cursor, echo, origin;
+	bool offers_ours; /* the subprotocol "tidings" */
+};
+
+static void forget_question(struct question *q)
 {
-	struct node *n = v->door->node;
-	struct arrival a = {.diagnosis_id = diagnosis_id};
-	struct buf token = BUF_EMPTY, cursor = BUF_EMPTY, echo = BUF_EMPTY, request = BUF_EMPTY;
+	if (q->token.bytes)
+		explicit_bzero(q->token.bytes, q->token.len);
+	buf_free(&q->token);
+	buf_free(&q->cursor);
+	buf_free(&q->echo);
+	buf_free(&q->origin);
+}
+
+/* False: no memory. An empty token or cursor is a bad one, not none. */
+static bool read_question(struct question *q, struct arrival *a, const struct request_head *head, const struct config *c)
+{
 	struct span bearer = request_head_bearer(head);
-	bool offers_ours = false, by_protocol = false;
+	bool by_protocol = false;
 
 	if (head->websocket_protocols.bytes)
-		by_protocol = find_bearer_protocol(head->websocket_protocols, &token, &offers_ours);
+		by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
 	/* A browser takes no answer that names none of what it offered. */
-	if (by_protocol && !offers_ours)
-		buf_printf(&echo, "bearer.%s", token.bytes ? token.bytes : "");
+	if (by_protocol && !q->offers_ours)
+		buf_printf(&q->echo, "bearer.%s", q->token.bytes ? q->token.bytes : "");
 	if (bearer.bytes) {
-		buf_clear(&token);
-		buf_add(&token, bearer.bytes, bearer.len);
-	} else if (!by_protocol && query_get(head->query, "token", &token)) {
-		/* An empty one is a bad one, not none. */
-		if (token.len == 0)
-			buf_add_text(&token, " ");
+		buf_clear(&q->token);
+		buf_add(&q->token, bearer.bytes, bearer.len);
+	} else if (!by_protocol && query_get(head->query, "token", &q->token) && q->token.len == 0) {
+		buf_add_text(&q->token, " ");
 	}
-	if (query_get(head->query, "cursor", &cursor) && cursor.len == 0)
-		buf_add_text(&cursor, " ");
-	a.token = token.bytes && token.len > 0 ? token.bytes : NULL;
-	a.cursor = cursor.bytes && cursor.len > 0 ? cursor.bytes : NULL;
-	a.echo_protocol = echo.len > 0 ? echo.bytes : NULL;
+	if (head->last_event_id.bytes && head->last_event_id.len > 0)
+		buf_add(&q->cursor, head->last_event_id.bytes, head->last_event_id.len);
+	else if (query_get(head->query, "cursor", &q->cursor) && q->cursor.len == 0)
+		buf_add_text(&q->cursor, " ");
+	if (head->origin.bytes && origin_allowed(c->allowed_origins, head->origin))
+		buf_add(&q->origin, head->origin.bytes, head->origin.len);
+	a->token = q->token.len > 0 ? q->token.bytes : NULL;
+	a->cursor = q->cursor.len > 0 ? q->cursor.bytes : NULL;
+	a->echo_protocol = q->echo.len > 0 ? q->echo.bytes : NULL;
+	a->allowed_origin = q->origin.len > 0 ? q->origin.bytes : NULL;
+	return buf_ok(&q->token) && buf_ok(&q->cursor) && buf_ok(&q->echo) && buf_ok(&q->origin);
+}
 
+static const char no_memory[] = "The server is short of memory.";
+
+static void upgrade(struct visitor *v, const struct request_head *head, struct arrival *a, const struct question *q)
+{
+	struct node *n = v->door->node;
+	struct buf request = BUF_EMPTY;
+
+	a->voice = &voice_websocket;
 	buf_printf(&request,
 		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 		   "Sec-WebSocket-Key: %.*s\r\n%s\r\n",
 		   (int)head->websocket_key.len, head->websocket_key.bytes,
-		   offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "");
+		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "");
 	/* What the client has sent behind the head are its first frames. */
 	buf_add(&request, v->in.bytes + head->len, v->in.len - head->len);
-	if (buf_ok(&request) && buf_ok(&token) && buf_ok(&cursor) && buf_ok(&echo))
-		server_upgrade(n, dismiss(v), &a, (struct span){request.bytes, request.len});
+	if (buf_ok(&request))
+		server_upgrade(n, dismiss(v), a, (struct span){request.bytes, request.len});
 	else
-		answer(v, 503, "Retry-After: 5\r\n", "The server is short of memory.");
-	if (token.bytes)
-		explicit_bzero(token.bytes, token.len);
-	buf_free(&token);
-	buf_free(&cursor);
-	buf_free(&echo);
+		answer(v, 503, "Retry-After: 5\r\n", no_memory);
 	buf_free(&request);
 }
 
-/* The 123 of "/ws/123". */
-static bool route_diagnosis(struct span path, int64_t *id)
-{
-	size_t prefix = strlen("/ws/");
+static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
 
-	return path.len > prefix && memcmp(path.bytes, "/ws/", prefix) == 0 &&
-	       topic_parse_id(path.bytes + prefix, path.len - prefix, id);
+/* An event stream, or a poll: the reply is held. */
+static void hold(struct visitor *v, const struct request_head *head, struct arrival *a, const struct voice *voice)
+{
+	static const struct transport transports[] = {
+		{"sse", http_socket_write, http_socket_want_writable, http_socket_shut},
+		{"long_poll", http_socket_write, http_socket_want_writable, http_socket_shut},
+	};
+	struct node *n = v->door->node;
+	struct http_socket *h;
+	struct session *s;
+	struct buf early = BUF_EMPTY;
+
+	a->voice = voice;
+	a->keep_alive = voice == &voice_poll && head->keep_alive && v->in.len == head->len;
+	if (http_socket_new(&h, n, dismiss(v), &http_socket_ops) != OK)
+		return;
+	s = stages_begin(n, &transports[voice == &voice_poll], h, a);
+	if (s) {
+		http_socket_serve(h, s);
+	} else {
+		close(http_socket_release(&h, &early));
+		buf_free(&early);
+	}
+}
+
+/* The 123 of "/ws/123". */
+static bool route(struct span path, const char *prefix, int64_t *id)
+{
+	size_t len = strlen(prefix);
+
+	return path.len > len && memcmp(path.bytes, prefix, len) == 0 && topic_parse_id(path.bytes + len, path.len - len, id);
+}
+
+static bool is_method(const struct request_head *head, const char *method)
+{
+	return head->method.len == strlen(method) && memcmp(head->method.bytes, method, head->method.len) == 0;
+}
+
+/* A browser asks before it sends what a plain page could not. */
+static void answer_preflight(struct visitor *v, const struct request_head *head)
+{
+	struct buf reply = BUF_EMPTY;
+
+	if (!head->origin.bytes || !origin_allowed(v->door->node->config->allowed_origins, head->origin)) {
+		answer(v, 403, "", "This origin is not allowed.");
+		return;
+	}
+	buf_printf(&reply,
+		   "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
+		   "Access-Control-Allow-Headers: Authorization, Last-Event-ID\r\nAccess-Control-Max-Age: 3600\r\nConnection: close\r\n\r\n",
+		   (int)head->origin.len, head->origin.bytes);
+	send_last(v, &reply);
+}
+
+#define POLL_TIMEOUT_DEFAULT_S 25
+#define POLL_TIMEOUT_MAX_S 55
+
+static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
+{
+	struct buf text = BUF_EMPTY;
+	bool good = true;
+
+	*timeout_s = POLL_TIMEOUT_DEFAULT_S;
+	if (query_get(head->query, "timeout", &text)) {
+		if (text.len == 1 && text.bytes[0] == '0')
+			*timeout_s = 0;
+		else
+			good = topic_parse_id(text.bytes ? text.bytes : "", text.len, timeout_s) && *timeout_s <= POLL_TIMEOUT_MAX_S;
+	}
+	buf_free(&text);
+	return good;
 }
 
 static void serve(struct visitor *v, const struct request_head *head)
 {
-	char link[128];
-	int64_t id;
+	struct arrival a = {0};
+	struct question q = {0};
+	const struct voice *voice = NULL; /* a WebSocket */
+	char headers[128];
 
-	if (!route_diagnosis(head->path, &id)) {
+	if (route(head->path, "/sse/", &a.diagnosis_id)) {
+		voice = &voice_sse;
+	} else if (route(head->path, "/poll/", &a.diagnosis_id)) {
+		voice = &voice_poll;
+	} else if (!route(head->path, "/ws/", &a.diagnosis_id)) {
 		answer(v, 404, "", "There is no such route.");
-	} else if (head->method.len != 3 || memcmp(head->method.bytes, "GET", 3) != 0) {
+		return;
+	}
+	if (voice && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
+		answer_preflight(v, head);
+	} else if (!is_method(head, "GET")) {
 		answer(v, 405, "Allow: GET\r\n", "This route takes GET only.");
 	} else if (head->body_status != 0) {
 		answer(v, head->body_status, "", "No body is taken here.");
-	} else if (!request_head_is_websocket(head)) {
-		snprintf(link, sizeof(link), "Upgrade: websocket\r\nLink: </poll/%lld>; rel=\"alternate\"\r\n", (long long)id);
-		answer(v, 426, link, "This route is a WebSocket.");
+	} else if (!voice && !request_head_is_websocket(head)) {
+		snprintf(headers, sizeof(headers), "Upgrade: websocket\r\nLink: </poll/%lld>; rel=\"alternate\"\r\n",
+			 (long long)a.diagnosis_id);
+		answer(v, 426, headers, "This route is a WebSocket.");
+	} else if (voice == &voice_poll && !read_timeout(head, &a.timeout_s)) {
+		answer(v, 422, "", "timeout must be an integer from 0 to 55.");
+	} else if (!read_question(&q, &a, head, v->door->node->config)) {
+		answer(v, 503, "Retry-After: 5\r\n", no_memory);
+	} else if (voice) {
+		hold(v, head, &a, voice);
 	} else {
-		upgrade(v, head, id);
+		upgrade(v, head, &a, &q);
 	}
+	forget_question(&q);
 }
 
 static const char *refusal(int status)
@@ -206,26 +323,30 @@ static const char *refusal(int status)
 	}
 }
 
-static void read_head(struct visitor *v)
+static void serve_head(struct visitor *v)
 {
 	struct request_head head;
+	int status = request_head_read(&head, v->in.bytes, v->in.len);
+
+	if (status == 0)
+		serve(v, &head);
+	else if (status > 0)
+		answer(v, status, "", refusal(status));
+}
+
+static void read_head(struct visitor *v)
+{
 	char bytes[REQUEST_HEAD_MAX];
 	ssize_t got = recv(v->fd, bytes, sizeof(bytes), 0);
-	int status;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got > 0)
 		buf_add(&v->in, bytes, (size_t)got);
-	if (got <= 0 || !buf_ok(&v->in)) {
+	if (got <= 0 || !buf_ok(&v->in))
 		close(dismiss(v));
-		return;
-	}
-	status = request_head_read(&head, v->in.bytes, v->in.len);
-	if (status == 0)
-		serve(v, &head);
-	else if (status > 0)
-		answer(v, status, "", refusal(status));
+	else
+		serve_head(v);
 }
 
 static void on_visitor(uv_poll_t *poll, int status, int events)
@@ -240,18 +361,16 @@ static void on_visitor(uv_poll_t *poll, int status, int events)
 		close(dismiss(v));
 }
 
-static void welcome(struct door *d, int fd)
+/* NULL: no memory; fd is closed then. */
+static struct visitor *let_in(struct door *d, int fd)
 {
 	struct visitor *v = calloc(1, sizeof(*v));
-	int on = 1;
 
 	if (!v || uv_poll_init(d->node->loop, &v->poll, fd) != 0) {
 		free(v);
 		close(fd);
-		return;
+		return NULL;
 	}
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	v->poll.data = v;
 	v->door = d;
 	v->fd = fd;
@@ -259,8 +378,41 @@ static void welcome(struct door *d, int fd)
 	TAILQ_INSERT_TAIL(&d->visitors, v, link);
 	d->visitors_count++;
 	uv_poll_start(&v->poll, UV_READABLE, on_visitor);
-	/* Most often it is there already. */
-	read_head(v);
+	return v;
+}
+
+static void welcome(struct door *d, int fd)
+{
+	struct visitor *v;
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	v = let_in(d, fd);
+	/* Most often its request is there already. */
+	if (v)
+		read_head(v);
+}
+
+/* A poll's reply is out: its client may ask again on the same connection, and may have done so. */
+static void reply_done(struct node *n, int fd, bool keep_alive, const struct buf *early)
+{
+	struct visitor *v;
+
+	if (!keep_alive || n->door->visitors_count >= VISITORS_MAX) {
+		shutdown(fd, SHUT_WR);
+		close(fd);
+		return;
+	}
+	v = let_in(n->door, fd);
+	if (!v || early->len == 0)
+		return;
+	v->due_ms = clock_monotonic_ms() + HEAD_MAX_MS;
+	buf_add(&v->in, early->bytes, early->len);
+	if (buf_ok(&v->in))
+		serve_head(v);
+	else
+		close(dismiss(v));
 }
 
 static void pause_accepting(struct door *d)
@@ -327,6 +479,7 @@ enum err door_new(struct door **d, struct node *n)
 	if (!made)
 		return ERR_MEMORY;
 	made->node = n;
+	n->reply_done = reply_done;
 	TAILQ_INIT(&made->visitors);
 	made->fd = listen_on(n->config->ws_address, n->config->ws_port);
 	if (made->fd < 0 || uv_poll_init(n->loop, &made->listening, made->fd) != 0) {

@@ -5,7 +5,8 @@
  * token; and so a token never gets into libwebsockets, limits and deadlines hold from the first byte, and what is no WebSocket
  * gets its documented answer. libwebsockets is given a request of a few fixed headers, made anew.
  *
- *	accepted -> head read -> server_upgrade()	a session
+ *	accepted -> head read -> server_upgrade()	a session: a WebSocket
+ *			      -> http_socket		a session: an event stream, or a poll
  *			     `-> an answer, then closed	anything else
  *
  * Layer    ws.

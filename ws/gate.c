@@ -59,8 +59,11 @@ static void refuse(struct session *s, enum err why)
 	log_info("refused user=%s diagnosis=%lld why=\"%s\"", 
 		 s->user ? log_quote(quoted, sizeof(quoted), s->user->id, strlen(s->user->id)) : "",
 		 (long long)s->dialog.diagnosis_id, err_text(why));
-	/* The same words for what is not there and what is somebody else's. */
-	session_close(s, CLOSE_POLICY, "not allowed");
+	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know. */
+	if (why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE)
+		session_refuse(s, 404, CLOSE_POLICY, "not allowed");
+	else
+		session_refuse(s, 403, CLOSE_POLICY, "not allowed");
 }
 
 static void on_attach(void *context, enum err e, const struct attach_row *rows, size_t count)
@@ -72,7 +75,7 @@ static void on_attach(void *context, enum err e, const struct attach_row *rows, 
 	for (size_t i = 0; i < b->count; i++) {
 		struct session *s = b->sessions[i];
 
-		if (s->wsi && s->state == SESSION_ATTACHING) {
+		if (s->socket && s->state == SESSION_ATTACHING) {
 			if (e != OK)
 				session_close(s, CLOSE_TRY_LATER, "try again later");
 			else if (rows[i].outcome != OK)
@@ -101,7 +104,7 @@ static void ask_next(struct gate *g)
 		b->count = 0;
 		while (b->count < BATCH_MAX && (s = STAILQ_FIRST(&g->waiting))) {
 			STAILQ_REMOVE_HEAD(&g->waiting, queue);
-			if (!s->wsi || s->state != SESSION_ATTACHING) {
+			if (!s->socket || s->state != SESSION_ATTACHING) {
 				session_unref(s);
 				continue;
 			}

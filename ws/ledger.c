@@ -237,7 +237,7 @@ static void on_written(void *context, enum err e)
 	for (size_t i = 0; i < w->opened.count; i++) {
 		struct session *s = w->opened.items[i];
 
-		if (!s->wsi || s->state != SESSION_COUNTING)
+		if (!s->socket || s->state != SESSION_COUNTING)
 			continue;
 		if (e == OK)
 			l->counted(s);
@@ -326,12 +326,12 @@ static void take_opened(struct columns *c, const struct ledger *l)
 		size_t n = c->flush.opened_count;
 
 		/* Gone already: its closing is in the same call or was in one before. */
-		if (!s->wsi)
+		if (!s->socket)
 			continue;
 		c->opened_ids[n] = uuid_text(c->texts[n], &s->subscriber.reader.connection_id);
 		c->opened_topics[n] = s->subscriber.topic->id;
 		c->opened_users[n] = s->user ? s->user->id : NULL;
-		c->opened_transports[n] = "websocket";
+		c->opened_transports[n] = s->transport->name;
 		c->opened_at[n] = clock_text(c->times[n], s->connected_us);
 		c->flush.opened_count++;
 	}

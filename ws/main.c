@@ -59,7 +59,7 @@ static struct session *session_of(struct subscriber *s)
 static bool hub_writes(struct subscriber *s, struct span bytes, unsigned count)
 {
 	(void)count;
-	return session_write_now(session_of(s), bytes);
+	return stages_deliver(session_of(s), bytes);
 }
 
 static void hub_is_behind(struct subscriber *subscriber)
@@ -324,7 +324,7 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = feed_new(&n->feed, n);
 	if (e == OK)
-		e = catch_up_new(&n->catch_up, n);
+		e = catch_up_new(&n->catch_up, n, stages_page, stages_caught_up);
 	if (e == OK)
 		e = door_new(&n->door, n);
 	if (e == OK)

@@ -77,6 +77,8 @@ struct node {
 	struct catch_up *catch_up;
 	struct pulse *pulse;
 
+	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes fd. */
+	void (*reply_done)(struct node *n, int fd, bool keep_alive, const struct buf *early);
 	int64_t pending_bytes; /* that wait for sockets, in all sessions */
 	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
 	bool open; /* clients are let in */

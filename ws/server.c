@@ -1,7 +1,7 @@
 #include "ws/server.h"
 
 #include <string.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 
@@ -31,6 +31,36 @@ static int add_headers(const struct arrival *a, struct lws_process_html_args *ar
 	return 0;
 }
 
+/*
+ * On an upgraded connection bytes go out as they are: they are whole frames already, the close frame too (libwebsockets 4.1 with its libuv
+ * loop, as Debian builds it, drops a connection before it has sent its own). What the kernel does not take, libwebsockets keeps.
+ */
+static ssize_t websocket_write(void *socket, struct span bytes, bool *full)
+{
+	if (lws_write(socket, (unsigned char *)bytes.bytes, bytes.len, LWS_WRITE_HTTP) < 0)
+		return -1;
+	*full = lws_partial_buffered(socket);
+	return (ssize_t)bytes.len;
+}
+
+static void websocket_want_writable(void *socket)
+{
+	lws_callback_on_writable(socket);
+}
+
+/* Of its own ways to close a socket, libwebsockets would wait in each for what is still to be written. */
+static void websocket_shut(void *socket)
+{
+	shutdown(lws_get_socket_fd(socket), SHUT_RDWR);
+}
+
+static const struct transport transport = {
+	.name = "websocket",
+	.write = websocket_write,
+	.want_writable = websocket_want_writable,
+	.shut = websocket_shut,
+};
+
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
 	struct session **slot = user;
@@ -43,7 +73,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_ESTABLISHED:
 		if (!arriving)
 			return -1;
-		*slot = stages_begin(node_of(wsi), wsi, arriving);
+		*slot = stages_begin(node_of(wsi), &transport, wsi, arriving);
 		return *slot ? 0 : -1;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		stages_writable(*slot);

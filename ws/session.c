@@ -3,14 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 
 #include "base/log.h"
-#include "domain/frame.h"
 #include "ws/user.h"
 
 #define WRITE_MAX 65536	   /* bytes in one write; what the kernel does not take of it, libwebsockets keeps */
 #define PENDING_MAX (1 << 20) /* bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow */
+#define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
 #define CLOSING_MS 5000	   /* for the close frame, and for the client's answer to it */
 
 struct session *session_ref(struct session *s)
@@ -27,6 +26,7 @@ void session_unref(struct session *s)
 	buf_free(&s->in);
 	buf_free(&s->held);
 	free(s->wanted);
+	free(s->allowed_origin);
 	free(s);
 }
 
@@ -34,7 +34,7 @@ void session_unref(struct session *s)
 
 bool session_is_clear(const struct session *s)
 {
-	return s->wsi && s->state != SESSION_CLOSING && s->choked_ms == 0 && s->out.len == 0;
+	return s->socket && s->state != SESSION_CLOSING && s->choked_ms == 0 && s->out.len == 0;
 }
 
 /* The socket is of no use any more. It is shut by the next tick: never inside a callback or the fan-out. */
@@ -50,21 +50,20 @@ static void choke(struct session *s)
 	session_set_deadline(s, s->choked_ms);
 }
 
-bool session_write_now(struct session *s, struct span bytes)
+/* As much of these bytes as the socket takes; from then on it is choked, or broken. */
+static size_t write_some(struct session *s, struct span bytes)
 {
-	if (!s->wsi || s->state == SESSION_CLOSING)
-		return false;
-	/* On an upgraded connection these bytes go out as they are: they are whole frames already. */
-	if (lws_write(s->wsi, (unsigned char *)bytes.bytes, bytes.len, LWS_WRITE_HTTP) < 0) {
+	bool full = false;
+	ssize_t took = s->transport->write(s->socket, bytes, &full);
+
+	if (took < 0) {
 		s->choked_ms = clock_monotonic_ms();
 		give_up(s);
-		return false;
+		return bytes.len;
 	}
-	if (lws_partial_buffered(s->wsi)) {
+	if (full)
 		choke(s);
-		return false;
-	}
-	return true;
+	return (size_t)took;
 }
 
 static void charge(struct session *s)
@@ -75,17 +74,27 @@ static void charge(struct session *s)
 	s->charged_bytes = now;
 }
 
+bool session_write_now(struct session *s, struct span bytes)
+{
+	size_t took;
+
+	if (!s->socket || s->state == SESSION_CLOSING)
+		return false;
+	took = write_some(s, bytes);
+	if (took < bytes.len) {
+		buf_add(&s->out, bytes.bytes + took, bytes.len - took);
+		if (!buf_ok(&s->out))
+			give_up(s);
+		charge(s);
+	}
+	return s->choked_ms == 0;
+}
+
 /* As much of `out` as the socket takes. */
 static void pump(struct session *s)
 {
-	bool more = true;
-
-	while (more && s->out_at < s->out.len && s->choked_ms == 0) {
-		struct span piece = {s->out.bytes + s->out_at, MIN(s->out.len - s->out_at, WRITE_MAX)};
-
-		s->out_at += piece.len;
-		more = session_write_now(s, piece);
-	}
+	while (s->out_at < s->out.len && s->choked_ms == 0)
+		s->out_at += write_some(s, (struct span){s->out.bytes + s->out_at, MIN(s->out.len - s->out_at, WRITE_MAX)});
 	if (s->out_at == s->out.len) {
 		buf_free(&s->out);
 		s->out_at = 0;
@@ -95,7 +104,7 @@ static void pump(struct session *s)
 
 void session_write(struct session *s, struct buf *bytes)
 {
-	if (!s->wsi || s->state == SESSION_CLOSING) {
+	if (!s->socket || s->state == SESSION_CLOSING) {
 		buf_free(bytes);
 		return;
 	}
@@ -119,12 +128,9 @@ void session_write(struct session *s, struct buf *bytes)
 		hub_wait(s->node->hub, &s->subscriber);
 }
 
-static void add_frame(struct buf *to, const struct buf *text)
+static void tell(struct buf *to, const struct session *s, const struct buf *text)
 {
-	uint8_t header[FRAME_HEADER_MAX];
-
-	buf_add(to, header, frame_text_header(header, text->len));
-	buf_add(to, text->bytes, text->len);
+	s->voice->message(to, s, (struct span){text->bytes, text->len});
 	if (!buf_ok(text))
 		to->failed = true;
 }
@@ -133,13 +139,13 @@ void session_send(struct session *s, const struct buf *text)
 {
 	struct buf frame = BUF_EMPTY;
 
-	add_frame(&frame, text);
+	tell(&frame, s, text);
 	session_write(s, &frame);
 }
 
 void session_hold(struct session *s, const struct buf *text)
 {
-	add_frame(&s->held, text);
+	tell(&s->held, s, text);
 }
 
 void session_send_held(struct session *s)
@@ -148,28 +154,29 @@ void session_send_held(struct session *s)
 		session_write(s, &s->held);
 }
 
-static void send_close(struct session *s)
+/* Now the client has its time to take it, and to answer. */
+static void say_goodbye(struct session *s)
 {
-	uint8_t frame[FRAME_CLOSE_MAX];
-	size_t len = frame_close(frame, s->close_code, s->close_reason);
-
 	s->close_sent = true;
-	if (lws_write(s->wsi, frame, len, LWS_WRITE_HTTP) < 0)
+	s->voice->goodbye(&s->out, s);
+	if (!buf_ok(&s->out))
 		s->broken = true;
-	/* Now the client has its time to answer. */
-	session_set_deadline(s, clock_monotonic_ms());
 }
 
 bool session_drained(struct session *s)
 {
 	s->choked_ms = 0;
-	if (s->state == SESSION_CLOSING) {
-		if (!s->close_sent)
-			send_close(s);
-		return false;
-	}
+	if (s->state == SESSION_CLOSING && !s->close_sent && s->out.len == 0)
+		say_goodbye(s);
 	pump(s);
-	return session_is_clear(s);
+	if (s->state == SESSION_CLOSING) {
+		if (!s->close_sent && s->out.len == 0) {
+			say_goodbye(s);
+			pump(s);
+		}
+		session_set_deadline(s, clock_monotonic_ms());
+	}
+	return s->choked_ms == 0 && s->out.len == 0;
 }
 
 bool session_close_sent(const struct session *s)
@@ -177,17 +184,39 @@ bool session_close_sent(const struct session *s)
 	return s->close_sent;
 }
 
-void session_close(struct session *s, enum close_code code, const char *reason)
+void session_refuse(struct session *s, int status, enum close_code code, const char *reason)
 {
-	if (!s->wsi || s->state == SESSION_CLOSING)
+	if (!s->socket || s->state == SESSION_CLOSING)
 		return;
 	hub_leave(&s->subscriber);
 	s->state = SESSION_CLOSING;
 	s->close_code = (uint16_t)code;
 	s->close_reason = reason;
+	s->status = (uint16_t)status;
 	log_debug("closing code=%d reason=\"%s\"", code, reason);
-	lws_callback_on_writable(s->wsi);
+	s->transport->want_writable(s->socket);
 	session_set_deadline(s, clock_monotonic_ms());
+}
+
+void session_close(struct session *s, enum close_code code, const char *reason)
+{
+	session_refuse(s, 503, code, reason);
+}
+
+void session_finish(struct session *s, struct buf *bytes)
+{
+	if (s->socket && s->state != SESSION_CLOSING) {
+		hub_leave(&s->subscriber);
+		s->state = SESSION_CLOSING;
+		s->close_sent = true;
+		s->out = *bytes;
+		*bytes = BUF_EMPTY;
+		if (!buf_ok(&s->out))
+			s->broken = true;
+		s->transport->want_writable(s->socket);
+		session_set_deadline(s, clock_monotonic_ms());
+	}
+	buf_free(bytes);
 }
 
 /* ---- deadlines */
@@ -195,6 +224,16 @@ void session_close(struct session *s, enum close_code code, const char *reason)
 static int64_t wall_to_monotonic_ms(int64_t wall_s, int64_t now_ms)
 {
 	return now_ms + wall_s * 1000 - clock_wall_us() / 1000;
+}
+
+static int64_t next_heartbeat_ms(const struct session *s)
+{
+	int64_t every_ms = s->node->config->heartbeat_s * 1000;
+
+	/* Nobody answers a comment in an event stream: it is there for what is between. */
+	if (!s->voice->answers_heartbeats)
+		every_ms = MIN(every_ms, STREAM_HEARTBEAT_MS);
+	return MAX(s->pinged_ms, s->heard_ms) + every_ms;
 }
 
 void session_set_deadline(struct session *s, int64_t now_ms)
@@ -208,7 +247,11 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		/* One that reads slowly may yet come to its close frame. */
 		due_ms = now_ms + MAX(CLOSING_MS, s->choked_ms ? c->slow_s * 1000 : 0);
 	} else {
-		due_ms = MIN(s->heard_ms + c->idle_s * 1000, MAX(s->pinged_ms, s->heard_ms) + c->heartbeat_s * 1000);
+		due_ms = next_heartbeat_ms(s);
+		if (s->voice->answers_heartbeats)
+			due_ms = MIN(due_ms, s->heard_ms + c->idle_s * 1000);
+		if (s->timeout_ms)
+			due_ms = MIN(due_ms, s->timeout_ms);
 		if (s->state == SESSION_NEW)
 			due_ms = MIN(due_ms, s->opened_ms + c->authenticate_s * 1000);
 		if (s->choked_ms)
@@ -219,16 +262,28 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 	wheel_set(&s->node->wheel, &s->wheel, due_ms);
 }
 
+static void beat(struct session *s)
+{
+	struct buf bytes = BUF_EMPTY;
+
+	if (!session_is_clear(s) || !s->greeted)
+		return;
+	s->voice->heartbeat(&bytes);
+	if (bytes.len > 0)
+		session_write(s, &bytes);
+	buf_free(&bytes);
+}
+
 void session_due(struct session *s, int64_t now_ms)
 {
 	const struct config *c = s->node->config;
 
 	/* A peer that is silent for two heartbeats is not there any more. */
-	bool silent = now_ms >= s->heard_ms + 2 * c->heartbeat_s * 1000 && s->pinged_ms > s->heard_ms;
+	bool silent = s->voice->answers_heartbeats && now_ms >= s->heard_ms + 2 * c->heartbeat_s * 1000 &&
+		      s->pinged_ms > s->heard_ms;
 
 	if (s->broken || s->state == SESSION_CLOSING || silent) {
-		/* Of its own ways to close a socket, libwebsockets would wait in each for what is still to be written. */
-		shutdown(lws_get_socket_fd(s->wsi), SHUT_RDWR);
+		s->transport->shut(s->socket);
 		wheel_set(&s->node->wheel, &s->wheel, now_ms + CLOSING_MS);
 		return;
 	}
@@ -236,16 +291,17 @@ void session_due(struct session *s, int64_t now_ms)
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
 	} else if (s->expires_s && clock_wall_us() / 1000000 >= s->expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");
+	} else if (s->timeout_ms && now_ms >= s->timeout_ms && s->greeted) {
+		session_close(s, CLOSE_NORMAL, "");
 	} else if (s->choked_ms && now_ms >= s->choked_ms + c->slow_s * 1000) {
 		log_info("closing a client that reads too slowly topic=%s", s->subscriber.topic ? s->subscriber.topic->name : "");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
-	} else if (now_ms >= s->heard_ms + c->idle_s * 1000) {
+	} else if (s->voice->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
 	} else {
-		if (now_ms >= MAX(s->pinged_ms, s->heard_ms) + c->heartbeat_s * 1000) {
+		if (now_ms >= next_heartbeat_ms(s)) {
 			s->pinged_ms = now_ms;
-			if (session_is_clear(s) && !session_write_now(s, (struct span){FRAME_PING, FRAME_PING_SIZE}))
-				hub_wait(s->node->hub, &s->subscriber);
+			beat(s);
 		}
 		session_set_deadline(s, now_ms);
 	}
@@ -258,7 +314,7 @@ void session_heard(struct session *s)
 
 /* ---- beginning and end */
 
-struct session *session_new(struct node *n, struct lws *wsi)
+struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice)
 {
 	struct session *s = calloc(1, sizeof(*s));
 	uint8_t random[UUID_BYTES];
@@ -269,7 +325,8 @@ struct session *session_new(struct node *n, struct lws *wsi)
 	}
 	s->refs = 1;
 	s->node = n;
-	s->wsi = wsi;
+	s->transport = transport;
+	s->voice = voice;
 	s->subscriber.reader.connection_id = uuid_of_random(random);
 	s->connected_us = clock_wall_us();
 	s->opened_ms = s->heard_ms = clock_monotonic_ms();
@@ -296,6 +353,6 @@ void session_end(struct session *s)
 	TAILQ_REMOVE(&n->sessions, s, link);
 	n->sessions_count--;
 	n->pending_bytes -= s->charged_bytes;
-	s->wsi = NULL;
+	s->socket = NULL;
 	session_unref(s);
 }

@@ -1,5 +1,5 @@
 /*
- * session - one client's WebSocket, from the upgrade to the close.
+ * session - one client's connection, from its request to its close: a WebSocket, an event stream or a poll.
  *
  *	NEW		connected; says who it is with `authenticate`, unless the request did
  *	ATTACHING	gate asks whether it may, and where its topic is
@@ -25,6 +25,8 @@
 #include "domain/cursor.h"
 #include "domain/dialog.h"
 #include "ws/node.h"
+#include "ws/transport.h"
+#include "ws/voice.h"
 
 enum session_state { SESSION_NEW, SESSION_ATTACHING, SESSION_COUNTING, SESSION_CATCHING, SESSION_LIVE, SESSION_CLOSING };
 
@@ -34,7 +36,9 @@ struct session {
 	STAILQ_ENTRY(session) queue;  /* in gate's or catch_up's queue */
 	struct wheel_entry wheel;
 	struct node *node; /* borrowed */
-	struct lws *wsi;   /* borrowed; NULL once the socket is gone */
+	const struct transport *transport; /* static */
+	const struct voice *voice;	   /* static */
+	void *socket;			   /* borrowed: the transport's; NULL once it is gone */
 	struct user *user; /* borrowed; NULL: anonymous, or not known yet */
 	struct cursor *wanted; /* owned; the cursor it came with, until it is attached; NULL: none */
 	struct dialog dialog;
@@ -52,9 +56,13 @@ struct session {
 	int64_t choked_ms;    /* since when the socket takes nothing; 0: it does */
 	int64_t expires_s;    /* wall: its token; 0: never */
 	uint16_t close_code;
+	uint16_t status; /* of HTTP, where the close comes before a reply has begun */
 	const char *close_reason; /* static */
 	bool broken; /* its socket takes nothing any more */
 	bool close_sent;
+	bool greeted; /* `connect`, or what stands for it, has been said */
+	bool keep_alive; /* HTTP: another request may follow */
+	bool resumes; /* it came with a cursor */
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 	bool queued;   /* in catch_up's queue */
@@ -64,12 +72,12 @@ struct session {
 	uint64_t unsent_up_to;
 	uint64_t missed_from, missed_to;
 	bool written_down; /* the ledger knows it */
+	int64_t timeout_ms; /* a poll: when it is answered at the latest; 0: none */
+	char *allowed_origin; /* owned; NULL: none to name */
 };
 
-/*
- * A new one for a socket that was just upgraded; NULL: no memory. It has a deadline, and nothing else happens by itself.
- */
-struct session *session_new(struct node *n, struct lws *wsi);
+/* A new one; NULL: no memory. It has a deadline, and nothing else happens by itself. `socket` is set by who has it. */
+struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice);
 
 /* The socket is gone: lets go of all that it held. */
 void session_end(struct session *s);
@@ -88,7 +96,7 @@ bool session_write_now(struct session *s, struct span bytes);
 /* Bytes that must not get lost: now, or as soon as possible. The session takes over what is in `bytes`. */
 void session_write(struct session *s, struct buf *bytes);
 
-/* One text message, likewise. */
+/* One text message, told by the session's voice, likewise. */
 void session_send(struct session *s, const struct buf *text);
 
 /* One text message that may not go out yet; session_send_held() sends all of them. */
@@ -101,14 +109,19 @@ bool session_drained(struct session *s);
 /* ---- closing */
 
 /*
- * Close it with this code; the first code counts. The close frame is ours: libwebsockets 4.1 with its libuv loop, as Debian builds it,
- * drops the connection before it has sent its own.
+ * Close it with this code; the first code counts.
  *
  *	reason	static
  */
 void session_close(struct session *s, enum close_code code, const char *reason);
 
-/* It has been sent the close frame. */
+/* As session_close(); `status` is what HTTP says where nothing has been said yet. */
+void session_refuse(struct session *s, int status, enum close_code code, const char *reason);
+
+/* These bytes, and then the end. The session takes over what is in `bytes`. */
+void session_finish(struct session *s, struct buf *bytes);
+
+/* It has been sent the close frame, or the end of its reply. */
 bool session_close_sent(const struct session *s);
 
 /* ---- deadlines */

@@ -4,12 +4,15 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "domain/frame.h"
 #include "domain/utf8.h"
 #include "ws/catch_up.h"
 #include "ws/feed.h"
 #include "ws/gate.h"
+#include "ws/http_socket.h"
 #include "ws/ledger.h"
 #include "ws/user.h"
+#include "ws/voices.h"
 
 static void attach(struct session *s)
 {
@@ -30,14 +33,14 @@ static void authenticate(struct session *s, const char *token, size_t len)
 
 	if (token_verify(s->node->keys, token, len, clock_wall_us() / 1000000, &claims, &why) != OK) {
 		log_info("refused a token diagnosis=%lld why=\"%s\"", (long long)s->dialog.diagnosis_id, why);
-		session_close(s, CLOSE_POLICY, "authentication failed");
+		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
 		return;
 	}
 	s->user = user_enter(&s->node->users, claims.user_id, (size_t)s->node->config->user_connections_max, &full);
 	if (!s->user) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");
-			session_close(s, CLOSE_POLICY, "too many connections");
+			session_refuse(s, 429, CLOSE_POLICY, "too many connections");
 		} else {
 			session_close(s, CLOSE_TRY_LATER, "try again later");
 		}
@@ -49,13 +52,18 @@ static void authenticate(struct session *s, const char *token, size_t len)
 	attach(s);
 }
 
-struct session *stages_begin(struct node *n, struct lws *wsi, const struct arrival *a)
+struct session *stages_begin(struct node *n, const struct transport *transport, void *socket, const struct arrival *a)
 {
-	struct session *s = session_new(n, wsi);
+	struct session *s = session_new(n, transport, a->voice);
 
 	if (!s)
 		return NULL;
+	s->socket = socket;
 	s->dialog.diagnosis_id = a->diagnosis_id;
+	s->keep_alive = a->keep_alive;
+	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
+	if (a->voice == &voice_poll)
+		s->timeout_ms = s->opened_ms + a->timeout_s * 1000;
 	if (a->cursor) {
 		s->wanted = calloc(1, sizeof(*s->wanted));
 		s->cursor_damaged = !s->wanted || cursor_parse(s->wanted, a->cursor, strlen(a->cursor)) != OK;
@@ -69,6 +77,9 @@ struct session *stages_begin(struct node *n, struct lws *wsi, const struct arriv
 		authenticate(s, a->token, strlen(a->token));
 	} else if (n->config->anonymous) {
 		attach(s);
+	} else if (s->voice != &voice_websocket) {
+		/* Only a WebSocket can say later who it is. */
+		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
 	}
 	return s;
 }
@@ -82,17 +93,34 @@ void stages_end(struct session *s)
 	catch_up_resume(c);
 }
 
+/* An HTTP reply is out, to its end: the session is over, and its socket may serve another request. */
+static void end_reply(struct session *s)
+{
+	struct http_socket *h = s->socket;
+	struct node *n = s->node;
+	bool keep_alive = s->keep_alive && !s->broken && !n->draining;
+	struct buf early = BUF_EMPTY;
+	int fd = http_socket_release(&h, &early);
+
+	stages_end(s);
+	n->reply_done(n, fd, keep_alive, &early);
+	buf_free(&early);
+}
+
 void stages_writable(struct session *s)
 {
+	struct catch_up *c = s->node->catch_up;
 	bool clear = session_drained(s);
 
-	if (clear && s->state == SESSION_CATCHING) {
+	if (clear && s->state == SESSION_CLOSING && s->close_sent && s->voice != &voice_websocket) {
+		end_reply(s);
+	} else if (clear && s->state == SESSION_CATCHING) {
 		catch_up_go_on(s->node->catch_up, s);
 	} else if (clear && s->state == SESSION_LIVE) {
 		hub_writable(s->node->hub, &s->subscriber);
 		feed_run(s->node->feed);
 	}
-	catch_up_resume(s->node->catch_up);
+	catch_up_resume(c);
 }
 
 void stages_behind(struct session *s)
@@ -175,6 +203,7 @@ static void find_place(struct session *s, const struct attach_row *row)
 	} else {
 		s->subscriber.seq = s->wanted->seq;
 	}
+	s->resumes = s->wanted != NULL;
 	free(s->wanted);
 	s->wanted = NULL;
 }
@@ -220,10 +249,60 @@ void stages_counted(struct session *s)
 	};
 	struct buf text = BUF_EMPTY;
 
-	dialog_connect(&text, &s->dialog, &w, clock_wall_us());
+	s->voice->welcome(&text, s, &w);
+	s->greeted = true;
 	s->state = SESSION_CATCHING;
-	session_send(s, &text);
+	if (text.len > 0)
+		session_write(s, &text);
 	buf_free(&text);
 	session_send_held(s);
-	catch_up_go_on(s->node->catch_up, s);
+	if (s->state == SESSION_CATCHING && session_is_clear(s))
+		catch_up_go_on(s->node->catch_up, s);
+}
+
+/* ---- what it is given */
+
+static void answer_poll(struct session *s, struct span messages)
+{
+	struct buf reply = BUF_EMPTY;
+
+	voice_poll_reply(&reply, s, messages);
+	session_finish(s, &reply);
+}
+
+void stages_page(struct session *s, struct buf *page)
+{
+	if (s->voice == &voice_poll)
+		answer_poll(s, (struct span){page->bytes, page->len});
+	else
+		session_write(s, page);
+}
+
+bool stages_caught_up(struct session *s)
+{
+	/* Without a cursor a poll takes what there is; with one it may wait. */
+	if (s->voice != &voice_poll || (s->resumes && s->recovered && clock_monotonic_ms() < s->timeout_ms))
+		return true;
+	answer_poll(s, (struct span){0});
+	return false;
+}
+
+bool stages_deliver(struct session *s, struct span frames)
+{
+	struct buf bytes = BUF_EMPTY;
+	struct span message;
+	bool more = false;
+
+	if (s->voice->frames_as_they_are)
+		return session_write_now(s, frames);
+	while (frame_next(&frames, &message))
+		s->voice->message(&bytes, s, message);
+	if (!buf_ok(&bytes))
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	else if (s->voice == &voice_poll)
+		answer_poll(s, (struct span){bytes.bytes, bytes.len});
+	else
+		more = session_write_now(s, (struct span){bytes.bytes, bytes.len});
+	buf_free(&bytes);
+	return more;
 }

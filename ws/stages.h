@@ -17,14 +17,18 @@
 
 /* What the request said, read by the door. All borrowed. */
 struct arrival {
+	const struct voice *voice; /* what was asked for: a WebSocket, an event stream, a poll */
 	int64_t diagnosis_id;
+	int64_t timeout_s;	   /* of a poll */
+	bool keep_alive;	   /* HTTP: another request may follow */
+	const char *allowed_origin; /* NULL, or the origin to name in the answer */
 	const char *token;	   /* NULL: none */
 	const char *cursor;	   /* NULL: none */
 	const char *echo_protocol; /* NULL, or the subprotocol to name in the answer */
 };
 
-/* A socket was upgraded. NULL: no memory. */
-struct session *stages_begin(struct node *n, struct lws *wsi, const struct arrival *a);
+/* A socket was upgraded, or asks for a reply that is held. NULL: no memory. */
+struct session *stages_begin(struct node *n, const struct transport *transport, void *socket, const struct arrival *a);
 
 /* The socket is gone. */
 void stages_end(struct session *s);
@@ -43,3 +47,10 @@ void stages_counted(struct session *s);
 
 /* The hub's tail has moved on without it. */
 void stages_behind(struct session *s);
+
+/* The hub gives it new messages, as frames. False: it takes no more now. */
+bool stages_deliver(struct session *s, struct span frames);
+
+/* catch_up's two questions. */
+void stages_page(struct session *s, struct buf *page);
+bool stages_caught_up(struct session *s);

@@ -19,6 +19,28 @@ size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes)
 	return 2 + len_bytes;
 }
 
+bool frame_next(struct span *frames, struct span *payload)
+{
+	const uint8_t *bytes = (const uint8_t *)frames->bytes;
+	size_t header = 2;
+	uint64_t len;
+
+	if (frames->len < 2)
+		return false;
+	len = bytes[1];
+	if (len >= LEN_16) {
+		header += len == LEN_16 ? 2 : 8;
+		len = 0;
+		for (size_t i = 2; i < header; i++)
+			len = len << 8 | bytes[i];
+	}
+	assert(header + len <= frames->len);
+	*payload = (struct span){frames->bytes + header, len};
+	frames->bytes += header + len;
+	frames->len -= header + len;
+	return true;
+}
+
 size_t frame_close(uint8_t out[FRAME_CLOSE_MAX], uint16_t code, const char *reason)
 {
 	size_t len = strlen(reason);

@@ -5,8 +5,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/defs.h"
 
 #define FRAME_HEADER_MAX 10 /* bytes */
 
@@ -18,6 +21,11 @@
 size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);
 
 #define FRAME_CLOSE_MAX 127 /* bytes */
+
+/*
+ * Takes the payload of the first of several whole text frames, as frame_text_header() made them, off `frames`. False: there is none left.
+ */
+bool frame_next(struct span *frames, struct span *payload);
 
 /* Writes a close frame; `reason` is at most 123 bytes of UTF-8. Returns its length. */
 size_t frame_close(uint8_t out[FRAME_CLOSE_MAX], uint16_t code, const char *reason);

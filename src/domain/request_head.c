@@ -117,6 +117,9 @@ static int read_header(struct request_head *r, struct body_headers *b, struct sp
 		{"Sec-WebSocket-Key", &r->websocket_key},
 		{"Sec-WebSocket-Version", &r->websocket_version},
 		{"Sec-WebSocket-Protocol", &r->websocket_protocols},
+		{"Origin", &r->origin},
+		{"Last-Event-ID", &r->last_event_id},
+		{"Access-Control-Request-Method", &r->wanted_method},
 		{"Content-Length", &b->content_length},
 		{"Transfer-Encoding", &b->transfer_encoding},
 		{"Host", &b->host},
@@ -190,6 +193,7 @@ int request_head_read(struct request_head *r, const char *bytes, size_t len)
 		r->body_status = 411;
 	else if (b.content_length.bytes && !span_is(b.content_length, "0"))
 		r->body_status = 413;
+	r->keep_alive = !b.connection.bytes || !list_has(b.connection, "close");
 	/* An upgrade that Connection does not name is none (RFC 9110, section 7.8). */
 	if (!b.connection.bytes || !list_has(b.connection, "upgrade"))
 		r->upgrade = (struct span){0};

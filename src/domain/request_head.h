@@ -26,6 +26,10 @@ struct request_head {
 	struct span websocket_key;
 	struct span websocket_version;
 	struct span websocket_protocols; /* Sec-WebSocket-Protocol: a list */
+	struct span origin;
+	struct span last_event_id;
+	struct span wanted_method; /* Access-Control-Request-Method */
+	bool keep_alive; /* the client may send another on the same connection */
 	int body_status; /* 0: no body; else the status that refuses it: 411 without a length, 413 with one */
 	size_t len;	 /* of the whole head: what comes after is not in it */
 };

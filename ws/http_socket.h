@@ -1,0 +1,39 @@
+/*
+ * http_socket - a client's socket while the reply to its request is held or streamed: long-poll and server-sent events.
+ *
+ * No header table and no thread: a descriptor in the loop, and who is to be told.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "ws/node.h"
+#include "ws/session.h"
+#include "ws/transport.h"
+
+struct http_socket; /* opaque */
+
+struct http_socket_ops {
+	void (*writable)(struct session *s);
+	/* The client, or its network, is gone: the socket is freed when this returns. */
+	void (*gone)(struct session *s);
+};
+
+/* The functions of struct transport, for a struct http_socket. */
+ssize_t http_socket_write(void *socket, struct span bytes, bool *full);
+void http_socket_want_writable(void *socket);
+void http_socket_shut(void *socket);
+
+/*
+ *	fd	taken; closed on failure
+ *	ops	borrowed, for good; called once there is a session
+ */
+enum err http_socket_new(struct http_socket **h, struct node *n, int fd, const struct http_socket_ops *ops) MUST_CHECK;
+void http_socket_serve(struct http_socket *h, struct session *s);
+
+/*
+ * Ends it: the socket is the caller's again.
+ *
+ *	early	out: what the client has sent meanwhile, its next request; taken
+ */
+int http_socket_release(struct http_socket **h, struct buf *early);

@@ -1,0 +1,25 @@
+/*
+ * transport - what carries a session's bytes: a WebSocket of libwebsockets, or a plain socket on which an HTTP reply is written.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/defs.h"
+
+struct transport {
+	const char *name; /* as tidings.connection has it: websocket, sse, long_poll */
+	/*
+	 * Takes bytes: how many, or -1 when the socket is broken.
+	 *
+	 *	full	out: no more now; stages_writable() is called when it takes some again
+	 */
+	ssize_t (*write)(void *socket, struct span bytes, bool *full);
+	/* Have stages_writable() called when it takes bytes. */
+	void (*want_writable)(void *socket);
+	/* Breaks the connection: stages_end() is called later. */
+	void (*shut)(void *socket);
+};

@@ -1,0 +1,34 @@
+/*
+ * voice - how a transport says things: the same session, told as WebSocket frames, as server-sent events or as the reply to a poll.
+ *
+ *	welcome, then what was missed (missed_begin, missed_add …, missed_end), then message after message; at last goodbye
+ *
+ * All of them append bytes, ready to be written.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/defs.h"
+#include "domain/dialog.h"
+
+struct session;
+
+struct voice {
+	void (*welcome)(struct buf *out, const struct session *s, const struct dialog_welcome *w);
+	void (*missed_begin)(struct buf *out, const struct session *s);
+	void (*missed_add)(struct buf *out, const struct session *s, bool first, struct span message);
+	void (*missed_end)(struct buf *out, const struct session *s);
+	/* One message as it comes. */
+	void (*message)(struct buf *out, const struct session *s, struct span message);
+	/* Something to keep the connection, and whatever is between, awake. */
+	void (*heartbeat)(struct buf *out);
+	/* By the session's close code, reason and status. */
+	void (*goodbye)(struct buf *out, const struct session *s);
+	bool frames_as_they_are; /* the tail's frames need no translation */
+	bool answers_heartbeats; /* so one that does not is gone */
+};
