@@ -38,7 +38,8 @@ create table tidings.diagnosis_grant (
 -- The counter of each topic. Its row is locked by the short transaction that appends, so seq is dense and in commit order.
 create table tidings.topic (
 	id bigint generated always as identity primary key,
-	name text collate "C" not null unique check (name ~ '^[A-Za-z0-9_.:/-]{1,128}$'),
+	-- Checked at every update of the row: counting in the pattern would take 10 µs.
+	name text collate "C" not null unique check (name ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(name) <= 128),
 	epoch text not null default substr(md5(gen_random_uuid()::text), 1, 8),
 	last_seq bigint not null default 0,
 	first_seq bigint not null default 1 -- the oldest that is kept; last_seq + 1 when none is
@@ -88,7 +89,7 @@ create table tidings.idempotency (
 	results jsonb,	      -- per item: outcome, seq, clients
 	created_at timestamptz not null,
 	primary key (caller, key)
-);
+) with (fillfactor = 50); -- written twice: the key before, its results after
 
 create index idempotency_age on tidings.idempotency (created_at);
 

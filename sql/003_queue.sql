@@ -17,119 +17,133 @@ $$;
 --
 --	p_flags bit 0	ephemeral: not stored, goes out in the notification itself
 --	seqs, clients	per item: its seq (null when ephemeral) and how many clients were connected to its topic
+--
+-- Called by functions that have set search_path and what plans may be made of. Every message goes through here, so: few statements,
+-- each with one plan whatever the planner knows of the tables, and subscripts instead of joins (PL/pgSQL keeps its arrays expanded).
 create function tidings.append(
 	p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[], p_expires_at text[],
 	p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
 	p_queue_max int8, p_queue_min_age_s int8, out seqs int8[], out clients int8[])
-language plpgsql security definer
-set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+language plpgsql
 as $$
 declare
-	v_ids int8[];	-- the topics', ascending
-	v_names text[];
+	v_count int := cardinality(p_topics);
 	v_topics int8[]; -- per item: its topic's id
+	v_ids int8[];	 -- the topics', ascending; the next four run in parallel
+	v_lasts int8[];
+	v_firsts int8[];
+	v_limits int8[]; -- what may be trimmed ends here
+	v_present int8[];
+	v_gone int8[];
+	v_deleted int8;
+	v_live uuid[] := array(select id from node where heartbeat_at > clock_timestamp() - interval '15 seconds');
+	v_place int;
 	v_now timestamptz;
 	v_old numeric;
 	v_new numeric;
-	v_users bigint;
-	v_excluded bigint;
 begin
-	insert into topic (name)
-		select n.name from (select distinct unnest(p_topics) collate "C" as name) n
-		where not exists (select from topic t where t.name = n.name)
-		order by n.name
-		on conflict do nothing;
+	v_topics := array(select (select t.id from topic t where t.name = i.name) from unnest(p_topics) as i(name));
+	if num_nulls(variadic v_topics) > 0 then
+		insert into topic (name)
+			select distinct i.name collate "C" as name from unnest(p_topics, v_topics) as i(name, id) where i.id is null order by 1
+			on conflict do nothing;
+		v_topics := array(select (select t.id from topic t where t.name = i.name) from unnest(p_topics) as i(name));
+	end if;
 
-	-- Two steps, so that both go by their index whatever the planner knows of the table.
-	select array_agg(t.id order by t.id), array_agg(t.name order by t.id) into v_ids, v_names
-		from (select distinct unnest(p_topics) collate "C" as name) n join topic t on t.name = n.name;
-	perform from topic where id = any (v_ids) order by id for update;
+	select array_agg(t.id), array_agg(t.last_seq), array_agg(t.first_seq),
+			array_agg((select sum(p.clients)::int8 from presence p where p.topic_id = t.id and p.node_id = any (v_live)))
+		into v_ids, v_lasts, v_firsts, v_present
+		from (select id, last_seq, first_seq from topic where id = any (v_topics) order by id for update) t;
 
 	-- After the lock: so created_at follows seq.
 	v_now := clock_timestamp();
 
-	select array_agg(v_ids[array_position(v_names, i.name)] order by i.item) into v_topics
-		from unnest(p_topics) with ordinality as i(name, item);
-
-	for i in 1 .. array_length(p_topics, 1) loop
-		continue when p_effect_ids[i] is null;
-		v_new := p_effect_values[i]::numeric;
-		v_old := coalesce(p_effect_olds[i]::numeric, (
-			select value from effectiveness where topic_id = v_topics[i] and recommendation_id = p_effect_ids[i]));
-		insert into effectiveness values (v_topics[i], p_effect_ids[i], v_new)
-			on conflict (topic_id, recommendation_id) do update set value = excluded.value;
-		if v_old is not null then
-			-- The body ends with the braces of data and of the message.
-			p_bodies[i] := left(p_bodies[i], -2) || ',"old_effectiveness":' || trim_scale(v_old) || ',"improvement":'
-				|| trim_scale(v_new - v_old) || '}}';
+	v_limits := v_lasts;
+	seqs := array_fill(null::int8, array[v_count]);
+	clients := seqs;
+	for i in 1 .. v_count loop
+		v_place := width_bucket(v_topics[i], v_ids);
+		if v_ids[v_place] is distinct from v_topics[i] then
+			raise exception 'tidings: a topic was deleted meanwhile' using errcode = 'serialization_failure';
+		end if;
+		clients[i] := coalesce(v_present[v_place], 0);
+		if p_flags[i] & 1 = 0 then
+			v_lasts[v_place] := v_lasts[v_place] + 1;
+			seqs[i] := v_lasts[v_place];
+		else
+			perform pg_notify('tidings_ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
+				octet_length(coalesce(p_to_users[i], '')), coalesce(p_to_users[i], ''), p_bodies[i]));
 		end if;
 	end loop;
 
-	with numbered as (
-		select i.item, t.id as topic_id, i.body, i.to_user, i.exclude, i.expires_at,
-			case when i.flags & 1 = 0 then
-				t.last_seq + count(*) filter (where i.flags & 1 = 0) over (partition by t.id order by i.item)
-			end as seq
-		from unnest(v_topics, p_bodies, p_flags, p_to_users, p_excludes, p_expires_at)
-			with ordinality as i(topic_id, body, flags, to_user, exclude, expires_at, item)
-		join topic t on t.id = i.topic_id
-	), grown as (
-		select topic_id, max(seq) as last_seq, count(*) as n from numbered where seq is not null group by topic_id
-	), bounds as (
-		-- What is too many and old enough may go, a bounded number at a time: more than came, so it keeps up.
-		select g.topic_id, g.last_seq, (
+	if num_nonnulls(variadic p_effect_ids) > 0 then
+		for i in 1 .. v_count loop
+			continue when p_effect_ids[i] is null;
+			v_new := p_effect_values[i]::numeric;
+			v_old := coalesce(p_effect_olds[i]::numeric, (
+				select value from effectiveness where topic_id = v_topics[i] and recommendation_id = p_effect_ids[i]));
+			insert into effectiveness values (v_topics[i], p_effect_ids[i], v_new)
+				on conflict (topic_id, recommendation_id) do update set value = excluded.value;
+			if v_old is not null then
+				-- The body ends with the braces of data and of the message.
+				p_bodies[i] := left(p_bodies[i], -2) || ',"old_effectiveness":' || trim_scale(v_old) || ',"improvement":'
+					|| trim_scale(v_new - v_old) || '}}';
+			end if;
+		end loop;
+	end if;
+
+	insert into message (topic_id, seq, created_at, expires_at, exclude, to_user, body)
+		select v_topics[i], seqs[i], v_now, p_expires_at[i]::timestamptz, p_excludes[i]::uuid, p_to_users[i], p_bodies[i]
+		from generate_series(1, v_count) as i where seqs[i] is not null;
+
+	-- What is too many and old enough may go, a bounded number at a time: more than came, so it keeps up.
+	for i in 1 .. cardinality(v_ids) loop
+		v_limits[i] := least(v_firsts[i] + 2 * (v_lasts[i] - v_limits[i]) + 16, v_lasts[i] - p_queue_max);
+	end loop;
+	v_gone := array(
+		select case when v_limits[i] >= v_firsts[i] then (
 			select max(m.seq) from message m
-			where m.topic_id = g.topic_id and m.seq >= t.first_seq
-				and m.seq <= least(t.first_seq + 2 * g.n + 16, g.last_seq - p_queue_max)
-				and m.created_at < v_now - make_interval(secs => p_queue_min_age_s)) as gone_seq
-		from grown g join topic t on t.id = g.topic_id
-	), trimmed as (
-		delete from message m using bounds b
-		where b.gone_seq is not null and m.topic_id = b.topic_id and m.seq <= b.gone_seq
-	), appended as (
-		insert into message (topic_id, seq, created_at, expires_at, exclude, to_user, body)
-			select topic_id, seq, v_now, expires_at::timestamptz, exclude::uuid, to_user, body
-			from numbered where seq is not null order by topic_id, seq
-	), counted as (
-		update topic t set last_seq = b.last_seq, first_seq = coalesce(b.gone_seq + 1, t.first_seq)
-			from bounds b where t.id = b.topic_id
-	)
-	select array_agg(seq order by item) into seqs from numbered;
+			where m.topic_id = v_ids[i] and m.seq >= v_firsts[i] and m.seq <= v_limits[i]
+				and m.created_at < v_now - make_interval(secs => p_queue_min_age_s)) end
+		from generate_series(1, cardinality(v_ids)) as i);
+	if num_nonnulls(variadic v_gone) > 0 then
+		delete from message where ctid = any (array(
+			select m.ctid from generate_series(1, cardinality(v_ids)) as i cross join lateral (
+				select o.ctid from message o
+				where o.topic_id = v_ids[i] and o.seq >= v_firsts[i] and o.seq <= v_gone[i] offset 0) m));
+		get diagnostics v_deleted = row_count;
+		-- One that a sidecar marked as sent meanwhile is at another ctid now.
+		if v_deleted < (select sum(v_gone[i] - v_firsts[i] + 1) from generate_series(1, cardinality(v_ids)) as i) then
+			for i in 1 .. cardinality(v_ids) loop
+				delete from message m where m.topic_id = v_ids[i] and m.seq >= v_firsts[i] and m.seq <= v_gone[i];
+			end loop;
+		end if;
+	end if;
 
-	select array_agg(coalesce((
-			select sum(p.clients) from presence p join node n on n.id = p.node_id
-			where p.topic_id = i.topic_id and n.heartbeat_at > v_now - interval '15 seconds'), 0)::int8 order by i.item)
-		into clients
-		from unnest(v_topics) with ordinality as i(topic_id, item);
+	update topic t
+		set last_seq = v_lasts[width_bucket(t.id, v_ids)],
+			first_seq = coalesce(v_gone[width_bucket(t.id, v_ids)] + 1, t.first_seq)
+		where t.id = any (v_ids) and t.last_seq < v_lasts[width_bucket(t.id, v_ids)];
 
-	for i in 1 .. array_length(p_topics, 1) loop
-		continue when p_to_users[i] is null and p_excludes[i] is null;
-		select count(*) filter (where c.user_id = p_to_users[i]), count(*) filter (where c.id = p_excludes[i]::uuid
-				and (p_to_users[i] is null or c.user_id = p_to_users[i]))
-			into v_users, v_excluded
-			from connection c join node n on n.id = c.node_id
-			where c.topic_id = v_topics[i] and n.heartbeat_at > v_now - interval '15 seconds'
-				and (c.user_id = p_to_users[i] or c.id = p_excludes[i]::uuid);
-		clients[i] := case when p_to_users[i] is null then clients[i] else v_users end - v_excluded;
-	end loop;
-
-	for i in 1 .. array_length(p_topics, 1) loop
-		continue when p_flags[i] & 1 = 0;
-		perform pg_notify('tidings_ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
-			octet_length(coalesce(p_to_users[i], '')), coalesce(p_to_users[i], ''), p_bodies[i]));
-	end loop;
+	if num_nonnulls(variadic p_to_users) + num_nonnulls(variadic p_excludes) > 0 then
+		for i in 1 .. v_count loop
+			if p_to_users[i] is not null then
+				clients[i] := (select count(*) from connection c
+					where c.topic_id = v_topics[i] and c.user_id = p_to_users[i] and c.node_id = any (v_live));
+			end if;
+			if p_excludes[i] is not null then
+				clients[i] := clients[i] - (select count(*) from connection c
+					where c.id = p_excludes[i]::uuid and c.topic_id = v_topics[i] and c.node_id = any (v_live)
+						and (p_to_users[i] is null or c.user_id = p_to_users[i]));
+			end if;
+		end loop;
+	end if;
 
 	-- A doorbell: which topics have something new.
-	for i in 0 .. (array_length(v_ids, 1) - 1) / 350 loop
-		perform ring(array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
+	for i in 0 .. (cardinality(v_ids) - 1) / 350 loop
+		perform pg_notify('tidings', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
 	end loop;
 end
-$$;
-
-create function tidings.ring(topic_ids text) returns void
-language sql as $$
-	select pg_notify('tidings', topic_ids)
 $$;
 
 -- One transaction for many requests, each with one or more items. See src/store/publisher.h for the caller's side.
@@ -144,107 +158,133 @@ create function tidings.publish_batch(
 	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8)
 returns table (item int8, outcome text, seq int8, clients int8)
 language plpgsql security definer
-set search_path = tidings, pg_temp set plan_cache_mode = force_generic_plan
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
-	v_verdicts text[]; -- per request
-	v_items int8[];	   -- those to append now
+	v_count int := cardinality(p_requests);
+	v_verdicts text[] := array_fill('ok'::text, array[cardinality(p_callers)]); -- per request
+	v_verdict text;
+	v_keyed boolean := num_nonnulls(variadic p_keys) > 0;
+	v_late boolean[] := array_fill(false, array[v_count]); -- per item: to be delivered later
+	v_items int8[];	   -- those to append now, when they are not all
 	v_seqs int8[];
 	v_clients int8[];
+	v_some record;
 	v_request int8;
 	v_hash text;
 	v_now timestamptz := clock_timestamp();
 begin
-	select array_agg(v.verdict order by v.request) into v_verdicts from (
-		select i.request, coalesce(min(d.verdict) filter (where d.verdict <> 'ok'), 'ok') as verdict
-		from unnest(p_requests, p_topics) as i(request, topic)
-		join (
-			select a.caller, a.role, a.topic, verdict(a.caller, a.role, a.topic, 'publish') as verdict from (
-				select distinct p_callers[i.request] as caller, p_roles[i.request] as role, i.topic
-				from unnest(p_requests, p_topics) as i(request, topic)
-				offset 0) a -- asked once for each, not once an item
-		) d on d.caller = p_callers[i.request] and d.role = p_roles[i.request] and d.topic = i.topic
-		group by i.request) v;
-
-	-- Sorted, so that two batches with the same keys never wait for each other in a ring.
-	for v_request in
-		select k.request from unnest(p_callers, p_keys) with ordinality as k(caller, key, request)
-		where k.key is not null and v_verdicts[k.request] = 'ok'
-		order by k.caller collate "C", k.key collate "C", k.request
-	loop
-		insert into idempotency as known (caller, key, hash, created_at)
-			values (p_callers[v_request], p_keys[v_request], p_hashes[v_request], v_now)
-			on conflict on constraint idempotency_pkey do update
-				set hash = excluded.hash, results = null, created_at = excluded.created_at
-				where known.created_at < v_now - interval '24 hours';
-		if not found then
-			select k.hash into v_hash from idempotency k
-				where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
-			v_verdicts[v_request] := case when v_hash = p_hashes[v_request] then 'replayed' else 'key_reused' end;
-		end if;
-	end loop;
-
-	insert into outbox (deliver_at, expires_at, ephemeral, exclude, to_user, topic, body)
-		select p_deliver_at[i]::timestamptz, p_expires_at[i]::timestamptz, p_flags[i] & 1 = 1, p_excludes[i]::uuid,
-			p_to_users[i], p_topics[i], p_bodies[i]
-		from generate_subscripts(p_requests, 1) as i
-		where v_verdicts[p_requests[i]] = 'ok' and p_deliver_at[i]::timestamptz > v_now
-		order by i;
-	if found then
-		perform pg_notify('tidings_outbox', '');
+	if exists (
+		select from (
+			select distinct p_callers[p_requests[i]] as caller, p_roles[p_requests[i]] as role, p_topics[i] as topic
+			from generate_series(1, v_count) as i
+			offset 0) a -- asked once for each, not once an item
+		where verdict(a.caller, a.role, a.topic, 'publish') <> 'ok')
+	then
+		for i in 1 .. v_count loop
+			v_request := p_requests[i];
+			continue when v_verdicts[v_request] = 'forbidden';
+			v_verdict := verdict(p_callers[v_request], p_roles[v_request], p_topics[i], 'publish');
+			if v_verdict <> 'ok' then
+				v_verdicts[v_request] := v_verdict;
+			end if;
+		end loop;
 	end if;
 
-	if 'ok' = all (v_verdicts) and not exists (select from unnest(p_deliver_at) d(t) where t is not null) then
+	if v_keyed then
+		-- Sorted, so that two batches with the same keys never wait for each other in a ring.
+		for v_request in
+			select r from generate_series(1, cardinality(p_keys)) as r
+			where p_keys[r] is not null and v_verdicts[r] = 'ok'
+			order by p_callers[r] collate "C", p_keys[r] collate "C", r
+		loop
+			insert into idempotency as known (caller, key, hash, created_at)
+				values (p_callers[v_request], p_keys[v_request], p_hashes[v_request], v_now)
+				on conflict on constraint idempotency_pkey do update
+					set hash = excluded.hash, results = null, created_at = excluded.created_at
+					where known.created_at < v_now - interval '24 hours';
+			if not found then
+				select k.hash into v_hash from idempotency k
+					where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
+				v_verdicts[v_request] := case when v_hash = p_hashes[v_request] then 'replayed' else 'key_reused' end;
+			end if;
+		end loop;
+	end if;
+
+	if num_nonnulls(variadic p_deliver_at) > 0 then
+		for i in 1 .. v_count loop
+			v_late[i] := coalesce(p_deliver_at[i]::timestamptz > v_now, false);
+		end loop;
+		insert into outbox (deliver_at, expires_at, ephemeral, exclude, to_user, topic, body)
+			select p_deliver_at[i]::timestamptz, p_expires_at[i]::timestamptz, p_flags[i] & 1 = 1, p_excludes[i]::uuid,
+				p_to_users[i], p_topics[i], p_bodies[i]
+			from generate_series(1, v_count) as i
+			where v_late[i] and v_verdicts[p_requests[i]] = 'ok';
+		if found then
+			perform pg_notify('tidings_outbox', '');
+		end if;
+	end if;
+
+	if 'ok' = all (v_verdicts) and not true = any (v_late) then
 		select a.seqs, a.clients into v_seqs, v_clients
 			from append(p_topics, p_bodies, p_flags, p_to_users, p_excludes, p_expires_at, p_effect_ids, p_effect_values,
 				p_effect_olds, p_queue_max, p_queue_min_age_s) a;
 	else
 		v_items := array(
-			select i from generate_subscripts(p_requests, 1) as i
-			where v_verdicts[p_requests[i]] = 'ok' and (p_deliver_at[i] is null or p_deliver_at[i]::timestamptz <= v_now)
-			order by i);
+			select i from generate_series(1, v_count) as i where v_verdicts[p_requests[i]] = 'ok' and not v_late[i]);
 		if cardinality(v_items) > 0 then
-			select array_agg(a.seq order by o.i), array_agg(a.clients order by o.i) into v_seqs, v_clients
-			from generate_subscripts(p_requests, 1) as o(i)
-			left join (
-				select v_items[s.n] as i, r.seqs[s.n] as seq, r.clients[s.n] as clients
-				from append(
-					array(select p_topics[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_bodies[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_flags[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_to_users[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_excludes[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_expires_at[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_effect_ids[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_effect_values[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					array(select p_effect_olds[k] from unnest(v_items) with ordinality v(k, n) order by n),
-					p_queue_max, p_queue_min_age_s) r,
-				generate_series(1, cardinality(v_items)) as s(n)
-			) a on a.i = o.i;
+			select a.* into v_some from append(
+				array(select p_topics[k] from unnest(v_items) as k),
+				array(select p_bodies[k] from unnest(v_items) as k),
+				array(select p_flags[k] from unnest(v_items) as k),
+				array(select p_to_users[k] from unnest(v_items) as k),
+				array(select p_excludes[k] from unnest(v_items) as k),
+				array(select p_expires_at[k] from unnest(v_items) as k),
+				array(select p_effect_ids[k] from unnest(v_items) as k),
+				array(select p_effect_values[k] from unnest(v_items) as k),
+				array(select p_effect_olds[k] from unnest(v_items) as k),
+				p_queue_max, p_queue_min_age_s) a;
+			v_seqs := array_fill(null::int8, array[v_count]);
+			v_clients := v_seqs;
+			for n in 1 .. cardinality(v_items) loop
+				v_seqs[v_items[n]] := v_some.seqs[n];
+				v_clients[v_items[n]] := v_some.clients[n];
+			end loop;
 		end if;
 	end if;
 
-	update idempotency k set results = r.results
-		from (
+	if v_keyed then
+		-- More than came, so it keeps up. Those that another batch is at can wait.
+		delete from idempotency where ctid = any (array(
+			select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
+			order by k.created_at limit 2 * cardinality(p_keys) + 16 for update skip locked));
+		for v_some in
 			select p_requests[i] as request, jsonb_agg(jsonb_build_array(v_seqs[i], v_clients[i]) order by i) as results
-			from generate_subscripts(p_requests, 1) as i
+			from generate_series(1, v_count) as i
 			where v_verdicts[p_requests[i]] = 'ok' and p_keys[p_requests[i]] is not null
-			group by 1) r
-		where k.caller = p_callers[r.request] and k.key = p_keys[r.request];
+			group by p_requests[i]
+		loop
+			update idempotency k set results = v_some.results
+				where k.caller = p_callers[v_some.request] and k.key = p_keys[v_some.request];
+		end loop;
+		for v_request in select r from generate_series(1, cardinality(p_keys)) as r where v_verdicts[r] = 'replayed' loop
+			select array_agg((e.result ->> 0)::int8 order by e.place) as seqs, array_agg((e.result ->> 1)::int8 order by e.place) as clients
+				into v_some
+				from idempotency k, jsonb_array_elements(k.results) with ordinality as e(result, place)
+				where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
+			v_items := array(select i from generate_series(1, v_count) as i where p_requests[i] = v_request);
+			for n in 1 .. cardinality(v_items) loop
+				v_seqs[v_items[n]] := v_some.seqs[n];
+				v_clients[v_items[n]] := v_some.clients[n];
+			end loop;
+		end loop;
+	end if;
 
 	return query
-		select i.n, case
-				when v_verdicts[p_requests[i.n]] = 'ok' and p_deliver_at[i.n]::timestamptz > v_now then 'scheduled'
-				else v_verdicts[p_requests[i.n]]
-			end,
-			case when k.results is null then v_seqs[i.n] else (k.results -> i.place ->> 0)::int8 end,
-			case when k.results is null then coalesce(v_clients[i.n], 0) else coalesce((k.results -> i.place ->> 1)::int8, 0) end
-		from (
-			select n::int8 as n, (row_number() over (partition by p_requests[n] order by n) - 1)::int as place
-			from generate_subscripts(p_requests, 1) as n) i
-		left join idempotency k on v_verdicts[p_requests[i.n]] = 'replayed'
-			and k.caller = p_callers[p_requests[i.n]] and k.key = p_keys[p_requests[i.n]]
-		order by i.n;
+		select i::int8, case when v_late[i] and v_verdicts[p_requests[i]] = 'ok' then 'scheduled' else v_verdicts[p_requests[i]] end,
+			v_seqs[i], coalesce(v_clients[i], 0)
+		from generate_series(1, v_count) as i;
 end
 $$;
 
@@ -272,7 +312,10 @@ $$;
 -- Moves what is due from the outbox into the queue; one node at a time. Returns in how many ms the next is due: 0 when there may be
 -- more now, null when nothing waits, and -1 when another node is at it.
 create function tidings.relay(p_queue_max int8, p_queue_min_age_s int8) returns int8
-language plpgsql security definer set search_path = tidings, pg_temp as $$
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
 declare
 	v_ids int8[];
 	v_topics text[];
@@ -282,6 +325,7 @@ declare
 	v_excludes text[];
 	v_expires_at text[];
 	v_none text[];
+	v_now timestamptz := clock_timestamp();
 begin
 	if not pg_try_advisory_xact_lock(hashtext('tidings.relay')) then
 		return -1;
@@ -289,7 +333,7 @@ begin
 	select array_agg(o.id), array_agg(o.topic), array_agg(o.body), array_agg(o.ephemeral::int::int8), array_agg(o.to_user),
 			array_agg(o.exclude::text), array_agg(o.expires_at::text), array_agg(null::text)
 		into v_ids, v_topics, v_bodies, v_flags, v_to_users, v_excludes, v_expires_at, v_none
-		from (select * from outbox where deliver_at <= clock_timestamp() order by deliver_at, id limit 500
+		from (select * from outbox where deliver_at <= v_now order by deliver_at, id limit 500
 			for update skip locked) o;
 	if v_ids is null then
 		return (select ceil(extract(epoch from min(deliver_at) - clock_timestamp()) * 1000)::int8 from outbox);
@@ -306,31 +350,36 @@ create function tidings.sweep(p_after int8, p_topics int8, p_queue_max int8, p_q
 returns int8
 language plpgsql security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
 	v_last int8;
+	v_gone int8;
+	v_old record;
 	v_now timestamptz := clock_timestamp();
 begin
 	select max(id) into v_last from (select id from topic where id > p_after order by id limit p_topics) t;
-	if p_after = 0 then
-		delete from idempotency where created_at < v_now - interval '24 hours';
-	end if;
-	with old as materialized (
-		-- Locked in id order, as appenders do.
-		select id, first_seq, last_seq from topic
-		where id > p_after and id <= v_last and last_seq >= first_seq order by id for update skip locked
-	), bounds as (
-		select o.id, greatest(
-			(select max(m.seq) from message m where m.topic_id = o.id and m.seq <= least(o.last_seq - p_queue_max, o.first_seq + 10000)
-				and m.created_at < v_now - make_interval(secs => p_queue_min_age_s)),
-			(select max(m.seq) from message m where m.topic_id = o.id and m.seq <= o.first_seq + 10000
-				and m.created_at < v_now - make_interval(secs => p_queue_ttl_s))) as gone_seq
-		from old o
-	), gone as (
-		delete from message m using bounds b where m.topic_id = b.id and m.seq <= b.gone_seq
-	)
-	update topic t set first_seq = b.gone_seq + 1 from bounds b where t.id = b.id and b.gone_seq is not null;
+	delete from idempotency where ctid = any (array(
+		select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
+		order by k.created_at limit 1000 for update skip locked));
+	-- Looked at without a lock first: most have nothing to trim. Skipping what is locked, it waits for no appender.
+	for v_old in
+		select t.id, t.first_seq, t.last_seq from topic t
+		where t.id > p_after and t.id <= v_last and t.last_seq >= t.first_seq and (
+			select m.created_at from message m
+			where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq limit 1) < v_now - make_interval(
+				secs => case when t.last_seq - t.first_seq >= p_queue_max then least(p_queue_min_age_s, p_queue_ttl_s) else p_queue_ttl_s end)
+		order by t.id for update skip locked
+	loop
+		v_gone := (
+			select max(m.seq) from message m
+			where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_old.first_seq + 10000
+				and m.created_at < v_now - make_interval(
+					secs => case when m.seq <= v_old.last_seq - p_queue_max then least(p_queue_min_age_s, p_queue_ttl_s) else p_queue_ttl_s end));
+		continue when v_gone is null;
+		delete from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_gone;
+		update topic t set first_seq = v_gone + 1 where t.id = v_old.id;
+	end loop;
 	return v_last;
 end
 $$;
@@ -338,7 +387,10 @@ $$;
 -- What a client would get by GET /ws/history (spec 3.4). Header columns are repeated in every row; seq is null when there is none.
 create function tidings.history(p_user text, p_role text, p_topic text, p_epoch text, p_after int8, p_limit int8)
 returns table (outcome text, epoch text, recovered boolean, missed_from int8, missed_to int8, next_seq int8, seq int8, body text)
-language plpgsql security definer set search_path = tidings, pg_temp as $$
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
 declare
 	v_topic topic%rowtype;
 	v_outcome text := verdict(p_user, p_role, p_topic, 'subscribe');

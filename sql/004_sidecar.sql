@@ -10,34 +10,30 @@ create function tidings.attach(p_users text[], p_roles text[], p_topics text[])
 returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean)
 language plpgsql security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
+	v_count int := cardinality(p_topics);
 	v_outcomes text[];
 	v_tag text := cluster_tag();
 begin
-	select array_agg(d.verdict order by i.item) into v_outcomes
-	from unnest(p_users, p_roles, p_topics) with ordinality as i(user_id, role, topic, item)
-	join (
-		select a.user_id, a.role, a.topic, verdict(a.user_id, a.role, a.topic, 'subscribe') as verdict
-		from (select distinct * from unnest(p_users, p_roles, p_topics) as u(user_id, role, topic) offset 0) a
-	) d on d.user_id is not distinct from i.user_id and d.role = i.role and d.topic = i.topic;
+	v_outcomes := array(
+		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe') from generate_series(1, v_count) as i);
 
 	insert into topic (name)
-		select n.name from (select distinct i.topic collate "C" as name from unnest(p_topics, v_outcomes) as i(topic, outcome)
-			where i.outcome = 'ok') n
-		where not exists (select from topic t where t.name = n.name)
-		order by n.name
+		select distinct p_topics[i] collate "C" as name from generate_series(1, v_count) as i
+		where v_outcomes[i] = 'ok' and (select t.id from topic t where t.name = p_topics[i]) is null
+		order by 1
 		on conflict do nothing;
 
+	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
 	return query
-		select i.item, v_outcomes[i.item], t.id, t.epoch || v_tag, t.last_seq, t.first_seq, coalesce(d.seq, 0),
-			exists (select from message m
-				where m.topic_id = t.id and m.to_user = p_users[i.item] and not m.sent and m.seq <= d.seq)
-		from unnest(p_topics) with ordinality as i(name, item)
-		left join topic t on t.name = i.name and v_outcomes[i.item] = 'ok'
-		left join delivered d on d.topic_id = t.id
-		order by i.item;
+		select i::int8, v_outcomes[i], t.id, t.epoch || v_tag, t.last_seq, t.first_seq, coalesce(d.seq, 0),
+			coalesce((select true from message m
+				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= d.seq limit 1), false)
+		from generate_series(1, v_count) as i
+		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
+		left join lateral (select o.seq from delivered o where o.topic_id = t.id offset 0) d on true;
 end
 $$;
 
@@ -45,19 +41,22 @@ $$;
 -- message that has expired has a null body: its seq is passed over.
 create function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
 returns table (topic_id int8, seq int8, to_user text, exclude text, body text)
-language sql stable security definer
+language plpgsql stable security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
-	select t.id, m.seq, m.to_user, m.exclude::text,
-		case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end
-	from unnest(p_topics, p_after) with ordinality as t(id, after, place)
-	cross join lateral (
-		select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
-		from (select * from message q where q.topic_id = t.id and q.seq > t.after order by q.seq limit p_rows) p
-	) m
-	where m.before < p_bytes or m.before = 0
-	order by t.place, m.seq
+begin
+	return query
+		select t.id, m.seq, m.to_user, m.exclude::text,
+			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end
+		from unnest(p_topics, p_after) with ordinality as t(id, after, place)
+		cross join lateral (
+			select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
+			from (select * from message q where q.topic_id = t.id and q.seq > t.after order by q.seq limit p_rows) p
+		) m
+		where m.before < p_bytes or m.before = 0
+		order by t.place, m.seq;
+end
 $$;
 
 -- Messages for one user alone that they have not been sent, up to a seq.
@@ -77,24 +76,30 @@ $$;
 --	p_closed	connections that are gone
 --	p_delivered …	how far some client has been sent, per topic
 --	p_sent …	messages for one user alone that have been sent
+--	p_opened_ever	connections since the node's start
 create function tidings.flush(
 	p_node text, p_presence int8[], p_clients int8[],
 	p_opened text[], p_opened_topics int8[], p_opened_users text[], p_opened_transports text[], p_opened_at text[],
-	p_closed text[], p_delivered int8[], p_delivered_seqs int8[], p_sent int8[], p_sent_seqs int8[]) returns void
+	p_closed text[], p_delivered int8[], p_delivered_seqs int8[], p_sent int8[], p_sent_seqs int8[], p_opened_ever int8) returns void
 language plpgsql security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
 	-- None of it is a promise to anyone: after a crash a message may be sent twice, never lost.
 	perform set_config('synchronous_commit', 'off', true);
 
+	-- Whoever buries the dead locks them: so it never meets this one half way.
+	perform from node where id = p_node::uuid for key share;
+	update node set opened = p_opened_ever where id = p_node::uuid and opened < p_opened_ever;
+
 	if cardinality(p_presence) > 0 then
 		insert into presence as p (topic_id, node_id, clients)
 			select i.topic_id, p_node::uuid, i.clients from unnest(p_presence, p_clients) as i(topic_id, clients) where i.clients > 0
+			order by i.topic_id
 			on conflict on constraint presence_pkey do update set clients = excluded.clients;
-		delete from presence p using unnest(p_presence, p_clients) as i(topic_id, clients)
-			where i.clients = 0 and p.topic_id = i.topic_id and p.node_id = p_node::uuid;
+		delete from presence where node_id = p_node::uuid and topic_id = any (array(
+			select i.topic_id from unnest(p_presence, p_clients) as i(topic_id, clients) where i.clients = 0));
 	end if;
 	if cardinality(p_opened) > 0 then
 		insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
@@ -112,8 +117,11 @@ begin
 			on conflict on constraint delivered_pkey do update set seq = excluded.seq where d.seq < excluded.seq;
 	end if;
 	if cardinality(p_sent) > 0 then
-		update message m set sent = true from unnest(p_sent, p_sent_seqs) as i(topic_id, seq)
-			where m.topic_id = i.topic_id and m.seq = i.seq;
+		-- Skipping what is locked, being trimmed or marked by another node, it waits for nobody with locks in hand.
+		update message set sent = true where ctid = any (array(
+			select m.ctid from unnest(p_sent, p_sent_seqs) as i(topic_id, seq), lateral (
+				select o.ctid from message o where o.topic_id = i.topic_id and o.seq = i.seq and not o.sent
+				for update skip locked) m));
 	end if;
 end
 $$;
@@ -128,7 +136,7 @@ create function tidings.heartbeat(p_node text, p_started_at text, p_connections 
 returns table (topic_id int8, last_seq int8, epoch text)
 language plpgsql security definer
 set search_path = tidings, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
 	v_now timestamptz := clock_timestamp();
@@ -154,7 +162,7 @@ begin
 	return query
 		select i.topic_id, t.last_seq, t.epoch || v_tag
 		from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch)
-		left join topic t on t.id = i.topic_id
+		left join lateral (select o.last_seq, o.epoch from topic o where o.id = i.topic_id offset 0) t on true
 		where t.last_seq is distinct from i.last_seq or t.epoch || v_tag is distinct from i.epoch;
 end
 $$;
@@ -217,7 +225,7 @@ $$;
 revoke execute on all functions in schema tidings from public;
 grant execute on function tidings.attach(text[], text[], text[]), tidings.fetch(int8[], int8[], int8, int8),
 	tidings.unsent(int8, text, int8),
-	tidings.flush(text, int8[], int8[], text[], int8[], text[], text[], text[], text[], int8[], int8[], int8[], int8[]),
+	tidings.flush(text, int8[], int8[], text[], int8[], text[], text[], text[], text[], int8[], int8[], int8[], int8[], int8),
 	tidings.heartbeat(text, text, int8, int8, int8[], int8[], text[]), tidings.farewell(text) to tidings_sidecar;
 grant execute on function tidings.status(), tidings.live_nodes() to tidings_reader;
 

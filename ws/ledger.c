@@ -388,6 +388,7 @@ void ledger_flush(struct ledger *l)
 	c.flush.delivered_seqs = c.delivered_seqs;
 	c.flush.sent_topics = c.sent_topics;
 	c.flush.sent_seqs = c.sent_seqs;
+	c.flush.opened_ever = (int64_t)l->node->sessions_opened;
 
 	w->ledger = l;
 	w->opened = l->opened;

@@ -243,7 +243,7 @@ enum err calls_unsent(struct pipeline *p, int64_t topic_id, const char *user_id,
 /* ---- flush, farewell */
 
 static const struct pipeline_statement flush_statement = {
-	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
+	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"};
 
 static const struct pipeline_statement farewell_statement = {"farewell", "select tidings.farewell($1)"};
 
@@ -274,6 +274,7 @@ enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush
 	add_numbers(&params, f->delivered_seqs, f->delivered_count);
 	add_numbers(&params, f->sent_topics, f->sent_count);
 	add_numbers(&params, f->sent_seqs, f->sent_count);
+	add_number(&params, f->opened_ever);
 	return send_call(p, &flush_statement, &params, on_plain, &(struct call){.to.plain = answer, .context = context});
 }
 

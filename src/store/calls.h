@@ -74,6 +74,7 @@ struct flush {
 	size_t delivered_count;
 	const int64_t *sent_topics, *sent_seqs;
 	size_t sent_count;
+	int64_t opened_ever; /* connections since the node's start */
 };
 
 /* May be NULL where nobody wants to know. */

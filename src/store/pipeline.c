@@ -28,6 +28,7 @@ struct pipeline {
 	void *loop;
 	void *context;
 	int64_t timeout_ms;
+	int64_t answered_ms; /* when the last answer came */
 	struct request_list under_way;
 	PGresult *result; /* of the first under way, until its end is seen */
 	const struct pipeline_statement *prepared[STATEMENTS_MAX];
@@ -111,6 +112,7 @@ static void on_readable(void *context)
 		}
 		PQclear(result);
 		STAILQ_REMOVE_HEAD(&p->under_way, next);
+		p->answered_ms = clock_monotonic_ms();
 
 		PGresult *rows = p->result;
 		enum err e = rows ? result_err(rows, first->statement) : ERR_DATABASE;
@@ -201,7 +203,8 @@ void pipeline_check(struct pipeline *p, int64_t now_ms)
 {
 	const struct request *oldest = STAILQ_FIRST(&p->under_way);
 
-	if (oldest && now_ms - oldest->sent_ms > 2 * p->timeout_ms)
+	/* The server begins with a statement when it has answered the one before. */
+	if (oldest && now_ms - MAX(oldest->sent_ms, p->answered_ms) > 2 * p->timeout_ms)
 		link_drop(p->link, "no answer");
 }
 

@@ -51,7 +51,7 @@ def attach(db):
     granted = f"diagnosis/{db.diagnosis('789', ['456'])}"
     db.publish(mine, count=2)
     got = db.attach(("456", "user", mine), ("456", "user", foreign), ("456", "user", granted), ("456", "user", "diagnosis/999999997"),
-                    (None, "user", public), (None, "user", mine), ("456", "user", "health/456"), ("456", "user", "health/45"),
+                    (None, "user", public), (None, "user", mine), ("4567", "user", "health/4567"), ("4567", "user", "health/45"),
                     ("svc", "service", mine), ("root", "admin", foreign), ("456", "user", mine), ("root", "admin", "orders/1"))
     equal([r[0] for r in got], ["ok", "forbidden", "ok", "not_found", "ok", "forbidden", "ok", "forbidden", "forbidden", "ok", "ok", "ok"], "outcomes")
     equal(got[0], got[10], "the same asked twice")

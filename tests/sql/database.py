@@ -205,13 +205,13 @@ class Database(harness.Stack):
         users, roles, topics = (quote(list(v)) for v in zip(*wanted))
         return [r[1:] for r in self.sidecar(f"select * from tidings.attach({users}, {roles}, {topics}) order by item")]
 
-    def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), run=None):
+    def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), opened_ever=0, run=None):
         """presence: (topic_id, clients); opened: (connection, topic_id, user); delivered, sent: (topic_id, seq)"""
         pairs = lambda rows: ", ".join(quote([r[n] for r in rows], "int8") for n in (0, 1))
         return (run or self.sidecar)(
             f"select tidings.flush('{node}', {pairs(presence)}, {quote([o[0] for o in opened])}, "
             f"{quote([o[1] for o in opened], 'int8')}, {quote([o[2] for o in opened])}, {quote(['websocket'] * len(opened))}, "
-            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote(list(closed))}, {pairs(delivered)}, {pairs(sent)})")
+            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote(list(closed))}, {pairs(delivered)}, {pairs(sent)}, {opened_ever})")
 
     def fetch(self, places, rows=1000, size=1 << 20):
         ids, after = (quote(list(v), "int8") for v in zip(*places))
