@@ -125,8 +125,8 @@ static void start_waiting(struct catch_up *c)
 		enum err e = ERR_MEMORY;
 
 		STAILQ_REMOVE_HEAD(&c->waiting, queue);
-		s->queued = false;
 		if (!s->socket || s->state != SESSION_CATCHING) {
+			s->asking = false;
 			session_unref(s);
 			continue;
 		}
@@ -142,6 +142,7 @@ static void start_waiting(struct catch_up *c)
 		}
 		if (e != OK) {
 			free(r);
+			s->asking = false;
 			session_close(s, CLOSE_TRY_LATER, "try again later");
 			session_unref(s);
 			continue;
@@ -158,6 +159,7 @@ static void on_page(void *context, enum err e, const struct fetch_row *rows, siz
 
 	free(context);
 	c->under_way--;
+	s->asking = false;
 	if (s->socket && s->state == SESSION_CATCHING && e != OK) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else if (s->socket && s->state == SESSION_CATCHING) {
@@ -186,9 +188,10 @@ static void on_page(void *context, enum err e, const struct fetch_row *rows, siz
 
 static void ask(struct catch_up *c, struct session *s)
 {
-	if (s->queued)
+	/* A socket that drains, or that libwebsockets has just answered a ping on, comes by here again meanwhile. */
+	if (s->asking)
 		return;
-	s->queued = true;
+	s->asking = true;
 	session_ref(s);
 	STAILQ_INSERT_TAIL(&c->waiting, s, queue);
 	start_waiting(c);

@@ -24,6 +24,7 @@
 #include "ws/voices.h"
 
 #define VISITORS_MAX 1024
+#define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
 #define ACCEPT_TURN 128	 /* sockets, before the loop looks at the others */
 #define HEAD_MAX_MS 10000
 #define LINGER_MAX_MS 2000 /* for the client to read a refusal, before the socket goes */
@@ -49,7 +50,8 @@ struct door {
 	int fd; /* -1: shut */
 	struct visitor_list visitors;
 	size_t visitors_count;
-	bool full; /* not accepting for the moment */
+	bool full;	/* not accepting for the moment: out of descriptors */
+	bool said_full; /* such a time is one line in the log */
 };
 
 static void on_listen(uv_poll_t *poll, int status, int events);
@@ -162,6 +164,9 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 	} else if (!by_protocol && query_get(head->query, "token", &q->token) && q->token.len == 0) {
 		buf_add_text(&q->token, " ");
 	}
+	/* Bearer, and nothing behind it. */
+	if (q->token.len == 0 && head->authorization.bytes)
+		buf_add_text(&q->token, " ");
 	if (head->last_event_id.bytes && head->last_event_id.len > 0)
 		buf_add(&q->cursor, head->last_event_id.bytes, head->last_event_id.len);
 	else if (query_get(head->query, "cursor", &q->cursor) && q->cursor.len == 0)
@@ -299,6 +304,8 @@ static void serve(struct visitor *v, const struct request_head *head)
 		answer(v, 426, headers, "This route is a WebSocket.");
 	} else if (voice == &voice_poll && !read_timeout(head, &a.timeout_s)) {
 		answer(v, 422, "", "timeout must be an integer from 0 to 55.");
+	} else if (v->door->node->sessions_count >= (size_t)v->door->node->config->connections_max + REFUSALS_MAX) {
+		answer(v, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else if (!read_question(&q, &a, head, v->door->node->config)) {
 		answer(v, 503, "Retry-After: 5\r\n", no_memory);
 	} else if (voice) {
@@ -421,6 +428,18 @@ static void pause_accepting(struct door *d)
 	uv_poll_stop(&d->listening);
 }
 
+/* Who has to go when there are too many: one that was answered, else the one that has not said what it wants for the longest. */
+static struct visitor *longest_here(struct door *d)
+{
+	struct visitor *v;
+
+	TAILQ_FOREACH(v, &d->visitors, link) {
+		if (v->state == VISITOR_LINGERING)
+			return v;
+	}
+	return TAILQ_FIRST(&d->visitors);
+}
+
 static void on_listen(uv_poll_t *poll, int status, int events)
 {
 	struct door *d = poll->data;
@@ -430,16 +449,17 @@ static void on_listen(uv_poll_t *poll, int status, int events)
 	for (int turn = 0; turn < ACCEPT_TURN && d->fd >= 0; turn++) {
 		int fd;
 
-		if (d->visitors_count >= VISITORS_MAX) {
-			pause_accepting(d);
-			return;
-		}
+		if (d->visitors_count >= VISITORS_MAX)
+			close(dismiss(longest_here(d)));
 		fd = accept4(d->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
+			d->said_full = false;
 			welcome(d, fd);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* Until the next check; the kernel keeps them in line. */
-			log_error("cannot accept connections errno=%d", errno);
+			if (!d->said_full)
+				log_error("cannot accept connections errno=%d", errno);
+			d->said_full = true;
 			pause_accepting(d);
 			return;
 		} else if (errno != ECONNABORTED && errno != EINTR) {

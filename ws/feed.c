@@ -28,10 +28,15 @@ static void on_run(uv_idle_t *runner)
 		uv_idle_stop(runner);
 }
 
+static void feed_soon(struct feed *f)
+{
+	uv_idle_start(&f->runner, on_run);
+}
+
 void feed_run(struct feed *f)
 {
 	if (hub_run(f->node->hub, SLICE_WRITES))
-		uv_idle_start(&f->runner, on_run);
+		feed_soon(f);
 }
 
 enum err feed_new(struct feed **f, struct node *n)
@@ -73,7 +78,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		if (++topic_rows == FETCH_ROWS || topic_bytes >= FETCH_BYTES)
 			hub_ring(h, rows[i].topic_id);
 		/* Let go, or let go and held anew, while this was on its way. */
-		if (!t || m->seq <= tail_seq(t->tail))
+		if (!t || t->stale || m->seq <= tail_seq(t->tail))
 			continue;
 		if (hub_append(h, t, m) != OK) {
 			log_error("no memory for a message: it is fetched again");
@@ -117,9 +122,10 @@ void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const
 		return;
 	buf_add(&frame, header, frame_text_header(header, body.len));
 	buf_add(&frame, body.bytes, body.len);
-	if (buf_ok(&frame))
-		hub_ephemeral(f->node->hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude);
+	if (!buf_ok(&frame) || hub_ephemeral(f->node->hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude) != OK)
+		log_error("no memory for an ephemeral message");
 	buf_free(&frame);
+	feed_soon(f);
 }
 
 uint64_t feed_fetches(const struct feed *f)

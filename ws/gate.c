@@ -23,6 +23,8 @@ struct batch {
 	struct gate *gate;
 	size_t count;
 	struct session *sessions[BATCH_MAX]; /* each with a reference */
+	struct attach_item items[BATCH_MAX];
+	char topics[BATCH_MAX][TOPIC_NAME_MAX + 1];
 };
 
 static void ask_next(struct gate *g);
@@ -66,12 +68,10 @@ static void refuse(struct session *s, enum err why)
 		session_refuse(s, 403, CLOSE_POLICY, "not allowed");
 }
 
-static void on_attach(void *context, enum err e, const struct attach_row *rows, size_t count)
+static void finish_batch(struct batch *b, enum err e, const struct attach_row *rows)
 {
-	struct batch *b = context;
 	struct gate *g = b->gate;
 
-	(void)count;
 	for (size_t i = 0; i < b->count; i++) {
 		struct session *s = b->sessions[i];
 
@@ -87,41 +87,52 @@ static void on_attach(void *context, enum err e, const struct attach_row *rows, 
 	}
 	free(b);
 	g->under_way--;
+}
+
+static void on_attach(void *context, enum err e, const struct attach_row *rows, size_t count)
+{
+	struct batch *b = context;
+	struct gate *g = b->gate;
+
+	(void)count;
+	finish_batch(b, e, rows);
 	ask_next(g);
+}
+
+static void take_waiting(struct gate *g, struct batch *b)
+{
+	struct session *s;
+
+	while (b->count < BATCH_MAX && (s = STAILQ_FIRST(&g->waiting))) {
+		STAILQ_REMOVE_HEAD(&g->waiting, queue);
+		if (!s->socket || s->state != SESSION_ATTACHING) {
+			session_unref(s);
+			continue;
+		}
+		topic_of_diagnosis(b->topics[b->count], s->dialog.diagnosis_id);
+		b->items[b->count] = (struct attach_item){s->user ? s->user->id : NULL, role_text(s->role), b->topics[b->count]};
+		b->sessions[b->count++] = s;
+	}
 }
 
 static void ask_next(struct gate *g)
 {
 	while (g->under_way < UNDER_WAY_MAX && !STAILQ_EMPTY(&g->waiting)) {
-		struct attach_item items[BATCH_MAX];
-		char topics[BATCH_MAX][TOPIC_NAME_MAX + 1];
-		struct batch *b = malloc(sizeof(*b));
-		struct session *s;
+		struct batch *b = calloc(1, sizeof(*b));
+		enum err e = ERR_AWAY;
 
+		/* Whoever comes next, or the next answer, tries again. */
 		if (!b)
 			return;
 		b->gate = g;
-		b->count = 0;
-		while (b->count < BATCH_MAX && (s = STAILQ_FIRST(&g->waiting))) {
-			STAILQ_REMOVE_HEAD(&g->waiting, queue);
-			if (!s->socket || s->state != SESSION_ATTACHING) {
-				session_unref(s);
-				continue;
-			}
-			topic_of_diagnosis(topics[b->count], s->dialog.diagnosis_id);
-			items[b->count] = (struct attach_item){s->user ? s->user->id : NULL, role_text(s->role), topics[b->count]};
-			b->sessions[b->count++] = s;
-		}
 		g->under_way++;
+		take_waiting(g, b);
 		/* What this asks for is to include all that was delivered before. */
 		ledger_flush(g->node->ledger);
-
-		enum err e = b->count > 0 ? calls_attach(g->node->pipeline, items, b->count, on_attach, b) : ERR_AWAY;
-
-		if (e != OK) {
-			on_attach(b, e, NULL, 0);
-			return;
-		}
+		if (b->count > 0)
+			e = calls_attach(g->node->pipeline, b->items, b->count, on_attach, b);
+		if (e != OK)
+			finish_batch(b, e, NULL);
 	}
 }
 

@@ -42,6 +42,7 @@ struct ledger {
 	struct buf closed; /* uuid texts, UUID_TEXT_SIZE each */
 	struct buf sent;   /* pairs of int64_t: topic id, seq */
 	unsigned under_way; /* calls */
+	int64_t written_ms; /* when the last call was sent */
 	bool timer_set;
 };
 
@@ -136,8 +137,10 @@ static void soon(struct ledger *l)
 {
 	if (l->timer_set || l->under_way > 0)
 		return;
+	int64_t wait_ms = l->written_ms + PAUSE_MS - clock_monotonic_ms();
+
 	l->timer_set = true;
-	uv_timer_start(&l->timer, on_timer, PAUSE_MS, 0);
+	uv_timer_start(&l->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
 /* False: no memory; the next renewal makes it right. */
@@ -215,6 +218,7 @@ void ledger_renew(struct ledger *l)
 	struct hub_topic *t;
 
 	ledger_lost(l);
+	l->node->renew = false;
 	TAILQ_FOREACH(s, &l->node->sessions, link) {
 		if (!s->written_down)
 			continue;
@@ -359,7 +363,8 @@ void ledger_flush(struct ledger *l)
 	struct columns c = {0};
 	struct writing *w;
 
-	if (!pipeline_is_up(l->node->pipeline))
+	/* Counts that the database may have wrong are not built on. */
+	if (!pipeline_is_up(l->node->pipeline) || l->node->renew)
 		return;
 	if (l->changed == 0 && l->opened.count == 0 && l->closed.len == 0 && l->sent.len == 0 && !l->delivered)
 		return;
@@ -394,6 +399,7 @@ void ledger_flush(struct ledger *l)
 	w->opened = l->opened;
 	l->opened = (struct session_array){0};
 	l->under_way++;
+	l->written_ms = clock_monotonic_ms();
 
 	enum err e = calls_flush(l->node->pipeline, l->node->id_text, &c.flush, on_written, w);
 

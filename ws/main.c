@@ -90,7 +90,7 @@ static const struct hub_ops hub_ops = {
 
 static void open_door(struct node *n)
 {
-	if (n->open)
+	if (n->open || n->draining)
 		return;
 	n->open = true;
 	door_open(n->door);

@@ -25,6 +25,7 @@ struct pulse {
 	bool heartbeat_under_way;
 	bool relay_under_way, relay_again;
 	bool sweep_under_way;
+	bool stale; /* there are topics whose clients are to be sent away */
 };
 
 static void on_relay(void *context, enum err e, int64_t next_ms);
@@ -36,25 +37,35 @@ static struct session *session_of(struct wheel_entry *e)
 
 /* ---- heartbeat */
 
-static void close_topic(struct node *n, const struct hub_topic *t, const char *reason)
+/* A failover changes every numbering at once: whoever listens is sent away over the same time as when the node goes. */
+static void send_away_stale(struct pulse *p)
 {
+	struct node *n = p->node;
+	int64_t ticks = n->config->drain_s * 1000 / TICK_MS;
+	size_t at_once = ticks > 0 ? n->sessions_count / (size_t)ticks + 1 : SIZE_MAX;
 	struct session *s;
 
 	TAILQ_FOREACH(s, &n->sessions, link) {
-		if (s->subscriber.topic == t)
-			session_close(s, CLOSE_RESTART, reason);
+		if (!s->subscriber.topic || !s->subscriber.topic->stale || s->state == SESSION_CLOSING)
+			continue;
+		if (at_once-- == 0)
+			return;
+		session_close(s, CLOSE_RESTART, "reconnect");
 	}
+	p->stale = false;
 }
 
-static void on_moved(struct node *n, const struct moved_row *row)
+static void on_moved(struct pulse *p, const struct moved_row *row)
 {
+	struct node *n = p->node;
 	struct hub_topic *t = hub_find(n->hub, row->topic_id);
 
-	if (!t)
+	if (!t || t->stale)
 		return;
 	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0 || (uint64_t)row->last_seq < tail_seq(t->tail)) {
 		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
-		close_topic(n, t, "reconnect");
+		t->stale = true;
+		p->stale = true;
 	} else {
 		feed_ring(n->feed, t->id);
 	}
@@ -72,7 +83,7 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 		if (rows[i].topic_id == 0)
 			unknown = true;
 		else
-			on_moved(p->node, &rows[i]);
+			on_moved(p, &rows[i]);
 	}
 	if (unknown)
 		ledger_renew(p->node->ledger);
@@ -87,8 +98,9 @@ static void heartbeat(struct pulse *p)
 
 	if (p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
 		return;
-	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) == OK)
-		n->renew = false;
+	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
+	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) != OK)
+		return;
 	ids = calloc(count + 1, sizeof(*ids));
 	seqs = calloc(count + 1, sizeof(*seqs));
 	epochs = calloc(count + 1, sizeof(*epochs));
@@ -182,6 +194,8 @@ static void on_tick(uv_timer_t *timer)
 	while ((e = wheel_expire(&n->wheel, now_ms)))
 		session_due(session_of(e), now_ms);
 	door_check(n->door, now_ms);
+	if (p->stale)
+		send_away_stale(p);
 	pipeline_check(n->pipeline, now_ms);
 	if (!pipeline_is_up(n->pipeline))
 		return;

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "ws/user.h"
 
-#define WRITE_MAX 65536	   /* bytes in one write; what the kernel does not take of it, libwebsockets keeps */
 #define PENDING_MAX (1 << 20) /* bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow */
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
 #define CLOSING_MS 5000	   /* for the close frame, and for the client's answer to it */
@@ -44,9 +43,28 @@ static void give_up(struct session *s)
 	session_set_deadline(s, clock_monotonic_ms());
 }
 
-static void choke(struct session *s)
+static void charge(struct session *s)
+{
+	int64_t now = (int64_t)(s->out.len - s->out_at + s->choked_bytes);
+
+	s->node->pending_bytes += now - s->charged_bytes;
+	s->charged_bytes = now;
+}
+
+/*
+ * The socket takes nothing more, and somebody keeps what it did not take. When everybody together keeps too much, this one has to go: it
+ * comes back with its cursor.
+ */
+static void choke(struct session *s, size_t bytes)
 {
 	s->choked_ms = clock_monotonic_ms();
+	s->choked_bytes = bytes;
+	charge(s);
+	if (s->node->pending_bytes > s->node->config->catch_up_max_bytes && s->state == SESSION_LIVE) {
+		log_info("closing a client that reads too slowly: too many bytes wait for such clients");
+		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
+		give_up(s);
+	}
 	session_set_deadline(s, s->choked_ms);
 }
 
@@ -62,16 +80,8 @@ static size_t write_some(struct session *s, struct span bytes)
 		return bytes.len;
 	}
 	if (full)
-		choke(s);
+		choke(s, (size_t)took);
 	return (size_t)took;
-}
-
-static void charge(struct session *s)
-{
-	int64_t now = (int64_t)(s->out.len - s->out_at);
-
-	s->node->pending_bytes += now - s->charged_bytes;
-	s->charged_bytes = now;
 }
 
 bool session_write_now(struct session *s, struct span bytes)
@@ -90,11 +100,14 @@ bool session_write_now(struct session *s, struct span bytes)
 	return s->choked_ms == 0;
 }
 
-/* As much of `out` as the socket takes. */
+/*
+ * As much of `out` as the socket takes. All of it in one write: what libwebsockets puts between two writes (a pong) must not come into the
+ * middle of a frame.
+ */
 static void pump(struct session *s)
 {
-	while (s->out_at < s->out.len && s->choked_ms == 0)
-		s->out_at += write_some(s, (struct span){s->out.bytes + s->out_at, MIN(s->out.len - s->out_at, WRITE_MAX)});
+	if (s->out_at < s->out.len && s->choked_ms == 0)
+		s->out_at += write_some(s, (struct span){s->out.bytes + s->out_at, s->out.len - s->out_at});
 	if (s->out_at == s->out.len) {
 		buf_free(&s->out);
 		s->out_at = 0;
@@ -166,6 +179,7 @@ static void say_goodbye(struct session *s)
 bool session_drained(struct session *s)
 {
 	s->choked_ms = 0;
+	s->choked_bytes = 0;
 	if (s->state == SESSION_CLOSING && !s->close_sent && s->out.len == 0)
 		say_goodbye(s);
 	pump(s);
@@ -262,11 +276,15 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 	wheel_set(&s->node->wheel, &s->wheel, due_ms);
 }
 
-static void beat(struct session *s)
+static void beat(struct session *s, int64_t now_ms)
 {
 	struct buf bytes = BUF_EMPTY;
 
-	if (!session_is_clear(s) || !s->greeted)
+	/* One that takes nothing is watched by another deadline. */
+	if (!session_is_clear(s))
+		return;
+	s->pinged_ms = now_ms;
+	if (!s->greeted)
 		return;
 	s->voice->heartbeat(&bytes);
 	if (bytes.len > 0)
@@ -299,10 +317,8 @@ void session_due(struct session *s, int64_t now_ms)
 	} else if (s->voice->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
 	} else {
-		if (now_ms >= next_heartbeat_ms(s)) {
-			s->pinged_ms = now_ms;
-			beat(s);
-		}
+		if (now_ms >= next_heartbeat_ms(s))
+			beat(s, now_ms);
 		session_set_deadline(s, now_ms);
 	}
 }

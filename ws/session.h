@@ -65,9 +65,10 @@ struct session {
 	bool resumes; /* it came with a cursor */
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
-	bool queued;   /* in catch_up's queue */
+	bool asking;   /* for a page of what it missed: in catch_up's queue, or under way */
 	bool cursor_damaged;
-	int64_t charged_bytes; /* to node.pending_bytes, for what waits in `out` */
+	int64_t charged_bytes; /* to node.pending_bytes: what waits in `out`, and what its transport took but could not send */
+	size_t choked_bytes;   /* the last write, which the transport has not sent whole; 0: it has */
 	bool unsent; /* messages for this user alone wait in the queue before its seq */
 	uint64_t unsent_up_to;
 	uint64_t missed_from, missed_to;

@@ -9,6 +9,16 @@
 
 TAILQ_HEAD(hub_topic_list, hub_topic);
 
+struct ephemeral {
+	STAILQ_ENTRY(ephemeral) next;
+	uint64_t number; /* within its topic */
+	struct uuid exclude;
+	bool has_exclude;
+	char *to_user; /* in `bytes`, behind the frame; NULL: everyone */
+	size_t len;
+	char bytes[];
+};
+
 struct hub {
 	const struct hub_ops *ops;
 	struct hub_topic *by_id;
@@ -94,6 +104,7 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 		TAILQ_INIT(&found->due);
 		TAILQ_INIT(&found->waiting);
 		TAILQ_INIT(&found->ahead);
+		STAILQ_INIT(&found->ephemerals);
 		HASH_ADD(hh, h->by_id, id, sizeof(found->id), found);
 		TAILQ_INSERT_HEAD(&h->by_age, found, age_link);
 		h->tails_bytes += tail_size(found->tail);
@@ -104,6 +115,21 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 	found->holders++;
 	*t = found;
 	return OK;
+}
+
+static void drop_ephemeral(struct hub_topic *t)
+{
+	struct ephemeral *e = STAILQ_FIRST(&t->ephemerals);
+
+	STAILQ_REMOVE_HEAD(&t->ephemerals, next);
+	t->ephemeral_bytes -= e->len;
+	free(e);
+}
+
+static void drop_ephemerals(struct hub_topic *t)
+{
+	while (!STAILQ_EMPTY(&t->ephemerals))
+		drop_ephemeral(t);
 }
 
 void hub_let_go(struct hub *h, struct hub_topic *t)
@@ -119,6 +145,7 @@ void hub_let_go(struct hub *h, struct hub_topic *t)
 	TAILQ_REMOVE(&h->by_age, t, age_link);
 	HASH_DELETE(hh, h->by_id, t);
 	h->tails_bytes -= tail_size(t->tail);
+	drop_ephemerals(t);
 	tail_free(&t->tail);
 	free(t);
 }
@@ -127,7 +154,7 @@ void hub_ring(struct hub *h, int64_t id)
 {
 	struct hub_topic *t = hub_find(h, id);
 
-	if (!t || t->rung)
+	if (!t || t->rung || t->stale)
 		return;
 	t->rung = true;
 	TAILQ_INSERT_TAIL(&h->rung, t, rung_link);
@@ -148,6 +175,11 @@ size_t hub_take_rung(struct hub *h, int64_t *ids, int64_t *after, size_t max)
 	return count;
 }
 
+static bool has_everything(const struct subscriber *s)
+{
+	return s->seq == tail_seq(s->topic->tail) && s->ephemeral == s->topic->ephemeral;
+}
+
 /* A ready subscriber is in the one list or the other by what it has: so a message moves all of them at once. */
 static struct subscriber_list *list_of(struct subscriber *s)
 {
@@ -155,7 +187,7 @@ static struct subscriber_list *list_of(struct subscriber *s)
 		return &s->topic->waiting;
 	if (s->state == SUB_AHEAD)
 		return &s->topic->ahead;
-	return s->seq == tail_seq(s->topic->tail) ? &s->topic->current : &s->topic->due;
+	return has_everything(s) ? &s->topic->current : &s->topic->due;
 }
 
 static void put(struct hub *h, struct subscriber *s, enum subscriber_state state)
@@ -189,7 +221,36 @@ void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq)
 	h->ops->delivered(t);
 }
 
-/* One write to a subscriber that is out of every list; where it belongs then. */
+static bool write_counted(struct hub *h, struct subscriber *s, struct span bytes, unsigned count)
+{
+	h->counters.deliveries += count;
+	h->counters.writes++;
+	h->counters.bytes += bytes.len;
+	return h->ops->write(s, bytes, count);
+}
+
+/* The ephemeral messages that it lacks. False: it takes no more. */
+static bool write_ephemerals(struct hub *h, struct subscriber *s)
+{
+	struct ephemeral *e;
+	bool more = true;
+
+	STAILQ_FOREACH(e, &s->topic->ephemerals, next) {
+		if (!more)
+			break;
+		if (e->number <= s->ephemeral)
+			continue;
+		s->ephemeral = e->number;
+		if (reader_may_have(&s->reader, e->to_user, e->has_exclude ? &e->exclude : NULL))
+			more = write_counted(h, s, (struct span){e->bytes, e->len}, 1);
+	}
+	/* Those that were dropped have gone by. */
+	if (more)
+		s->ephemeral = s->topic->ephemeral;
+	return more;
+}
+
+/* One write, ephemeral messages aside, to a subscriber that is out of every list; where it belongs then. */
 static void write_to(struct hub *h, struct subscriber *s)
 {
 	struct hub_topic *t = s->topic;
@@ -204,20 +265,20 @@ static void write_to(struct hub *h, struct subscriber *s)
 	}
 	s->seq = last;
 	if (bytes.len > 0) {
-		h->counters.deliveries += count;
-		h->counters.writes++;
-		h->counters.bytes += bytes.len;
-		more = h->ops->write(s, bytes, count);
+		more = write_counted(h, s, bytes, count);
 		if (private)
 			h->ops->delivered_private(t, last);
 		hub_delivered(h, t, last);
 	}
+	if (more && s->seq == tail_seq(t->tail))
+		more = write_ephemerals(h, s);
 	put(h, s, more ? SUB_READY : SUB_WAITING);
 }
 
 void hub_join(struct hub *h, struct subscriber *s)
 {
 	assert(s->state == SUB_OUT);
+	s->ephemeral = s->topic->ephemeral;
 	if (s->seq < tail_floor(s->topic->tail))
 		h->ops->behind(s);
 	else
@@ -235,6 +296,8 @@ void hub_writable(struct hub *h, struct subscriber *s)
 	if (s->state != SUB_WAITING)
 		return;
 	hub_leave(s);
+	/* What could not be taken as it came has gone by. */
+	s->ephemeral = s->topic->ephemeral;
 	if (s->seq < tail_seq(s->topic->tail))
 		write_to(h, s);
 	else
@@ -244,16 +307,18 @@ void hub_writable(struct hub *h, struct subscriber *s)
 /* Frees tails until there is room, the longest unused first; not the one that is being written. */
 static void make_room(struct hub *h, const struct hub_topic *keep)
 {
-	struct hub_topic *t;
+	struct hub_topic *t, *next;
 
-	TAILQ_FOREACH(t, &h->by_age, age_link) {
-		if (h->tails_bytes <= h->tails_max_bytes)
-			return;
-		if (t == keep || !TAILQ_EMPTY(&t->due))
+	for (t = TAILQ_FIRST(&h->by_age); t && h->tails_bytes > h->tails_max_bytes; t = next) {
+		next = TAILQ_NEXT(t, age_link);
+		if (t == keep || !TAILQ_EMPTY(&t->due) || tail_size(t->tail) == 0)
 			continue;
 		h->tails_bytes -= tail_size(t->tail);
 		tail_forget(t->tail, tail_seq(t->tail));
 		h->tails_bytes += tail_size(t->tail);
+		/* Behind those that have something: it is not looked at again until it has. */
+		TAILQ_REMOVE(&h->by_age, t, age_link);
+		TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
 	}
 }
 
@@ -312,26 +377,42 @@ bool hub_run(struct hub *h, unsigned writes_max)
 		t->busy = !TAILQ_EMPTY(&t->due);
 		if (t->busy)
 			TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+		else
+			drop_ephemerals(t);
 	}
 	return !TAILQ_EMPTY(&h->busy);
 }
 
-void hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user, const struct uuid *exclude)
+enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user, const struct uuid *exclude)
 {
-	struct subscriber_list *lists[] = {&t->current, &t->due};
+	size_t user_size = to_user ? strlen(to_user) + 1 : 0;
+	struct ephemeral *e;
 
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-		struct subscriber *s = TAILQ_FIRST(lists[i]), *next;
-
-		for (; s; s = next) {
-			next = TAILQ_NEXT(s, link);
-			if (!reader_may_have(&s->reader, to_user, exclude))
-				continue;
-			h->counters.deliveries++;
-			h->counters.writes++;
-			h->counters.bytes += frame.len;
-			if (!h->ops->write(s, frame, 1))
-				put(h, s, SUB_WAITING);
-		}
+	if (TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due))
+		return OK;
+	e = calloc(1, sizeof(*e) + frame.len + user_size);
+	if (!e)
+		return ERR_MEMORY;
+	e->len = frame.len;
+	memcpy(e->bytes, frame.bytes, frame.len);
+	if (to_user) {
+		e->to_user = e->bytes + frame.len;
+		memcpy(e->to_user, to_user, user_size);
 	}
+	if (exclude) {
+		e->has_exclude = true;
+		e->exclude = *exclude;
+	}
+	while (!STAILQ_EMPTY(&t->ephemerals) && t->ephemeral_bytes + frame.len > EPHEMERALS_MAX_BYTES)
+		drop_ephemeral(t);
+	e->number = ++t->ephemeral;
+	STAILQ_INSERT_TAIL(&t->ephemerals, e, next);
+	t->ephemeral_bytes += frame.len;
+	/* As with a stored message: whoever had everything lacks this one. */
+	TAILQ_CONCAT(&t->due, &t->current, link);
+	if (!t->busy) {
+		t->busy = true;
+		TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+	}
+	return OK;
 }

@@ -41,11 +41,17 @@ struct subscriber {
 	TAILQ_ENTRY(subscriber) link;
 	struct hub_topic *topic; /* borrowed; held by hub_hold() */
 	uint64_t seq;		 /* it has everything up to here */
+	uint64_t ephemeral;	 /* the number of the last ephemeral message that it was given, or that went by */
 	enum subscriber_state state;
 	struct reader reader;
 };
 
 TAILQ_HEAD(subscriber_list, subscriber);
+
+/* A message that is in no queue, until everybody who is due has had it. */
+struct ephemeral;
+
+STAILQ_HEAD(ephemeral_list, ephemeral);
 
 struct hub_topic {
 	UT_hash_handle hh;		/* by id */
@@ -56,13 +62,17 @@ struct hub_topic {
 	char name[TOPIC_NAME_MAX + 1];
 	char epoch[EPOCH_MAX + 1];
 	struct tail *tail; /* owned */
-	struct subscriber_list current; /* seq == tail_seq() */
-	struct subscriber_list due;	/* seq < tail_seq(), writable */
+	struct subscriber_list current; /* has everything: seq == tail_seq(), and every ephemeral message */
+	struct subscriber_list due;	/* lacks something, and is writable */
 	struct subscriber_list waiting;
 	struct subscriber_list ahead; /* seq > tail_seq(); nearly always empty */
+	struct ephemeral_list ephemerals; /* owned; empty while nobody is due */
+	uint64_t ephemeral;		  /* the number of the last */
+	size_t ephemeral_bytes;
 	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
 	unsigned holders;	/* who uses it: the last one out frees it */
 	bool busy;
+	bool stale; /* its numbering is not the database's any more: nothing is fetched for it, and its holders are to go */
 	bool rung; /* the database has something after tail_seq(), as far as anyone knows */
 };
 
@@ -86,6 +96,7 @@ struct hub_counters {
 	uint64_t bytes;
 };
 
+#define EPHEMERALS_MAX_BYTES (1 << 20) /* of a topic */
 #define HUB_WRITE_MAX 65536 /* bytes in one write, one larger frame aside */
 
 enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes) MUST_CHECK;
@@ -137,7 +148,13 @@ bool hub_run(struct hub *h, unsigned writes_max);
 /* Somebody has been sent up to `seq` by other means. */
 void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq);
 
-/* A frame that is in no queue, to everyone on the topic who may have it and can take it now: at most once. */
-void hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user, const struct uuid *exclude);
+/*
+ * A frame that is in no queue, for everyone on the topic who may have it and can take it soon: at most once. It goes out by hub_run(), as
+ * other messages do; of more than EPHEMERALS_MAX_BYTES that wait, the oldest are dropped.
+ *
+ * ERR_MEMORY  nobody gets it
+ */
+enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,
+		       const struct uuid *exclude) MUST_CHECK;
 
 const struct hub_counters *hub_counters(const struct hub *h);

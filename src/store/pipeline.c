@@ -28,6 +28,7 @@ struct pipeline {
 	void *loop;
 	void *context;
 	int64_t timeout_ms;
+	bool closing;
 	int64_t answered_ms; /* when the last answer came */
 	struct request_list under_way;
 	PGresult *result; /* of the first under way, until its end is seen */
@@ -183,6 +184,7 @@ void pipeline_close(struct pipeline **p)
 {
 	if (!*p)
 		return;
+	(*p)->closing = true;
 	answer_all_away(*p);
 	link_close(&(*p)->link);
 	free(*p);
@@ -224,7 +226,7 @@ static bool prepare(struct pipeline *p, PGconn *connection, const struct pipelin
 enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
 		       pipeline_answer to, void *context)
 {
-	PGconn *connection = link_connection(p->link);
+	PGconn *connection = p->closing ? NULL : link_connection(p->link);
 	struct request *r;
 
 	if (!connection)

@@ -32,15 +32,22 @@ static void an_empty_object_gets_no_comma(void **state)
 	assert_message(7, "{}", "{\"seq\":7}");
 }
 
-static void the_largest_seq_is_no_longer_than_said(void **state)
+static void the_seq_of_a_text_is_what_was_put_in_front(void **state)
 {
-	struct buf out = BUF_EMPTY;
+	static const uint64_t seqs[] = {1, 7, 1234567890, INT64_MAX};
 
 	(void)state;
 	assert_message(UINT64_MAX, "{\"a\":1}", "{\"seq\":18446744073709551615,\"a\":1}");
-	message_add(&out, UINT64_MAX, "{\"a\":1}", 7);
-	assert_true(out.len - 7 <= MESSAGE_SEQ_MAX);
-	buf_free(&out);
+	for (size_t i = 0; i < ARRAY_LEN(seqs); i++) {
+		struct buf out = BUF_EMPTY;
+
+		message_add(&out, seqs[i], "{}", 2);
+		assert_int_equal(message_seq((struct span){out.bytes, out.len}), seqs[i]);
+		buf_free(&out);
+	}
+	assert_int_equal(message_seq((struct span){"{\"type\":\"seq\"}", 14}), 0);
+	assert_int_equal(message_seq((struct span){"{\"seq\":", 7}), 0);
+	assert_int_equal(message_seq((struct span){0}), 0);
 }
 
 static void adds_behind_what_is_there_and_copies_no_more_than_the_body(void **state)
@@ -59,7 +66,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(puts_the_seq_in_front),
 		cmocka_unit_test(an_empty_object_gets_no_comma),
-		cmocka_unit_test(the_largest_seq_is_no_longer_than_said),
+		cmocka_unit_test(the_seq_of_a_text_is_what_was_put_in_front),
 		cmocka_unit_test(adds_behind_what_is_there_and_copies_no_more_than_the_body),
 	};
 
