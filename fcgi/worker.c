@@ -127,9 +127,9 @@ static void set_nonblocking(bool on)
 }
 
 /*
- * Whoever is in the socket's queue has sent a request already. Where the socket is only ours, its queue would end with us: so its
- * name goes, that nobody new gets into it, and the queue is served to its end. Under systemd the socket stays, and the next
- * instance serves its queue.
+ * Whoever is in the socket's queue has sent a request already. Where the socket is only ours, its queue would end with
+ * us: so its name goes, that nobody new gets into it, and the queue is served to its end. Under systemd the socket
+ * stays, and the next instance serves its queue.
  */
 static void close_to_newcomers(void)
 {

@@ -1,8 +1,8 @@
 /*
  * catch_up - gives sessions what their topic's tail can't: what they missed, and what moved on while they were slow.
  *
- * A page at a time a session, a few sessions at a time, and none while too many bytes already wait for slow sockets: so ten thousand
- * who come back at once cost time, not memory.
+ * A page at a time a session, a few sessions at a time, and none while too many bytes already wait for slow sockets: so
+ * ten thousand who come back at once cost time, not memory.
  *
  * Layer    ws.
  */
@@ -20,8 +20,8 @@ enum err catch_up_new(struct catch_up **c, struct node *n, void (*send_page)(str
 void catch_up_free(struct catch_up **c);
 
 /*
- * Brings a session in CATCHING further. Call it when the session takes bytes (session_is_clear()): either the session is LIVE when it
- * returns, or a page is on its way to it and this has to be called again when that is out.
+ * Brings a session in CATCHING further. Call it when the session takes bytes (session_is_clear()): either the session
+ * is LIVE when it returns, or a page is on its way to it and this has to be called again when that is out.
  */
 void catch_up_go_on(struct catch_up *c, struct session *s);
 

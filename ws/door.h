@@ -1,13 +1,7 @@
 /*
- * door - the sidecar's port: accepts sockets, reads the head of each request, and hands WebSockets to libwebsockets.
+ * door - the sidecar's port: accepts sockets, and has their requests read.
  *
- * It reads the head itself because libwebsockets 4.1 refuses a list of subprotocols over 128 bytes, where a browser has to put its
- * token; and so a token never gets into libwebsockets, limits and deadlines hold from the first byte, and what is no WebSocket
- * gets its documented answer. libwebsockets is given a request of a few fixed headers, made anew.
- *
- *	accepted -> head read -> server_upgrade()	a session: a WebSocket
- *			      -> http_socket		a session: an event stream, or a poll
- *			     `-> an answer, then closed	anything else
+ *	accepted -> a visitor -> reception: a session, or a refusal
  *
  * Layer    ws.
  * Memory   at most VISITORS_MAX at a time, each the bytes of its head.

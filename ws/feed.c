@@ -7,9 +7,9 @@
 #include "store/calls.h"
 
 #define FETCH_TOPICS 64
-#define FETCH_ROWS 500	     /* of a topic */
-#define FETCH_BYTES 262144   /* of a topic; so at most 16 MiB in one answer, one larger message a topic aside */
-#define SLICE_WRITES 512     /* before the loop looks at the sockets again: a few ms */
+#define FETCH_ROWS 500	   /* of a topic */
+#define FETCH_BYTES 262144 /* of a topic; so at most 16 MiB in one answer, one larger message a topic aside */
+#define SLICE_WRITES 512   /* before the loop looks at the sockets again: a few ms */
 
 struct feed {
 	struct node *node;
@@ -122,7 +122,8 @@ void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const
 		return;
 	buf_add(&frame, header, frame_text_header(header, body.len));
 	buf_add(&frame, body.bytes, body.len);
-	if (!buf_ok(&frame) || hub_ephemeral(f->node->hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude) != OK)
+	if (!buf_ok(&frame) ||
+	    hub_ephemeral(f->node->hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude) != OK)
 		log_error("no memory for an ephemeral message");
 	buf_free(&frame);
 	feed_soon(f);

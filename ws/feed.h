@@ -19,6 +19,7 @@ void feed_ring(struct feed *f, int64_t topic_id);
 void feed_run(struct feed *f);
 
 /* A message that is in no queue. */
-void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body);
+void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const struct uuid *exclude,
+		    struct span body);
 
 uint64_t feed_fetches(const struct feed *f);

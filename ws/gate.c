@@ -58,10 +58,11 @@ static void refuse(struct session *s, enum err why)
 {
 	char quoted[64];
 
-	log_info("refused user=%s diagnosis=%lld why=\"%s\"", 
+	log_info("refused user=%s diagnosis=%lld why=\"%s\"",
 		 s->user ? log_quote(quoted, sizeof(quoted), s->user->id, strlen(s->user->id)) : "",
 		 (long long)s->dialog.diagnosis_id, err_text(why));
-	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know. */
+	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know.
+	 */
 	if (why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE)
 		session_refuse(s, 404, CLOSE_POLICY, "not allowed");
 	else
@@ -110,7 +111,8 @@ static void take_waiting(struct gate *g, struct batch *b)
 			continue;
 		}
 		topic_of_diagnosis(b->topics[b->count], s->dialog.diagnosis_id);
-		b->items[b->count] = (struct attach_item){s->user ? s->user->id : NULL, role_text(s->role), b->topics[b->count]};
+		b->items[b->count] =
+			(struct attach_item){s->user ? s->user->id : NULL, role_text(s->role), b->topics[b->count]};
 		b->sessions[b->count++] = s;
 	}
 }

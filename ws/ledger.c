@@ -39,8 +39,8 @@ struct ledger {
 	size_t changed; /* how many of them have */
 	struct delivered *delivered;
 	struct session_array opened;
-	struct buf closed; /* uuid texts, UUID_TEXT_SIZE each */
-	struct buf sent;   /* pairs of int64_t: topic id, seq */
+	struct buf closed;  /* uuid texts, UUID_TEXT_SIZE each */
+	struct buf sent;    /* pairs of int64_t: topic id, seq */
 	unsigned under_way; /* calls */
 	int64_t written_ms; /* when the last call was sent */
 	bool timer_set;
@@ -98,7 +98,7 @@ static void forget_delivered(struct ledger *l)
 {
 	struct delivered *d, *next;
 
-	HASH_ITER(hh, l->delivered, d, next) {
+	HASH_ITER (hh, l->delivered, d, next) {
 		HASH_DEL(l->delivered, d);
 		free(d);
 	}
@@ -108,7 +108,7 @@ static void forget_present(struct ledger *l)
 {
 	struct present *p, *next;
 
-	HASH_ITER(hh, l->present, p, next) {
+	HASH_ITER (hh, l->present, p, next) {
 		HASH_DEL(l->present, p);
 		free(p);
 	}
@@ -219,7 +219,7 @@ void ledger_renew(struct ledger *l)
 
 	ledger_lost(l);
 	l->node->renew = false;
-	TAILQ_FOREACH(s, &l->node->sessions, link) {
+	TAILQ_FOREACH (s, &l->node->sessions, link) {
 		if (!s->written_down)
 			continue;
 		if (array_add(&l->opened, s))
@@ -262,7 +262,8 @@ static void on_written(void *context, enum err e)
 
 /* The columns of one call, made from what has gathered. */
 struct columns {
-	int64_t *presence_topics, *presence_clients, *opened_topics, *delivered_topics, *delivered_seqs, *sent_topics, *sent_seqs;
+	int64_t *presence_topics, *presence_clients, *opened_topics, *delivered_topics, *delivered_seqs, *sent_topics,
+		*sent_seqs;
 	const char **opened_ids, **opened_users, **opened_transports, **opened_at, **closed_ids;
 	char (*texts)[UUID_TEXT_SIZE];
 	char (*times)[CLOCK_TEXT_SIZE];
@@ -297,9 +298,9 @@ static bool columns_new(struct columns *c, const struct ledger *l)
 
 static void columns_free(struct columns *c)
 {
-	void *all[] = {c->presence_topics, c->presence_clients, c->opened_topics, c->opened_ids, c->opened_users,
-		       c->opened_transports, c->opened_at, c->texts, c->times, c->closed_ids, c->delivered_topics,
-		       c->delivered_seqs, c->sent_topics, c->sent_seqs};
+	void *all[] = {c->presence_topics,   c->presence_clients, c->opened_topics, c->opened_ids, c->opened_users,
+		       c->opened_transports, c->opened_at,	  c->texts,	    c->times,	   c->closed_ids,
+		       c->delivered_topics,  c->delivered_seqs,	  c->sent_topics,   c->sent_seqs};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		free(all[i]);
@@ -309,7 +310,7 @@ static void take_presence(struct columns *c, struct ledger *l)
 {
 	struct present *p, *next;
 
-	HASH_ITER(hh, l->present, p, next) {
+	HASH_ITER (hh, l->present, p, next) {
 		if (!p->changed)
 			continue;
 		c->presence_topics[c->flush.presence_count] = p->topic_id;

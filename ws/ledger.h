@@ -2,8 +2,8 @@
  * ledger - writes down who is connected and what was delivered.
  *
  * What has changed is gathered and written in one call. A connection that is new is written at once,
- * because it is told that it is connected only when whoever publishes counts it; the rest at most every 100 ms. An idle node
- * writes nothing.
+ * because it is told that it is connected only when whoever publishes counts it; the rest at most every 100 ms. An idle
+ * node writes nothing.
  *
  * Layer    ws.
  */

@@ -20,15 +20,15 @@
 #include "ws/session.h"
 #include "ws/stages.h"
 
-static const char usage[] =
-	"Usage: tidings-ws [--check-config | --help | --version]\n"
-	"\n"
-	"Pushes what is committed to PostgreSQL to every client that is connected. Its settings are the environment: see\n"
-	"tidings.conf(5).\n"
-	"\n"
-	"SIGTERM, SIGINT  ask every client to reconnect, over TIDINGS_DRAIN_TIME, then stop\n"
-	"SIGHUP           read the keys again\n"
-	"SIGUSR1          write the counters to the log\n";
+static const char usage[] = "Usage: tidings-ws [--check-config | --help | --version]\n"
+			    "\n"
+			    "Pushes what is committed to PostgreSQL to every client that is connected. Its settings "
+			    "are the environment: see\n"
+			    "tidings.conf(5).\n"
+			    "\n"
+			    "SIGTERM, SIGINT  ask every client to reconnect, over TIDINGS_DRAIN_TIME, then stop\n"
+			    "SIGHUP           read the keys again\n"
+			    "SIGUSR1          write the counters to the log\n";
 
 #define DOOR_WAIT_MS 2000 /* for the database, before clients are let in to be told that it is away */
 #define DRAIN_TICK_MS 50
@@ -130,7 +130,8 @@ static void on_rung(void *context, int64_t topic_id)
 	feed_ring(((struct node *)context)->feed, topic_id);
 }
 
-static void on_ephemeral(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body)
+static void on_ephemeral(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude,
+			 struct span body)
 {
 	feed_ephemeral(((struct node *)context)->feed, topic_id, to_user, exclude, body);
 }
@@ -140,7 +141,8 @@ static void on_outbox(void *context)
 	pulse_relay(((struct node *)context)->pulse);
 }
 
-static const struct pipeline_ops pipeline_ops = {.watch = watcher_watch, .up = on_database_up, .down = on_database_down};
+static const struct pipeline_ops pipeline_ops = {
+	.watch = watcher_watch, .up = on_database_up, .down = on_database_down};
 
 static const struct listener_ops listener_ops = {
 	.watch = watcher_watch,
@@ -197,10 +199,11 @@ static void on_drain_tick(uv_timer_t *timer)
 
 	if (s->leaving == DRAINING) {
 		/* As many have been told as time has passed: they come back elsewhere one after the other. */
-		should_be_left = spent_ms >= time_ms ? 0 : s->drain_total - s->drain_total * (size_t)spent_ms / (size_t)time_ms;
-		TAILQ_FOREACH(x, &n->sessions, link)
+		should_be_left =
+			spent_ms >= time_ms ? 0 : s->drain_total - s->drain_total * (size_t)spent_ms / (size_t)time_ms;
+		TAILQ_FOREACH (x, &n->sessions, link)
 			open += x->state != SESSION_CLOSING;
-		TAILQ_FOREACH(x, &n->sessions, link) {
+		TAILQ_FOREACH (x, &n->sessions, link) {
 			if (open <= should_be_left)
 				break;
 			if (x->state == SESSION_CLOSING)
@@ -254,8 +257,8 @@ static void on_signal(uv_signal_t *handle, int signal)
 /* ---- coming */
 
 /*
- * As many descriptors as the connections need, and no more: libwebsockets has a table of so many. (Told a number itself, it would search
- * that table from its beginning for every event.)
+ * As many descriptors as the connections need, and no more: libwebsockets has a table of so many. (Told a number
+ * itself, it would search that table from its beginning for every event.)
  */
 static enum err set_descriptors(const struct config *c)
 {
@@ -265,7 +268,8 @@ static enum err set_descriptors(const struct config *c)
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return ERR_SYSTEM;
 	if (limit.rlim_max < wanted) {
-		log_error("TIDINGS_CONNECTIONS_MAX=%d needs %d descriptors, and the limit is %d (ulimit -n, LimitNOFILE=)",
+		log_error("TIDINGS_CONNECTIONS_MAX=%d needs %d descriptors, and the limit is %d (ulimit -n, "
+			  "LimitNOFILE=)",
 			  (int)c->connections_max, (int)wanted, (int)limit.rlim_max);
 		return ERR_SYSTEM;
 	}
@@ -282,7 +286,8 @@ static enum err open_database(struct node *n)
 	watcher_init(&n->listener_watcher, n->loop);
 	e = pipeline_open(&n->pipeline, c->database, c->database_timeout_ms, &pipeline_ops, &n->pipeline_watcher, n);
 	if (e == OK)
-		e = listener_open(&n->listener, c->database, c->database_timeout_ms, &listener_ops, &n->listener_watcher, n);
+		e = listener_open(&n->listener, c->database, c->database_timeout_ms, &listener_ops,
+				  &n->listener_watcher, n);
 	if (e != OK) {
 		log_error("TIDINGS_DATABASE is not what libpq understands");
 		return e;

@@ -1,8 +1,10 @@
 /*
  * node - one running sidecar: what its parts share.
  *
- *	door		accepts sockets, reads the head of a request, hands WebSockets to libwebsockets
+ *	door		accepts sockets; visitor: one that has not said yet what it wants
+ *	reception	the routes: reads the head of a request, and finds who serves it
  *	server		libwebsockets: its callbacks, translated into calls of stages
+ *	http_socket	a socket on which an HTTP reply is held or streamed; voices: how each transport says things
  *	session		one client's connection: its state, what it still has to be sent, its deadlines
  *	stages		a session's way from the upgrade to live messages
  *	gate		asks the database, many at a time, whether a session may have its topic
@@ -81,6 +83,6 @@ struct node {
 	void (*reply_done)(struct node *n, int fd, bool keep_alive, const struct buf *early);
 	int64_t pending_bytes; /* that wait for sockets, in all sessions */
 	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
-	bool open; /* clients are let in */
+	bool open;	       /* clients are let in */
 	bool draining;
 };

@@ -45,7 +45,7 @@ static void send_away_stale(struct pulse *p)
 	size_t at_once = ticks > 0 ? n->sessions_count / (size_t)ticks + 1 : SIZE_MAX;
 	struct session *s;
 
-	TAILQ_FOREACH(s, &n->sessions, link) {
+	TAILQ_FOREACH (s, &n->sessions, link) {
 		if (!s->subscriber.topic || !s->subscriber.topic->stale || s->state == SESSION_CLOSING)
 			continue;
 		if (at_once-- == 0)
@@ -111,19 +111,18 @@ static void heartbeat(struct pulse *p)
 			epochs[i] = t->epoch;
 		}
 		p->heartbeat_ms = clock_monotonic_ms();
-		p->heartbeat_under_way =
-			calls_heartbeat(n->pipeline,
-					&(struct heartbeat){
-						.node_id = n->id_text,
-						.started_at = n->started_at,
-						.connections = (int64_t)n->sessions_count,
-						.opened = (int64_t)n->sessions_opened,
-						.topic_ids = ids,
-						.last_seqs = seqs,
-						.epochs = epochs,
-						.count = count,
-					},
-					on_heartbeat, p) == OK;
+		p->heartbeat_under_way = calls_heartbeat(n->pipeline,
+							 &(struct heartbeat){
+								 .node_id = n->id_text,
+								 .started_at = n->started_at,
+								 .connections = (int64_t)n->sessions_count,
+								 .opened = (int64_t)n->sessions_opened,
+								 .topic_ids = ids,
+								 .last_seqs = seqs,
+								 .epochs = epochs,
+								 .count = count,
+							 },
+							 on_heartbeat, p) == OK;
 	}
 	free(ids);
 	free(seqs);
@@ -147,7 +146,8 @@ static void on_relay(void *context, enum err e, int64_t next_ms)
 	if (next_ms == 0 || p->relay_again)
 		pulse_relay(p);
 	else if (next_ms != INT64_MAX)
-		uv_timer_start(&p->relay_timer, on_relay_timer, next_ms < 0 ? RELAY_AGAIN_MS : (uint64_t)MIN(next_ms, SWEEP_MS), 0);
+		uv_timer_start(&p->relay_timer, on_relay_timer,
+			       next_ms < 0 ? RELAY_AGAIN_MS : (uint64_t)MIN(next_ms, SWEEP_MS), 0);
 }
 
 void pulse_relay(struct pulse *p)
@@ -231,7 +231,8 @@ void pulse_free(struct pulse **p)
 
 void pulse_database_up(struct pulse *p)
 {
-	/* A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken for granted. */
+	/* A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken
+	 * for granted. */
 	p->node->renew = true;
 	p->heartbeat_under_way = false;
 	heartbeat(p);

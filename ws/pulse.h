@@ -1,6 +1,6 @@
 /*
- * pulse - what happens by itself: deadlines, a heartbeat every four seconds, the outbox's relay when something is due, a sweep
- * of the queue once a minute; and what has to be done when the database comes back.
+ * pulse - what happens by itself: deadlines, a heartbeat every four seconds, the outbox's relay when something is due,
+ * a sweep of the queue once a minute; and what has to be done when the database comes back.
  *
  * Layer    ws.
  */

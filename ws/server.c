@@ -5,9 +5,9 @@
 
 #include "base/log.h"
 
-#define RX_BUFFER 1024	 /* bytes a connection holds for reading; a longer message comes in pieces */
-#define TX_PACKET 65536	 /* bytes of one write to the kernel */
-#define HEADER_DATA 4096 /* for the request that the door makes */
+#define RX_BUFFER 1024	     /* bytes a connection holds for reading; a longer message comes in pieces */
+#define TX_PACKET 65536	     /* bytes of one write to the kernel */
+#define HEADER_DATA 4096     /* for the request that the door makes */
 #define REQUEST_BUFFER 16384 /* for its answer, which may repeat a token */
 
 /* Who is being upgraded: libwebsockets calls back from inside server_upgrade(). */
@@ -32,8 +32,9 @@ static int add_headers(const struct arrival *a, struct lws_process_html_args *ar
 }
 
 /*
- * On an upgraded connection bytes go out as they are: they are whole frames already, the close frame too (libwebsockets 4.1 with its libuv
- * loop, as Debian builds it, drops a connection before it has sent its own). What the kernel does not take, libwebsockets keeps.
+ * On an upgraded connection bytes go out as they are: they are whole frames already, the close frame too
+ * (libwebsockets 4.1 with its libuv loop, as Debian builds it, drops a connection before it has sent its own). What the
+ * kernel does not take, libwebsockets keeps.
  */
 static ssize_t websocket_write(void *socket, struct span bytes, bool *full)
 {

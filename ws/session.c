@@ -7,9 +7,11 @@
 #include "base/log.h"
 #include "ws/user.h"
 
-#define PENDING_MAX (1 << 20) /* bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow */
+#define PENDING_MAX                                                                                                \
+	(1 << 20) /* bytes that wait for one socket, a page of what it missed and replies, before it counts as too \
+		     slow */
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
-#define CLOSING_MS 5000	   /* for the close frame, and for the client's answer to it */
+#define CLOSING_MS 5000		  /* for the close frame, and for the client's answer to it */
 
 struct session *session_ref(struct session *s)
 {
@@ -52,8 +54,8 @@ static void charge(struct session *s)
 }
 
 /*
- * The socket takes nothing more, and somebody keeps what it did not take. When everybody together keeps too much, this one has to go: it
- * comes back with its cursor.
+ * The socket takes nothing more, and somebody keeps what it did not take. When everybody together keeps too much, this
+ * one has to go: it comes back with its cursor.
  */
 static void choke(struct session *s, size_t bytes)
 {
@@ -101,8 +103,8 @@ bool session_write_now(struct session *s, struct span bytes)
 }
 
 /*
- * As much of `out` as the socket takes. All of it in one write: what libwebsockets puts between two writes (a pong) must not come into the
- * middle of a frame.
+ * As much of `out` as the socket takes. All of it in one write: what libwebsockets puts between two writes (a pong)
+ * must not come into the middle of a frame.
  */
 static void pump(struct session *s)
 {
@@ -309,10 +311,12 @@ void session_due(struct session *s, int64_t now_ms)
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
 	} else if (s->expires_s && clock_wall_us() / 1000000 >= s->expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");
-	} else if (s->timeout_ms && now_ms >= s->timeout_ms && s->greeted) {
+	} else if (s->timeout_ms && now_ms >= s->timeout_ms && s->state == SESSION_LIVE) {
+		/* One whose page is still under way is answered with that. */
 		session_close(s, CLOSE_NORMAL, "");
 	} else if (s->choked_ms && now_ms >= s->choked_ms + c->slow_s * 1000) {
-		log_info("closing a client that reads too slowly topic=%s", s->subscriber.topic ? s->subscriber.topic->name : "");
+		log_info("closing a client that reads too slowly topic=%s",
+			 s->subscriber.topic ? s->subscriber.topic->name : "");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
 	} else if (s->voice->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");

@@ -8,10 +8,11 @@
  *	LIVE		the hub writes to it
  *	CLOSING		it will be sent a close frame as soon as it takes one
  *
- * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session alone. `out` holds
- * a page of what was missed, or replies: never live messages; those wait in the tail.
+ * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session
+ *alone. `out` holds a page of what was missed, or replies: never live messages; those wait in the tail.
  *
- * A session outlives its socket while somebody (gate, ledger, catch_up) still waits for an answer about it: they hold a reference.
+ * A session outlives its socket while somebody (gate, ledger, catch_up) still waits for an answer about it: they hold a
+ *reference.
  *
  * Layer    ws.
  */
@@ -28,24 +29,31 @@
 #include "ws/transport.h"
 #include "ws/voice.h"
 
-enum session_state { SESSION_NEW, SESSION_ATTACHING, SESSION_COUNTING, SESSION_CATCHING, SESSION_LIVE, SESSION_CLOSING };
+enum session_state {
+	SESSION_NEW,
+	SESSION_ATTACHING,
+	SESSION_COUNTING,
+	SESSION_CATCHING,
+	SESSION_LIVE,
+	SESSION_CLOSING
+};
 
 struct session {
 	struct subscriber subscriber; /* its topic is held from ATTACHING's end on */
 	TAILQ_ENTRY(session) link;    /* in node.sessions while there is a socket */
 	STAILQ_ENTRY(session) queue;  /* in gate's or catch_up's queue */
 	struct wheel_entry wheel;
-	struct node *node; /* borrowed */
+	struct node *node;		   /* borrowed */
 	const struct transport *transport; /* static */
 	const struct voice *voice;	   /* static */
 	void *socket;			   /* borrowed: the transport's; NULL once it is gone */
-	struct user *user; /* borrowed; NULL: anonymous, or not known yet */
-	struct cursor *wanted; /* owned; the cursor it came with, until it is attached; NULL: none */
+	struct user *user;		   /* borrowed; NULL: anonymous, or not known yet */
+	struct cursor *wanted;		   /* owned; the cursor it came with, until it is attached; NULL: none */
 	struct dialog dialog;
-	struct buf out;	       /* waits for the socket, from out_at on */
+	struct buf out; /* waits for the socket, from out_at on */
 	size_t out_at;
-	struct buf in;	  /* a message that has not come whole */
-	struct buf held;  /* frames that answer what was asked before `connect` went out */
+	struct buf in;	 /* a message that has not come whole */
+	struct buf held; /* frames that answer what was asked before `connect` went out */
 	unsigned refs;
 	enum session_state state;
 	enum role role;
@@ -53,27 +61,28 @@ struct session {
 	int64_t opened_ms;    /* monotonic, as all that follow */
 	int64_t heard_ms;     /* last frame from the client */
 	int64_t pinged_ms;
-	int64_t choked_ms;    /* since when the socket takes nothing; 0: it does */
-	int64_t expires_s;    /* wall: its token; 0: never */
+	int64_t choked_ms; /* since when the socket takes nothing; 0: it does */
+	int64_t expires_s; /* wall: its token; 0: never */
 	uint16_t close_code;
-	uint16_t status; /* of HTTP, where the close comes before a reply has begun */
+	uint16_t status;	  /* of HTTP, where the close comes before a reply has begun */
 	const char *close_reason; /* static */
-	bool broken; /* its socket takes nothing any more */
+	bool broken;		  /* its socket takes nothing any more */
 	bool close_sent;
-	bool greeted; /* `connect`, or what stands for it, has been said */
+	bool greeted;	 /* `connect`, or what stands for it, has been said */
 	bool keep_alive; /* HTTP: another request may follow */
-	bool resumes; /* it came with a cursor */
+	bool resumes;	 /* it came with a cursor */
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 	bool asking;   /* for a page of what it missed: in catch_up's queue, or under way */
 	bool cursor_damaged;
-	int64_t charged_bytes; /* to node.pending_bytes: what waits in `out`, and what its transport took but could not send */
+	int64_t charged_bytes; /* to node.pending_bytes: what waits in `out`, and what its transport took but could not
+				  send */
 	size_t choked_bytes;   /* the last write, which the transport has not sent whole; 0: it has */
-	bool unsent; /* messages for this user alone wait in the queue before its seq */
+	bool unsent;	       /* messages for this user alone wait in the queue before its seq */
 	uint64_t unsent_up_to;
 	uint64_t missed_from, missed_to;
-	bool written_down; /* the ledger knows it */
-	int64_t timeout_ms; /* a poll: when it is answered at the latest; 0: none */
+	bool written_down;    /* the ledger knows it */
+	int64_t timeout_ms;   /* a poll: when it is answered at the latest; 0: none */
 	char *allowed_origin; /* owned; NULL: none to name */
 };
 

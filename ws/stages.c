@@ -135,8 +135,8 @@ static void receive_whole(struct session *s)
 {
 	struct buf reply = BUF_EMPTY;
 
-	switch (dialog_receive(&s->dialog, &s->node->dialog_limits, (struct span){s->in.bytes, s->in.len}, s->heard_ms * 1000,
-			       clock_wall_us(), &reply)) {
+	switch (dialog_receive(&s->dialog, &s->node->dialog_limits, (struct span){s->in.bytes, s->in.len},
+			       s->heard_ms * 1000, clock_wall_us(), &reply)) {
 	case DIALOG_GO_ON:
 		/* Nothing comes before `connect`. */
 		if (reply.len > 0 && (s->state == SESSION_CATCHING || s->state == SESSION_LIVE))

@@ -19,12 +19,12 @@
 struct arrival {
 	const struct voice *voice; /* what was asked for: a WebSocket, an event stream, a poll */
 	int64_t diagnosis_id;
-	int64_t timeout_s;	   /* of a poll */
-	bool keep_alive;	   /* HTTP: another request may follow */
+	int64_t timeout_s;	    /* of a poll */
+	bool keep_alive;	    /* HTTP: another request may follow */
 	const char *allowed_origin; /* NULL, or the origin to name in the answer */
-	const char *token;	   /* NULL: none */
-	const char *cursor;	   /* NULL: none */
-	const char *echo_protocol; /* NULL, or the subprotocol to name in the answer */
+	const char *token;	    /* NULL: none */
+	const char *cursor;	    /* NULL: none */
+	const char *echo_protocol;  /* NULL, or the subprotocol to name in the answer */
 };
 
 /* A socket was upgraded, or asks for a reply that is held. NULL: no memory. */

@@ -1,5 +1,6 @@
 /*
- * transport - what carries a session's bytes: a WebSocket of libwebsockets, or a plain socket on which an HTTP reply is written.
+ * transport - what carries a session's bytes: a WebSocket of libwebsockets, or a plain socket on which an HTTP reply is
+ * written.
  *
  * Layer    ws.
  */

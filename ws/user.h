@@ -14,7 +14,8 @@ struct user {
 	char id[]; /* NUL-terminated */
 };
 
-/* One connection more: the user, made if new; NULL: over `connections_max` (0: unlimited) or no memory (*full tells). */
+/* One connection more: the user, made if new; NULL: over `connections_max` (0: unlimited) or no memory (*full tells).
+ */
 struct user *user_enter(struct user **users, const char *id, size_t connections_max, int *full);
 
 /* One less. */

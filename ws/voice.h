@@ -1,7 +1,9 @@
 /*
- * voice - how a transport says things: the same session, told as WebSocket frames, as server-sent events or as the reply to a poll.
+ * voice - how a transport says things: the same session, told as WebSocket frames, as server-sent events or as the
+ *reply to a poll.
  *
- *	welcome, then what was missed (missed_begin, missed_add …, missed_end), then message after message; at last goodbye
+ *	welcome, then what was missed (missed_begin, missed_add …, missed_end), then message after message; at last
+ *goodbye
  *
  * All of them append bytes, ready to be written.
  *

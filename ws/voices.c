@@ -92,8 +92,8 @@ const struct voice voice_websocket = {
 
 static void add_head(struct buf *out, const struct session *s, int status, const char *type, size_t length)
 {
-	buf_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n", status,
-		   status == 200 ? "OK" : problem_title(status), type);
+	buf_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
+		   status, status == 200 ? "OK" : problem_title(status), type);
 	if (length != SIZE_MAX)
 		buf_printf(out, "Content-Length: %zu\r\n", length);
 	if (s->allowed_origin)
@@ -163,8 +163,8 @@ static void sse_heartbeat(struct buf *out)
 static void sse_goodbye(struct buf *out, const struct session *s)
 {
 	if (s->greeted)
-		buf_printf(out, "event: close\ndata: {\"type\":\"close\",\"data\":{\"code\":%d,\"reason\":\"%s\"}}\n\n", s->close_code,
-			   s->close_reason);
+		buf_printf(out, "event: close\ndata: {\"type\":\"close\",\"data\":{\"code\":%d,\"reason\":\"%s\"}}\n\n",
+			   s->close_code, s->close_reason);
 	else
 		add_problem(out, s);
 }
@@ -191,7 +191,8 @@ void voice_poll_reply(struct buf *out, const struct session *s, struct span mess
 	buf_add(&body, messages.bytes, messages.len);
 	buf_printf(&body, "],\"recovered\":%s", s->recovered ? "true" : "false");
 	if (s->missed_from > 0)
-		buf_printf(&body, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", s->missed_from, s->missed_to);
+		buf_printf(&body, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", s->missed_from,
+			   s->missed_to);
 	buf_add_text(&body, "}");
 	add_head(out, s, 200, "application/json", body.len);
 	buf_add(out, body.bytes, body.len);

@@ -21,7 +21,8 @@ void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog
 	buf_add_text(out, "\"user_id\":");
 	user_id_add_json(out, w->user_id);
 	buf_printf(out,
-		   ",\"timestamp\":\"%s\",\"message\":\"Successfully connected to diagnosis updates\",\"connection_id\":\"%s\","
+		   ",\"timestamp\":\"%s\",\"message\":\"Successfully connected to diagnosis "
+		   "updates\",\"connection_id\":\"%s\","
 		   "\"cursor\":\"%s\",\"recovered\":%s",
 		   clock_text(timestamp, wall_us), uuid_text(connection_id, &w->connection_id),
 		   cursor_text(cursor, w->epoch, w->seq), w->recovered ? "true" : "false");
@@ -56,12 +57,13 @@ static void add_pong(struct buf *out, const struct dialog *d, int64_t wall_us)
 	buf_printf(out, "\"timestamp\":\"%s\"}}", clock_text(timestamp, wall_us));
 }
 
-static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, const char *code, const char *message,
-				  struct buf *reply)
+static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, const char *code,
+				  const char *message, struct buf *reply)
 {
 	if (++d->bad > limits->bad_max)
 		return DIALOG_TOO_MANY_BAD;
-	buf_printf(reply, "{\"type\":\"error\",\"diagnosis_id\":%" PRId64 ",\"data\":{\"code\":\"%s\",\"message\":\"%s\"}}",
+	buf_printf(reply,
+		   "{\"type\":\"error\",\"diagnosis_id\":%" PRId64 ",\"data\":{\"code\":\"%s\",\"message\":\"%s\"}}",
 		   d->diagnosis_id, code, message);
 	return DIALOG_GO_ON;
 }
@@ -71,8 +73,8 @@ static bool is_seq(struct json_object *value)
 	return json_object_is_type(value, json_type_int) && json_object_get_int64(value) >= 0;
 }
 
-enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text, int64_t now_us,
-				   int64_t wall_us, struct buf *reply)
+enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text,
+				   int64_t now_us, int64_t wall_us, struct buf *reply)
 {
 	struct json_object *root = NULL, *member;
 	enum dialog_verdict verdict = DIALOG_GO_ON;
@@ -103,7 +105,8 @@ enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits 
 			buf_add(reply, json_object_get_string(member), (size_t)json_object_get_string_len(member));
 			verdict = DIALOG_AUTHENTICATE;
 		} else {
-			verdict = refuse(d, limits, "invalid_message", "An authenticate message needs token, a text.", reply);
+			verdict = refuse(d, limits, "invalid_message", "An authenticate message needs token, a text.",
+					 reply);
 		}
 	} else {
 		verdict = refuse(d, limits, "unknown_type", "There is no such type of message here.", reply);

@@ -38,10 +38,10 @@ enum dialog_verdict {
 };
 
 struct dialog_welcome {
-	const char *user_id;	   /* borrowed; NULL: anonymous */
+	const char *user_id; /* borrowed; NULL: anonymous */
 	struct uuid connection_id;
-	const char *epoch;	   /* borrowed */
-	uint64_t seq;		   /* the cursor: what comes after it will be sent */
+	const char *epoch; /* borrowed */
+	uint64_t seq;	   /* the cursor: what comes after it will be sent */
 	bool recovered;
 	uint64_t missed_from, missed_to; /* 0: not known, or nothing */
 };
@@ -50,7 +50,8 @@ struct dialog_welcome {
 void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog_welcome *w, int64_t wall_us);
 
 /*
- * Appends a reconnect_messages message piece by piece: begin, add once or more, end. `message` is the whole JSON text of one.
+ * Appends a reconnect_messages message piece by piece: begin, add once or more, end. `message` is the whole JSON text
+ * of one.
  */
 void dialog_missed_begin(struct buf *out, const struct dialog *d);
 void dialog_missed_add(struct buf *out, bool first, struct span message);
@@ -62,5 +63,5 @@ void dialog_missed_end(struct buf *out);
  *	now_us	monotonic
  *	reply	out: appended: what to answer; for DIALOG_AUTHENTICATE the token instead
  */
-enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text, int64_t now_us,
-				   int64_t wall_us, struct buf *reply);
+enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text,
+				   int64_t now_us, int64_t wall_us, struct buf *reply);

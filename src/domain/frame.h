@@ -23,7 +23,8 @@ size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);
 #define FRAME_CLOSE_MAX 127 /* bytes */
 
 /*
- * Takes the payload of the first of several whole text frames, as frame_text_header() made them, off `frames`. False: there is none left.
+ * Takes the payload of the first of several whole text frames, as frame_text_header() made them, off `frames`. False:
+ * there is none left.
  */
 bool frame_next(struct span *frames, struct span *payload);
 

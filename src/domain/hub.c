@@ -84,8 +84,8 @@ const struct hub_counters *hub_counters(const struct hub *h)
 	return &h->counters;
 }
 
-enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch, uint64_t last_seq,
-		  uint64_t delivered_seq)
+enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
+		  uint64_t last_seq, uint64_t delivered_seq)
 {
 	struct hub_topic *found = hub_find(h, id);
 
@@ -235,7 +235,7 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 	struct ephemeral *e;
 	bool more = true;
 
-	STAILQ_FOREACH(e, &s->topic->ephemerals, next) {
+	STAILQ_FOREACH (e, &s->topic->ephemerals, next) {
 		if (!more)
 			break;
 		if (e->number <= s->ephemeral)
@@ -383,7 +383,8 @@ bool hub_run(struct hub *h, unsigned writes_max)
 	return !TAILQ_EMPTY(&h->busy);
 }
 
-enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user, const struct uuid *exclude)
+enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,
+		       const struct uuid *exclude)
 {
 	size_t user_size = to_user ? strlen(to_user) + 1 : 0;
 	struct ephemeral *e;

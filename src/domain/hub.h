@@ -1,18 +1,20 @@
 /*
  * hub - who listens to what on this node, and how a new message reaches them all.
  *
- * A subscriber is a cursor into its topic's tail. A message that comes makes every subscriber who had everything DUE; hub_run() writes to
- * those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor a topic with one. Who could not
- * take all WAITS until its transport is writable again, and then gets whatever has gathered, in one write. Who waited so long that
- * the tail has moved on is BEHIND: its owner reads from the database until it is back within the tail.
+ * A subscriber is a cursor into its topic's tail. A message that comes makes every subscriber who had everything DUE;
+ *hub_run() writes to those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor
+ *a topic with one. Who could not take all WAITS until its transport is writable again, and then gets whatever has
+ *gathered, in one write. Who waited so long that the tail has moved on is BEHIND: its owner reads from the database
+ *until it is back within the tail.
  *
  *	hub_join(seq) -> CURRENT --message--> DUE --hub_run()--> CURRENT
- *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING | BEHIND
- *	BEHIND --read from the database--> hub_join(seq)
+ *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING |
+ *BEHIND BEHIND --read from the database--> hub_join(seq)
  *
  * Layer    domain: writing is a function of the owner's; no socket, no clock.
  * Threads  none: the event loop's.
- * Memory   subscribers are their owners'; all tails together at most tails_max (the longest unused tail is forgotten first).
+ * Memory   subscribers are their owners'; all tails together at most tails_max (the longest unused tail is forgotten
+ *first).
  */
 #pragma once
 
@@ -54,32 +56,33 @@ struct ephemeral;
 STAILQ_HEAD(ephemeral_list, ephemeral);
 
 struct hub_topic {
-	UT_hash_handle hh;		/* by id */
+	UT_hash_handle hh;		  /* by id */
 	TAILQ_ENTRY(hub_topic) busy_link; /* in hub.busy while due is not empty */
 	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age, the longest without a message first */
 	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
 	int64_t id;
 	char name[TOPIC_NAME_MAX + 1];
 	char epoch[EPOCH_MAX + 1];
-	struct tail *tail; /* owned */
+	struct tail *tail;		/* owned */
 	struct subscriber_list current; /* has everything: seq == tail_seq(), and every ephemeral message */
 	struct subscriber_list due;	/* lacks something, and is writable */
 	struct subscriber_list waiting;
-	struct subscriber_list ahead; /* seq > tail_seq(); nearly always empty */
+	struct subscriber_list ahead;	  /* seq > tail_seq(); nearly always empty */
 	struct ephemeral_list ephemerals; /* owned; empty while nobody is due */
 	uint64_t ephemeral;		  /* the number of the last */
 	size_t ephemeral_bytes;
 	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
 	unsigned holders;	/* who uses it: the last one out frees it */
 	bool busy;
-	bool stale; /* its numbering is not the database's any more: nothing is fetched for it, and its holders are to go */
-	bool rung; /* the database has something after tail_seq(), as far as anyone knows */
+	bool stale; /* its numbering is not the database's any more: nothing is fetched for it, and its holders are to
+		       go */
+	bool rung;  /* the database has something after tail_seq(), as far as anyone knows */
 };
 
 struct hub_ops {
 	/*
-	 * Writes whole frames to the subscriber's peer. True: it can take more. False: it took these, but no more until the owner
-	 * calls hub_writable() (or hub_leave(), when it is gone).
+	 * Writes whole frames to the subscriber's peer. True: it can take more. False: it took these, but no more until
+	 * the owner calls hub_writable() (or hub_leave(), when it is gone).
 	 */
 	bool (*write)(struct subscriber *s, struct span bytes, unsigned count);
 	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
@@ -97,7 +100,7 @@ struct hub_counters {
 };
 
 #define EPHEMERALS_MAX_BYTES (1 << 20) /* of a topic */
-#define HUB_WRITE_MAX 65536 /* bytes in one write, one larger frame aside */
+#define HUB_WRITE_MAX 65536	       /* bytes in one write, one larger frame aside */
 
 enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes) MUST_CHECK;
 void hub_free(struct hub **h); /* every topic must have been let go */
@@ -114,8 +117,8 @@ size_t hub_topics(const struct hub *h);
  *
  * ERR_CONFLICT  it is here with another epoch: its holders must go first
  */
-enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch, uint64_t last_seq,
-		  uint64_t delivered_seq) MUST_CHECK;
+enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
+		  uint64_t last_seq, uint64_t delivered_seq) MUST_CHECK;
 void hub_let_go(struct hub *h, struct hub_topic *t);
 
 /* The database has, or may have, something new. Nothing happens for a topic that nobody holds. */
@@ -124,7 +127,8 @@ void hub_ring(struct hub *h, int64_t id);
 /* Takes the topics that were rung, at most so many: their ids, and what each has already. Returns how many. */
 size_t hub_take_rung(struct hub *h, int64_t *ids, int64_t *after, size_t max);
 
-/* The subscriber has everything up to s->seq and wants what comes; where the tail can't serve it, behind() is called before it returns. */
+/* The subscriber has everything up to s->seq and wants what comes; where the tail can't serve it, behind() is called
+ * before it returns. */
 void hub_join(struct hub *h, struct subscriber *s);
 
 /* Takes it out of whichever list it is on; fine when it is out. */
@@ -137,8 +141,8 @@ void hub_wait(struct hub *h, struct subscriber *s);
 void hub_writable(struct hub *h, struct subscriber *s);
 
 /*
- * A message from the database, the one after tail_seq(). One further ahead means that what lies between is kept nowhere any more: the
- * tail is forgotten, and who lacks it is behind.
+ * A message from the database, the one after tail_seq(). One further ahead means that what lies between is kept nowhere
+ * any more: the tail is forgotten, and who lacks it is behind.
  */
 enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m) MUST_CHECK;
 
@@ -149,8 +153,8 @@ bool hub_run(struct hub *h, unsigned writes_max);
 void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq);
 
 /*
- * A frame that is in no queue, for everyone on the topic who may have it and can take it soon: at most once. It goes out by hub_run(), as
- * other messages do; of more than EPHEMERALS_MAX_BYTES that wait, the oldest are dropped.
+ * A frame that is in no queue, for everyone on the topic who may have it and can take it soon: at most once. It goes
+ * out by hub_run(), as other messages do; of more than EPHEMERALS_MAX_BYTES that wait, the oldest are dropped.
  *
  * ERR_MEMORY  nobody gets it
  */

@@ -1,8 +1,8 @@
 /*
  * message - one stored message, as it goes out.
  *
- * The queue keeps a message as finished JSON without its seq, which is known only when it is committed; so whoever sends it puts
- * the seq in front and never parses it.
+ * The queue keeps a message as finished JSON without its seq, which is known only when it is committed; so whoever
+ * sends it puts the seq in front and never parses it.
  *
  * Layer    domain.
  */

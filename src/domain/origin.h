@@ -9,5 +9,6 @@
 
 #include "base/defs.h"
 
-/* `allowed` is "*" or a list of origins, "https://a.example,https://b.example:8443"; NULL or "": none. Origins are compared as they are. */
+/* `allowed` is "*" or a list of origins, "https://a.example,https://b.example:8443"; NULL or "": none. Origins are
+ * compared as they are. */
 bool origin_allowed(const char *allowed, struct span origin);

@@ -14,7 +14,7 @@
 bool query_decode(struct span text, bool plus_is_space, struct buf *out);
 
 /*
- * The first parameter of that name, percent-decoded, added to `out`. False: not there. One that is not well-formed, or would hold a
- * NUL, is there and empty.
+ * The first parameter of that name, percent-decoded, added to `out`. False: not there. One that is not well-formed, or
+ * would hold a NUL, is there and empty.
  */
 bool query_get(struct span query, const char *name, struct buf *out);

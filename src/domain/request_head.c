@@ -217,8 +217,8 @@ static bool is_websocket_key(struct span key)
 bool request_head_is_websocket(const struct request_head *r)
 {
 	return r->upgrade.bytes && list_has(r->upgrade, "websocket") && r->method.len == 3 &&
-	       memcmp(r->method.bytes, "GET", 3) == 0 && is_websocket_key(r->websocket_key) && r->websocket_version.bytes &&
-	       span_is(r->websocket_version, "13");
+	       memcmp(r->method.bytes, "GET", 3) == 0 && is_websocket_key(r->websocket_key) &&
+	       r->websocket_version.bytes && span_is(r->websocket_version, "13");
 }
 
 struct span request_head_bearer(const struct request_head *r)

@@ -1,9 +1,9 @@
 /*
  * request_head - the head of an HTTP/1.1 request, read strictly (RFC 9112).
  *
- * The sidecar's port takes requests without a body only, and may be reached without a web server in front. So anything on which
- * two readers could disagree is refused: line ends that are not CRLF, folded lines, space before a colon, a header that must be
- * alone and is not, a body.
+ * The sidecar's port takes requests without a body only, and may be reached without a web server in front. So anything
+ * on which two readers could disagree is refused: line ends that are not CRLF, folded lines, space before a colon, a
+ * header that must be alone and is not, a body.
  *
  * Layer    domain.
  */
@@ -29,16 +29,16 @@ struct request_head {
 	struct span origin;
 	struct span last_event_id;
 	struct span wanted_method; /* Access-Control-Request-Method */
-	bool keep_alive; /* the client may send another on the same connection */
-	int body_status; /* 0: no body; else the status that refuses it: 411 without a length, 413 with one */
-	size_t len;	 /* of the whole head: what comes after is not in it */
+	bool keep_alive;	   /* the client may send another on the same connection */
+	int body_status;	   /* 0: no body; else the status that refuses it: 411 without a length, 413 with one */
+	size_t len;		   /* of the whole head: what comes after is not in it */
 };
 
 /*
  * Reads a head that has come in pieces.
  *
- * Returns 0 when it is whole, -1 while more has to come, or the HTTP status that refuses it: 400, 414, 431 (over REQUEST_HEAD_MAX),
- * 505.
+ * Returns 0 when it is whole, -1 while more has to come, or the HTTP status that refuses it: 400, 414, 431 (over
+ * REQUEST_HEAD_MAX), 505.
  */
 int request_head_read(struct request_head *r, const char *bytes, size_t len);
 

@@ -9,7 +9,8 @@
 #include "domain/message.h"
 
 #define ENTRIES_FIRST 16
-#define FRAME_LEAST 8 /* bytes, and less than any frame: so that expired messages, which have none, are not kept without end */
+#define FRAME_LEAST \
+	8 /* bytes, and less than any frame: so that expired messages, which have none, are not kept without end */
 
 /* Who gets a message; only few have one. */
 struct limit {
@@ -28,11 +29,11 @@ struct tail {
 	size_t bytes_max;
 	uint64_t first_seq; /* of the oldest entry; next_seq when there is none */
 	uint64_t next_seq;
-	uint64_t start; /* stream offset of the oldest frame's first byte */
-	uint64_t end;	/* stream offset after the newest frame */
-	char *bytes;	/* frames, back to back */
-	size_t head;	/* where `start` is in bytes */
-	size_t size;	/* allocated */
+	uint64_t start;	       /* stream offset of the oldest frame's first byte */
+	uint64_t end;	       /* stream offset after the newest frame */
+	char *bytes;	       /* frames, back to back */
+	size_t head;	       /* where `start` is in bytes */
+	size_t size;	       /* allocated */
 	struct entry *entries; /* circular, by seq */
 	size_t entries_size;   /* a power of two; 0 at first */
 	size_t limited;	       /* how many entries have a limit */
@@ -270,8 +271,8 @@ static uint64_t fitting(const struct tail *t, uint64_t first, size_t max_bytes)
 	return low;
 }
 
-enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, size_t max_bytes, struct span *bytes,
-		    uint64_t *last, unsigned *count, bool *private)
+enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, size_t max_bytes,
+		    struct span *bytes, uint64_t *last, unsigned *count, bool *private)
 {
 	uint64_t first = seq + 1, end;
 

@@ -17,8 +17,8 @@
 bool topic_name_valid(const char *name, size_t len);
 
 /*
- * A positive decimal integer of at most 18 digits, without sign or leading zero: what `{diagnosis_id}` may be in a path.
- * False: it is not one, *id is as it was.
+ * A positive decimal integer of at most 18 digits, without sign or leading zero: what `{diagnosis_id}` may be in a
+ * path. False: it is not one, *id is as it was.
  */
 bool topic_parse_id(const char *text, size_t len, int64_t *id);
 

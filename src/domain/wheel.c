@@ -37,7 +37,7 @@ struct wheel_entry *wheel_expire(struct wheel *w, int64_t now_ms)
 	while (w->now < now) {
 		struct wheel_entry *e;
 
-		LIST_FOREACH(e, &w->slots[(w->now + 1) % WHEEL_SLOTS], link) {
+		LIST_FOREACH (e, &w->slots[(w->now + 1) % WHEEL_SLOTS], link) {
 			if (e->due <= now) {
 				wheel_unset(e);
 				return e;

@@ -88,9 +88,10 @@ static enum err send_call(struct pipeline *p, const struct pipeline_statement *s
 
 	if (kept && !params->failed) {
 		*kept = *call;
-		e = pipeline_send(p, s,
-				  &(struct pipeline_params){params->count, params->values, params->lengths, params->formats},
-				  answer, kept);
+		e = pipeline_send(
+			p, s,
+			&(struct pipeline_params){params->count, params->values, params->lengths, params->formats},
+			answer, kept);
 	}
 	if (e != OK)
 		free(kept);
@@ -126,7 +127,8 @@ static bool bool_at(const PGresult *r, int row, int column)
 /* ---- attach */
 
 static const struct pipeline_statement attach_statement = {
-	"attach", "select outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent from tidings.attach($1, $2, $3)"};
+	"attach",
+	"select outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent from tidings.attach($1, $2, $3)"};
 
 static void on_attach(void *context, enum err e, const PGresult *rows)
 {
@@ -162,7 +164,8 @@ static void on_attach(void *context, enum err e, const PGresult *rows)
 	free(made);
 }
 
-enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, attach_answer answer, void *context)
+enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, attach_answer answer,
+		      void *context)
 {
 	struct params params = {0};
 
@@ -171,7 +174,9 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 
 		pgarray_begin(a, PGARRAY_TEXT);
 		for (size_t i = 0; i < count; i++)
-			pgarray_add_text(a, column == 0 ? items[i].user_id : column == 1 ? items[i].role : items[i].topic);
+			pgarray_add_text(a, column == 0	  ? items[i].user_id
+					    : column == 1 ? items[i].role
+							  : items[i].topic);
 		add_array(&params);
 	}
 	return send_call(p, &attach_statement, &params, on_attach,
@@ -225,7 +230,8 @@ enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t
 	add_numbers(&params, after, count);
 	add_number(&params, rows_max);
 	add_number(&params, bytes_max);
-	return send_call(p, &fetch_statement, &params, on_fetch, &(struct call){.to.fetch = answer, .context = context});
+	return send_call(p, &fetch_statement, &params, on_fetch,
+			 &(struct call){.to.fetch = answer, .context = context});
 }
 
 enum err calls_unsent(struct pipeline *p, int64_t topic_id, const char *user_id, uint64_t up_to, fetch_answer answer,
@@ -275,7 +281,8 @@ enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush
 	add_numbers(&params, f->sent_topics, f->sent_count);
 	add_numbers(&params, f->sent_seqs, f->sent_count);
 	add_number(&params, f->opened_ever);
-	return send_call(p, &flush_statement, &params, on_plain, &(struct call){.to.plain = answer, .context = context});
+	return send_call(p, &flush_statement, &params, on_plain,
+			 &(struct call){.to.plain = answer, .context = context});
 }
 
 enum err calls_farewell(struct pipeline *p, const char *node_id, plain_answer answer, void *context)
@@ -283,7 +290,8 @@ enum err calls_farewell(struct pipeline *p, const char *node_id, plain_answer an
 	struct params params = {0};
 
 	add_text(&params, node_id);
-	return send_call(p, &farewell_statement, &params, on_plain, &(struct call){.to.plain = answer, .context = context});
+	return send_call(p, &farewell_statement, &params, on_plain,
+			 &(struct call){.to.plain = answer, .context = context});
 }
 
 /* ---- heartbeat */
@@ -354,11 +362,12 @@ enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_ag
 
 	add_number(&params, queue_max);
 	add_number(&params, queue_min_age_s);
-	return send_call(p, &relay_statement, &params, on_relay, &(struct call){.to.relay = answer, .context = context});
+	return send_call(p, &relay_statement, &params, on_relay,
+			 &(struct call){.to.relay = answer, .context = context});
 }
 
-enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s, int64_t queue_ttl_s,
-		     sweep_answer answer, void *context)
+enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s,
+		     int64_t queue_ttl_s, sweep_answer answer, void *context)
 {
 	struct params params = {0};
 
@@ -367,5 +376,6 @@ enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, in
 	add_number(&params, queue_max);
 	add_number(&params, queue_min_age_s);
 	add_number(&params, queue_ttl_s);
-	return send_call(p, &sweep_statement, &params, on_sweep, &(struct call){.to.sweep = answer, .context = context});
+	return send_call(p, &sweep_statement, &params, on_sweep,
+			 &(struct call){.to.sweep = answer, .context = context});
 }

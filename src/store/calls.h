@@ -1,8 +1,8 @@
 /*
  * calls - what a sidecar asks the database: one function here for one in sql/004_sidecar.sql.
  *
- * All go through the pipeline; each answers once, later, with OK and its rows or with an error and none. Until then the caller keeps
- * what `context` points to.
+ * All go through the pipeline; each answers once, later, with OK and its rows or with an error and none. Until then the
+ * caller keeps what `context` points to.
  *
  * Layer    store.
  */
@@ -103,7 +103,8 @@ struct moved_row {
 
 typedef void (*heartbeat_answer)(void *context, enum err e, const struct moved_row *rows, size_t count);
 
-enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_answer answer, void *context) MUST_CHECK;
+enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_answer answer,
+			 void *context) MUST_CHECK;
 
 /* ---- the rest */
 
@@ -116,7 +117,7 @@ enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_ag
 /* last_id: go on after it; 0: that was the end */
 typedef void (*sweep_answer)(void *context, enum err e, int64_t last_id);
 
-enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s, int64_t queue_ttl_s,
-		     sweep_answer answer, void *context) MUST_CHECK;
+enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s,
+		     int64_t queue_ttl_s, sweep_answer answer, void *context) MUST_CHECK;
 
 enum err calls_farewell(struct pipeline *p, const char *node_id, plain_answer answer, void *context) MUST_CHECK;

@@ -45,7 +45,8 @@ static void give_up(struct link *l, const char *why)
 	char quoted[256];
 
 	if (!l->said_away) {
-		log_warning("database away link=%s why=%s", l->name, log_quote(quoted, sizeof(quoted), why, strcspn(why, "\n")));
+		log_warning("database away link=%s why=%s", l->name,
+			    log_quote(quoted, sizeof(quoted), why, strcspn(why, "\n")));
 		l->said_away = true;
 	}
 	l->state = LINK_DOWN;
@@ -93,7 +94,8 @@ static void connect_now(struct link *l)
 }
 
 enum err link_open(struct link **l, const char *name, const char *conninfo, const char *default_user,
-		   const char *application_name, int64_t timeout_ms, const struct link_ops *ops, void *loop, void *context)
+		   const char *application_name, int64_t timeout_ms, const struct link_ops *ops, void *loop,
+		   void *context)
 {
 	struct link *made = calloc(1, sizeof(*made));
 	enum err e;

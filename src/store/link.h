@@ -1,8 +1,8 @@
 /*
  * link - one connection to PostgreSQL that never blocks and comes back by itself.
  *
- * It lives in somebody's event loop without knowing which: it says what to watch, and is told when that happened. When the
- * connection is lost it is made anew, with jittered backoff, for as long as the link is open.
+ * It lives in somebody's event loop without knowing which: it says what to watch, and is told when that happened. When
+ *the connection is lost it is made anew, with jittered backoff, for as long as the link is open.
  *
  *	ops.watch(fd, read, write, due)	-> the loop -> link_ready() and link_due()
  *
@@ -23,8 +23,8 @@ struct link; /* opaque */
 
 struct link_ops {
 	/*
-	 * Watch this descriptor for these, and nothing else any more; call link_due() at `due_ms` (monotonic). fd -1: nothing to watch, and
-	 * whatever was watched is about to be closed; due_ms 0: no deadline.
+	 * Watch this descriptor for these, and nothing else any more; call link_due() at `due_ms` (monotonic). fd -1:
+	 * nothing to watch, and whatever was watched is about to be closed; due_ms 0: no deadline.
 	 */
 	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms);
 	/* Connected: statements may be sent. */
@@ -54,7 +54,8 @@ bool link_is_up(const struct link *l);
 void link_ready(struct link *l, bool readable, bool writable);
 void link_due(struct link *l);
 
-/* Sends what libpq holds, and watches for what it cannot send yet. A broken connection shows when it is read (never in here). */
+/* Sends what libpq holds, and watches for what it cannot send yet. A broken connection shows when it is read (never in
+ * here). */
 void link_flush(struct link *l);
 
 /* Gives the connection up and makes a new one; `why` goes into the log. */

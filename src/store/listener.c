@@ -86,7 +86,8 @@ static void on_readable(void *context)
 		if (PQresultStatus(result) != PGRES_COMMAND_OK) {
 			char why[256];
 
-			log_quote(why, sizeof(why), PQresultErrorMessage(result), strcspn(PQresultErrorMessage(result), "\n"));
+			log_quote(why, sizeof(why), PQresultErrorMessage(result),
+				  strcspn(PQresultErrorMessage(result), "\n"));
 			PQclear(result);
 			link_drop(l->link, why);
 			return;
@@ -133,8 +134,8 @@ static void on_watch(void *context, int fd, bool read, bool write, int64_t due_m
 
 static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
 
-enum err listener_open(struct listener **l, const char *conninfo, int64_t timeout_ms, const struct listener_ops *ops, void *loop,
-		       void *context)
+enum err listener_open(struct listener **l, const char *conninfo, int64_t timeout_ms, const struct listener_ops *ops,
+		       void *loop, void *context)
 {
 	struct listener *made = calloc(1, sizeof(*made));
 	enum err e;
@@ -145,7 +146,8 @@ enum err listener_open(struct listener **l, const char *conninfo, int64_t timeou
 	made->loop = loop;
 	made->context = context;
 	*l = made;
-	e = link_open(&made->link, "listener", conninfo, "tidings_sidecar", "tidings-ws listener", timeout_ms, &link_ops, made, made);
+	e = link_open(&made->link, "listener", conninfo, "tidings_sidecar", "tidings-ws listener", timeout_ms,
+		      &link_ops, made, made);
 	if (e != OK) {
 		free(made);
 		*l = NULL;

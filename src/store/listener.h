@@ -1,8 +1,8 @@
 /*
  * listener - the doorbell: a link that LISTENs, and tells what was rung.
  *
- * NOTIFY carries no message, only which topics have something new (ephemeral ones aside, which are nowhere else). So losing a
- * notification loses time, never a message.
+ * NOTIFY carries no message, only which topics have something new (ephemeral ones aside, which are nowhere else). So
+ * losing a notification loses time, never a message.
  *
  * Layer    store.
  * Threads  none: the event loop's.
@@ -28,13 +28,14 @@ struct listener_ops {
 	/* This topic has something new. */
 	void (*rung)(void *context, int64_t topic_id);
 	/* A message that is in no queue; to_user and exclude as in struct stored_message. All lent. */
-	void (*ephemeral)(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body);
+	void (*ephemeral)(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude,
+			  struct span body);
 	/* The outbox has something. */
 	void (*outbox)(void *context);
 };
 
 /* As link_open(). */
-enum err listener_open(struct listener **l, const char *conninfo, int64_t timeout_ms, const struct listener_ops *ops, void *loop,
-		       void *context) MUST_CHECK;
+enum err listener_open(struct listener **l, const char *conninfo, int64_t timeout_ms, const struct listener_ops *ops,
+		       void *loop, void *context) MUST_CHECK;
 void listener_close(struct listener **l);
 struct link *listener_link(struct listener *l);

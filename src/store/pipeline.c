@@ -158,8 +158,8 @@ static void on_watch(void *context, int fd, bool read, bool write, int64_t due_m
 
 static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
 
-enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeout_ms, const struct pipeline_ops *ops, void *loop,
-		       void *context)
+enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeout_ms, const struct pipeline_ops *ops,
+		       void *loop, void *context)
 {
 	struct pipeline *made = calloc(1, sizeof(*made));
 	enum err e;
@@ -172,7 +172,8 @@ enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeou
 	made->context = context;
 	made->timeout_ms = timeout_ms;
 	*p = made;
-	e = link_open(&made->link, "queries", conninfo, "tidings_sidecar", "tidings-ws queries", timeout_ms, &link_ops, made, made);
+	e = link_open(&made->link, "queries", conninfo, "tidings_sidecar", "tidings-ws queries", timeout_ms, &link_ops,
+		      made, made);
 	if (e != OK) {
 		free(made);
 		*p = NULL;
@@ -236,7 +237,8 @@ enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, c
 		return ERR_MEMORY;
 	*r = (struct request){.statement = s, .answer = to, .context = context, .sent_ms = clock_monotonic_ms()};
 	if (!prepare(p, connection, s) ||
-	    !PQsendQueryPrepared(connection, s->name, params->count, params->values, params->lengths, params->formats, 1) ||
+	    !PQsendQueryPrepared(connection, s->name, params->count, params->values, params->lengths, params->formats,
+				 1) ||
 	    !PQpipelineSync(connection)) {
 		free(r);
 		link_drop(p->link, PQerrorMessage(connection));

@@ -1,8 +1,9 @@
 /*
  * pipeline - statements on one link, sent without waiting for the answers of those before (libpq's pipeline mode).
  *
- * Each is a transaction of its own. Answers come in the order of the statements. When the link is lost, whatever was not answered
- * is answered with ERR_AWAY, and so is what is sent while it is down: nothing waits for a database that is away.
+ * Each is a transaction of its own. Answers come in the order of the statements. When the link is lost, whatever was
+ * not answered is answered with ERR_AWAY, and so is what is sent while it is down: nothing waits for a database that is
+ * away.
  *
  * Layer    store.
  * Threads  none: the event loop's.
@@ -27,8 +28,8 @@ struct pipeline_ops {
 };
 
 /* As link_open(). */
-enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeout_ms, const struct pipeline_ops *ops, void *loop,
-		       void *context) MUST_CHECK;
+enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeout_ms, const struct pipeline_ops *ops,
+		       void *loop, void *context) MUST_CHECK;
 void pipeline_close(struct pipeline **p); /* what is under way is answered with ERR_AWAY first */
 
 bool pipeline_is_up(const struct pipeline *p);

@@ -1,0 +1,251 @@
+#include "ws/reception.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "domain/origin.h"
+#include "domain/query.h"
+#include "domain/request_head.h"
+#include "domain/topic.h"
+#include "ws/http_socket.h"
+#include "ws/server.h"
+#include "ws/stages.h"
+#include "ws/voices.h"
+
+#define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
+
+/* The token of a `bearer.<jwt>` in the list of subprotocols; whether the client also offers ours. */
+static bool find_bearer_protocol(struct span protocols, struct buf *token, bool *offers_ours)
+{
+	struct span item;
+	bool found = false;
+
+	*offers_ours = false;
+	while (list_next(&protocols, &item)) {
+		if (item.len == strlen(SERVER_PROTOCOL) && memcmp(item.bytes, SERVER_PROTOCOL, item.len) == 0)
+			*offers_ours = true;
+		if (!found && item.len > strlen("bearer.") && memcmp(item.bytes, "bearer.", strlen("bearer.")) == 0) {
+			found = true;
+			buf_add(token, item.bytes + strlen("bearer."), item.len - strlen("bearer."));
+		}
+	}
+	return found;
+}
+
+/* What a request says of itself, whatever it asks for. Its texts are behind an arrival's. */
+struct question {
+	struct buf token, cursor, echo, origin;
+	bool offers_ours; /* the subprotocol "tidings" */
+};
+
+static void forget_question(struct question *q)
+{
+	if (q->token.bytes)
+		explicit_bzero(q->token.bytes, q->token.len);
+	buf_free(&q->token);
+	buf_free(&q->cursor);
+	buf_free(&q->echo);
+	buf_free(&q->origin);
+}
+
+/* False: no memory. An empty token or cursor is a bad one, not none. */
+static bool read_question(struct question *q, struct arrival *a, const struct request_head *head,
+			  const struct config *c)
+{
+	struct span bearer = request_head_bearer(head);
+	bool by_protocol = false;
+
+	if (head->websocket_protocols.bytes)
+		by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
+	/* A browser takes no answer that names none of what it offered. */
+	if (by_protocol && !q->offers_ours)
+		buf_printf(&q->echo, "bearer.%s", q->token.bytes ? q->token.bytes : "");
+	if (bearer.bytes) {
+		buf_clear(&q->token);
+		buf_add(&q->token, bearer.bytes, bearer.len);
+	} else if (!by_protocol && query_get(head->query, "token", &q->token) && q->token.len == 0) {
+		buf_add_text(&q->token, " ");
+	}
+	/* Bearer, and nothing behind it. */
+	if (q->token.len == 0 && head->authorization.bytes)
+		buf_add_text(&q->token, " ");
+	if (head->last_event_id.bytes && head->last_event_id.len > 0)
+		buf_add(&q->cursor, head->last_event_id.bytes, head->last_event_id.len);
+	else if (query_get(head->query, "cursor", &q->cursor) && q->cursor.len == 0)
+		buf_add_text(&q->cursor, " ");
+	if (head->origin.bytes && origin_allowed(c->allowed_origins, head->origin))
+		buf_add(&q->origin, head->origin.bytes, head->origin.len);
+	a->token = q->token.len > 0 ? q->token.bytes : NULL;
+	a->cursor = q->cursor.len > 0 ? q->cursor.bytes : NULL;
+	a->echo_protocol = q->echo.len > 0 ? q->echo.bytes : NULL;
+	a->allowed_origin = q->origin.len > 0 ? q->origin.bytes : NULL;
+	return buf_ok(&q->token) && buf_ok(&q->cursor) && buf_ok(&q->echo) && buf_ok(&q->origin);
+}
+
+static const char no_memory[] = "The server is short of memory.";
+
+static void upgrade(struct visitor *v, const struct request_head *head, struct arrival *a, const struct question *q)
+{
+	struct node *n = v->node;
+	struct buf request = BUF_EMPTY;
+
+	a->voice = &voice_websocket;
+	buf_printf(&request,
+		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: "
+		   "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+		   "Sec-WebSocket-Key: %.*s\r\n%s\r\n",
+		   (int)head->websocket_key.len, head->websocket_key.bytes,
+		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "");
+	/* What the client has sent behind the head are its first frames. */
+	buf_add(&request, v->in.bytes + head->len, v->in.len - head->len);
+	if (buf_ok(&request))
+		server_upgrade(n, visitor_dismiss(v), a, (struct span){request.bytes, request.len});
+	else
+		visitor_refuse(v, 503, "Retry-After: 5\r\n", no_memory);
+	buf_free(&request);
+}
+
+static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
+
+/* An event stream, or a poll: the reply is held. */
+static void hold(struct visitor *v, const struct request_head *head, struct arrival *a, const struct voice *voice)
+{
+	static const struct transport transports[] = {
+		{"sse", http_socket_write, http_socket_want_writable, http_socket_shut},
+		{"long_poll", http_socket_write, http_socket_want_writable, http_socket_shut},
+	};
+	struct node *n = v->node;
+	struct http_socket *h;
+	struct session *s;
+	struct buf early = BUF_EMPTY;
+
+	a->voice = voice;
+	a->keep_alive = voice == &voice_poll && head->keep_alive && v->in.len == head->len;
+	if (http_socket_new(&h, n, visitor_dismiss(v), &http_socket_ops) != OK)
+		return;
+	s = stages_begin(n, &transports[voice == &voice_poll], h, a);
+	if (s) {
+		http_socket_serve(h, s);
+	} else {
+		close(http_socket_release(&h, &early));
+		buf_free(&early);
+	}
+}
+
+/* The 123 of "/ws/123". */
+static bool route(struct span path, const char *prefix, int64_t *id)
+{
+	size_t len = strlen(prefix);
+
+	return path.len > len && memcmp(path.bytes, prefix, len) == 0 &&
+	       topic_parse_id(path.bytes + len, path.len - len, id);
+}
+
+static bool is_method(const struct request_head *head, const char *method)
+{
+	return head->method.len == strlen(method) && memcmp(head->method.bytes, method, head->method.len) == 0;
+}
+
+/* A browser asks before it sends what a plain page could not. */
+static void answer_preflight(struct visitor *v, const struct request_head *head)
+{
+	struct buf reply = BUF_EMPTY;
+
+	if (!head->origin.bytes || !origin_allowed(v->node->config->allowed_origins, head->origin)) {
+		visitor_refuse(v, 403, "", "This origin is not allowed.");
+		return;
+	}
+	buf_printf(&reply,
+		   "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: "
+		   "Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
+		   "Access-Control-Allow-Headers: Authorization, Last-Event-ID\r\nAccess-Control-Max-Age: "
+		   "3600\r\nConnection: close\r\n\r\n",
+		   (int)head->origin.len, head->origin.bytes);
+	visitor_send_last(v, &reply);
+}
+
+#define POLL_TIMEOUT_DEFAULT_S 25
+#define POLL_TIMEOUT_MAX_S 55
+
+static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
+{
+	struct buf text = BUF_EMPTY;
+	bool good = true;
+
+	*timeout_s = POLL_TIMEOUT_DEFAULT_S;
+	if (query_get(head->query, "timeout", &text)) {
+		if (text.len == 1 && text.bytes[0] == '0')
+			*timeout_s = 0;
+		else
+			good = topic_parse_id(text.bytes ? text.bytes : "", text.len, timeout_s) &&
+			       *timeout_s <= POLL_TIMEOUT_MAX_S;
+	}
+	buf_free(&text);
+	return good;
+}
+
+static void serve(struct visitor *v, const struct request_head *head)
+{
+	struct arrival a = {0};
+	struct question q = {0};
+	const struct voice *voice = NULL; /* a WebSocket */
+	char headers[128];
+
+	if (route(head->path, "/sse/", &a.diagnosis_id)) {
+		voice = &voice_sse;
+	} else if (route(head->path, "/poll/", &a.diagnosis_id)) {
+		voice = &voice_poll;
+	} else if (!route(head->path, "/ws/", &a.diagnosis_id)) {
+		visitor_refuse(v, 404, "", "There is no such route.");
+		return;
+	}
+	if (voice && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
+		answer_preflight(v, head);
+	} else if (!is_method(head, "GET")) {
+		visitor_refuse(v, 405, "Allow: GET\r\n", "This route takes GET only.");
+	} else if (head->body_status != 0) {
+		visitor_refuse(v, head->body_status, "", "No body is taken here.");
+	} else if (!voice && !request_head_is_websocket(head)) {
+		snprintf(headers, sizeof(headers), "Upgrade: websocket\r\nLink: </poll/%lld>; rel=\"alternate\"\r\n",
+			 (long long)a.diagnosis_id);
+		visitor_refuse(v, 426, headers, "This route is a WebSocket.");
+	} else if (voice == &voice_poll && !read_timeout(head, &a.timeout_s)) {
+		visitor_refuse(v, 422, "", "timeout must be an integer from 0 to 55.");
+	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
+		visitor_refuse(v, 503, "Retry-After: 5\r\n", "The server is full.");
+	} else if (!read_question(&q, &a, head, v->node->config)) {
+		visitor_refuse(v, 503, "Retry-After: 5\r\n", no_memory);
+	} else if (voice) {
+		hold(v, head, &a, voice);
+	} else {
+		upgrade(v, head, &a, &q);
+	}
+	forget_question(&q);
+}
+
+static const char *refusal(int status)
+{
+	switch (status) {
+	case 414:
+		return "The URL is too long.";
+	case 431:
+		return "The headers are too large.";
+	case 505:
+		return "HTTP/1.1 is spoken here.";
+	default:
+		return "The request is malformed.";
+	}
+}
+
+void reception_serve(struct visitor *v)
+{
+	struct request_head head;
+	int status = request_head_read(&head, v->in.bytes, v->in.len);
+
+	if (status == 0)
+		serve(v, &head);
+	else if (status > 0)
+		visitor_refuse(v, status, "", refusal(status));
+}
