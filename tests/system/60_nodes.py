@@ -2,7 +2,7 @@
 import signal
 import threading
 
-from harness import Closed, equal, test, wait_until
+from harness import Closed, Lock, equal, test, wait_until
 
 
 @test("a message published once reaches the clients of both nodes, and clients_notified counts both at once")
@@ -113,3 +113,56 @@ def _(s):
         assert got[0] == [1, 2, 3, 4, 5, 6] and got[1] in ([1, 2, 3, 4, 5, 6], [6]), got
         for client in clients:
             client.close()
+
+
+@test("clients_notified is right again after a node could not say goodbye to its former session in the database",
+      allow="database|connection|statement|lock|sidecar")
+def _(s):
+    # A farewell that failed was taken for done, and the next numbers were built on what it had left behind.
+    d = s.diagnosis()
+    with s.node(TIDINGS_DATABASE_TIMEOUT=1000) as node:
+        one, two, three = (s.connect(d, server=x) for x in (node, s.node1, node))
+        s.wait_watchers(d, 3)
+        before = len(node.log.read_text())
+        with Lock(s, "tidings.connection"):
+            s.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tidings-ws queries'")
+            wait_until(lambda: "statement=farewell" in node.log.read_text()[before:], "the farewell to fail")
+        s.wait_ready()
+        s.wait_watchers(d, 3, 40)
+        one.close()
+        s.wait_watchers(d, 2)
+        wait_until(lambda: s.recommend(d)["clients_notified"] == 2, "two clients to be counted as two")
+        wait_until(lambda: s.lets_in(d, node), "new clients to be let in")
+        s.wait_watchers(d, 2)
+        with s.connect(d, server=node):
+            equal(s.recommend(d)["clients_notified"], 3, "clients_notified with one more")
+        two.close()
+        three.close()
+        s.wait_watchers(d, 0)
+        equal(s.recommend(d)["clients_notified"], 0, "clients_notified when all are gone")
+
+
+@test("a topic that gets another epoch (a standby that lacked the newest took over): everyone gets 1012 and comes back, told that it is not recovered")
+def _(s):
+    # All of them were sent away at once, however many; now over the time that a draining node takes.
+    topics = [s.diagnosis() for _n in range(10)]
+    with s.node(TIDINGS_DRAIN_TIME=1) as node:
+        clients = [(d, s.connect(d, server=node)) for d in topics for _n in range(12)]
+        for d in topics:
+            s.recommend(d)
+        cursor = {}
+        for d, client in clients:
+            equal(client.next()["seq"], 1, "seq")
+            cursor[d] = client.cursor.rsplit("-", 1)[0] + "-1"
+        names = ", ".join(f"'diagnosis/{d}'" for d in topics)
+        s.sql(f"update tidings.topic set epoch = 'other' || id where name in ({names})")
+        for _d, client in clients:
+            equal(client.closed()[0], 1012, "close code")
+        for d in topics:
+            s.wait_watchers(d, 0)
+            with s.connect(d, cursor=cursor[d], server=node) as client:
+                equal(client.first["data"]["recovered"], False, "recovered")
+                assert client.cursor.startswith("other"), client.cursor
+                equal(client.seqs_up_to(1), [1], "what is there")
+                equal(s.recommend(d)["seq"], 2, "seq")
+                equal(client.next()["seq"], 2, "the next message")

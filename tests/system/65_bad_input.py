@@ -1,11 +1,16 @@
 """Bad input from outside leaves others as they were. Each mischief, on both doors; then a healthy client still gets a message."""
+import array
 import contextlib
+import fcntl
 import json
 import os
+import resource
 import socket
 import struct
+import termios
+import threading
 
-from harness import Closed, RawClient, equal, frame, test, upgrade_request
+from harness import Closed, RawClient, Skip, equal, frame, test, upgrade_request, wait_until
 
 
 def mischief(s, act, ports=None):
@@ -237,3 +242,203 @@ def _(s):
     reply = s.api.raw(head + b"zz\r\n" + body)
     equal(reply.status, 400, "status of a broken one")
     reply.check_problem()
+
+
+# ------------------------------------------------------------------------------------------- what a review once found
+
+
+def many_sockets(count):
+    """Lets this process have that many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise Skip(f"a process may have only {hard} descriptors here")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+def publish_many(s, d, count, size, **more):
+    batch = [{"topic": f"diagnosis/{d}", "type": "n", "data": {"n": n, "x": "y" * size}, **more} for n in range(count)]
+    at_once = max(1, 200000 // (size + 100))
+    for n in range(0, count, at_once):
+        s.api.post("/ws/publish", batch[n:n + at_once], s.service()).want(200)
+
+
+def from_the_start(s, d):
+    """The cursor before the first message."""
+    with s.connect(d) as client:
+        return client.cursor.rsplit("-", 1)[0] + "-0"
+
+
+def seqs_of(message):
+    return [m["seq"] for m in message["data"]["messages"]] if message["type"] == "reconnect_messages" else [message["seq"]]
+
+
+@test("pings behind the head of a client that catches up: it gets each message once")
+def _(s):
+    # Each ping made it ask the database for the same page again, and two answers were written into each other.
+    d = s.diagnosis()
+    publish_many(s, d, 300, 3000)
+    path = s.ws_path(d, s.token(), from_the_start(s, d))
+    for _n in range(20):
+        with RawClient(s.node1.port, path, handshake=False) as client:
+            client.s.sendall(upgrade_request(path) + frame(9, b"x") * 200)
+            stop = threading.Event()
+
+            def ping(client=client, stop=stop):
+                with contextlib.suppress(OSError):
+                    while not stop.is_set():
+                        client.s.sendall(frame(9, b"x"))
+
+            pinger = threading.Thread(target=ping, daemon=True)
+            pinger.start()
+            assert b" 101 " in client._head(), "no upgrade"
+            equal(client.next()["type"], "connect", "first message")
+            seqs = []
+            while not seqs or seqs[-1] < 300:
+                seqs += seqs_of(client.next())
+            stop.set()
+            pinger.join()
+            equal(seqs, list(range(1, 301)), "seqs")
+
+
+class SlowClient(RawClient):
+    """Reads little at a time, and pings all the while."""
+
+    reads = 0
+
+    def _more(self):
+        self.reads += 1
+        if self.reads % 16 == 0:
+            self.send(9, b"PINGPAYLOAD")
+        data = self.s.recv(4096)
+        if not data:
+            raise EOFError("the server closed")
+        self.buffer += data
+
+
+@test("a slow reader of large pages: no pong and no close frame ever lands inside a message")
+def _(s):
+    # libwebsockets put its own frames between two writes of one frame.
+    d = s.diagnosis()
+    publish_many(s, d, 30, 190000)
+    path = s.ws_path(d, s.token(), from_the_start(s, d))
+    with SlowClient(s.node1.port, path, rcvbuf=4096) as client:
+        seqs, pongs = [], 0
+        client.send(9, b"PINGPAYLOAD")
+        while not seqs or seqs[-1] < 30:
+            opcode, payload = client.frame()
+            assert opcode in (1, 9, 10), f"opcode {opcode}"
+            if opcode == 1:
+                message = json.loads(payload)
+                seqs += seqs_of(message) if message["type"] != "connect" else []
+            elif opcode == 10:
+                equal(payload, b"PINGPAYLOAD", "a pong")
+                pongs += 1
+        equal(seqs, list(range(1, 31)), "seqs")
+        assert pongs, "no ping was answered"
+    with s.node(TIDINGS_SLOW_TIMEOUT=1) as node, RawClient(node.port, path, rcvbuf=4096) as client:
+        wait_until(lambda: "reads too slowly" in node.log.read_text(), "it to be found too slow")
+        seqs, code = [], None
+        with contextlib.suppress(EOFError, ConnectionError):
+            try:
+                while True:
+                    message = client.next()
+                    seqs += seqs_of(message) if message["type"] != "connect" else []
+            except Closed as c:
+                code = c.code
+        equal(seqs, list(range(1, len(seqs) + 1)), "what it got")
+        assert len(seqs) < 30, "it was not slow"
+        assert code in (1013, None), f"close code {code}"
+
+
+@test("more silent sockets than the door takes keep nobody else out")
+def _(s):
+    # 1,024 of them were held for ten seconds, and nobody else was accepted meanwhile.
+    many_sockets(4096)
+    d = s.diagnosis()
+    silent = [dial(s.node1.port) for _n in range(1100)]
+    try:
+        for _n in range(10):
+            with s.connect(d) as client:
+                client.answers()
+        # The oldest have been dismissed for the newer ones, not all of them by and by.
+        equal((readable_end(silent[0]), readable_end(silent[500])), (True, False), "dismissed: the oldest, a newer one")
+    finally:
+        for sock in silent:
+            sock.close()
+
+
+def readable_end(sock):
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@test("more connects than a node takes: each is told, who is in is served, and places that are left are free")
+def _(s):
+    # Sessions that were being refused were not counted: there was no limit to them.
+    many_sockets(4096)
+    d = s.diagnosis()
+    path = s.ws_path(d, s.token())
+    with s.node(TIDINGS_CONNECTIONS_MAX=1) as node:
+        with s.connect(d, server=node) as inside:
+            crowd = [RawClient(node.port, path, handshake=False) for _n in range(800)]
+            for client in crowd:
+                with contextlib.suppress(ConnectionError):
+                    client.s.sendall(upgrade_request(path))
+            s.recommend(d)
+            equal(inside.next()["seq"], 1, "who is in is served")
+            told = {}
+            for client in crowd:
+                status = int(client._head().split()[1])
+                how = client.end() if status == 101 else status
+                told[how] = told.get(how, 0) + 1
+                client.close()
+            # Not all of them have become sessions.
+            equal((set(told), sum(told.values())), ({1013, 503}, 800), f"told {told}")
+            inside.answers()
+        wait_until(lambda: s.lets_in(d, node), "the place to be free")
+
+
+def unread(clients):
+    """Bytes that wait to be read, for each."""
+    counts = []
+    for client in clients:
+        count = array.array("i", [0])
+        fcntl.ioctl(client.s, termios.FIONREAD, count)
+        counts.append(count[0])
+    return counts
+
+
+@test("200 ephemeral messages to many subscribers of one topic: another topic's client is served between them, and each gets all in order")
+def _(s):
+    # Whatever had come of them in one piece was written to all subscribers before the loop looked at anything else.
+    many_sockets(4096)
+    d = s.diagnosis()
+    path = s.ws_path(d, s.token())
+    with s.node(TIDINGS_CLIENT_RATE=1000000, TIDINGS_CLIENT_BURST=1000000) as node:
+        crowd = [RawClient(node.port, path) for _n in range(1600)]
+        for client in crowd:
+            equal(client.next()["type"], "connect", "first message")
+        with s.connect(s.diagnosis(), server=node) as other:
+            s.wait_watchers(d, 1600)
+            publisher = threading.Thread(target=lambda: publish_many(s, d, 200, 100, ephemeral=True))
+            publisher.start()
+            seen, same = [], 0
+            while publisher.is_alive() or same < 20:
+                other.answers()
+                seen.append(sum(unread(crowd[::40])))
+                same = same + 1 if seen[-1] > 0 and seen[-1] == seen[-2] else 0
+            publisher.join()
+            # Looks in a row at a fan-out under way: the pings between them were answered in the middle of it.
+            under_way = len({n for n in seen if 0 < n < seen[-1]})
+            assert under_way >= 4, f"only {under_way} answers came while messages were written: {seen[:100]}"
+        equal(len(set(unread(crowd))), 1, "different numbers of bytes that came")
+        for client in crowd[::40]:
+            equal([client.next()["data"]["n"] for _n in range(200)], list(range(200)), "order")
+        for client in crowd:
+            client.close()

@@ -1,5 +1,10 @@
 """What must not be seen or touched: tokens in logs, sockets, tables."""
+import contextlib
+import http.client
+import os
+import signal
 import stat
+import threading
 
 from harness import Client, equal, test, wait_until
 
@@ -26,6 +31,51 @@ def _(s):
     # lighttpd writes it in blocks.
     wait_until(lambda: any(f"/ws/{d}" in p.read_text() for p in logs if "access" in p.name), "the requests to be in the access log")
     assert not any("eyJ" in p.read_text() for p in logs if "access" in p.name), "a token is in the access log"
+
+
+@test("a sidecar or a FastCGI program that is killed under a request leaves no token in a log", allow="lighttpd|mod_|gw_|fastcgi|proxy")
+def _(s):
+    d = s.diagnosis()
+
+    def ask(web, path):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            web.api.get(f"{path}{'&' if '?' in path else '?'}token={s.token()}")
+
+    node = s.start_node()
+    with s.web(node) as web:
+        cursor = node.api.get(f"/poll/{d}", s.token()).want(200)["cursor"]
+        asking = [threading.Thread(target=ask, args=(web, path)) for path in (f"/poll/{d}?cursor={cursor}&timeout=55", f"/sse/{d}")]
+        for t in asking:
+            t.start()
+        client = s.connect(d, server=web)
+        s.wait_watchers(d, 3)
+        node.signal(signal.SIGKILL)
+        node.wait()
+        s.forget(node)
+        for t in asking:
+            t.join()
+        client.closed()
+        ask(web, f"/poll/{d}")
+        ask(web, f"/ws/{d}")
+        for name, path in (("history.fcgi", f"/ws/history/{d}"), ("status.fcgi", "/ws/status"), ("broadcast.fcgi", "/ws/publish")):
+            (program,) = web.programs(name)
+            os.kill(program, signal.SIGSTOP)
+            t = threading.Thread(target=ask, args=(web, path))
+            t.start()
+            # It is on its way, or in the program's queue: lighttpd writes it down when the program dies under it.
+            t.join(0.5)
+            os.kill(program, signal.SIGKILL)
+            t.join()
+        web.api.get("/health")
+
+        def told():
+            return [p for p in s.log_files() if p.name.startswith(web.name) or web.folder in p.parents]
+
+        wait_until(lambda: sum(p.read_text(errors="replace").count("response not received") for p in told()) >= 3,
+                   "lighttpd to have written it down")
+    for log in s.log_files():
+        text = log.read_text(errors="replace")
+        assert "eyJ" not in text, f"a token is in {log.name}: " + next(line for line in text.splitlines() if "eyJ" in line)[:300]
 
 
 @test("a token in the query serves HTTP requests, too")

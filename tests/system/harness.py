@@ -505,6 +505,23 @@ def descendants(pid):
     return found
 
 
+class Lock:
+    """Keeps a table of ours locked, so that the programs wait for the database."""
+
+    def __init__(self, s, table):
+        self.psql = subprocess.Popen(["psql", "-qXAt"], env=s.psql_env("postgres", "tidings"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     text=True)
+        self.psql.stdin.write(f"begin; lock table {table} in access exclusive mode; select 'locked';\n")
+        self.psql.stdin.flush()
+        equal(self.psql.stdout.readline(), "locked\n", "answer of psql")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.psql.communicate("commit;\n")
+
+
 class Stack:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidings-test-"))
