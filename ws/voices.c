@@ -118,6 +118,13 @@ static void add_problem(struct buf *out, const struct session *s)
 	buf_free(&body);
 }
 
+/* What was missed needs nothing before or behind it here. */
+static void add_nothing(struct buf *out, const struct session *s)
+{
+	(void)out;
+	(void)s;
+}
+
 /* ---- server-sent events */
 
 static void sse_message(struct buf *out, const struct session *s, struct span message)
@@ -143,12 +150,6 @@ static void sse_welcome(struct buf *out, const struct session *s, const struct d
 	buf_add_text(out, "\n\n");
 }
 
-static void sse_missed_begin(struct buf *out, const struct session *s)
-{
-	(void)out;
-	(void)s;
-}
-
 static void sse_missed_add(struct buf *out, const struct session *s, bool first, struct span message)
 {
 	(void)first;
@@ -171,9 +172,9 @@ static void sse_goodbye(struct buf *out, const struct session *s)
 
 const struct voice voice_sse = {
 	.welcome = sse_welcome,
-	.missed_begin = sse_missed_begin,
+	.missed_begin = add_nothing,
 	.missed_add = sse_missed_add,
-	.missed_end = sse_missed_begin,
+	.missed_end = add_nothing,
 	.message = sse_message,
 	.heartbeat = sse_heartbeat,
 	.goodbye = sse_goodbye,
@@ -208,12 +209,6 @@ static void poll_welcome(struct buf *out, const struct session *s, const struct 
 	(void)w;
 }
 
-static void poll_missed_begin(struct buf *out, const struct session *s)
-{
-	(void)out;
-	(void)s;
-}
-
 static void poll_missed_add(struct buf *out, const struct session *s, bool first, struct span message)
 {
 	(void)s;
@@ -241,9 +236,9 @@ static void poll_goodbye(struct buf *out, const struct session *s)
 
 const struct voice voice_poll = {
 	.welcome = poll_welcome,
-	.missed_begin = poll_missed_begin,
+	.missed_begin = add_nothing,
 	.missed_add = poll_missed_add,
-	.missed_end = poll_missed_begin,
+	.missed_end = add_nothing,
 	.message = poll_message,
 	.heartbeat = poll_heartbeat,
 	.goodbye = poll_goodbye,
