@@ -13,8 +13,6 @@
 #define PAGE_BYTES 262144 /* one larger message aside; well under the 1 MiB that many clients take in one message */
 #define UNDER_WAY_MAX 8	  /* pages */
 
-STAILQ_HEAD(session_queue, session);
-
 struct catch_up {
 	struct node *node;
 	void (*send_page)(struct session *s, struct buf *page);
@@ -43,14 +41,9 @@ enum err catch_up_new(struct catch_up **c, struct node *n, void (*send_page)(str
 
 void catch_up_free(struct catch_up **c)
 {
-	struct session *s;
-
 	if (!*c)
 		return;
-	while ((s = STAILQ_FIRST(&(*c)->waiting))) {
-		STAILQ_REMOVE_HEAD(&(*c)->waiting, queue);
-		session_unref(s);
-	}
+	session_queue_clear(&(*c)->waiting);
 	free(*c);
 	*c = NULL;
 }

@@ -10,8 +10,6 @@
 #define BATCH_MAX 256
 #define UNDER_WAY_MAX 2 /* batches: one is on its way while the other gathers */
 
-STAILQ_HEAD(session_queue, session);
-
 struct gate {
 	struct node *node;
 	void (*attached)(struct session *s, const struct attach_row *row);
@@ -42,14 +40,9 @@ enum err gate_new(struct gate **g, struct node *n, void (*attached)(struct sessi
 
 void gate_free(struct gate **g)
 {
-	struct session *s;
-
 	if (!*g)
 		return;
-	while ((s = STAILQ_FIRST(&(*g)->waiting))) {
-		STAILQ_REMOVE_HEAD(&(*g)->waiting, queue);
-		session_unref(s);
-	}
+	session_queue_clear(&(*g)->waiting);
 	free(*g);
 	*g = NULL;
 }

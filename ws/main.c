@@ -120,11 +120,6 @@ static void on_listening(void *context)
 	pulse_listening(((struct node *)context)->pulse);
 }
 
-static void on_listener_down(void *context)
-{
-	(void)context;
-}
-
 static void on_rung(void *context, int64_t topic_id)
 {
 	feed_ring(((struct node *)context)->feed, topic_id);
@@ -147,7 +142,6 @@ static const struct pipeline_ops pipeline_ops = {
 static const struct listener_ops listener_ops = {
 	.watch = watcher_watch,
 	.up = on_listening,
-	.down = on_listener_down,
 	.rung = on_rung,
 	.ephemeral = on_ephemeral,
 	.outbox = on_outbox,

@@ -28,8 +28,6 @@ struct pulse {
 	bool stale; /* there are topics whose clients are to be sent away */
 };
 
-static void on_relay(void *context, enum err e, int64_t next_ms);
-
 static struct session *session_of(struct wheel_entry *e)
 {
 	return (struct session *)((char *)e - offsetof(struct session, wheel));

@@ -7,9 +7,8 @@
 #include "base/log.h"
 #include "ws/user.h"
 
-#define PENDING_MAX                                                                                                \
-	(1 << 20) /* bytes that wait for one socket, a page of what it missed and replies, before it counts as too \
-		     slow */
+/* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
+#define PENDING_MAX (1 << 20)
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
 #define CLOSING_MS 5000		  /* for the close frame, and for the client's answer to it */
 
@@ -29,6 +28,16 @@ void session_unref(struct session *s)
 	free(s->wanted);
 	free(s->allowed_origin);
 	free(s);
+}
+
+void session_queue_clear(struct session_queue *q)
+{
+	struct session *s;
+
+	while ((s = STAILQ_FIRST(q))) {
+		STAILQ_REMOVE_HEAD(q, queue);
+		session_unref(s);
+	}
 }
 
 /* ---- writing */
@@ -182,8 +191,6 @@ bool session_drained(struct session *s)
 {
 	s->choked_ms = 0;
 	s->choked_bytes = 0;
-	if (s->state == SESSION_CLOSING && !s->close_sent && s->out.len == 0)
-		say_goodbye(s);
 	pump(s);
 	if (s->state == SESSION_CLOSING) {
 		if (!s->close_sent && s->out.len == 0) {
@@ -200,18 +207,24 @@ bool session_close_sent(const struct session *s)
 	return s->close_sent;
 }
 
+/* It gets nothing more but its end, once its socket takes that. */
+static void begin_closing(struct session *s)
+{
+	hub_leave(&s->subscriber);
+	s->state = SESSION_CLOSING;
+	s->transport->want_writable(s->socket);
+	session_set_deadline(s, clock_monotonic_ms());
+}
+
 void session_refuse(struct session *s, int status, enum close_code code, const char *reason)
 {
 	if (!s->socket || s->state == SESSION_CLOSING)
 		return;
-	hub_leave(&s->subscriber);
-	s->state = SESSION_CLOSING;
 	s->close_code = (uint16_t)code;
 	s->close_reason = reason;
 	s->status = (uint16_t)status;
 	log_debug("closing code=%d reason=\"%s\"", code, reason);
-	s->transport->want_writable(s->socket);
-	session_set_deadline(s, clock_monotonic_ms());
+	begin_closing(s);
 }
 
 void session_close(struct session *s, enum close_code code, const char *reason)
@@ -222,15 +235,12 @@ void session_close(struct session *s, enum close_code code, const char *reason)
 void session_finish(struct session *s, struct buf *bytes)
 {
 	if (s->socket && s->state != SESSION_CLOSING) {
-		hub_leave(&s->subscriber);
-		s->state = SESSION_CLOSING;
 		s->close_sent = true;
 		s->out = *bytes;
 		*bytes = BUF_EMPTY;
 		if (!buf_ok(&s->out))
 			s->broken = true;
-		s->transport->want_writable(s->socket);
-		session_set_deadline(s, clock_monotonic_ms());
+		begin_closing(s);
 	}
 	buf_free(bytes);
 }

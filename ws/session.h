@@ -95,6 +95,12 @@ void session_end(struct session *s);
 struct session *session_ref(struct session *s);
 void session_unref(struct session *s);
 
+/* Sessions that wait for something, each with a reference. */
+STAILQ_HEAD(session_queue, session);
+
+/* Nobody waits any more. */
+void session_queue_clear(struct session_queue *q);
+
 /* ---- writing */
 
 /* Nothing waits to be written to it, and it takes bytes. */

@@ -115,7 +115,7 @@ void stages_writable(struct session *s)
 	if (clear && s->state == SESSION_CLOSING && s->close_sent && s->voice != &voice_websocket) {
 		end_reply(s);
 	} else if (clear && s->state == SESSION_CATCHING) {
-		catch_up_go_on(s->node->catch_up, s);
+		catch_up_go_on(c, s);
 	} else if (clear && s->state == SESSION_LIVE) {
 		hub_writable(s->node->hub, &s->subscriber);
 		feed_run(s->node->feed);

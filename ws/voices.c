@@ -105,17 +105,23 @@ static void add_head(struct buf *out, const struct session *s, int status, const
 	buf_printf(out, "Connection: %s\r\n\r\n", s->keep_alive ? "keep-alive" : "close");
 }
 
+/* A whole reply; frees its body. */
+static void add_reply(struct buf *out, const struct session *s, int status, const char *type, struct buf *body)
+{
+	add_head(out, s, status, type, body->len);
+	buf_add(out, body->bytes, body->len);
+	if (!buf_ok(body))
+		out->failed = true;
+	buf_free(body);
+}
+
 static void add_problem(struct buf *out, const struct session *s)
 {
 	struct problem problem = {.status = s->status, .detail = s->close_reason};
 	struct buf body = BUF_EMPTY;
 
 	problem_write(&body, &problem);
-	add_head(out, s, s->status, "application/problem+json", body.len);
-	buf_add(out, body.bytes, body.len);
-	if (!buf_ok(&body))
-		out->failed = true;
-	buf_free(&body);
+	add_reply(out, s, s->status, "application/problem+json", &body);
 }
 
 /* What was missed needs nothing before or behind it here. */
@@ -195,11 +201,7 @@ void voice_poll_reply(struct buf *out, const struct session *s, struct span mess
 		buf_printf(&body, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", s->missed_from,
 			   s->missed_to);
 	buf_add_text(&body, "}");
-	add_head(out, s, 200, "application/json", body.len);
-	buf_add(out, body.bytes, body.len);
-	if (!buf_ok(&body))
-		out->failed = true;
-	buf_free(&body);
+	add_reply(out, s, 200, "application/json", &body);
 }
 
 static void poll_welcome(struct buf *out, const struct session *s, const struct dialog_welcome *w)

@@ -108,7 +108,7 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 		HASH_ADD(hh, h->by_id, id, sizeof(found->id), found);
 		TAILQ_INSERT_HEAD(&h->by_age, found, age_link);
 		h->tails_bytes += tail_size(found->tail);
-	} else if (strcmp(found->epoch, epoch) != 0) {
+	} else if (found->stale || strcmp(found->epoch, epoch) != 0) {
 		return ERR_CONFLICT;
 	}
 	found->delivered_seq = MAX(found->delivered_seq, delivered_seq);
@@ -190,6 +190,15 @@ static struct subscriber_list *list_of(struct subscriber *s)
 	return has_everything(s) ? &s->topic->current : &s->topic->due;
 }
 
+/* A topic with somebody due has its turn. */
+static void mark_busy(struct hub *h, struct hub_topic *t)
+{
+	if (t->busy || TAILQ_EMPTY(&t->due))
+		return;
+	t->busy = true;
+	TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+}
+
 static void put(struct hub *h, struct subscriber *s, enum subscriber_state state)
 {
 	struct hub_topic *t = s->topic;
@@ -199,10 +208,7 @@ static void put(struct hub *h, struct subscriber *s, enum subscriber_state state
 	if (state == SUB_OUT)
 		return;
 	TAILQ_INSERT_TAIL(list_of(s), s, link);
-	if (!t->busy && !TAILQ_EMPTY(&t->due)) {
-		t->busy = true;
-		TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
-	}
+	mark_busy(h, t);
 }
 
 void hub_leave(struct subscriber *s)
@@ -352,10 +358,7 @@ enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_mess
 	reach_ahead(h, t);
 	TAILQ_REMOVE(&h->by_age, t, age_link);
 	TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
-	if (!t->busy && !TAILQ_EMPTY(&t->due)) {
-		t->busy = true;
-		TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
-	}
+	mark_busy(h, t);
 	make_room(h, t);
 	return e;
 }
@@ -411,9 +414,6 @@ enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, co
 	t->ephemeral_bytes += frame.len;
 	/* As with a stored message: whoever had everything lacks this one. */
 	TAILQ_CONCAT(&t->due, &t->current, link);
-	if (!t->busy) {
-		t->busy = true;
-		TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
-	}
+	mark_busy(h, t);
 	return OK;
 }

@@ -115,7 +115,7 @@ size_t hub_topics(const struct hub *h);
 /*
  * The topic, held; made if nobody holds it yet, its tail then empty after last_seq. Let go by hub_let_go().
  *
- * ERR_CONFLICT  it is here with another epoch: its holders must go first
+ * ERR_CONFLICT  it is here with another epoch, or stale: its holders must go first
  */
 enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
 		  uint64_t last_seq, uint64_t delivered_seq) MUST_CHECK;

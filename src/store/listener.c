@@ -120,8 +120,6 @@ static void on_down(void *context)
 {
 	struct listener *l = context;
 
-	if (l->listening)
-		l->ops->down(l->context);
 	l->listening = false;
 }
 

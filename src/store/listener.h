@@ -24,7 +24,6 @@ struct listener_ops {
 	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms); /* as link_ops */
 	/* Listening: what was rung before this moment may have been missed. */
 	void (*up)(void *context);
-	void (*down)(void *context);
 	/* This topic has something new. */
 	void (*rung)(void *context, int64_t topic_id);
 	/* A message that is in no queue; to_user and exclude as in struct stored_message. All lent. */

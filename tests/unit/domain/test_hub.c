@@ -195,6 +195,10 @@ static void holds_a_topic_until_its_last_holder_lets_go(void **state)
 	assert_ptr_equal(first, second);
 	assert_int_equal(tail_seq(first->tail), 7);
 	assert_int_equal(hub_hold(hub, &other, 1, "diagnosis/1", "other", 7, 0), ERR_CONFLICT);
+	/* Whoever came to one whose holders are being sent away would get nothing any more. */
+	first->stale = true;
+	assert_int_equal(hub_hold(hub, &other, 1, "diagnosis/1", "abc", 7, 0), ERR_CONFLICT);
+	first->stale = false;
 	hub_let_go(hub, first);
 	assert_ptr_equal(hub_find(hub, 1), first);
 	assert_ptr_equal(hub_first(hub), first);
