@@ -3,22 +3,17 @@
  */
 #include "domain/broadcast.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/audit.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
-#include "domain/rate.h"
 #include "fcgi/caller.h"
+#include "fcgi/intake.h"
 #include "fcgi/route.h"
 #include "fcgi/worker.h"
 #include "store/publisher.h"
-
-#define RATE_CALLERS_MAX 10000
-#define IDEMPOTENCY_KEY_MAX 128 /* characters */
-#define LOG_NAME_SIZE 200
 
 static const char usage[] =
 	"Usage: broadcast.fcgi [--check-config | --version | --help]\n"
@@ -36,8 +31,7 @@ struct program {
 	struct config config;
 	struct callers *callers;
 	struct publisher *publisher;
-	pthread_mutex_t rate_lock; /* guards rates */
-	struct rate_table *rates;
+	struct intake *intake;
 };
 
 /* One request on its way through. */
@@ -51,6 +45,7 @@ struct publish {
 	const char *key; /* Idempotency-Key; NULL: none */
 	struct publications publications;
 	struct publish_result *results; /* owned: one per publication */
+	bool decided;			/* the results are there */
 };
 
 /* Each step is true when the next may follow; else the response says why not. */
@@ -71,75 +66,19 @@ static bool check_role(struct publish *p)
 	return false;
 }
 
-static bool read_body(struct publish *p)
-{
-	uint64_t len = 0;
-	enum err e = OK;
-
-	if (!request_is_json(p->request)) {
-		response_refuse(p->res, 415, "The body must be application/json.");
-		return false;
-	}
-	if (request_length(p->request, &len) != OK) {
-		response_refuse(p->res, 411, "Content-Length is required.");
-		return false;
-	}
-	if (len > (uint64_t)p->program->config.body_max_bytes) {
-		response_refuse(p->res, 413, "The body is larger than is allowed here.");
-		return false;
-	}
-	e = request_body(p->request, (size_t)len, &p->body);
-	if (e == ERR_INPUT)
-		response_refuse(p->res, 400, "The body ended before its Content-Length.");
-	else if (e != OK)
-		response_fault(p->res, e);
-	return e == OK;
-}
-
-static bool is_key(const char *text)
-{
-	size_t len = strlen(text);
-
-	for (size_t i = 0; i < len; i++)
-		if (text[i] < 0x20 || text[i] > 0x7e)
-			return false;
-	return len >= 1 && len <= IDEMPOTENCY_KEY_MAX;
-}
-
 static bool validate(struct publish *p)
 {
 	struct problem problem = PROBLEM_NONE;
 	struct span body = {p->body.bytes ? p->body.bytes : "", p->body.len};
 	enum err e = broadcast_read(p->kind, body, clock_wall_us(), &p->publications, &problem);
 
-	p->key = request_param(p->request, "HTTP_IDEMPOTENCY_KEY");
-	if (p->key && !is_key(p->key) && problem.status != 400)
-		problem_add_field(&problem, "", "Idempotency-Key", "must be 1 to 128 printable ASCII characters");
+	intake_key(p->request, &p->key, &problem);
 	if (e != OK && e != ERR_INPUT)
 		response_fault(p->res, e);
 	else if (problem.status != 0)
 		response_problem(p->res, &problem);
 	problem_free(&problem);
 	return p->res->status == 200;
-}
-
-static bool check_rate(struct publish *p)
-{
-	const struct config *c = &p->program->config;
-	int64_t retry_ms = 0;
-	bool allowed = true;
-
-	if (p->caller.role == ROLE_SERVICE || p->caller.role == ROLE_ADMIN)
-		return true;
-	pthread_mutex_lock(&p->program->rate_lock);
-	allowed = rate_table_take(p->program->rates, p->caller.user_id, c->publish_rate_per_s, c->publish_burst,
-				  clock_monotonic_ms() * 1000, &retry_ms);
-	pthread_mutex_unlock(&p->program->rate_lock);
-	if (allowed)
-		return true;
-	p->res->retry_after_s = MAX(1, (retry_ms + 999) / 1000);
-	response_refuse(p->res, 429, "You publish more often than is allowed: see the Retry-After header.");
-	return false;
 }
 
 static bool hand_over(struct publish *p)
@@ -156,14 +95,13 @@ static bool hand_over(struct publish *p)
 	p->results = calloc(p->publications.count, sizeof(*p->results));
 	request.results = p->results;
 	if (p->key) {
-		buf_add_text(&fingerprint, p->request->path);
-		buf_add(&fingerprint, "\n", 1);
-		buf_add(&fingerprint, p->body.bytes, p->body.len);
+		intake_fingerprint(p->request, &p->body, &fingerprint);
 		request.fingerprint = (struct span){fingerprint.bytes, fingerprint.len};
 	}
 	if (p->results && buf_ok(&fingerprint))
 		e = publisher_publish(p->program->publisher, &request);
 	buf_free(&fingerprint);
+	p->decided = e == OK;
 	if (e != OK)
 		response_fault(p->res, e);
 	return e == OK;
@@ -200,31 +138,63 @@ static void reply(struct publish *p)
 	}
 }
 
-static void log_refusal(const struct publish *p)
+static const char *outcome_text(enum publish_outcome outcome)
 {
-	char caller[LOG_NAME_SIZE];
-	char path[LOG_NAME_SIZE];
-	const char *user_id = p->caller.user_id;
+	switch (outcome) {
+	case PUBLISH_OK:
+		return "ok";
+	case PUBLISH_SCHEDULED:
+		return "scheduled";
+	case PUBLISH_REPLAYED:
+		return "replayed";
+	case PUBLISH_NOT_FOUND:
+		return "not_found";
+	case PUBLISH_FORBIDDEN:
+		return "forbidden";
+	case PUBLISH_KEY_REUSED:
+		return "key_reused";
+	}
+	return "unknown";
+}
 
-	log_info("publish refused caller=%s path=%s status=%d why=\"%s\"",
-		 log_quote(caller, sizeof(caller), user_id, strlen(user_id)),
-		 log_quote(path, sizeof(path), p->request->path, strlen(p->request->path)), p->res->status,
-		 p->res->why);
+/* A line for each message that the database decided on; else one for the request. */
+static void audit(const struct publish *p)
+{
+	struct audit line = {
+		.user_id = p->caller.user_id,
+		.role = role_text(p->caller.role),
+		.path = p->request->path,
+		.outcome = "refused",
+		.why = p->res->why,
+	};
+
+	if (!p->decided) {
+		audit_write("publish", &line);
+		return;
+	}
+	for (size_t i = 0; i < p->publications.count; i++) {
+		line.topic = p->publications.items[i].topic;
+		line.seq = p->results[i].seq;
+		line.outcome = outcome_text(p->results[i].outcome);
+		audit_write("publish", &line);
+	}
 }
 
 static void serve(void *context, const struct request *r, struct response *res)
 {
 	struct publish p = {.program = context, .request = r, .res = res};
 	const struct route *route = route_find(routes, ARRAY_LEN(routes), r, res);
+	bool known = false;
 
 	if (route) {
 		p.kind = (enum broadcast_kind)route->id;
-		if (caller_check(p.program->callers, r, &p.caller, res) == OK && check_role(&p) && read_body(&p) &&
-		    validate(&p) && check_rate(&p) && hand_over(&p))
+		known = caller_check(p.program->callers, r, &p.caller, res) == OK;
+		if (known && check_role(&p) && intake_body(p.program->intake, r, &p.body, res) && validate(&p) &&
+		    intake_rate(p.program->intake, &p.caller, res) && hand_over(&p))
 			reply(&p);
+		if (known)
+			audit(&p);
 	}
-	if (res->status != 200)
-		log_refusal(&p);
 	publications_free(&p.publications);
 	free(p.results);
 	buf_free(&p.body);
@@ -243,6 +213,7 @@ static enum err run(struct program *program)
 	void **contexts = calloc(threads, sizeof(*contexts));
 	struct worker_job job = {
 		.threads = threads,
+		.allowed_origins = program->config.allowed_origins,
 		.contexts = contexts,
 		.serve = serve,
 		.reload = reload,
@@ -261,20 +232,20 @@ static enum err run(struct program *program)
 
 int main(int argc, char **argv)
 {
-	static struct program program = {.rate_lock = PTHREAD_MUTEX_INITIALIZER};
+	static struct program program;
 	enum err e = OK;
 
 	config_start(&program.config, "broadcast.fcgi", usage, argc, argv);
 	worker_block_signals();
 	e = callers_new(&program.callers, &program.config);
 	if (e == OK)
-		e = rate_table_new(&program.rates, RATE_CALLERS_MAX);
+		e = intake_new(&program.intake, &program.config);
 	if (e == OK)
 		e = publisher_start(&program.publisher, &program.config);
 	if (e == OK)
 		e = run(&program);
 	publisher_stop(&program.publisher);
-	rate_table_free(&program.rates);
+	intake_free(&program.intake);
 	callers_free(&program.callers);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));

@@ -4,25 +4,23 @@
 #include "store/history.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "base/config.h"
 #include "base/log.h"
 #include "domain/problem.h"
 #include "domain/topic.h"
-#include "fcgi/readers.h"
+#include "fcgi/clerks.h"
 #include "fcgi/route.h"
 
 #define THREADS_MAX 8
 #define LIMIT_MAX 100
-#define HISTORY_PATH "/ws/history/"
 
 static const char usage[] =
 	"Usage: history.fcgi [--check-config | --version | --help]\n"
 	"Answers /ws/history/{diagnosis_id} by FastCGI on descriptor 0, where a web server starts it.\n"
 	"Configured by TIDINGS_ variables: see tidings.conf(5).\n";
 
-static const struct route routes[] = {{"GET", HISTORY_PATH "*", 0}};
+static const struct route routes[] = {{"GET", "/ws/history/*", 0}};
 
 struct question {
 	char topic[TOPIC_NAME_MAX + 1];
@@ -33,11 +31,11 @@ struct question {
 	int64_t limit;
 };
 
-static bool read_caller(struct reader *reader, const struct request *r, struct question *q, struct response *res)
+static bool read_caller(struct clerk *clerk, const struct request *r, struct question *q, struct response *res)
 {
-	enum err e = caller_check(reader->callers, r, &q->caller, res);
+	enum err e = caller_check(clerk->callers, r, &q->caller, res);
 
-	if (e == ERR_NOT_FOUND && reader->config->anonymous) {
+	if (e == ERR_NOT_FOUND && clerk->config->anonymous) {
 		response_free(res);
 		*res = RESPONSE_NEW;
 		q->anonymous = true;
@@ -70,18 +68,18 @@ static void read_limit(const struct request *r, struct question *q, struct probl
 	buf_free(&text);
 }
 
-static bool read_question(struct reader *reader, const struct request *r, struct question *q, struct response *res)
+static bool read_question(struct clerk *clerk, const struct request *r, struct span id_text, struct question *q,
+			  struct response *res)
 {
-	const char *id_text = r->path + strlen(HISTORY_PATH);
 	struct problem problem = PROBLEM_NONE;
 	int64_t id = 0;
 
-	if (!topic_parse_id(id_text, strlen(id_text), &id)) {
+	if (!topic_parse_id(id_text.bytes, id_text.len, &id)) {
 		response_refuse(res, 404, "There is nothing at this path.");
 		return false;
 	}
 	topic_of_diagnosis(q->topic, id);
-	if (!read_caller(reader, r, q, res))
+	if (!read_caller(clerk, r, q, res))
 		return false;
 	read_since(r, q, &problem);
 	read_limit(r, q, &problem);
@@ -120,14 +118,15 @@ static void reply(const struct history *h, struct response *res)
 
 static void serve(void *context, const struct request *r, struct response *res)
 {
-	struct reader *reader = context;
+	const struct route *route = route_find(routes, ARRAY_LEN(routes), r, res);
+	struct clerk *clerk = context;
 	struct question q = {0};
 	struct history h = {0};
 	enum err e = OK;
 
-	if (!route_find(routes, ARRAY_LEN(routes), r, res) || !read_question(reader, r, &q, res))
+	if (!route || !read_question(clerk, r, route_part(route, r), &q, res))
 		return;
-	e = history_read(reader->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, q.topic,
+	e = history_read(clerk->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, q.topic,
 			 q.has_since ? &q.since : NULL, q.limit, &h);
 	if (e == OK)
 		reply(&h, res);
@@ -139,10 +138,17 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
+	const struct clerks_job job = {
+		.config = &config,
+		.database_role = "tidings_reader",
+		.application_name = "tidings history",
+		.threads_max = THREADS_MAX,
+		.serve = serve,
+	};
 	enum err e = OK;
 
 	config_start(&config, "history.fcgi", usage, argc, argv);
-	e = readers_run(&config, "tidings history", THREADS_MAX, serve);
+	e = clerks_run(&job);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return e == OK ? 0 : 1;

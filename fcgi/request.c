@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "domain/origin.h"
 #include "domain/query.h"
 
 const char *request_param(const struct request *r, const char *name)
@@ -25,9 +26,10 @@ static void set_path(struct request *r)
 	buf_free(&path);
 }
 
-void request_init(struct request *r, FCGX_Request *fcgi)
+void request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins)
 {
 	const char *query = NULL;
+	const char *origin = NULL;
 
 	r->fcgi = fcgi;
 	r->method = request_param(r, "REQUEST_METHOD");
@@ -35,12 +37,19 @@ void request_init(struct request *r, FCGX_Request *fcgi)
 		r->method = "";
 	query = request_param(r, "QUERY_STRING");
 	r->query = query ? query : "";
+	origin = request_param(r, "HTTP_ORIGIN");
+	r->origin = origin && origin_allowed(allowed_origins, (struct span){origin, strlen(origin)}) ? origin : NULL;
 	set_path(r);
 }
 
 bool request_is_head(const struct request *r)
 {
 	return strcmp(r->method, "HEAD") == 0;
+}
+
+bool request_is_preflight(const struct request *r)
+{
+	return strcmp(r->method, "OPTIONS") == 0 && request_param(r, "HTTP_ACCESS_CONTROL_REQUEST_METHOD");
 }
 
 bool request_query(const struct request *r, const char *name, struct buf *value)

@@ -23,15 +23,23 @@ struct request {
 	const char *method;
 	char path[REQUEST_PATH_MAX + 1]; /* decoded; "" when it is malformed or longer, which is no route */
 	const char *query;		 /* as it came; "" when there is none */
+	const char *origin;		 /* whose page may read the reply; NULL: none to name */
 };
 
-/* Fills *r from what was accepted. */
-void request_init(struct request *r, FCGX_Request *fcgi);
+/*
+ * Fills *r from what was accepted.
+ *
+ *	allowed_origins	borrowed: TIDINGS_ALLOWED_ORIGINS
+ */
+void request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins);
 
 /* A CGI variable or header ("HTTP_AUTHORIZATION"); NULL: not there. */
 const char *request_param(const struct request *r, const char *name);
 
 bool request_is_head(const struct request *r);
+
+/* A browser asks before it sends what a plain page could not (the Fetch standard, CORS-preflight request). */
+bool request_is_preflight(const struct request *r);
 
 /* Appends the decoded value of a query parameter, its first when there are several. False: not there, or malformed. */
 bool request_query(const struct request *r, const char *name, struct buf *value);

@@ -33,6 +33,29 @@ void response_fault(struct response *res, enum err e)
 		response_refuse(res, 500, "Something went wrong on our side.");
 }
 
+/* 204: what the browser asks for may be sent. */
+static void send_preflight(FCGX_Stream *out, const struct response *res)
+{
+	FCGX_FPrintF(out,
+		     "Status: 204 No Content\r\nAccess-Control-Allow-Methods: %s\r\n"
+		     "Access-Control-Allow-Headers: Authorization, Content-Type, Idempotency-Key, Last-Event-ID\r\n"
+		     "Access-Control-Max-Age: 3600\r\n",
+		     res->allow);
+}
+
+static void send_head(FCGX_Stream *out, const struct response *res)
+{
+	FCGX_FPrintF(out, "Status: %d %s\r\n", res->status, res->status == 200 ? "OK" : problem_title(res->status));
+	FCGX_FPrintF(out, "Content-Type: %s\r\n", res->problem ? "application/problem+json" : "application/json");
+	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)res->body.len);
+	if (res->status == 401)
+		FCGX_PutS("WWW-Authenticate: Bearer\r\n", out);
+	if (res->allow)
+		FCGX_FPrintF(out, "Allow: %s\r\n", res->allow);
+	if (res->retry_after_s > 0)
+		FCGX_FPrintF(out, "Retry-After: %ld\r\n", (long)res->retry_after_s);
+}
+
 void response_send(const struct request *r, struct response *res)
 {
 	FCGX_Stream *out = r->fcgi->out;
@@ -41,16 +64,16 @@ void response_send(const struct request *r, struct response *res)
 		buf_free(&res->body);
 		response_fault(res, ERR_MEMORY);
 	}
-	FCGX_FPrintF(out, "Status: %d %s\r\n", res->status, res->status == 200 ? "OK" : problem_title(res->status));
-	FCGX_FPrintF(out, "Content-Type: %s\r\n", res->problem ? "application/problem+json" : "application/json");
-	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)res->body.len);
+	if (res->status == 204)
+		send_preflight(out, res);
+	else
+		send_head(out, res);
 	FCGX_PutS("Cache-Control: no-store\r\n", out);
-	if (res->status == 401)
-		FCGX_PutS("WWW-Authenticate: Bearer\r\n", out);
-	if (res->allow)
-		FCGX_FPrintF(out, "Allow: %s\r\n", res->allow);
-	if (res->retry_after_s > 0)
-		FCGX_FPrintF(out, "Retry-After: %ld\r\n", (long)res->retry_after_s);
+	if (r->origin)
+		FCGX_FPrintF(out,
+			     "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n"
+			     "Access-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n",
+			     r->origin);
 	FCGX_PutS("\r\n", out);
 	if (!request_is_head(r) && res->body.len > 0)
 		FCGX_PutStr(res->body.bytes, (int)res->body.len, out);

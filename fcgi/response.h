@@ -1,7 +1,8 @@
 /*
  * response - what goes back: a status, a JSON body, and the headers that its status asks for.
  *
- * 401 carries WWW-Authenticate, 405 Allow, 429 and 503 Retry-After; every reply Cache-Control: no-store.
+ * 401 carries WWW-Authenticate, 405 Allow, 429 and 503 Retry-After; every reply Cache-Control: no-store, and whose page
+ * may read it (CORS, the Fetch standard).
  *
  * Layer    fcgi.
  */
@@ -15,10 +16,10 @@
 #include "fcgi/request.h"
 
 struct response {
-	int status;	       /* 200 unless something else is set */
+	int status;	       /* 200 unless something else is set; 204 has no body */
 	bool problem;	       /* application/problem+json, else application/json */
 	struct buf body;       /* owned */
-	const char *allow;     /* static: with 405 */
+	const char *allow;     /* static: with 405; with 204, which answers a preflight: what may be sent */
 	int64_t retry_after_s; /* 0: none */
 	const char *why;       /* static: for the log; NULL: not refused */
 };

@@ -2,13 +2,32 @@
 
 #include <string.h>
 
-static bool path_matches(const char *pattern, const char *path)
+/*
+ *	part	out: what stands for the *; its bytes are NULL where the pattern has none
+ */
+static bool path_matches(const char *pattern, const char *path, struct span *part)
 {
-	size_t len = strlen(pattern);
+	const char *star = strchr(pattern, '*');
+	size_t before = star ? (size_t)(star - pattern) : 0;
+	const char *after = star ? star + strspn(star, "*") : NULL;
+	size_t len = strlen(path);
 
-	if (len > 0 && pattern[len - 1] == '*')
-		return strncmp(pattern, path, len - 1) == 0;
-	return strcmp(pattern, path) == 0;
+	*part = (struct span){0};
+	if (!star)
+		return strcmp(pattern, path) == 0;
+	if (len <= before + strlen(after) || strncmp(pattern, path, before) != 0 ||
+	    strcmp(path + len - strlen(after), after) != 0)
+		return false;
+	*part = (struct span){path + before, len - before - strlen(after)};
+	return after - star > 1 || !memchr(part->bytes, '/', part->len);
+}
+
+struct span route_part(const struct route *route, const struct request *r)
+{
+	struct span part;
+
+	(void)path_matches(route->path, r->path, &part);
+	return part;
 }
 
 static bool is_get(const struct route *route)
@@ -16,12 +35,23 @@ static bool is_get(const struct route *route)
 	return strcmp(route->method, "GET") == 0;
 }
 
+static void answer_preflight(const struct request *r, struct response *res)
+{
+	if (r->origin) {
+		res->status = 204;
+		return;
+	}
+	res->allow = NULL;
+	response_refuse(res, 403, "This origin is not allowed.");
+}
+
 const struct route *route_find(const struct route *routes, size_t count, const struct request *r, struct response *res)
 {
 	const struct route *of_path = NULL;
+	struct span part;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!path_matches(routes[i].path, r->path))
+		if (!path_matches(routes[i].path, r->path, &part))
 			continue;
 		if (strcmp(routes[i].method, r->method) == 0 || (is_get(&routes[i]) && request_is_head(r)))
 			return &routes[i];
@@ -32,6 +62,10 @@ const struct route *route_find(const struct route *routes, size_t count, const s
 		return NULL;
 	}
 	res->allow = is_get(of_path) ? "GET, HEAD" : of_path->method;
+	if (request_is_preflight(r)) {
+		answer_preflight(r, res);
+		return NULL;
+	}
 	response_refuse(res, 405, "This path does not take this method: see the Allow header.");
 	return NULL;
 }

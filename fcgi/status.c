@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
-#include "fcgi/readers.h"
+#include "fcgi/clerks.h"
 #include "fcgi/route.h"
 
 #define THREADS_MAX 4
@@ -27,13 +27,13 @@ static const struct route routes[] = {
 	{"GET", "/health", HEALTH},
 };
 
-static bool may_see_status(struct reader *reader, const struct request *r, struct response *res)
+static bool may_see_status(struct clerk *clerk, const struct request *r, struct response *res)
 {
 	struct token_claims caller;
 
-	if (!reader->config->status)
+	if (!clerk->config->status)
 		return true;
-	if (caller_check(reader->callers, r, &caller, res) != OK)
+	if (caller_check(clerk->callers, r, &caller, res) != OK)
 		return false;
 	if (caller.role == ROLE_ADMIN)
 		return true;
@@ -41,15 +41,15 @@ static bool may_see_status(struct reader *reader, const struct request *r, struc
 	return false;
 }
 
-static void serve_status(struct reader *reader, const struct request *r, struct response *res)
+static void serve_status(struct clerk *clerk, const struct request *r, struct response *res)
 {
 	struct buf status = BUF_EMPTY;
 	char now[CLOCK_TEXT_SIZE];
 	enum err e = OK;
 
-	if (!may_see_status(reader, r, res))
+	if (!may_see_status(clerk, r, res))
 		return;
-	e = status_read(reader->db, &status);
+	e = status_read(clerk->db, &status);
 	if (e == OK && !buf_ok(&status))
 		e = ERR_MEMORY;
 	if (e != OK) {
@@ -62,10 +62,10 @@ static void serve_status(struct reader *reader, const struct request *r, struct 
 	buf_free(&status);
 }
 
-static void serve_health(struct reader *reader, struct response *res)
+static void serve_health(struct clerk *clerk, struct response *res)
 {
 	int64_t nodes = 0;
-	enum err e = status_live_nodes(reader->db, &nodes);
+	enum err e = status_live_nodes(clerk->db, &nodes);
 	const char *sidecar = e != OK ? "unknown" : nodes > 0 ? "healthy" : "unhealthy";
 	char now[CLOCK_TEXT_SIZE];
 
@@ -139,10 +139,17 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
+	const struct clerks_job job = {
+		.config = &config,
+		.database_role = "tidings_reader",
+		.application_name = "tidings status",
+		.threads_max = THREADS_MAX,
+		.serve = serve,
+	};
 	enum err e = OK;
 
 	config_start(&config, "status.fcgi", usage, argc, argv);
-	e = readers_run(&config, "tidings status", THREADS_MAX, serve);
+	e = clerks_run(&job);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return e == OK ? 0 : 1;

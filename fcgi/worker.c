@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/audit.h"
 #include "base/log.h"
 
 #define LISTEN_DESCRIPTOR 0		/* FastCGI specification 1.0, section 2.2 */
@@ -57,8 +58,10 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 	struct response res = RESPONSE_NEW;
 	struct request r;
 
-	request_init(&r, fcgi);
+	request_init(&r, fcgi, t->job->allowed_origins);
 	t->job->serve(t->context, &r, &res);
+	if (res.status == 401)
+		audit_write("authenticate", &(struct audit){.path = r.path, .outcome = "refused", .why = res.why});
 	response_send(&r, &res);
 	response_free(&res);
 	FCGX_Finish_r(fcgi);

@@ -17,7 +17,8 @@
 
 struct worker_job {
 	size_t threads;
-	void *const *contexts; /* borrowed: one per thread; may be one and the same */
+	const char *allowed_origins; /* borrowed: TIDINGS_ALLOWED_ORIGINS */
+	void *const *contexts;	     /* borrowed: one per thread; may be one and the same */
 	void (*serve)(void *context, const struct request *r, struct response *res);
 	void (*reload)(void *reload_context);
 	void *reload_context; /* borrowed */

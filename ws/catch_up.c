@@ -1,33 +1,40 @@
 #include "ws/catch_up.h"
 
 #include <stdlib.h>
+#include <uthash.h>
 
-#include "base/log.h"
 #include "domain/message.h"
 #include "store/calls.h"
-#include "ws/feed.h"
 #include "ws/ledger.h"
-#include "ws/user.h"
 
 #define PAGE_ROWS 500
 #define PAGE_BYTES 262144 /* one larger message aside; well under the 1 MiB that many clients take in one message */
 #define UNDER_WAY_MAX 8	  /* pages */
 
+/* A page that is asked for: by all who are at the same place. */
+struct page_request {
+	UT_hash_handle hh; /* by place; not when it is for one user alone */
+	STAILQ_ENTRY(page_request) next;
+	struct catch_up *catch_up;
+	struct place_key {
+		int64_t topic_id, after;
+	} place;
+	struct subscription_queue asking; /* each with a reference */
+	bool unsent;			  /* of messages for the user of the one who asks */
+};
+
 struct catch_up {
 	struct node *node;
-	void (*send_page)(struct session *s, struct buf *page);
-	bool (*caught_up)(struct session *s);
-	struct session_queue waiting; /* each with a reference */
+	void (*send_page)(struct subscription *sub, struct buf *page);
+	void (*caught_up)(struct subscription *sub);
+	struct page_request *by_place; /* waiting or under way */
+	STAILQ_HEAD(, page_request) waiting;
 	unsigned under_way;
 };
 
-struct page_request {
-	struct catch_up *catch_up;
-	struct session *session; /* with a reference */
-};
-
-enum err catch_up_new(struct catch_up **c, struct node *n, void (*send_page)(struct session *s, struct buf *page),
-		      bool (*caught_up)(struct session *s))
+enum err catch_up_new(struct catch_up **c, struct node *n,
+		      void (*send_page)(struct subscription *sub, struct buf *page),
+		      void (*caught_up)(struct subscription *sub))
 {
 	*c = calloc(1, sizeof(**c));
 	if (!*c)
@@ -39,11 +46,25 @@ enum err catch_up_new(struct catch_up **c, struct node *n, void (*send_page)(str
 	return OK;
 }
 
+/* Nobody asks for this any more. */
+static void request_free(struct page_request *r)
+{
+	subscription_queue_clear(&r->asking);
+	if (!r->unsent)
+		HASH_DEL(r->catch_up->by_place, r);
+	free(r);
+}
+
 void catch_up_free(struct catch_up **c)
 {
+	struct page_request *r;
+
 	if (!*c)
 		return;
-	session_queue_clear(&(*c)->waiting);
+	while ((r = STAILQ_FIRST(&(*c)->waiting))) {
+		STAILQ_REMOVE_HEAD(&(*c)->waiting, next);
+		request_free(r);
+	}
 	free(*c);
 	*c = NULL;
 }
@@ -53,41 +74,43 @@ void catch_up_free(struct catch_up **c)
  */
 struct page {
 	struct catch_up *catch_up;
-	struct session *session;
+	struct subscription *subscription;
 	struct buf bytes;
 	unsigned count;
 };
 
 static void page_add(struct page *p, struct span message, bool private, uint64_t seq)
 {
-	struct session *s = p->session;
+	struct subscription *sub = p->subscription;
+	const struct voice *voice = sub->session->voice;
 
-	if (s->welcomed) {
-		s->voice->message(&p->bytes, s, message);
+	if (sub->welcomed) {
+		voice->message(&p->bytes, sub, message);
 	} else {
 		if (p->count == 0)
-			s->voice->missed_begin(&p->bytes, s);
-		s->voice->missed_add(&p->bytes, s, p->count == 0, message);
+			voice->missed_begin(&p->bytes, sub);
+		voice->missed_add(&p->bytes, sub, p->count == 0, message);
 	}
 	p->count++;
 	if (private)
-		ledger_sent(s->node->ledger, s->subscriber.topic->id, seq);
+		ledger_sent(p->catch_up->node->ledger, sub->subscriber.topic->id, seq);
 }
 
-/* Writes it; the session then has everything up to `seq`. */
+/* Writes it; the subscription then has everything up to `seq`. */
 static void page_send(struct page *p, uint64_t seq)
 {
-	struct session *s = p->session;
+	struct subscription *sub = p->subscription;
 
-	s->subscriber.seq = MAX(s->subscriber.seq, seq);
+	if (buf_ok(&p->bytes))
+		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
 	if (p->count > 0) {
-		if (!s->welcomed)
-			s->voice->missed_end(&p->bytes, s);
+		if (!sub->welcomed)
+			sub->session->voice->missed_end(&p->bytes, sub);
 		if (buf_ok(&p->bytes))
-			hub_delivered(s->node->hub, s->subscriber.topic, seq);
-		p->catch_up->send_page(s, &p->bytes);
+			hub_delivered(p->catch_up->node->hub, sub->subscriber.topic, seq);
+		p->catch_up->send_page(sub, &p->bytes);
 	} else if (!buf_ok(&p->bytes)) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
+		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}
 	buf_free(&p->bytes);
 }
@@ -96,7 +119,7 @@ static void page_add_stored(struct page *p, const struct stored_message *m)
 {
 	struct buf text = BUF_EMPTY;
 
-	if (!m->body.bytes || !reader_may_have(&p->session->subscriber.reader, m->to_user, m->exclude))
+	if (!m->body.bytes || !reader_may_have(&p->subscription->subscriber.reader, m->to_user, m->exclude))
 		return;
 	message_add(&text, m->seq, m->body.bytes, m->body.len);
 	if (buf_ok(&text))
@@ -107,98 +130,155 @@ static void page_add_stored(struct page *p, const struct stored_message *m)
 }
 
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count);
+static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count);
+
+static enum err send_request(struct page_request *r)
+{
+	struct pipeline *p = r->catch_up->node->pipeline;
+	const struct subscription *sub = STAILQ_FIRST(&r->asking);
+
+	if (r->unsent)
+		return calls_unsent(p, r->place.topic_id, sub->subscriber.reader.user_id, sub->unsent_up_to, on_page,
+				    r);
+	return calls_fetch(p, &r->place.topic_id, &r->place.after, 1, PAGE_ROWS, PAGE_BYTES, on_page, r);
+}
+
+static bool is_awaited(const struct page_request *r)
+{
+	const struct subscription *sub;
+
+	STAILQ_FOREACH (sub, &r->asking, queue)
+		if (session_awaits(sub, SUBSCRIPTION_CATCHING))
+			return true;
+	return false;
+}
 
 static void start_waiting(struct catch_up *c)
 {
-	struct session *s;
+	struct page_request *r;
 
 	while (c->under_way < UNDER_WAY_MAX && c->node->pending_bytes < c->node->config->catch_up_max_bytes &&
-	       (s = STAILQ_FIRST(&c->waiting))) {
-		struct page_request *r;
-		enum err e = ERR_MEMORY;
+	       (r = STAILQ_FIRST(&c->waiting))) {
+		enum err e;
 
-		STAILQ_REMOVE_HEAD(&c->waiting, queue);
-		if (!s->socket || s->state != SESSION_CATCHING) {
-			s->asking = false;
-			session_unref(s);
-			continue;
-		}
-		r = malloc(sizeof(*r));
-		if (r) {
-			int64_t id = s->subscriber.topic->id, after = (int64_t)s->subscriber.seq;
-
-			*r = (struct page_request){c, s};
-			if (s->unsent)
-				e = calls_unsent(c->node->pipeline, id, s->user->id, s->unsent_up_to, on_page, r);
-			else
-				e = calls_fetch(c->node->pipeline, &id, &after, 1, PAGE_ROWS, PAGE_BYTES, on_page, r);
-		}
-		if (e != OK) {
-			free(r);
-			s->asking = false;
-			session_close(s, CLOSE_TRY_LATER, "try again later");
-			session_unref(s);
+		STAILQ_REMOVE_HEAD(&c->waiting, next);
+		if (!is_awaited(r)) {
+			request_free(r);
 			continue;
 		}
 		c->under_way++;
+		e = send_request(r);
+		if (e != OK)
+			finish_request(r, e, NULL, 0);
+	}
+}
+
+static void take_page(struct catch_up *c, struct subscription *sub, const struct fetch_row *rows, size_t count)
+{
+	struct page page = {.catch_up = c, .subscription = sub};
+	uint64_t newest = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq), reached = sub->subscriber.seq;
+
+	if (sub->unsent) {
+		sub->unsent = false;
+	} else if (count == 0 || rows[0].message.seq != sub->subscriber.seq + 1) {
+		/* Gone from the database too: by its cursor it will be told so when it comes back. */
+		session_close(sub->session, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");
+		count = 0;
+	}
+	/* What is newer comes by way of the tail. */
+	for (size_t i = 0; i < count && rows[i].message.seq <= newest; i++) {
+		page_add_stored(&page, &rows[i].message);
+		reached = MAX(reached, rows[i].message.seq);
+	}
+	page_send(&page, reached);
+}
+
+/* One that asked: it gets the page, or asks again where too much waits for sockets. */
+static void answer(struct catch_up *c, struct subscription *sub, enum err e, const struct fetch_row *rows, size_t count)
+{
+	sub->asking = false;
+	if (sub->session)
+		sub->session->asking = false;
+	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
+		return;
+	if (e != OK)
+		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
+	else if (c->node->pending_bytes < c->node->config->catch_up_max_bytes)
+		take_page(c, sub, rows, count);
+	catch_up_go_on(c, sub->session);
+}
+
+static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
+{
+	struct catch_up *c = r->catch_up;
+	struct subscription_queue asking = STAILQ_HEAD_INITIALIZER(asking);
+	struct subscription *sub;
+
+	/* Whoever asks from now on asks anew. */
+	STAILQ_CONCAT(&asking, &r->asking);
+	request_free(r);
+	c->under_way--;
+	while ((sub = STAILQ_FIRST(&asking))) {
+		STAILQ_REMOVE_HEAD(&asking, queue);
+		answer(c, sub, e, rows, count);
+		subscription_unref(sub);
 	}
 }
 
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count)
 {
-	struct page_request r = *(struct page_request *)context;
-	struct session *s = r.session;
-	struct catch_up *c = r.catch_up;
+	struct page_request *r = context;
+	struct catch_up *c = r->catch_up;
 
-	free(context);
-	c->under_way--;
-	s->asking = false;
-	if (s->socket && s->state == SESSION_CATCHING && e != OK) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	} else if (s->socket && s->state == SESSION_CATCHING) {
-		struct page page = {.catch_up = c, .session = s};
-		uint64_t newest = tail_seq(s->subscriber.topic->tail), reached = s->subscriber.seq;
-
-		if (s->unsent) {
-			s->unsent = false;
-		} else if (count == 0 || rows[0].message.seq != s->subscriber.seq + 1) {
-			/* Gone from the database too: by its cursor it will be told so when it comes back. */
-			session_close(s, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");
-			count = 0;
-		}
-		/* What is newer than the tail comes by way of the tail. */
-		for (size_t i = 0; i < count && rows[i].message.seq <= newest; i++) {
-			page_add_stored(&page, &rows[i].message);
-			reached = MAX(reached, rows[i].message.seq);
-		}
-		page_send(&page, reached);
-		if (session_is_clear(s))
-			catch_up_go_on(c, s);
-	}
-	session_unref(s);
+	finish_request(r, e, rows, count);
 	start_waiting(c);
 }
 
-static void ask(struct catch_up *c, struct session *s)
+/* NULL: no memory. */
+static struct page_request *request_new(struct catch_up *c, const struct place_key *place, bool unsent)
 {
-	/* A socket that drains, or that libwebsockets has just answered a ping on, comes by here again meanwhile. */
-	if (s->asking)
+	struct page_request *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->catch_up = c;
+	r->place = *place;
+	r->unsent = unsent;
+	STAILQ_INIT(&r->asking);
+	STAILQ_INSERT_TAIL(&c->waiting, r, next);
+	if (!unsent)
+		HASH_ADD(hh, c->by_place, place, sizeof(r->place), r);
+	return r;
+}
+
+static void ask(struct catch_up *c, struct subscription *sub)
+{
+	struct place_key place = {sub->subscriber.topic->id, (int64_t)sub->subscriber.seq};
+	struct page_request *r = NULL;
+
+	if (!sub->unsent)
+		HASH_FIND(hh, c->by_place, &place, sizeof(place), r);
+	if (!r)
+		r = request_new(c, &place, sub->unsent);
+	if (!r) {
+		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 		return;
-	s->asking = true;
-	session_ref(s);
-	STAILQ_INSERT_TAIL(&c->waiting, s, queue);
+	}
+	sub->asking = sub->session->asking = true;
+	subscription_ref(sub);
+	STAILQ_INSERT_TAIL(&r->asking, sub, queue);
 	start_waiting(c);
 }
 
-static void page_from_tail(struct catch_up *c, struct session *s)
+static void page_from_tail(struct catch_up *c, struct subscription *sub)
 {
-	const struct tail *t = s->subscriber.topic->tail;
-	struct page page = {.catch_up = c, .session = s};
-	uint64_t seq = s->subscriber.seq;
+	const struct tail *t = sub->subscriber.topic->tail;
+	struct page page = {.catch_up = c, .subscription = sub};
+	uint64_t seq = sub->subscriber.seq;
 
 	while (seq < tail_seq(t) && page.bytes.len < PAGE_BYTES && page.count < PAGE_ROWS) {
 		bool private;
-		struct span message = tail_message(t, ++seq, &s->subscriber.reader, &private);
+		struct span message = tail_message(t, ++seq, &sub->subscriber.reader, &private);
 
 		if (message.len > 0)
 			page_add(&page, message, private, seq);
@@ -206,26 +286,37 @@ static void page_from_tail(struct catch_up *c, struct session *s)
 	page_send(&page, seq);
 }
 
+/* The tail has not what comes next, any more or yet. */
+static bool needs_page(const struct subscription *sub)
+{
+	const struct tail *t = sub->subscriber.topic->tail;
+
+	return sub->subscriber.seq < tail_floor(t) ||
+	       (sub->subscriber.seq < sub->known_seq && tail_seq(t) < sub->known_seq);
+}
+
+static void bring_on(struct catch_up *c, struct subscription *sub)
+{
+	struct session *s = sub->session;
+
+	while (!s->asking && session_awaits(sub, SUBSCRIPTION_CATCHING) && session_is_clear(s)) {
+		if (sub->unsent || needs_page(sub)) {
+			ask(c, sub);
+			return;
+		}
+		if (sub->subscriber.seq < tail_seq(sub->subscriber.topic->tail) && !sub->welcomed)
+			page_from_tail(c, sub);
+		else
+			c->caught_up(sub);
+	}
+}
+
 void catch_up_go_on(struct catch_up *c, struct session *s)
 {
-	while (s->state == SESSION_CATCHING && session_is_clear(s)) {
-		const struct tail *t = s->subscriber.topic->tail;
-
-		if (s->unsent || s->subscriber.seq < tail_floor(t)) {
-			ask(c, s);
-			return;
-		}
-		if (s->subscriber.seq < tail_seq(t) && !s->welcomed) {
-			page_from_tail(c, s);
-			continue;
-		}
-		if (!c->caught_up(s))
-			return;
-		s->welcomed = true;
-		s->state = SESSION_LIVE;
-		hub_join(c->node->hub, &s->subscriber);
-		feed_run(c->node->feed);
-	}
+	/* While it asks for a page of one, the others wait: a socket that drains, or on which a ping was answered,
+	 * comes by here meanwhile. */
+	for (unsigned i = 0; i < s->subscriptions_count && !s->asking && session_is_clear(s); i++)
+		bring_on(c, session_turn(s, i));
 }
 
 void catch_up_resume(struct catch_up *c)

@@ -1,8 +1,8 @@
 /*
  * catch_up - gives sessions what their topic's tail can't: what they missed, and what moved on while they were slow.
  *
- * A page at a time a session, a few sessions at a time, and none while too many bytes already wait for slow sockets: so
- * ten thousand who come back at once cost time, not memory.
+ * A page at a time a session (one for all who are at the same place), a few sessions at a time, and none while too many
+ * bytes already wait for slow sockets: so ten thousand who come back at once cost time, not memory.
  *
  * Layer    ws.
  */
@@ -12,16 +12,18 @@
 #include "ws/session.h"
 
 /*
- *	send_page	gives a page, in the session's voice, to its session; takes over what is in it
- *	caught_up	the session has all that it missed. False: it is not to go LIVE
+ *	send_page	gives a page, in the voice of its session, to a subscription; takes over what is in it
+ *	caught_up	the subscription has all that it missed: it is CATCHING no more when this returns, or its
+ *session is not open any more
  */
-enum err catch_up_new(struct catch_up **c, struct node *n, void (*send_page)(struct session *s, struct buf *page),
-		      bool (*caught_up)(struct session *s)) MUST_CHECK;
+enum err catch_up_new(struct catch_up **c, struct node *n,
+		      void (*send_page)(struct subscription *sub, struct buf *page),
+		      void (*caught_up)(struct subscription *sub)) MUST_CHECK;
 void catch_up_free(struct catch_up **c);
 
 /*
- * Brings a session in CATCHING further. Call it when the session takes bytes (session_is_clear()): either the session
- * is LIVE when it returns, or a page is on its way to it and this has to be called again when that is out.
+ * Brings those of a session's subscriptions that are CATCHING further, one after the other. Where one still is when it
+ * returns, a page is on its way, or the session takes no bytes: this has to be called again when it does.
  */
 void catch_up_go_on(struct catch_up *c, struct session *s);
 

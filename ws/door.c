@@ -12,109 +12,100 @@
 
 #include "base/log.h"
 #include "domain/request_head.h"
+#include "ws/line.h"
 #include "ws/reception.h"
 #include "ws/visitor.h"
 
-#define VISITORS_MAX 1024
-#define ACCEPT_TURN 128 /* sockets, before the loop looks at the others */
-#define HEAD_MAX_MS 10000
+#define STRANGERS_MAX 1024 /* sockets that have never been served, once the node has no room for more */
+#define HEADS_MAX 1024	   /* heads that have come in part */
+#define ACCEPT_TURN 128	   /* sockets, before the loop looks at the others */
+#define SAY_EVERY_MS 10000 /* that some were sent away */
 #define BACKLOG 4096
 
 struct door {
 	struct node *node;
+	struct lines lines;
 	uv_poll_t listening;
 	int fd; /* -1: shut */
-	struct visitor_list visitors;
-	size_t visitors_count;
-	bool full;	/* not accepting for the moment: out of descriptors */
-	bool said_full; /* such a time is one line in the log */
+	struct visitors visitors;
+	bool full;	  /* not accepting for the moment: out of descriptors */
+	bool said_full;	  /* such a time is one line in the log */
+	size_t sent_away; /* to make room for others, since that was said last */
+	int64_t say_ms;	  /* when it may be said again */
 };
 
-static void on_listen(uv_poll_t *poll, int status, int events);
+static void send_away(struct door *d, struct visitor *v)
+{
+	d->sent_away++;
+	visitor_close(v);
+}
 
-static void on_left(struct visitor *v)
+/* Something has come: a whole request, or a part of one. */
+static void serve(struct visitor *v)
 {
 	struct door *d = v->node->door;
 
-	TAILQ_REMOVE(&d->visitors, v, link);
-	d->visitors_count--;
-	if (d->full && d->fd >= 0) {
-		d->full = false;
-		uv_poll_start(&d->listening, UV_READABLE, on_listen);
+	if (!buf_ok(&v->in)) {
+		visitor_close(v);
+	} else if (!reception_serve(v) && v->state != VISITOR_READING) {
+		if (d->visitors.counts[VISITOR_READING] >= HEADS_MAX)
+			send_away(d, TAILQ_FIRST(&d->visitors.lists[VISITOR_READING]));
+		visitor_move(v, VISITOR_READING);
 	}
 }
 
 static void read_head(struct visitor *v)
 {
 	char bytes[REQUEST_HEAD_MAX];
-	ssize_t got = recv(v->fd, bytes, sizeof(bytes), 0);
+	ssize_t got = recv(line_fd(v->line), bytes, sizeof(bytes), 0);
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (got > 0)
+	if (got > 0) {
 		buf_add(&v->in, bytes, (size_t)got);
-	if (got <= 0 || !buf_ok(&v->in))
-		close(visitor_dismiss(v));
-	else
-		reception_serve(v);
+		serve(v);
+	} else {
+		visitor_close(v);
+	}
 }
 
-static void on_visitor(uv_poll_t *poll, int status, int events)
+static void on_visitor(void *owner, int status, int events)
 {
-	struct visitor *v = poll->data;
+	struct visitor *v = owner;
 	char rest[4096];
 
 	(void)events;
-	if (v->state == VISITOR_READING && status == 0)
+	if (v->state != VISITOR_LINGERING && status == 0)
 		read_head(v);
-	else if (status < 0 || recv(v->fd, rest, sizeof(rest), 0) == 0)
-		close(visitor_dismiss(v));
-}
-
-/* NULL: no memory; fd is closed then. */
-static struct visitor *let_in(struct door *d, int fd)
-{
-	struct visitor *v;
-
-	if (visitor_new(&v, d->node, fd, on_visitor, on_left) != OK)
-		return NULL;
-	v->due_ms = clock_monotonic_ms() + HEAD_MAX_MS;
-	TAILQ_INSERT_TAIL(&d->visitors, v, link);
-	d->visitors_count++;
-	return v;
+	else if (status < 0 || recv(line_fd(v->line), rest, sizeof(rest), 0) == 0)
+		visitor_close(v);
 }
 
 static void welcome(struct door *d, int fd)
 {
 	struct visitor *v;
-	int on = 1;
+	struct line *line;
 
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	v = let_in(d, fd);
 	/* Most often its request is there already. */
-	if (v)
+	if (line_new(&line, &d->lines, fd) == OK &&
+	    visitor_new(&v, &d->visitors, d->node, VISITOR_NEW, line, on_visitor) == OK)
 		read_head(v);
 }
 
 /* A poll's reply is out: its client may ask again on the same connection, and may have done so. */
-static void reply_done(struct node *n, int fd, bool keep_alive, const struct buf *early)
+static void reply_done(struct node *n, struct line *line, bool keep_alive, const struct buf *early)
 {
+	struct door *d = n->door;
 	struct visitor *v;
 
-	if (!keep_alive || n->door->visitors_count >= VISITORS_MAX) {
-		shutdown(fd, SHUT_WR);
-		close(fd);
+	if (!keep_alive) {
+		line_close(&line);
 		return;
 	}
-	v = let_in(n->door, fd);
-	if (!v || early->len == 0)
+	if (visitor_new(&v, &d->visitors, n, VISITOR_RESTING, line, on_visitor) != OK || early->len == 0)
 		return;
 	buf_add(&v->in, early->bytes, early->len);
-	if (buf_ok(&v->in))
-		reception_serve(v);
-	else
-		close(visitor_dismiss(v));
+	serve(v);
 }
 
 static void pause_accepting(struct door *d)
@@ -123,17 +114,33 @@ static void pause_accepting(struct door *d)
 	uv_poll_stop(&d->listening);
 }
 
-/* Who has to go when there are too many: one that was answered, else the one that has not said what it wants for the
- * longest. */
-static struct visitor *longest_here(struct door *d)
+/*
+ * Sessions and those between two polls have TIDINGS_CONNECTIONS_MAX places together, and who has not been served yet
+ * has STRANGERS_MAX. Where one side leaves places free, the other may have them.
+ */
+static bool is_full(const struct door *d)
 {
-	struct visitor *v;
+	const struct node *n = d->node;
 
-	TAILQ_FOREACH (v, &d->visitors, link) {
-		if (v->state == VISITOR_LINGERING)
-			return v;
-	}
-	return TAILQ_FIRST(&d->visitors);
+	return d->visitors.count >= STRANGERS_MAX &&
+	       d->visitors.count + n->sessions_count >= (size_t)n->config->connections_max + STRANGERS_MAX;
+}
+
+/* Who has to go when there are too many: one that was answered, else the one that is there for the longest of those
+ * that have more places than theirs. */
+static struct visitor *longest_here(const struct door *d)
+{
+	const struct visitors *all = &d->visitors;
+	struct visitor *lingering = TAILQ_FIRST(&all->lists[VISITOR_LINGERING]),
+		       *resting = TAILQ_FIRST(&all->lists[VISITOR_RESTING]),
+		       *silent = TAILQ_FIRST(&all->lists[VISITOR_NEW]),
+		       *reading = TAILQ_FIRST(&all->lists[VISITOR_READING]);
+
+	if (lingering)
+		return lingering;
+	if (resting && all->counts[VISITOR_NEW] + all->counts[VISITOR_READING] < STRANGERS_MAX)
+		return resting;
+	return silent ? silent : reading;
 }
 
 static void on_listen(uv_poll_t *poll, int status, int events)
@@ -145,8 +152,8 @@ static void on_listen(uv_poll_t *poll, int status, int events)
 	for (int turn = 0; turn < ACCEPT_TURN && d->fd >= 0; turn++) {
 		int fd;
 
-		if (d->visitors_count >= VISITORS_MAX)
-			close(visitor_dismiss(longest_here(d)));
+		if (is_full(d))
+			send_away(d, longest_here(d));
 		fd = accept4(d->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			d->said_full = false;
@@ -164,13 +171,23 @@ static void on_listen(uv_poll_t *poll, int status, int events)
 	}
 }
 
+/* Sockets that are accepted have these options too. */
+static bool prepare(int fd)
+{
+	int on = 1;
+
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0;
+}
+
 static int listen_on(const char *address, int64_t port)
 {
 	struct addrinfo hints = {
 		.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
 	struct addrinfo *found;
 	char service[8];
-	int on = 1, fd = -1;
+	int fd = -1;
 
 	snprintf(service, sizeof(service), "%d", (int)port);
 	if (getaddrinfo(address, service, &hints, &found) != 0) {
@@ -178,8 +195,7 @@ static int listen_on(const char *address, int64_t port)
 		return -1;
 	}
 	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-	    bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+	if (fd < 0 || !prepare(fd) || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
 		log_error("cannot listen address=%s port=%s why=\"%s\"", address, service, strerror(errno));
 		if (fd >= 0)
 			close(fd);
@@ -197,13 +213,14 @@ enum err door_new(struct door **d, struct node *n)
 		return ERR_MEMORY;
 	made->node = n;
 	n->reply_done = reply_done;
-	TAILQ_INIT(&made->visitors);
 	made->fd = listen_on(n->config->ws_address, n->config->ws_port);
 	if (made->fd < 0 || uv_poll_init(n->loop, &made->listening, made->fd) != 0) {
 		free(made);
 		return ERR_SYSTEM;
 	}
 	made->listening.data = made;
+	lines_init(&made->lines, n->loop);
+	visitors_init(&made->visitors);
 	*d = made;
 	return OK;
 }
@@ -226,12 +243,15 @@ void door_shut(struct door *d)
 
 void door_check(struct door *d, int64_t now_ms)
 {
-	struct visitor *v = TAILQ_FIRST(&d->visitors), *next;
+	struct visitor *v;
 
-	for (; v; v = next) {
-		next = TAILQ_NEXT(v, link);
-		if (now_ms >= v->due_ms)
-			close(visitor_dismiss(v));
+	while ((v = visitors_overdue(&d->visitors, now_ms)))
+		visitor_close(v);
+	if (d->sent_away > 0 && now_ms >= d->say_ms) {
+		log_notice("closed connections that asked for nothing, for others: too many visitors=%zu",
+			   d->sent_away);
+		d->sent_away = 0;
+		d->say_ms = now_ms + SAY_EVERY_MS;
 	}
 	if (d->full && d->fd >= 0) {
 		d->full = false;
@@ -246,9 +266,9 @@ void door_free(struct door **d)
 	if (!*d)
 		return;
 	door_shut(*d);
-	while ((v = TAILQ_FIRST(&(*d)->visitors)))
-		close(visitor_dismiss(v));
-	/* The visitors' handles still point here until the loop has closed them: it frees after. */
+	while ((v = visitors_overdue(&(*d)->visitors, INT64_MAX)))
+		visitor_close(v);
+	/* The lines' handles still point here until the loop has closed them: it frees after. */
 	free(*d);
 	*d = NULL;
 }

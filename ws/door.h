@@ -3,8 +3,13 @@
  *
  *	accepted -> a visitor -> reception: a session, or a refusal
  *
+ * A poll's socket comes back here with each reply, to wait for the next request: TIDINGS_CONNECTIONS_MAX of them have a
+ * place here or as a session, and 1,024 sockets that have not been served yet have theirs. Where one side leaves places
+ * free, the other may have them; beyond, the longest here of those who have too many is closed for one who comes.
+ *
  * Layer    ws.
- * Memory   at most VISITORS_MAX at a time, each the bytes of its head.
+ * Memory   at most TIDINGS_CONNECTIONS_MAX + 1,536 sockets, sessions included; heads that have come in part: at most
+ * 1,024, of 32 KiB each.
  */
 #pragma once
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "domain/frame.h"
 #include "store/calls.h"
+#include "ws/control.h"
 
 #define FETCH_TOPICS 64
 #define FETCH_ROWS 500	   /* of a topic */
@@ -79,6 +80,12 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 			hub_ring(h, rows[i].topic_id);
 		/* Let go, or let go and held anew, while this was on its way. */
 		if (!t || t->stale || m->seq <= tail_seq(t->tail))
+			continue;
+		if (rows[i].revocation && m->to_user)
+			control_revoke(f->node, t, m->to_user, m->seq);
+		/* Its last holder may have gone with that. */
+		t = hub_find(h, rows[i].topic_id);
+		if (!t)
 			continue;
 		if (hub_append(h, t, m) != OK) {
 			log_error("no memory for a message: it is fetched again");

@@ -1,39 +1,39 @@
 #include "ws/gate.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/log.h"
 #include "ws/ledger.h"
-#include "ws/user.h"
 
 #define BATCH_MAX 256
 #define UNDER_WAY_MAX 2 /* batches: one is on its way while the other gathers */
 
 struct gate {
 	struct node *node;
-	void (*attached)(struct session *s, const struct attach_row *row);
-	struct session_queue waiting; /* each with a reference */
+	void (*attached)(struct subscription *sub, const struct attach_row *row);
+	void (*refused)(struct subscription *sub, enum err why);
+	struct subscription_queue waiting; /* each with a reference */
 	unsigned under_way;
 };
 
 struct batch {
 	struct gate *gate;
 	size_t count;
-	struct session *sessions[BATCH_MAX]; /* each with a reference */
+	struct subscription *subscriptions[BATCH_MAX]; /* each with a reference */
 	struct attach_item items[BATCH_MAX];
-	char topics[BATCH_MAX][TOPIC_NAME_MAX + 1];
 };
 
 static void ask_next(struct gate *g);
 
-enum err gate_new(struct gate **g, struct node *n, void (*attached)(struct session *s, const struct attach_row *row))
+enum err gate_new(struct gate **g, struct node *n,
+		  void (*attached)(struct subscription *sub, const struct attach_row *row),
+		  void (*refused)(struct subscription *sub, enum err why))
 {
 	*g = calloc(1, sizeof(**g));
 	if (!*g)
 		return ERR_MEMORY;
 	(*g)->node = n;
 	(*g)->attached = attached;
+	(*g)->refused = refused;
 	STAILQ_INIT(&(*g)->waiting);
 	return OK;
 }
@@ -42,24 +42,9 @@ void gate_free(struct gate **g)
 {
 	if (!*g)
 		return;
-	session_queue_clear(&(*g)->waiting);
+	subscription_queue_clear(&(*g)->waiting);
 	free(*g);
 	*g = NULL;
-}
-
-static void refuse(struct session *s, enum err why)
-{
-	char quoted[64];
-
-	log_info("refused user=%s diagnosis=%lld why=\"%s\"",
-		 s->user ? log_quote(quoted, sizeof(quoted), s->user->id, strlen(s->user->id)) : "",
-		 (long long)s->dialog.diagnosis_id, err_text(why));
-	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know.
-	 */
-	if (why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE)
-		session_refuse(s, 404, CLOSE_POLICY, "not allowed");
-	else
-		session_refuse(s, 403, CLOSE_POLICY, "not allowed");
 }
 
 static void finish_batch(struct batch *b, enum err e, const struct attach_row *rows)
@@ -67,17 +52,15 @@ static void finish_batch(struct batch *b, enum err e, const struct attach_row *r
 	struct gate *g = b->gate;
 
 	for (size_t i = 0; i < b->count; i++) {
-		struct session *s = b->sessions[i];
+		struct subscription *sub = b->subscriptions[i];
 
-		if (s->socket && s->state == SESSION_ATTACHING) {
-			if (e != OK)
-				session_close(s, CLOSE_TRY_LATER, "try again later");
-			else if (rows[i].outcome != OK)
-				refuse(s, rows[i].outcome);
+		if (session_awaits(sub, SUBSCRIPTION_ATTACHING)) {
+			if (e != OK || rows[i].outcome != OK)
+				g->refused(sub, e != OK ? e : rows[i].outcome);
 			else
-				g->attached(s, &rows[i]);
+				g->attached(sub, &rows[i]);
 		}
-		session_unref(s);
+		subscription_unref(sub);
 	}
 	free(b);
 	g->under_way--;
@@ -95,18 +78,17 @@ static void on_attach(void *context, enum err e, const struct attach_row *rows, 
 
 static void take_waiting(struct gate *g, struct batch *b)
 {
-	struct session *s;
+	struct subscription *sub;
 
-	while (b->count < BATCH_MAX && (s = STAILQ_FIRST(&g->waiting))) {
+	while (b->count < BATCH_MAX && (sub = STAILQ_FIRST(&g->waiting))) {
 		STAILQ_REMOVE_HEAD(&g->waiting, queue);
-		if (!s->socket || s->state != SESSION_ATTACHING) {
-			session_unref(s);
+		if (!session_awaits(sub, SUBSCRIPTION_ATTACHING)) {
+			subscription_unref(sub);
 			continue;
 		}
-		topic_of_diagnosis(b->topics[b->count], s->dialog.diagnosis_id);
-		b->items[b->count] =
-			(struct attach_item){s->user ? s->user->id : NULL, role_text(s->role), b->topics[b->count]};
-		b->sessions[b->count++] = s;
+		b->items[b->count] = (struct attach_item){sub->subscriber.reader.user_id, role_text(sub->session->role),
+							  sub->wanted->topic};
+		b->subscriptions[b->count++] = sub;
 	}
 }
 
@@ -125,15 +107,16 @@ static void ask_next(struct gate *g)
 		/* What this asks for is to include all that was delivered before. */
 		ledger_flush(g->node->ledger);
 		if (b->count > 0)
-			e = calls_attach(g->node->pipeline, b->items, b->count, on_attach, b);
+			e = calls_attach(g->node->pipeline, b->items, b->count, g->node->config->require_user,
+					 on_attach, b);
 		if (e != OK)
 			finish_batch(b, e, NULL);
 	}
 }
 
-void gate_ask(struct gate *g, struct session *s)
+void gate_ask(struct gate *g, struct subscription *sub)
 {
-	session_ref(s);
-	STAILQ_INSERT_TAIL(&g->waiting, s, queue);
+	subscription_ref(sub);
+	STAILQ_INSERT_TAIL(&g->waiting, sub, queue);
 	ask_next(g);
 }

@@ -9,10 +9,14 @@
 #include "ws/node.h"
 #include "ws/session.h"
 
-/* attached	called for each session that is let in; the others are closed */
+/*
+ *	attached	called for each subscription that is let in
+ *	refused		for the others: ERR_FORBIDDEN, ERR_NOT_FOUND, or the database did not answer
+ */
 enum err gate_new(struct gate **g, struct node *n,
-		  void (*attached)(struct session *s, const struct attach_row *row)) MUST_CHECK;
+		  void (*attached)(struct subscription *sub, const struct attach_row *row),
+		  void (*refused)(struct subscription *sub, enum err why)) MUST_CHECK;
 void gate_free(struct gate **g);
 
 /* Answers later. */
-void gate_ask(struct gate *g, struct session *s);
+void gate_ask(struct gate *g, struct subscription *sub);

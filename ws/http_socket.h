@@ -1,13 +1,13 @@
 /*
  * http_socket - a client's socket while the reply to its request is held or streamed: long-poll and server-sent events.
  *
- * No header table and no thread: a descriptor in the loop, and who is to be told.
+ * No header table and no thread: a line in the loop, and who is to be told.
  *
  * Layer    ws.
  */
 #pragma once
 
-#include "ws/node.h"
+#include "ws/line.h"
 #include "ws/session.h"
 #include "ws/transport.h"
 
@@ -25,15 +25,15 @@ void http_socket_want_writable(void *socket);
 void http_socket_shut(void *socket);
 
 /*
- *	fd	taken; closed on failure
+ *	line	taken; closed on failure
  *	ops	borrowed, for good; called once there is a session
  */
-enum err http_socket_new(struct http_socket **h, struct node *n, int fd, const struct http_socket_ops *ops) MUST_CHECK;
+enum err http_socket_new(struct http_socket **h, struct line *line, const struct http_socket_ops *ops) MUST_CHECK;
 void http_socket_serve(struct http_socket *h, struct session *s);
 
 /*
- * Ends it: the socket is the caller's again.
+ * Ends it: the line is the caller's again.
  *
  *	early	out: what the client has sent meanwhile, its next request; taken
  */
-int http_socket_release(struct http_socket **h, struct buf *early);
+struct line *http_socket_release(struct http_socket **h, struct buf *early);

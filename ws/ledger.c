@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "store/calls.h"
-#include "ws/user.h"
 
 #define PAUSE_MS 100
 
@@ -26,29 +25,39 @@ struct delivered {
 };
 
 /* A list that grows: what is under way keeps it until the answer. */
-struct session_array {
-	struct session **items; /* each with a reference */
+struct subscription_array {
+	struct subscription **items; /* each with a reference */
 	size_t count, size;
 };
 
+/* A subscription that is no more. */
+struct closed {
+	char id[UUID_TEXT_SIZE]; /* of its connection */
+	int64_t topic_id;
+};
+
+TAILQ_HEAD(subscription_list, subscription);
+
 struct ledger {
 	struct node *node;
-	void (*counted)(struct session *s);
+	void (*counted)(struct subscription *sub);
 	uv_timer_t timer;
 	struct present *present;
 	size_t changed; /* how many of them have */
 	struct delivered *delivered;
-	struct session_array opened;
-	struct buf closed;  /* uuid texts, UUID_TEXT_SIZE each */
-	struct buf sent;    /* pairs of int64_t: topic id, seq */
-	unsigned under_way; /* calls */
-	int64_t written_ms; /* when the last call was sent */
+	struct subscription_array opened;
+	struct closed *closed;
+	size_t closed_count, closed_size;
+	struct subscription_list written; /* all that the database knows, or is about to */
+	struct buf sent;		  /* pairs of int64_t: topic id, seq */
+	unsigned under_way;		  /* calls */
+	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
 };
 
 struct writing {
 	struct ledger *ledger;
-	struct session_array opened;
+	struct subscription_array opened;
 };
 
 static void on_timer(uv_timer_t *timer)
@@ -59,38 +68,39 @@ static void on_timer(uv_timer_t *timer)
 	ledger_flush(l);
 }
 
-enum err ledger_new(struct ledger **l, struct node *n, void (*counted)(struct session *s))
+enum err ledger_new(struct ledger **l, struct node *n, void (*counted)(struct subscription *sub))
 {
 	*l = calloc(1, sizeof(**l));
 	if (!*l)
 		return ERR_MEMORY;
 	(*l)->node = n;
 	(*l)->counted = counted;
+	TAILQ_INIT(&(*l)->written);
 	uv_timer_init(n->loop, &(*l)->timer);
 	(*l)->timer.data = *l;
 	return OK;
 }
 
-static void array_release(struct session_array *a)
+static void array_release(struct subscription_array *a)
 {
 	for (size_t i = 0; i < a->count; i++)
-		session_unref(a->items[i]);
+		subscription_unref(a->items[i]);
 	free(a->items);
-	*a = (struct session_array){0};
+	*a = (struct subscription_array){0};
 }
 
-static bool array_add(struct session_array *a, struct session *s)
+static bool array_add(struct subscription_array *a, struct subscription *sub)
 {
 	if (a->count == a->size) {
 		size_t size = a->size ? a->size * 2 : 16;
-		struct session **items = realloc(a->items, size * sizeof(*items));
+		struct subscription **items = realloc(a->items, size * sizeof(*items));
 
 		if (!items)
 			return false;
 		a->items = items;
 		a->size = size;
 	}
-	a->items[a->count++] = session_ref(s);
+	a->items[a->count++] = subscription_ref(sub);
 	return true;
 }
 
@@ -118,7 +128,7 @@ static void forget_present(struct ledger *l)
 void ledger_lost(struct ledger *l)
 {
 	array_release(&l->opened);
-	buf_free(&l->closed);
+	l->closed_count = 0;
 	buf_free(&l->sent);
 	forget_delivered(l);
 	forget_present(l);
@@ -129,6 +139,7 @@ void ledger_free(struct ledger **l)
 	if (!*l)
 		return;
 	ledger_lost(*l);
+	free((*l)->closed);
 	free(*l);
 	*l = NULL;
 }
@@ -148,6 +159,9 @@ static void change_present(struct ledger *l, int64_t topic_id, int by)
 {
 	struct present *p;
 
+	/* A connection that is on no topic (yet). */
+	if (topic_id == 0)
+		return;
 	HASH_FIND(hh, l->present, &topic_id, sizeof(topic_id), p);
 	if (!p) {
 		p = calloc(1, sizeof(*p));
@@ -163,29 +177,46 @@ static void change_present(struct ledger *l, int64_t topic_id, int by)
 	p->changed = true;
 }
 
-void ledger_opened(struct ledger *l, struct session *s)
+void ledger_opened(struct ledger *l, struct subscription *sub)
 {
-	if (!array_add(&l->opened, s)) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
+	if (!array_add(&l->opened, sub)) {
+		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	s->written_down = true;
-	change_present(l, s->subscriber.topic->id, 1);
+	sub->written_down = true;
+	TAILQ_INSERT_TAIL(&l->written, sub, written);
+	change_present(l, subscription_topic_id(sub), 1);
 	if (l->under_way == 0)
 		ledger_flush(l);
 }
 
-void ledger_closed(struct ledger *l, struct session *s)
+void ledger_erase(struct ledger *l, const struct subscription *sub)
 {
-	if (!s->written_down)
-		return;
-	s->written_down = false;
-	change_present(l, s->subscriber.topic->id, -1);
+	if (l->closed_count == l->closed_size) {
+		size_t size = l->closed_size ? l->closed_size * 2 : 64;
+		struct closed *closed = realloc(l->closed, size * sizeof(*closed));
 
-	char text[UUID_TEXT_SIZE];
-
-	buf_add(&l->closed, uuid_text(text, &s->subscriber.reader.connection_id), sizeof(text));
+		if (!closed) {
+			log_error("no memory to write down who is gone");
+			l->node->renew = true;
+			return;
+		}
+		l->closed = closed;
+		l->closed_size = size;
+	}
+	uuid_text(l->closed[l->closed_count].id, &sub->subscriber.reader.connection_id);
+	l->closed[l->closed_count++].topic_id = subscription_topic_id(sub);
 	soon(l);
+}
+
+void ledger_closed(struct ledger *l, struct subscription *sub)
+{
+	if (!sub->written_down)
+		return;
+	sub->written_down = false;
+	TAILQ_REMOVE(&l->written, sub, written);
+	change_present(l, subscription_topic_id(sub), -1);
+	ledger_erase(l, sub);
 }
 
 void ledger_delivered(struct ledger *l, const struct hub_topic *t)
@@ -214,16 +245,16 @@ void ledger_sent(struct ledger *l, int64_t topic_id, uint64_t seq)
 
 void ledger_renew(struct ledger *l)
 {
-	struct session *s;
+	struct subscription *sub;
 	struct hub_topic *t;
 
 	ledger_lost(l);
 	l->node->renew = false;
-	TAILQ_FOREACH (s, &l->node->sessions, link) {
-		if (!s->written_down)
-			continue;
-		if (array_add(&l->opened, s))
-			change_present(l, s->subscriber.topic->id, 1);
+	TAILQ_FOREACH (sub, &l->written, written) {
+		if (array_add(&l->opened, sub))
+			change_present(l, subscription_topic_id(sub), 1);
+		else
+			l->node->renew = true;
 	}
 	for (t = hub_first(l->node->hub); t; t = hub_next(t)) {
 		if (t->delivered_seq > 0)
@@ -239,14 +270,14 @@ static void on_written(void *context, enum err e)
 
 	l->under_way--;
 	for (size_t i = 0; i < w->opened.count; i++) {
-		struct session *s = w->opened.items[i];
+		struct subscription *sub = w->opened.items[i];
 
-		if (!s->socket || s->state != SESSION_COUNTING)
+		if (!session_awaits(sub, SUBSCRIPTION_COUNTING))
 			continue;
 		if (e == OK)
-			l->counted(s);
+			l->counted(sub);
 		else
-			session_close(s, CLOSE_TRY_LATER, "try again later");
+			session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}
 	array_release(&w->opened);
 	free(w);
@@ -256,14 +287,14 @@ static void on_written(void *context, enum err e)
 	}
 	if (l->opened.count > 0)
 		ledger_flush(l);
-	else if (l->changed > 0 || l->closed.len > 0 || l->sent.len > 0 || l->delivered)
+	else if (l->changed > 0 || l->closed_count > 0 || l->sent.len > 0 || l->delivered)
 		soon(l);
 }
 
 /* The columns of one call, made from what has gathered. */
 struct columns {
-	int64_t *presence_topics, *presence_clients, *opened_topics, *delivered_topics, *delivered_seqs, *sent_topics,
-		*sent_seqs;
+	int64_t *presence_topics, *presence_clients, *opened_topics, *closed_topics, *delivered_topics, *delivered_seqs,
+		*sent_topics, *sent_seqs;
 	const char **opened_ids, **opened_users, **opened_transports, **opened_at, **closed_ids;
 	char (*texts)[UUID_TEXT_SIZE];
 	char (*times)[CLOCK_TEXT_SIZE];
@@ -272,7 +303,7 @@ struct columns {
 
 static bool columns_new(struct columns *c, const struct ledger *l)
 {
-	size_t presence = l->changed + 1, opened = l->opened.count + 1, closed = l->closed.len / UUID_TEXT_SIZE + 1;
+	size_t presence = l->changed + 1, opened = l->opened.count + 1, closed = l->closed_count + 1;
 	size_t delivered = HASH_COUNT(l->delivered) + 1, sent = l->sent.len / (2 * sizeof(int64_t)) + 1;
 
 	*c = (struct columns){
@@ -286,21 +317,22 @@ static bool columns_new(struct columns *c, const struct ledger *l)
 		.texts = calloc(opened, UUID_TEXT_SIZE),
 		.times = calloc(opened, CLOCK_TEXT_SIZE),
 		.closed_ids = calloc(closed, sizeof(char *)),
+		.closed_topics = calloc(closed, sizeof(int64_t)),
 		.delivered_topics = calloc(delivered, sizeof(int64_t)),
 		.delivered_seqs = calloc(delivered, sizeof(int64_t)),
 		.sent_topics = calloc(sent, sizeof(int64_t)),
 		.sent_seqs = calloc(sent, sizeof(int64_t)),
 	};
 	return c->presence_topics && c->presence_clients && c->opened_topics && c->opened_ids && c->opened_users &&
-	       c->opened_transports && c->opened_at && c->texts && c->times && c->closed_ids && c->delivered_topics &&
-	       c->delivered_seqs && c->sent_topics && c->sent_seqs;
+	       c->opened_transports && c->opened_at && c->texts && c->times && c->closed_ids && c->closed_topics &&
+	       c->delivered_topics && c->delivered_seqs && c->sent_topics && c->sent_seqs;
 }
 
 static void columns_free(struct columns *c)
 {
-	void *all[] = {c->presence_topics,   c->presence_clients, c->opened_topics, c->opened_ids, c->opened_users,
-		       c->opened_transports, c->opened_at,	  c->texts,	    c->times,	   c->closed_ids,
-		       c->delivered_topics,  c->delivered_seqs,	  c->sent_topics,   c->sent_seqs};
+	void *all[] = {c->presence_topics,   c->presence_clients, c->opened_topics,  c->opened_ids,  c->opened_users,
+		       c->opened_transports, c->opened_at,	  c->texts,	     c->times,	     c->closed_ids,
+		       c->closed_topics,     c->delivered_topics, c->delivered_seqs, c->sent_topics, c->sent_seqs};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		free(all[i]);
@@ -327,17 +359,17 @@ static void take_presence(struct columns *c, struct ledger *l)
 static void take_opened(struct columns *c, const struct ledger *l)
 {
 	for (size_t i = 0; i < l->opened.count; i++) {
-		const struct session *s = l->opened.items[i];
+		const struct subscription *sub = l->opened.items[i];
 		size_t n = c->flush.opened_count;
 
 		/* Gone already: its closing is in the same call or was in one before. */
-		if (!s->socket)
+		if (!sub->written_down)
 			continue;
-		c->opened_ids[n] = uuid_text(c->texts[n], &s->subscriber.reader.connection_id);
-		c->opened_topics[n] = s->subscriber.topic->id;
-		c->opened_users[n] = s->user ? s->user->id : NULL;
-		c->opened_transports[n] = s->transport->name;
-		c->opened_at[n] = clock_text(c->times[n], s->connected_us);
+		c->opened_ids[n] = uuid_text(c->texts[n], &sub->subscriber.reader.connection_id);
+		c->opened_topics[n] = subscription_topic_id(sub);
+		c->opened_users[n] = sub->subscriber.reader.user_id;
+		c->opened_transports[n] = sub->transport;
+		c->opened_at[n] = clock_text(c->times[n], sub->connected_us);
 		c->flush.opened_count++;
 	}
 }
@@ -347,8 +379,11 @@ static void take_rest(struct columns *c, struct ledger *l)
 	const int64_t *pairs = (const int64_t *)(const void *)l->sent.bytes;
 	struct delivered *d;
 
-	for (size_t at = 0; at < l->closed.len; at += UUID_TEXT_SIZE)
-		c->closed_ids[c->flush.closed_count++] = l->closed.bytes + at;
+	for (size_t i = 0; i < l->closed_count; i++) {
+		c->closed_ids[i] = l->closed[i].id;
+		c->closed_topics[i] = l->closed[i].topic_id;
+	}
+	c->flush.closed_count = l->closed_count;
 	for (d = l->delivered; d; d = d->hh.next) {
 		c->delivered_topics[c->flush.delivered_count] = d->topic_id;
 		c->delivered_seqs[c->flush.delivered_count++] = d->seq;
@@ -367,7 +402,7 @@ void ledger_flush(struct ledger *l)
 	/* Counts that the database may have wrong are not built on. */
 	if (!pipeline_is_up(l->node->pipeline) || l->node->renew)
 		return;
-	if (l->changed == 0 && l->opened.count == 0 && l->closed.len == 0 && l->sent.len == 0 && !l->delivered)
+	if (l->changed == 0 && l->opened.count == 0 && l->closed_count == 0 && l->sent.len == 0 && !l->delivered)
 		return;
 	uv_timer_stop(&l->timer);
 	l->timer_set = false;
@@ -390,6 +425,7 @@ void ledger_flush(struct ledger *l)
 	c.flush.opened_transports = c.opened_transports;
 	c.flush.opened_at = c.opened_at;
 	c.flush.closed_ids = c.closed_ids;
+	c.flush.closed_topics = c.closed_topics;
 	c.flush.delivered_topics = c.delivered_topics;
 	c.flush.delivered_seqs = c.delivered_seqs;
 	c.flush.sent_topics = c.sent_topics;
@@ -398,13 +434,13 @@ void ledger_flush(struct ledger *l)
 
 	w->ledger = l;
 	w->opened = l->opened;
-	l->opened = (struct session_array){0};
+	l->opened = (struct subscription_array){0};
 	l->under_way++;
 	l->written_ms = clock_monotonic_ms();
 
 	enum err e = calls_flush(l->node->pipeline, l->node->id_text, &c.flush, on_written, w);
 
-	buf_free(&l->closed);
+	l->closed_count = 0;
 	buf_free(&l->sent);
 	forget_delivered(l);
 	columns_free(&c);

@@ -10,9 +10,11 @@
 
 #include "base/log.h"
 #include "ws/catch_up.h"
+#include "ws/control.h"
 #include "ws/door.h"
 #include "ws/feed.h"
 #include "ws/gate.h"
+#include "ws/grace.h"
 #include "ws/ledger.h"
 #include "ws/node.h"
 #include "ws/pulse.h"
@@ -51,20 +53,20 @@ struct sidecar {
 
 /* ---- the hub's side: what it asks of sessions */
 
-static struct session *session_of(struct subscriber *s)
+static struct subscription *subscription_of(struct subscriber *s)
 {
-	return (struct session *)((char *)s - offsetof(struct session, subscriber));
+	return (struct subscription *)((char *)s - offsetof(struct subscription, subscriber));
 }
 
 static bool hub_writes(struct subscriber *s, struct span bytes, unsigned count)
 {
 	(void)count;
-	return stages_deliver(session_of(s), bytes);
+	return stages_deliver(subscription_of(s), bytes);
 }
 
 static void hub_is_behind(struct subscriber *subscriber)
 {
-	stages_behind(session_of(subscriber));
+	stages_behind(subscription_of(subscriber));
 }
 
 static struct node *the_node;
@@ -97,12 +99,19 @@ static void open_door(struct node *n)
 	log_notice("listening address=%s port=%d node=%s", n->config->ws_address, (int)n->config->ws_port, n->id_text);
 }
 
+/* Clients are let in when all that they may ask for can be done. */
+static void open_door_if_complete(struct node *n)
+{
+	if (pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts))
+		open_door(n);
+}
+
 static void on_database_up(void *context)
 {
 	struct node *n = context;
 
 	pulse_database_up(n->pulse);
-	open_door(n);
+	open_door_if_complete(n);
 }
 
 static void on_door_timer(uv_timer_t *timer)
@@ -131,6 +140,11 @@ static void on_ephemeral(void *context, int64_t topic_id, const char *to_user, c
 	feed_ephemeral(((struct node *)context)->feed, topic_id, to_user, exclude, body);
 }
 
+static void on_control(void *context, const char *order)
+{
+	control_order(context, order);
+}
+
 static void on_outbox(void *context)
 {
 	pulse_relay(((struct node *)context)->pulse);
@@ -139,12 +153,29 @@ static void on_outbox(void *context)
 static const struct pipeline_ops pipeline_ops = {
 	.watch = watcher_watch, .up = on_database_up, .down = on_database_down};
 
+static void on_acts_up(void *context)
+{
+	struct node *n = context;
+
+	pulse_relay(n->pulse);
+	open_door_if_complete(n);
+}
+
+/* Each of those who wait is answered: that is all there is to do. */
+static void on_acts_down(void *context)
+{
+	(void)context;
+}
+
+static const struct pipeline_ops acts_ops = {.watch = watcher_watch, .up = on_acts_up, .down = on_acts_down};
+
 static const struct listener_ops listener_ops = {
 	.watch = watcher_watch,
 	.up = on_listening,
 	.rung = on_rung,
 	.ephemeral = on_ephemeral,
 	.outbox = on_outbox,
+	.control = on_control,
 };
 
 /* ---- keys */
@@ -163,8 +194,12 @@ static enum err load_keys(struct node *n)
 	struct buf problem = BUF_EMPTY;
 	enum err e = token_keys_load(&keys, c->jwt_keys, &rules, &problem);
 
+	/* Twice as many: then hardly one of them has no place. */
+	if (e == OK)
+		e = token_keys_remember(keys, 2 * (size_t)c->connections_max);
 	if (e != OK) {
 		log_error("%s", problem.bytes ? problem.bytes : err_text(e));
+		token_keys_free(&keys);
 	} else {
 		token_keys_free(&n->keys);
 		n->keys = keys;
@@ -277,16 +312,23 @@ static enum err open_database(struct node *n)
 	enum err e;
 
 	watcher_init(&n->pipeline_watcher, n->loop);
+	watcher_init(&n->acts_watcher, n->loop);
 	watcher_init(&n->listener_watcher, n->loop);
-	e = pipeline_open(&n->pipeline, c->database, c->database_timeout_ms, &pipeline_ops, &n->pipeline_watcher, n);
+	e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", c->database, c->database_timeout_ms,
+			  &pipeline_ops, &n->pipeline_watcher, n);
 	if (e == OK)
-		e = listener_open(&n->listener, c->database, c->database_timeout_ms, &listener_ops,
+		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", c->database, c->database_timeout_ms, &acts_ops,
+				  &n->acts_watcher, n);
+	if (e == OK)
+		e = listener_open(&n->listener, c->listen_database ? c->listen_database : c->database,
+				  c->listen_database != NULL, c->database_timeout_ms, &listener_ops,
 				  &n->listener_watcher, n);
 	if (e != OK) {
-		log_error("TIDINGS_DATABASE is not what libpq understands");
+		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;
 	}
 	n->pipeline_watcher.link = pipeline_link(n->pipeline);
+	n->acts_watcher.link = pipeline_link(n->acts);
 	n->listener_watcher.link = listener_link(n->listener);
 	return OK;
 }
@@ -317,7 +359,9 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = server_new(n);
 	if (e == OK)
-		e = gate_new(&n->gate, n, stages_attached);
+		e = gate_new(&n->gate, n, stages_attached, stages_refused);
+	if (e == OK)
+		e = grace_new(&n->grace, n);
 	if (e == OK)
 		e = ledger_new(&n->ledger, n, stages_counted);
 	if (e == OK)
@@ -350,14 +394,20 @@ static void stop(struct sidecar *s)
 {
 	struct node *n = &s->node;
 
+	pipeline_close(&n->acts);
 	pipeline_close(&n->pipeline);
 	listener_close(&n->listener);
+	watcher_close(&n->acts_watcher);
 	watcher_close(&n->pipeline_watcher);
 	watcher_close(&n->listener_watcher);
 	server_free(n);
+	/* Replies that are still held, by clients that did not take their end in time. */
+	while (!TAILQ_EMPTY(&n->sessions))
+		stages_end(TAILQ_FIRST(&n->sessions));
 	door_free(&n->door);
 	catch_up_free(&n->catch_up);
 	gate_free(&n->gate);
+	grace_free(&n->grace);
 	ledger_free(&n->ledger);
 	feed_free(&n->feed);
 	pulse_free(&n->pulse);

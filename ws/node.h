@@ -1,13 +1,15 @@
 /*
  * node - one running sidecar: what its parts share.
  *
- *	door		accepts sockets; visitor: one that has not said yet what it wants
+ *	door		accepts sockets; visitor: one that has not said yet what it wants; line: a socket in the loop
  *	reception	the routes: reads the head of a request, and finds who serves it
  *	server		libwebsockets: its callbacks, translated into calls of stages
  *	http_socket	a socket on which an HTTP reply is held or streamed; voices: how each transport says things
- *	session		one client's connection: its state, what it still has to be sent, its deadlines
+ *	session		one client's connection: what waits to be written to it, its deadlines
+ *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
  *	stages		a session's way from the upgrade to live messages
  *	gate		asks the database, many at a time, whether a session may have its topic
+ *	grace		pollers between two polls: they count as connected, and go on where they were
  *	ledger		writes down who is connected and what was delivered, many at a time
  *	feed		fetches what the doorbell rang for, and runs the fan-out
  *	catch_up	reads from the database for sessions that the tail can't serve
@@ -38,8 +40,10 @@
 #include "ws/watcher.h"
 
 struct door;
+struct line;
 struct session;
 struct gate;
+struct grace;
 struct ledger;
 struct feed;
 struct catch_up;
@@ -61,8 +65,11 @@ struct node {
 	char started_at[CLOCK_TEXT_SIZE];
 
 	struct pipeline *pipeline;
+	struct pipeline *
+		acts; /* what clients say, and the relay: they may wait for somebody's lock, and the fan-out must not */
 	struct listener *listener;
 	struct watcher pipeline_watcher;
+	struct watcher acts_watcher;
 	struct watcher listener_watcher;
 
 	struct hub *hub;
@@ -71,16 +78,18 @@ struct node {
 	size_t sessions_count;
 	uint64_t sessions_opened; /* since the start */
 	struct user *users;	  /* by id: how many connections each has here */
+	struct user *live_users;  /* the same for the live endpoints, which have a limit of their own */
 
 	struct door *door;
 	struct gate *gate;
+	struct grace *grace;
 	struct ledger *ledger;
 	struct feed *feed;
 	struct catch_up *catch_up;
 	struct pulse *pulse;
 
-	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes fd. */
-	void (*reply_done)(struct node *n, int fd, bool keep_alive, const struct buf *early);
+	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the line. */
+	void (*reply_done)(struct node *n, struct line *line, bool keep_alive, const struct buf *early);
 	int64_t pending_bytes; /* that wait for sockets, in all sessions */
 	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
 	bool open;	       /* clients are let in */

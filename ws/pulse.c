@@ -8,11 +8,13 @@
 #include "store/calls.h"
 #include "ws/door.h"
 #include "ws/feed.h"
+#include "ws/grace.h"
 #include "ws/ledger.h"
 #include "ws/session.h"
 
 #define TICK_MS WHEEL_STEP_MS
 #define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
+#define AFTER_RELAY_MS 500
 #define SWEEP_MS 60000
 #define RELAY_AGAIN_MS 1000 /* another node is at it */
 
@@ -21,6 +23,7 @@ struct pulse {
 	uv_timer_t tick;
 	uv_timer_t relay_timer;
 	int64_t heartbeat_ms; /* when the last was sent */
+	int64_t relay_ms;
 	int64_t sweep_ms;
 	bool heartbeat_under_way;
 	bool relay_under_way, relay_again;
@@ -35,6 +38,17 @@ static struct session *session_of(struct wheel_entry *e)
 
 /* ---- heartbeat */
 
+static bool has_stale_topic(const struct session *s)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++) {
+		const struct hub_topic *t = s->subscriptions[i]->subscriber.topic;
+
+		if (t && t->stale)
+			return true;
+	}
+	return false;
+}
+
 /* A failover changes every numbering at once: whoever listens is sent away over the same time as when the node goes. */
 static void send_away_stale(struct pulse *p)
 {
@@ -43,8 +57,9 @@ static void send_away_stale(struct pulse *p)
 	size_t at_once = ticks > 0 ? n->sessions_count / (size_t)ticks + 1 : SIZE_MAX;
 	struct session *s;
 
+	grace_end_stale(n->grace);
 	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!s->subscriber.topic || !s->subscriber.topic->stale || s->state == SESSION_CLOSING)
+		if (s->state == SESSION_CLOSING || !has_stale_topic(s))
 			continue;
 		if (at_once-- == 0)
 			return;
@@ -156,7 +171,7 @@ void pulse_relay(struct pulse *p)
 	if (p->relay_under_way)
 		return;
 	uv_timer_stop(&p->relay_timer);
-	p->relay_under_way = calls_relay(p->node->pipeline, c->queue_max, c->queue_min_age_s, on_relay, p) == OK;
+	p->relay_under_way = calls_relay(p->node->acts, c->queue_max, c->queue_min_age_s, on_relay, p) == OK;
 }
 
 /* ---- the sweep */
@@ -192,15 +207,20 @@ static void on_tick(uv_timer_t *timer)
 	while ((e = wheel_expire(&n->wheel, now_ms)))
 		session_due(session_of(e), now_ms);
 	door_check(n->door, now_ms);
+	grace_check(n->grace, now_ms);
 	if (p->stale)
 		send_away_stale(p);
+	pipeline_check(n->acts, now_ms);
 	pipeline_check(n->pipeline, now_ms);
 	if (!pipeline_is_up(n->pipeline))
 		return;
-	if (now_ms - p->heartbeat_ms >= HEARTBEAT_MS) {
-		heartbeat(p);
+	/* The heartbeat comes after it, and so finds what the relay has moved, also where nothing is notified. */
+	if (now_ms - p->relay_ms >= HEARTBEAT_MS) {
+		p->relay_ms = now_ms;
 		pulse_relay(p);
 	}
+	if (p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS)
+		heartbeat(p);
 	if (now_ms - p->sweep_ms >= SWEEP_MS && !p->sweep_under_way) {
 		p->sweep_ms = now_ms;
 		sweep_after(p, 0);

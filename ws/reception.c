@@ -1,20 +1,37 @@
 #include "ws/reception.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "domain/origin.h"
 #include "domain/query.h"
 #include "domain/request_head.h"
+#include "domain/selection.h"
 #include "domain/topic.h"
 #include "ws/http_socket.h"
+#include "ws/live.h"
 #include "ws/server.h"
 #include "ws/stages.h"
 #include "ws/voices.h"
 
 #define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
+
+/* A refusal that a page may read, where its origin is allowed. */
+static void refuse(struct visitor *v, const struct request_head *head, int status, const char *headers,
+		   const char *detail)
+{
+	struct buf all = BUF_EMPTY;
+
+	buf_add_text(&all, headers);
+	if (head->origin.bytes && origin_allowed(v->node->config->allowed_origins, head->origin))
+		buf_printf(&all,
+			   "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\nAccess-Control-Expose-Headers: "
+			   "Retry-After\r\n",
+			   (int)head->origin.len, head->origin.bytes);
+	visitor_refuse(v, status, buf_ok(&all) && all.bytes ? all.bytes : headers, detail);
+	buf_free(&all);
+}
 
 /* The token of a `bearer.<jwt>` in the list of subprotocols; whether the client also offers ours. */
 static bool find_bearer_protocol(struct span protocols, struct buf *token, bool *offers_ours)
@@ -36,7 +53,7 @@ static bool find_bearer_protocol(struct span protocols, struct buf *token, bool 
 
 /* What a request says of itself, whatever it asks for. Its texts are behind an arrival's. */
 struct question {
-	struct buf token, cursor, echo, origin;
+	struct buf token, echo, origin;
 	bool offers_ours; /* the subprotocol "tidings" */
 };
 
@@ -45,12 +62,11 @@ static void forget_question(struct question *q)
 	if (q->token.bytes)
 		explicit_bzero(q->token.bytes, q->token.len);
 	buf_free(&q->token);
-	buf_free(&q->cursor);
 	buf_free(&q->echo);
 	buf_free(&q->origin);
 }
 
-/* False: no memory. An empty token or cursor is a bad one, not none. */
+/* False: no memory. An empty token is a bad one, not none. */
 static bool read_question(struct question *q, struct arrival *a, const struct request_head *head,
 			  const struct config *c)
 {
@@ -71,17 +87,12 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 	/* Bearer, and nothing behind it. */
 	if (q->token.len == 0 && head->authorization.bytes)
 		buf_add_text(&q->token, " ");
-	if (head->last_event_id.bytes && head->last_event_id.len > 0)
-		buf_add(&q->cursor, head->last_event_id.bytes, head->last_event_id.len);
-	else if (query_get(head->query, "cursor", &q->cursor) && q->cursor.len == 0)
-		buf_add_text(&q->cursor, " ");
 	if (head->origin.bytes && origin_allowed(c->allowed_origins, head->origin))
 		buf_add(&q->origin, head->origin.bytes, head->origin.len);
 	a->token = q->token.len > 0 ? q->token.bytes : NULL;
-	a->cursor = q->cursor.len > 0 ? q->cursor.bytes : NULL;
 	a->echo_protocol = q->echo.len > 0 ? q->echo.bytes : NULL;
 	a->allowed_origin = q->origin.len > 0 ? q->origin.bytes : NULL;
-	return buf_ok(&q->token) && buf_ok(&q->cursor) && buf_ok(&q->echo) && buf_ok(&q->origin);
+	return buf_ok(&q->token) && buf_ok(&q->echo) && buf_ok(&q->origin);
 }
 
 static const char no_memory[] = "The server is short of memory.";
@@ -91,7 +102,6 @@ static void upgrade(struct visitor *v, const struct request_head *head, struct a
 	struct node *n = v->node;
 	struct buf request = BUF_EMPTY;
 
-	a->voice = &voice_websocket;
 	buf_printf(&request,
 		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: "
 		   "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -100,17 +110,20 @@ static void upgrade(struct visitor *v, const struct request_head *head, struct a
 		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "");
 	/* What the client has sent behind the head are its first frames. */
 	buf_add(&request, v->in.bytes + head->len, v->in.len - head->len);
-	if (buf_ok(&request))
-		server_upgrade(n, visitor_dismiss(v), a, (struct span){request.bytes, request.len});
-	else
-		visitor_refuse(v, 503, "Retry-After: 5\r\n", no_memory);
+	if (buf_ok(&request)) {
+		struct line *line = visitor_dismiss(v);
+
+		server_upgrade(n, line_leave(&line), a, (struct span){request.bytes, request.len});
+	} else {
+		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+	}
 	buf_free(&request);
 }
 
 static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
 
 /* An event stream, or a poll: the reply is held. */
-static void hold(struct visitor *v, const struct request_head *head, struct arrival *a, const struct voice *voice)
+static void hold(struct visitor *v, const struct request_head *head, struct arrival *a)
 {
 	static const struct transport transports[] = {
 		{"sse", http_socket_write, http_socket_want_writable, http_socket_shut},
@@ -119,28 +132,73 @@ static void hold(struct visitor *v, const struct request_head *head, struct arri
 	struct node *n = v->node;
 	struct http_socket *h;
 	struct session *s;
-	struct buf early = BUF_EMPTY;
+	struct buf early;
 
-	a->voice = voice;
-	a->keep_alive = voice == &voice_poll && head->keep_alive && v->in.len == head->len;
-	if (http_socket_new(&h, n, visitor_dismiss(v), &http_socket_ops) != OK)
+	a->keep_alive = a->voice == &voice_poll && head->keep_alive && v->in.len == head->len;
+	if (http_socket_new(&h, visitor_dismiss(v), &http_socket_ops) != OK)
 		return;
-	s = stages_begin(n, &transports[voice == &voice_poll], h, a);
+	s = stages_begin(n, &transports[a->voice == &voice_poll], h, a);
 	if (s) {
 		http_socket_serve(h, s);
 	} else {
-		close(http_socket_release(&h, &early));
+		struct line *line = http_socket_release(&h, &early);
+
+		line_close(&line);
 		buf_free(&early);
 	}
 }
 
-/* The 123 of "/ws/123". */
-static bool route(struct span path, const char *prefix, int64_t *id)
-{
-	size_t len = strlen(prefix);
+/* What there is to ask for, before its `/{id}` or `?topics=`. */
+static const struct {
+	const char *path;
+	const struct voice *voice;
+} routes[] = {{"/ws", &voice_websocket}, {"/sse", &voice_sse}, {"/poll", &voice_poll}};
 
-	return path.len > len && memcmp(path.bytes, prefix, len) == 0 &&
-	       topic_parse_id(path.bytes + len, path.len - len, id);
+/* NULL: there is no such route. Else *diagnosis_id is 0 for the one that takes topics. */
+static const struct voice *find_route(struct span path, int64_t *diagnosis_id)
+{
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		size_t len = strlen(routes[i].path);
+
+		*diagnosis_id = 0;
+		if (path.len >= len && memcmp(path.bytes, routes[i].path, len) == 0 &&
+		    (path.len == len || (path.bytes[len] == '/' &&
+					 topic_parse_id(path.bytes + len + 1, path.len - len - 1, diagnosis_id))))
+			return routes[i].voice;
+	}
+	return NULL;
+}
+
+/*
+ * What it wants to subscribe to, and from where on; the caller frees it. An empty cursor is a bad one, not none, but
+ * where topics are named: there an empty part is none.
+ *
+ * ERR_INPUT  it names no topics, or not as they should be
+ */
+static enum err read_selection(struct selection **out, const struct request_head *head, int64_t diagnosis_id)
+{
+	struct buf cursor = BUF_EMPTY, topics = BUF_EMPTY;
+	const char *from = NULL;
+	enum err e = ERR_INPUT;
+
+	if (head->last_event_id.bytes && head->last_event_id.len > 0)
+		buf_add(&cursor, head->last_event_id.bytes, head->last_event_id.len);
+	else if (query_get(head->query, "cursor", &cursor) && cursor.len == 0)
+		from = diagnosis_id > 0 ? " " : "";
+	if (cursor.len > 0)
+		from = cursor.bytes;
+	if (diagnosis_id > 0)
+		e = selection_of_diagnosis(out, diagnosis_id, from);
+	else if (query_get(head->query, "topics", &topics) && topics.len > 0)
+		e = selection_of_topics(out, (struct span){topics.bytes, topics.len}, from);
+	if (!buf_ok(&cursor) || !buf_ok(&topics)) {
+		if (e == OK)
+			free(*out);
+		e = ERR_MEMORY;
+	}
+	buf_free(&cursor);
+	buf_free(&topics);
+	return e;
 }
 
 static bool is_method(const struct request_head *head, const char *method)
@@ -154,15 +212,16 @@ static void answer_preflight(struct visitor *v, const struct request_head *head)
 	struct buf reply = BUF_EMPTY;
 
 	if (!head->origin.bytes || !origin_allowed(v->node->config->allowed_origins, head->origin)) {
-		visitor_refuse(v, 403, "", "This origin is not allowed.");
+		refuse(v, head, 403, "", "This origin is not allowed.");
 		return;
 	}
-	buf_printf(&reply,
-		   "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: "
-		   "Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
-		   "Access-Control-Allow-Headers: Authorization, Last-Event-ID\r\nAccess-Control-Max-Age: "
-		   "3600\r\nConnection: close\r\n\r\n",
-		   (int)head->origin.len, head->origin.bytes);
+	buf_printf(
+		&reply,
+		"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: "
+		"Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
+		"Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\nAccess-Control-Max-Age: "
+		"3600\r\nConnection: close\r\n\r\n",
+		(int)head->origin.len, head->origin.bytes);
 	visitor_send_last(v, &reply);
 }
 
@@ -186,43 +245,73 @@ static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
 	return good;
 }
 
+/* Where a client that cannot have a WebSocket finds the same. */
+static void refuse_plain_get(struct visitor *v, const struct request_head *head, int64_t diagnosis_id)
+{
+	struct buf headers = BUF_EMPTY;
+
+	buf_add_text(&headers, "Upgrade: websocket\r\nLink: </poll");
+	if (diagnosis_id > 0)
+		buf_printf(&headers, "/%lld", (long long)diagnosis_id);
+	buf_add_text(&headers, ">; rel=\"alternate\"\r\n");
+	refuse(v, head, 426, buf_ok(&headers) ? headers.bytes : "", "This route is a WebSocket.");
+	buf_free(&headers);
+}
+
+static void let_in(struct visitor *v, const struct request_head *head, struct arrival *a)
+{
+	struct question q = {0};
+
+	if (!read_question(&q, a, head, v->node->config))
+		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+	else if (a->voice == &voice_websocket || a->voice == &voice_live)
+		upgrade(v, head, a, &q);
+	else
+		hold(v, head, a);
+	forget_question(&q);
+}
+
 static void serve(struct visitor *v, const struct request_head *head)
 {
 	struct arrival a = {0};
-	struct question q = {0};
-	const struct voice *voice = NULL; /* a WebSocket */
-	char headers[128];
+	struct selection *selection = NULL;
+	int64_t diagnosis_id = 0;
+	bool websocket;
+	enum err e;
 
-	if (route(head->path, "/sse/", &a.diagnosis_id)) {
-		voice = &voice_sse;
-	} else if (route(head->path, "/poll/", &a.diagnosis_id)) {
-		voice = &voice_poll;
-	} else if (!route(head->path, "/ws/", &a.diagnosis_id)) {
-		visitor_refuse(v, 404, "", "There is no such route.");
+	a.endpoint = live_endpoint(head->path);
+	a.voice = a.endpoint ? &voice_live : find_route(head->path, &diagnosis_id);
+	if (!a.voice) {
+		refuse(v, head, 404, "", "There is no such route.");
 		return;
 	}
-	if (voice && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
+	websocket = a.endpoint || a.voice == &voice_websocket;
+	if (!websocket && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
 		answer_preflight(v, head);
 	} else if (!is_method(head, "GET")) {
-		visitor_refuse(v, 405, "Allow: GET\r\n", "This route takes GET only.");
+		refuse(v, head, 405, "Allow: GET\r\n", "This route takes GET only.");
 	} else if (head->body_status != 0) {
-		visitor_refuse(v, head->body_status, "", "No body is taken here.");
-	} else if (!voice && !request_head_is_websocket(head)) {
-		snprintf(headers, sizeof(headers), "Upgrade: websocket\r\nLink: </poll/%lld>; rel=\"alternate\"\r\n",
-			 (long long)a.diagnosis_id);
-		visitor_refuse(v, 426, headers, "This route is a WebSocket.");
-	} else if (voice == &voice_poll && !read_timeout(head, &a.timeout_s)) {
-		visitor_refuse(v, 422, "", "timeout must be an integer from 0 to 55.");
+		refuse(v, head, head->body_status, "", "No body is taken here.");
+	} else if (websocket && !request_head_is_websocket(head)) {
+		refuse_plain_get(v, head, diagnosis_id);
+	} else if (a.voice == &voice_poll && !read_timeout(head, &a.timeout_s)) {
+		refuse(v, head, 422, "", "timeout must be an integer from 0 to 55.");
 	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
-		visitor_refuse(v, 503, "Retry-After: 5\r\n", "The server is full.");
-	} else if (!read_question(&q, &a, head, v->node->config)) {
-		visitor_refuse(v, 503, "Retry-After: 5\r\n", no_memory);
-	} else if (voice) {
-		hold(v, head, &a, voice);
+		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
+	} else if (a.endpoint) {
+		let_in(v, head, &a);
 	} else {
-		upgrade(v, head, &a, &q);
+		e = read_selection(&selection, head, diagnosis_id);
+		a.selection = selection;
+		if (e == OK)
+			let_in(v, head, &a);
+		else if (e == ERR_INPUT)
+			refuse(v, head, 422, "",
+			       "topics must be 1 to 100 different names of topics, joined by commas.");
+		else
+			refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+		free(selection);
 	}
-	forget_question(&q);
 }
 
 static const char *refusal(int status)
@@ -239,7 +328,7 @@ static const char *refusal(int status)
 	}
 }
 
-void reception_serve(struct visitor *v)
+bool reception_serve(struct visitor *v)
 {
 	struct request_head head;
 	int status = request_head_read(&head, v->in.bytes, v->in.len);
@@ -248,4 +337,5 @@ void reception_serve(struct visitor *v)
 		serve(v, &head);
 	else if (status > 0)
 		visitor_refuse(v, status, "", refusal(status));
+	return status >= 0;
 }

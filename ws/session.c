@@ -10,41 +10,96 @@
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
 #define PENDING_MAX (1 << 20)
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
-#define CLOSING_MS 5000		  /* for the close frame, and for the client's answer to it */
+#define EXPIRY_WARNING_S 60
+#define CLOSING_MS 5000 /* for the close frame, and for the client's answer to it */
 
-struct session *session_ref(struct session *s)
+/* ---- its subscriptions */
+
+bool session_subscribe(struct session *s, const struct selection *selection)
 {
-	s->refs++;
-	return s;
-}
+	s->subscriptions = calloc(selection->count, sizeof(s->subscriptions[0]));
+	for (size_t i = 0; s->subscriptions && i < selection->count; i++) {
+		struct subscription *sub = subscription_new(&selection->items[i], &s->id, s->transport->name);
 
-void session_unref(struct session *s)
-{
-	if (--s->refs > 0)
-		return;
-	buf_free(&s->out);
-	buf_free(&s->in);
-	buf_free(&s->held);
-	free(s->wanted);
-	free(s->allowed_origin);
-	free(s);
-}
-
-void session_queue_clear(struct session_queue *q)
-{
-	struct session *s;
-
-	while ((s = STAILQ_FIRST(q))) {
-		STAILQ_REMOVE_HEAD(q, queue);
-		session_unref(s);
+		if (!sub)
+			return false;
+		sub->session = s;
+		s->subscriptions[s->subscriptions_count++] = sub;
 	}
+	return s->subscriptions != NULL;
+}
+
+struct subscription *session_add(struct session *s, const struct selected *wanted)
+{
+	size_t size = (s->subscriptions_count + 1) * sizeof(s->subscriptions[0]);
+	struct subscription **grown = realloc(s->subscriptions, size);
+	struct subscription *sub;
+
+	if (!grown)
+		return NULL;
+	s->subscriptions = grown;
+	sub = subscription_new(wanted, &s->id, s->transport->name);
+	if (!sub)
+		return NULL;
+	sub->session = s;
+	sub->subscriber.reader.user_id = s->user ? s->user->id : NULL;
+	s->subscriptions[s->subscriptions_count++] = sub;
+	return sub;
+}
+
+void session_drop(struct session *s, struct subscription *sub)
+{
+	unsigned i = 0;
+
+	while (s->subscriptions[i] != sub)
+		i++;
+	for (; i + 1 < s->subscriptions_count; i++)
+		s->subscriptions[i] = s->subscriptions[i + 1];
+	s->subscriptions_count--;
+	s->turn = 0;
+	if (sub->asking)
+		s->asking = false;
+	subscription_end(sub, s->node);
+	subscription_unref(sub);
+}
+
+bool session_awaits(const struct subscription *sub, enum subscription_state state)
+{
+	return sub->state == state && sub->session && sub->session->state == SESSION_OPEN;
+}
+
+bool session_all_are(const struct session *s, enum subscription_state state)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (s->subscriptions[i]->state != state)
+			return false;
+	return true;
+}
+
+struct subscription *session_turn(const struct session *s, unsigned i)
+{
+	return s->subscriptions[(s->turn + i) % s->subscriptions_count];
+}
+
+void session_pass_turn(struct session *s, const struct subscription *sub)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (s->subscriptions[i] == sub)
+			s->turn = i + 1;
+}
+
+/* Its socket takes no more: the hub leaves all of them alone. */
+static void hush(struct session *s)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		hub_wait(s->node->hub, &s->subscriptions[i]->subscriber);
 }
 
 /* ---- writing */
 
 bool session_is_clear(const struct session *s)
 {
-	return s->socket && s->state != SESSION_CLOSING && s->choked_ms == 0 && s->out.len == 0;
+	return s->state != SESSION_CLOSING && s->choked_ms == 0 && s->out.len == 0;
 }
 
 /* The socket is of no use any more. It is shut by the next tick: never inside a callback or the fan-out. */
@@ -62,6 +117,15 @@ static void charge(struct session *s)
 	s->charged_bytes = now;
 }
 
+/* What catch_up gives is bounded by itself. */
+static bool is_live(const struct session *s)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (s->subscriptions[i]->state == SUBSCRIPTION_CATCHING)
+			return false;
+	return s->state == SESSION_OPEN && s->greeted;
+}
+
 /*
  * The socket takes nothing more, and somebody keeps what it did not take. When everybody together keeps too much, this
  * one has to go: it comes back with its cursor.
@@ -71,7 +135,7 @@ static void choke(struct session *s, size_t bytes)
 	s->choked_ms = clock_monotonic_ms();
 	s->choked_bytes = bytes;
 	charge(s);
-	if (s->node->pending_bytes > s->node->config->catch_up_max_bytes && s->state == SESSION_LIVE) {
+	if (s->node->pending_bytes > s->node->config->catch_up_max_bytes && is_live(s)) {
 		log_info("closing a client that reads too slowly: too many bytes wait for such clients");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
 		give_up(s);
@@ -99,7 +163,7 @@ bool session_write_now(struct session *s, struct span bytes)
 {
 	size_t took;
 
-	if (!s->socket || s->state == SESSION_CLOSING)
+	if (s->state == SESSION_CLOSING)
 		return false;
 	took = write_some(s, bytes);
 	if (took < bytes.len) {
@@ -108,6 +172,8 @@ bool session_write_now(struct session *s, struct span bytes)
 			give_up(s);
 		charge(s);
 	}
+	if (s->choked_ms != 0)
+		hush(s);
 	return s->choked_ms == 0;
 }
 
@@ -128,7 +194,7 @@ static void pump(struct session *s)
 
 void session_write(struct session *s, struct buf *bytes)
 {
-	if (!s->socket || s->state == SESSION_CLOSING) {
+	if (s->state == SESSION_CLOSING) {
 		buf_free(bytes);
 		return;
 	}
@@ -149,12 +215,12 @@ void session_write(struct session *s, struct buf *bytes)
 	}
 	pump(s);
 	if (!session_is_clear(s))
-		hub_wait(s->node->hub, &s->subscriber);
+		hush(s);
 }
 
 static void tell(struct buf *to, const struct session *s, const struct buf *text)
 {
-	s->voice->message(to, s, (struct span){text->bytes, text->len});
+	s->voice->reply(to, (struct span){text->bytes, text->len});
 	if (!buf_ok(text))
 		to->failed = true;
 }
@@ -210,7 +276,8 @@ bool session_close_sent(const struct session *s)
 /* It gets nothing more but its end, once its socket takes that. */
 static void begin_closing(struct session *s)
 {
-	hub_leave(&s->subscriber);
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		hub_leave(&s->subscriptions[i]->subscriber);
 	s->state = SESSION_CLOSING;
 	s->transport->want_writable(s->socket);
 	session_set_deadline(s, clock_monotonic_ms());
@@ -218,7 +285,7 @@ static void begin_closing(struct session *s)
 
 void session_refuse(struct session *s, int status, enum close_code code, const char *reason)
 {
-	if (!s->socket || s->state == SESSION_CLOSING)
+	if (s->state == SESSION_CLOSING)
 		return;
 	s->close_code = (uint16_t)code;
 	s->close_reason = reason;
@@ -234,7 +301,7 @@ void session_close(struct session *s, enum close_code code, const char *reason)
 
 void session_finish(struct session *s, struct buf *bytes)
 {
-	if (s->socket && s->state != SESSION_CLOSING) {
+	if (s->state != SESSION_CLOSING) {
 		s->close_sent = true;
 		s->out = *bytes;
 		*bytes = BUF_EMPTY;
@@ -252,6 +319,12 @@ static int64_t wall_to_monotonic_ms(int64_t wall_s, int64_t now_ms)
 	return now_ms + wall_s * 1000 - clock_wall_us() / 1000;
 }
 
+/* A live client is told a minute ahead (spec section 6). */
+static int64_t expiry_deadline_s(const struct session *s)
+{
+	return s->expires_s - (s->voice->expiring && !s->told_expiring ? EXPIRY_WARNING_S : 0);
+}
+
 static int64_t next_heartbeat_ms(const struct session *s)
 {
 	int64_t every_ms = s->node->config->heartbeat_s * 1000;
@@ -259,6 +332,9 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	/* Nobody answers a comment in an event stream: it is there for what is between. */
 	if (!s->voice->answers_heartbeats)
 		every_ms = MIN(every_ms, STREAM_HEARTBEAT_MS);
+	/* A live client is told in any case. */
+	if (s->endpoint)
+		return MAX(s->pinged_ms, s->opened_ms) + every_ms;
 	return MAX(s->pinged_ms, s->heard_ms) + every_ms;
 }
 
@@ -283,7 +359,7 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		if (s->choked_ms)
 			due_ms = MIN(due_ms, s->choked_ms + c->slow_s * 1000);
 		if (s->expires_s)
-			due_ms = MIN(due_ms, wall_to_monotonic_ms(s->expires_s, now_ms));
+			due_ms = MIN(due_ms, wall_to_monotonic_ms(expiry_deadline_s(s), now_ms));
 	}
 	wheel_set(&s->node->wheel, &s->wheel, due_ms);
 }
@@ -304,6 +380,19 @@ static void beat(struct session *s, int64_t now_ms)
 	buf_free(&bytes);
 }
 
+static void warn_of_expiry(struct session *s)
+{
+	struct buf text = BUF_EMPTY;
+
+	if (!s->authenticated || s->told_expiring)
+		return;
+	s->told_expiring = true;
+	s->voice->expiring(&text, s->expires_s - clock_wall_us() / 1000000);
+	if (text.len > 0)
+		session_write(s, &text);
+	buf_free(&text);
+}
+
 void session_due(struct session *s, int64_t now_ms)
 {
 	const struct config *c = s->node->config;
@@ -321,18 +410,20 @@ void session_due(struct session *s, int64_t now_ms)
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
 	} else if (s->expires_s && clock_wall_us() / 1000000 >= s->expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");
-	} else if (s->timeout_ms && now_ms >= s->timeout_ms && s->state == SESSION_LIVE) {
+	} else if (s->timeout_ms && now_ms >= s->timeout_ms && s->waiting) {
 		/* One whose page is still under way is answered with that. */
 		session_close(s, CLOSE_NORMAL, "");
 	} else if (s->choked_ms && now_ms >= s->choked_ms + c->slow_s * 1000) {
 		log_info("closing a client that reads too slowly topic=%s",
-			 s->subscriber.topic ? s->subscriber.topic->name : "");
+			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : "");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
 	} else if (s->voice->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
 	} else {
 		if (now_ms >= next_heartbeat_ms(s))
 			beat(s, now_ms);
+		if (s->expires_s && clock_wall_us() / 1000000 >= expiry_deadline_s(s))
+			warn_of_expiry(s);
 		session_set_deadline(s, now_ms);
 	}
 }
@@ -353,12 +444,10 @@ struct session *session_new(struct node *n, const struct transport *transport, c
 		free(s);
 		return NULL;
 	}
-	s->refs = 1;
 	s->node = n;
 	s->transport = transport;
 	s->voice = voice;
-	s->subscriber.reader.connection_id = uuid_of_random(random);
-	s->connected_us = clock_wall_us();
+	s->id = uuid_of_random(random);
 	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	TAILQ_INSERT_TAIL(&n->sessions, s, link);
 	n->sessions_count++;
@@ -371,18 +460,25 @@ void session_end(struct session *s)
 {
 	struct node *n = s->node;
 
-	hub_leave(&s->subscriber);
-	if (s->subscriber.topic)
-		hub_let_go(n->hub, s->subscriber.topic);
-	s->subscriber.topic = NULL;
+	for (unsigned i = 0; i < s->subscriptions_count; i++) {
+		subscription_end(s->subscriptions[i], n);
+		subscription_unref(s->subscriptions[i]);
+	}
+	if (s->self) {
+		s->self->session = NULL;
+		subscription_unref(s->self);
+	}
 	if (s->user)
-		user_leave(&n->users, s->user);
-	s->user = NULL;
-	s->subscriber.reader.user_id = NULL;
+		user_leave(s->endpoint ? &n->live_users : &n->users, s->user);
 	wheel_unset(&s->wheel);
 	TAILQ_REMOVE(&n->sessions, s, link);
 	n->sessions_count--;
 	n->pending_bytes -= s->charged_bytes;
-	s->socket = NULL;
-	session_unref(s);
+	free(s->subscriptions);
+	buf_free(&s->out);
+	buf_free(&s->in);
+	buf_free(&s->held);
+	buf_free(&s->early);
+	free(s->allowed_origin);
+	free(s);
 }

@@ -1,18 +1,12 @@
 /*
  * session - one client's connection, from its request to its close: a WebSocket, an event stream or a poll.
  *
- *	NEW		connected; says who it is with `authenticate`, unless the request did
- *	ATTACHING	gate asks whether it may, and where its topic is
- *	COUNTING	ledger writes down that it is here: so whoever publishes from now on counts it
- *	CATCHING	it has got `connect`, and gets what it missed
- *	LIVE		the hub writes to it
- *	CLOSING		it will be sent a close frame as soon as it takes one
+ *	NEW	connected; says who it is with `authenticate`, unless the request did
+ *	OPEN	its subscriptions (subscription.h) are on their way, each by itself; once all are counted `connect` goes
+ *out CLOSING	it will be sent a close frame, or the end of its reply, as soon as it takes one
  *
  * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session
- *alone. `out` holds a page of what was missed, or replies: never live messages; those wait in the tail.
- *
- * A session outlives its socket while somebody (gate, ledger, catch_up) still waits for an answer about it: they hold a
- *reference.
+ * alone. `out` holds a page of what was missed, or replies: never live messages; those wait in the tail.
  *
  * Layer    ws.
  */
@@ -23,83 +17,96 @@
 
 #include "base/buf.h"
 #include "domain/close_code.h"
-#include "domain/cursor.h"
 #include "domain/dialog.h"
 #include "ws/node.h"
+#include "ws/subscription.h"
 #include "ws/transport.h"
 #include "ws/voice.h"
 
-enum session_state {
-	SESSION_NEW,
-	SESSION_ATTACHING,
-	SESSION_COUNTING,
-	SESSION_CATCHING,
-	SESSION_LIVE,
-	SESSION_CLOSING
+enum session_state { SESSION_NEW, SESSION_OPEN, SESSION_CLOSING };
+
+/* Of live health (ws/live.h). */
+struct endpoint {
+	const char *name;	  /* health: /ws/health */
+	const char *subscription; /* its own stream; NULL: none */
 };
 
 struct session {
-	struct subscriber subscriber; /* its topic is held from ATTACHING's end on */
-	TAILQ_ENTRY(session) link;    /* in node.sessions while there is a socket */
-	STAILQ_ENTRY(session) queue;  /* in gate's or catch_up's queue */
+	TAILQ_ENTRY(session) link; /* in node.sessions */
 	struct wheel_entry wheel;
 	struct node *node;		   /* borrowed */
 	const struct transport *transport; /* static */
 	const struct voice *voice;	   /* static */
-	void *socket;			   /* borrowed: the transport's; NULL once it is gone */
+	void *socket;			   /* borrowed: the transport's */
 	struct user *user;		   /* borrowed; NULL: anonymous, or not known yet */
-	struct cursor *wanted;		   /* owned; the cursor it came with, until it is attached; NULL: none */
+	const struct endpoint *endpoint;   /* static: of live health; NULL: its request named topics */
+	struct subscription *self; /* owned, a reference; stands for the connection itself; NULL: not a live one */
+	struct subscription **subscriptions; /* owned, each a reference; in the order of the request */
+	unsigned subscriptions_count;
+	unsigned turn; /* of the subscription that is served first */
+	struct uuid id;
 	struct dialog dialog;
 	struct buf out; /* waits for the socket, from out_at on */
 	size_t out_at;
 	struct buf in;	 /* a message that has not come whole */
-	struct buf held; /* frames that answer what was asked before `connect` went out */
-	unsigned refs;
+	struct buf held; /* frames that answer what was asked before `connect` went out; a poll's messages, until all of
+			    its topics have been looked at */
+	struct buf early; /* what a live client said before it was authenticated */
 	enum session_state state;
 	enum role role;
-	int64_t connected_us; /* wall */
-	int64_t opened_ms;    /* monotonic, as all that follow */
-	int64_t heard_ms;     /* last frame from the client */
+	int64_t opened_ms; /* monotonic, as all that follow */
+	int64_t heard_ms;  /* last frame from the client */
 	int64_t pinged_ms;
 	int64_t choked_ms; /* since when the socket takes nothing; 0: it does */
 	int64_t expires_s; /* wall: its token; 0: never */
 	uint16_t close_code;
-	uint16_t status;	  /* of HTTP, where the close comes before a reply has begun */
-	const char *close_reason; /* static */
-	bool broken;		  /* its socket takes nothing any more */
+	uint16_t status;	   /* of HTTP, where the close comes before a reply has begun */
+	const char *close_reason;  /* static */
+	const char *error_code;	   /* static: a live client is told before the close; NULL: it is not */
+	const char *refused_topic; /* lent by a subscription; NULL: that is not why */
+	bool broken;		   /* its socket takes nothing any more */
 	bool close_sent;
-	bool greeted;	 /* `connect`, or what stands for it, has been said */
-	bool keep_alive; /* HTTP: another request may follow */
-	bool resumes;	 /* it came with a cursor */
-	bool recovered;
-	bool welcomed; /* it has what it missed: from now on messages come one by one */
-	bool asking;   /* for a page of what it missed: in catch_up's queue, or under way */
-	bool cursor_damaged;
+	bool greeted;	       /* `connect`, or what stands for it, has been said */
+	bool keep_alive;       /* HTTP: another request may follow */
+	bool asking;	       /* one of its subscriptions asks for a page of what it missed */
+	bool authenticated;    /* a live one: that has been said */
+	bool redelivered;      /* once: critical notifications that are not acked */
+	bool told_expiring;    /* a live one: that its token will expire soon */
+	bool kept;	       /* a poll: its client is expected back, and stays connected so long */
+	bool waiting;	       /* a poll: it has all there is, and is held until something comes */
+	bool leaves_no_place;  /* a poll: the next one begins anew */
 	int64_t charged_bytes; /* to node.pending_bytes: what waits in `out`, and what its transport took but could not
 				  send */
 	size_t choked_bytes;   /* the last write, which the transport has not sent whole; 0: it has */
-	bool unsent;	       /* messages for this user alone wait in the queue before its seq */
-	uint64_t unsent_up_to;
-	uint64_t missed_from, missed_to;
-	bool written_down;    /* the ledger knows it */
-	int64_t timeout_ms;   /* a poll: when it is answered at the latest; 0: none */
-	char *allowed_origin; /* owned; NULL: none to name */
+	int64_t timeout_ms;    /* a poll: when it is answered at the latest; 0: none */
+	unsigned acts;	       /* messages of a live client that the database has not answered yet */
+	char *allowed_origin;  /* owned; NULL: none to name */
 };
 
 /* A new one; NULL: no memory. It has a deadline, and nothing else happens by itself. `socket` is set by who has it. */
 struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice);
 
-/* The socket is gone: lets go of all that it held. */
+/* The socket is gone: lets go of all that it held, and frees it. */
 void session_end(struct session *s);
 
-struct session *session_ref(struct session *s);
-void session_unref(struct session *s);
+/* Gives it a subscription for each topic. False: no memory. */
+bool session_subscribe(struct session *s, const struct selection *selection);
 
-/* Sessions that wait for something, each with a reference. */
-STAILQ_HEAD(session_queue, session);
+/* One more, of an open session. NULL: no memory. */
+struct subscription *session_add(struct session *s, const struct selected *wanted);
 
-/* Nobody waits any more. */
-void session_queue_clear(struct session_queue *q);
+/* One less. The ledger must not know it any more. */
+void session_drop(struct session *s, struct subscription *sub);
+
+/* Is the subscription in this state, and its session open? */
+bool session_awaits(const struct subscription *sub, enum subscription_state state);
+
+/* Are all of its subscriptions in this state? */
+bool session_all_are(const struct session *s, enum subscription_state state);
+
+/* The subscription whose turn it is `i` after the first; the turn goes to the one behind it. */
+struct subscription *session_turn(const struct session *s, unsigned i);
+void session_pass_turn(struct session *s, const struct subscription *sub);
 
 /* ---- writing */
 

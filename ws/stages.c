@@ -6,49 +6,70 @@
 #include "base/log.h"
 #include "domain/frame.h"
 #include "domain/utf8.h"
+#include "store/acts.h"
+#include "ws/audit.h"
 #include "ws/catch_up.h"
 #include "ws/feed.h"
 #include "ws/gate.h"
+#include "ws/grace.h"
 #include "ws/http_socket.h"
+#include "ws/identity.h"
 #include "ws/ledger.h"
+#include "ws/live.h"
 #include "ws/user.h"
 #include "ws/voices.h"
 
+static void welcome(struct session *s);
+
+/*
+ * It was here a moment ago, and may have its topics: nobody has to be asked. (What the tail does not have yet comes
+ * soon; a poll that cannot wait for it asks the database.)
+ */
+static bool goes_on(struct session *s)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (!subscription_can_resume(s->subscriptions[i], s->opened_ms))
+			return false;
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		subscription_resume(s->subscriptions[i]);
+	return true;
+}
+
 static void attach(struct session *s)
 {
+	struct node *n = s->node;
+	bool is_back;
+
 	s->dialog.identified = true;
-	s->state = SESSION_ATTACHING;
+	s->state = SESSION_OPEN;
 	session_set_deadline(s, clock_monotonic_ms());
-	if (pipeline_is_up(s->node->pipeline))
-		gate_ask(s->node->gate, s);
-	else
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		s->subscriptions[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
+	is_back = s->voice == &voice_poll && grace_take(n->grace, s);
+	if (!is_back && s->voice == &voice_poll)
+		audit_connect(s);
+	if (!is_back && s->user)
+		audit_authenticate(s, "ok");
+	if (is_back && s->opened_ms < s->timeout_ms && goes_on(s)) {
+		welcome(s);
+		return;
+	}
+	if (!pipeline_is_up(n->pipeline)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		gate_ask(n->gate, s->subscriptions[i]);
 }
 
 static void authenticate(struct session *s, const char *token, size_t len)
 {
-	struct token_claims claims;
-	const char *why = "";
-	int full;
-
-	if (token_verify(s->node->keys, token, len, clock_wall_us() / 1000000, &claims, &why) != OK) {
-		log_info("refused a token diagnosis=%lld why=\"%s\"", (long long)s->dialog.diagnosis_id, why);
-		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
+	if (!identity_take(s, token, len, (size_t)s->node->config->user_connections_max)) {
+		if (s->voice == &voice_poll)
+			audit_connect(s);
+		audit_authenticate(s, s->close_reason);
 		return;
 	}
-	s->user = user_enter(&s->node->users, claims.user_id, (size_t)s->node->config->user_connections_max, &full);
-	if (!s->user) {
-		if (full) {
-			log_info("refused a connection: the user has as many as allowed");
-			session_refuse(s, 429, CLOSE_POLICY, "too many connections");
-		} else {
-			session_close(s, CLOSE_TRY_LATER, "try again later");
-		}
-		return;
-	}
-	s->subscriber.reader.user_id = s->user->id;
-	s->role = claims.role;
-	s->expires_s = claims.expires_s;
 	attach(s);
 }
 
@@ -59,25 +80,29 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 	if (!s)
 		return NULL;
 	s->socket = socket;
-	s->dialog.diagnosis_id = a->diagnosis_id;
+	s->endpoint = a->endpoint;
+	/* A poller that comes back was connected all the time. */
+	if (a->voice != &voice_poll)
+		audit_connect(s);
+	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
 	s->keep_alive = a->keep_alive;
 	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
 	if (a->voice == &voice_poll)
 		s->timeout_ms = s->opened_ms + a->timeout_s * 1000;
-	if (a->cursor) {
-		s->wanted = calloc(1, sizeof(*s->wanted));
-		s->cursor_damaged = !s->wanted || cursor_parse(s->wanted, a->cursor, strlen(a->cursor)) != OK;
-	}
-	if (n->draining) {
+	if (a->selection && !session_subscribe(s, a->selection)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	} else if (n->draining) {
 		session_close(s, CLOSE_RESTART, "this server is going away: reconnect");
 	} else if (n->sessions_count > (size_t)n->config->connections_max) {
 		log_info("full connections=%zu", n->sessions_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
+	} else if (a->endpoint) {
+		live_begin(s, a->token);
 	} else if (a->token) {
 		authenticate(s, a->token, strlen(a->token));
 	} else if (n->config->anonymous) {
 		attach(s);
-	} else if (s->voice != &voice_websocket) {
+	} else if (!s->voice->frames_as_they_are) {
 		/* Only a WebSocket can say later who it is. */
 		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
 	}
@@ -86,11 +111,26 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 
 void stages_end(struct session *s)
 {
-	struct catch_up *c = s->node->catch_up;
+	struct node *n = s->node;
 
-	ledger_closed(s->node->ledger, s);
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		ledger_closed(n->ledger, s->subscriptions[i]);
+	if (s->self)
+		ledger_closed(n->ledger, s->self);
+	if (!s->kept)
+		audit_disconnect(s);
 	session_end(s);
-	catch_up_resume(c);
+	catch_up_resume(n->catch_up);
+}
+
+/*
+ * A poller that has got what there was, or that there is nothing. Not one that waits for a page: its subscription is in
+ * a queue of catch_up's, and the next poll would put it into gate's as well.
+ */
+static bool will_be_back(const struct session *s)
+{
+	return s->voice == &voice_poll && s->greeted && !s->asking && !s->leaves_no_place && !s->broken &&
+	       !s->node->draining && (s->close_code == 0 || s->close_code == CLOSE_NORMAL);
 }
 
 /* An HTTP reply is out, to its end: the session is over, and its socket may serve another request. */
@@ -99,12 +139,26 @@ static void end_reply(struct session *s)
 	struct http_socket *h = s->socket;
 	struct node *n = s->node;
 	bool keep_alive = s->keep_alive && !s->broken && !n->draining;
-	struct buf early = BUF_EMPTY;
-	int fd = http_socket_release(&h, &early);
+	struct buf early;
+	struct line *line = http_socket_release(&h, &early);
 
+	s->kept = will_be_back(s) && grace_keep(n->grace, s);
 	stages_end(s);
-	n->reply_done(n, fd, keep_alive, &early);
+	n->reply_done(n, line, keep_alive, &early);
 	buf_free(&early);
+}
+
+/* Its socket takes bytes: what it missed first, then what came meanwhile, each subscription in its turn. */
+static void go_on(struct session *s)
+{
+	catch_up_go_on(s->node->catch_up, s);
+	for (unsigned i = 0; i < s->subscriptions_count && session_is_clear(s); i++) {
+		struct subscription *sub = session_turn(s, i);
+
+		if (sub->state == SUBSCRIPTION_LIVE)
+			hub_writable(s->node->hub, &sub->subscriber);
+	}
+	feed_run(s->node->feed);
 }
 
 void stages_writable(struct session *s)
@@ -112,21 +166,17 @@ void stages_writable(struct session *s)
 	struct catch_up *c = s->node->catch_up;
 	bool clear = session_drained(s);
 
-	if (clear && s->state == SESSION_CLOSING && s->close_sent && s->voice != &voice_websocket) {
+	if (clear && s->state == SESSION_CLOSING && s->close_sent && !s->voice->frames_as_they_are)
 		end_reply(s);
-	} else if (clear && s->state == SESSION_CATCHING) {
-		catch_up_go_on(c, s);
-	} else if (clear && s->state == SESSION_LIVE) {
-		hub_writable(s->node->hub, &s->subscriber);
-		feed_run(s->node->feed);
-	}
+	else if (clear && s->state == SESSION_OPEN && s->greeted)
+		go_on(s);
 	catch_up_resume(c);
 }
 
-void stages_behind(struct session *s)
+void stages_behind(struct subscription *sub)
 {
-	s->state = SESSION_CATCHING;
-	catch_up_go_on(s->node->catch_up, s);
+	sub->state = SUBSCRIPTION_CATCHING;
+	catch_up_go_on(sub->session->node->catch_up, sub->session);
 }
 
 /* ---- what the client says */
@@ -135,11 +185,15 @@ static void receive_whole(struct session *s)
 {
 	struct buf reply = BUF_EMPTY;
 
+	if (s->endpoint) {
+		live_receive(s, (struct span){s->in.bytes ? s->in.bytes : "", s->in.len});
+		return;
+	}
 	switch (dialog_receive(&s->dialog, &s->node->dialog_limits, (struct span){s->in.bytes, s->in.len},
 			       s->heard_ms * 1000, clock_wall_us(), &reply)) {
 	case DIALOG_GO_ON:
 		/* Nothing comes before `connect`. */
-		if (reply.len > 0 && (s->state == SESSION_CATCHING || s->state == SESSION_LIVE))
+		if (reply.len > 0 && s->greeted)
 			session_send(s, &reply);
 		else if (reply.len > 0)
 			session_hold(s, &reply);
@@ -180,84 +234,126 @@ void stages_receive(struct session *s, const void *bytes, size_t len, bool final
 
 /* ---- its way through the states */
 
-/* Where it goes on from: after the cursor that it brought, or after what some client has been sent. */
-static void find_place(struct session *s, const struct attach_row *row)
+/* False: no memory, or it is here with another numbering. */
+static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 {
-	uint64_t delivered = MAX(row->delivered_seq, s->subscriber.topic->delivered_seq);
-	uint64_t oldest = row->last_seq - MIN(row->last_seq, (uint64_t)s->node->config->queue_max);
-	uint64_t floor = row->first_seq - 1;
-
-	s->recovered = true;
-	if (!s->wanted) {
-		s->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), row->last_seq);
-		s->unsent = row->unsent;
-		s->unsent_up_to = delivered;
-	} else if (s->cursor_damaged || strcmp(s->wanted->epoch, row->epoch) != 0 || s->wanted->seq > row->last_seq) {
-		s->recovered = false;
-		s->subscriber.seq = MAX(floor, oldest);
-	} else if (s->wanted->seq < floor) {
-		s->recovered = false;
-		s->missed_from = s->wanted->seq + 1;
-		s->missed_to = floor;
-		s->subscriber.seq = floor;
-	} else {
-		s->subscriber.seq = s->wanted->seq;
-	}
-	s->resumes = s->wanted != NULL;
-	free(s->wanted);
-	s->wanted = NULL;
-}
-
-void stages_attached(struct session *s, const struct attach_row *row)
-{
-	struct node *n = s->node;
+	struct session *s = sub->session;
+	struct hub *h = s->node->hub;
 	struct hub_topic *t;
-	char name[TOPIC_NAME_MAX + 1];
-	bool new = !hub_find(n->hub, row->topic_id);
-	enum err e;
+	enum err e = hub_hold(h, &t, row->topic_id, sub->wanted->topic, row->epoch, row->last_seq, row->delivered_seq);
 
-	topic_of_diagnosis(name, s->dialog.diagnosis_id);
-	e = hub_hold(n->hub, &t, row->topic_id, name, row->epoch, row->last_seq, row->delivered_seq);
-	if (e == ERR_CONFLICT) {
-		/* The heartbeat is about to send away those who are on the old one. */
+	/* One that was here a moment ago holds it already. */
+	if (e == OK && sub->subscriber.topic == t) {
+		hub_let_go(h, t);
+	} else if (e == OK && sub->subscriber.topic) {
+		hub_let_go(h, t);
+		e = ERR_CONFLICT;
+	}
+	if (e == OK) {
+		sub->subscriber.topic = t;
+		return true;
+	}
+	/* On a conflict the heartbeat is about to send away those who are on the old one. */
+	if (e == ERR_CONFLICT)
 		session_close(s, CLOSE_RESTART, "reconnect");
-		return;
-	}
-	if (e != OK) {
+	else
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-		return;
-	}
-	s->subscriber.topic = t;
-	find_place(s, row);
-	/* What was committed since the answer was made rang when nobody here listened. */
-	if (new || row->last_seq > tail_seq(t->tail))
-		feed_ring(n->feed, t->id);
-	s->state = SESSION_COUNTING;
-	ledger_opened(n->ledger, s);
+	return false;
 }
 
-void stages_counted(struct session *s)
+void stages_attached(struct subscription *sub, const struct attach_row *row)
 {
-	struct dialog_welcome w = {
-		.user_id = s->user ? s->user->id : NULL,
-		.connection_id = s->subscriber.reader.connection_id,
-		.epoch = s->subscriber.topic->epoch,
-		.seq = s->subscriber.seq,
-		.recovered = s->recovered,
-		.missed_from = s->missed_from,
-		.missed_to = s->missed_to,
-	};
+	struct node *n = sub->session->node;
+	struct hub_topic *here = hub_find(n->hub, row->topic_id);
+	bool new = !here;
+
+	/* Whether it may was looked up before somebody's right was withdrawn: perhaps its own. */
+	if (here && strcmp(here->epoch, row->epoch) == 0 && row->last_seq < here->revoked_seq) {
+		gate_ask(n->gate, sub);
+		return;
+	}
+	if (!hold_topic(sub, row))
+		return;
+	sub->allowed_ms = clock_monotonic_ms();
+	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
+	/* What was committed since the answer was made rang when nobody here listened. */
+	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))
+		feed_ring(n->feed, row->topic_id);
+	sub->state = SUBSCRIPTION_COUNTING;
+	if (sub->written_down)
+		stages_counted(sub);
+	else
+		ledger_opened(n->ledger, sub);
+}
+
+/* All of it is counted: it is told that it is connected, and gets what it missed. */
+static void welcome(struct session *s)
+{
 	struct buf text = BUF_EMPTY;
 
-	s->voice->welcome(&text, s, &w);
+	s->voice->welcome(&text, s);
 	s->greeted = true;
-	s->state = SESSION_CATCHING;
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		s->subscriptions[i]->state = SUBSCRIPTION_CATCHING;
 	if (text.len > 0)
 		session_write(s, &text);
 	buf_free(&text);
 	session_send_held(s);
-	if (s->state == SESSION_CATCHING && session_is_clear(s))
-		catch_up_go_on(s->node->catch_up, s);
+	catch_up_go_on(s->node->catch_up, s);
+}
+
+void stages_refused(struct subscription *sub, enum err why)
+{
+	struct session *s = sub->session;
+
+	if (s->endpoint) {
+		live_refused(sub, why);
+		return;
+	}
+	audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
+	if (why != ERR_FORBIDDEN && why != ERR_NOT_FOUND) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	if (s->dialog.diagnosis_id == 0)
+		s->refused_topic = subscription_topic(sub);
+	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know.
+	 */
+	session_refuse(s, why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE ? 404 : 403, CLOSE_POLICY, "not allowed");
+}
+
+/*
+ * Who is back for their own notifications gets the critical ones that are not acked again (spec section 6). A poller is
+ * back all the time: it gets them in their turns.
+ */
+static void redeliver(const struct subscription *sub)
+{
+	static const char prefix[] = "notifications/";
+	const char *topic = subscription_topic(sub);
+	struct session *s = sub->session;
+
+	if (s->voice == &voice_poll || s->redelivered || !s->user || strncmp(topic, prefix, strlen(prefix)) != 0 ||
+	    strcmp(topic + strlen(prefix), s->user->id) != 0)
+		return;
+	s->redelivered = true;
+	if (calls_redeliver(s->node->pipeline, s->user->id) != OK)
+		log_info("critical notifications wait for their next turn: the database is away");
+}
+
+void stages_counted(struct subscription *sub)
+{
+	sub->state = SUBSCRIPTION_COUNTED;
+	redeliver(sub);
+	if (sub->session->endpoint) {
+		live_counted(sub);
+		return;
+	}
+	/* A poller's, which is asked for anew now and then, has been there all the time. */
+	if (!sub->audited)
+		audit_subscribe(sub->session, subscription_topic(sub), "ok");
+	sub->audited = true;
+	if (session_all_are(sub->session, SUBSCRIPTION_COUNTED))
+		welcome(sub->session);
 }
 
 /* ---- what it is given */
@@ -270,39 +366,99 @@ static void answer_poll(struct session *s, struct span messages)
 	session_finish(s, &reply);
 }
 
-void stages_page(struct session *s, struct buf *page)
+#define POLL_BYTES 262144 /* of messages in a reply, from when on it goes out */
+
+void stages_page(struct subscription *sub, struct buf *page)
 {
-	if (s->voice == &voice_poll)
-		answer_poll(s, (struct span){page->bytes, page->len});
-	else
+	struct session *s = sub->session;
+
+	if (s->voice != &voice_poll) {
 		session_write(s, page);
+		return;
+	}
+	if (s->held.len > 0)
+		buf_add_text(&s->held, ",");
+	buf_add(&s->held, page->bytes, page->len);
+	if (!buf_ok(page))
+		s->held.failed = true;
+	if (!buf_ok(&s->held))
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	else if (s->held.len >= POLL_BYTES)
+		answer_poll(s, (struct span){s->held.bytes, s->held.len});
 }
 
-bool stages_caught_up(struct session *s)
+/* With a cursor for each topic a poll may wait; else it takes what there is. */
+static bool may_wait(const struct session *s)
 {
-	/* Without a cursor a poll takes what there is; with one it may wait. */
-	if (s->voice != &voice_poll || (s->resumes && s->recovered && clock_monotonic_ms() < s->timeout_ms))
-		return true;
-	answer_poll(s, (struct span){0});
-	return false;
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (!s->subscriptions[i]->resumes || !s->subscriptions[i]->recovered)
+			return false;
+	return s->held.len == 0 && clock_monotonic_ms() < s->timeout_ms;
 }
 
-bool stages_deliver(struct session *s, struct span frames)
+static void go_live(struct subscription *sub)
 {
+	sub->welcomed = true;
+	sub->state = SUBSCRIPTION_LIVE;
+	hub_join(sub->session->node->hub, &sub->subscriber);
+}
+
+/* A poll's topic has been looked at: it is answered when all are, or waits. */
+static void poll_caught_up(struct session *s, struct subscription *sub)
+{
+	if (s->waiting && s->held.len == 0) {
+		go_live(sub);
+		return;
+	}
+	sub->state = SUBSCRIPTION_CAUGHT_UP;
+	if (!s->waiting && !session_all_are(s, SUBSCRIPTION_CAUGHT_UP))
+		return;
+	if (!may_wait(s)) {
+		answer_poll(s, (struct span){s->held.bytes, s->held.len});
+		return;
+	}
+	s->waiting = true;
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		go_live(s->subscriptions[i]);
+}
+
+void stages_caught_up(struct subscription *sub)
+{
+	struct node *n = sub->session->node;
+
+	if (sub->session->voice == &voice_poll)
+		poll_caught_up(sub->session, sub);
+	else
+		go_live(sub);
+	feed_run(n->feed);
+}
+
+bool stages_deliver(struct subscription *sub, struct span frames)
+{
+	struct session *s = sub->session;
 	struct buf bytes = BUF_EMPTY;
 	struct span message;
 	bool more = false;
 
-	if (s->voice->frames_as_they_are)
-		return session_write_now(s, frames);
-	while (frame_next(&frames, &message))
-		s->voice->message(&bytes, s, message);
-	if (!buf_ok(&bytes))
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (s->voice == &voice_poll)
-		answer_poll(s, (struct span){bytes.bytes, bytes.len});
-	else
-		more = session_write_now(s, (struct span){bytes.bytes, bytes.len});
-	buf_free(&bytes);
+	if (s->voice->frames_as_they_are) {
+		more = session_write_now(s, frames);
+	} else {
+		/* A poll that was behind on another topic has gathered something of that already. */
+		if (s->voice == &voice_poll)
+			buf_add(&bytes, s->held.bytes, s->held.len);
+		while (frame_next(&frames, &message))
+			s->voice->message(&bytes, sub, message);
+		if (!buf_ok(&bytes)) {
+			s->held.failed = true;
+			session_close(s, CLOSE_TRY_LATER, "try again later");
+		} else if (s->voice == &voice_poll) {
+			answer_poll(s, (struct span){bytes.bytes, bytes.len});
+		} else {
+			more = session_write_now(s, (struct span){bytes.bytes, bytes.len});
+		}
+		buf_free(&bytes);
+	}
+	if (!more)
+		session_pass_turn(s, sub);
 	return more;
 }

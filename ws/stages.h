@@ -2,6 +2,7 @@
  * stages - a session's way: who it is, whether it may, that it is counted, what it missed, and then what comes.
  *
  *	begin -> authenticate -> gate -> stages_attached() -> ledger -> stages_counted() -> catch_up -> the hub
+ *			  `-> grace: a poller that comes back in time goes on where it was
  *
  * Layer    ws.
  */
@@ -17,14 +18,14 @@
 
 /* What the request said, read by the door. All borrowed. */
 struct arrival {
-	const struct voice *voice; /* what was asked for: a WebSocket, an event stream, a poll */
-	int64_t diagnosis_id;
-	int64_t timeout_s;	    /* of a poll */
-	bool keep_alive;	    /* HTTP: another request may follow */
-	const char *allowed_origin; /* NULL, or the origin to name in the answer */
-	const char *token;	    /* NULL: none */
-	const char *cursor;	    /* NULL: none */
-	const char *echo_protocol;  /* NULL, or the subprotocol to name in the answer */
+	const struct voice *voice;	   /* what was asked for: a WebSocket, an event stream, a poll */
+	const struct selection *selection; /* NULL: for a live endpoint */
+	const struct endpoint *endpoint;   /* NULL: the request named topics */
+	int64_t timeout_s;		   /* of a poll */
+	bool keep_alive;		   /* HTTP: another request may follow */
+	const char *allowed_origin;	   /* NULL, or the origin to name in the answer */
+	const char *token;		   /* NULL: none */
+	const char *echo_protocol;	   /* NULL, or the subprotocol to name in the answer */
 };
 
 /* A socket was upgraded, or asks for a reply that is held. NULL: no memory. */
@@ -39,18 +40,20 @@ void stages_writable(struct session *s);
 /* Part of a message, or the rest of it. */
 void stages_receive(struct session *s, const void *bytes, size_t len, bool final, bool binary);
 
-/* The gate has let it in. */
-void stages_attached(struct session *s, const struct attach_row *row);
+/* The gate has let it in, or has not. */
+void stages_attached(struct subscription *sub, const struct attach_row *row);
+
+void stages_refused(struct subscription *sub, enum err why);
 
 /* The ledger has written down that it is here. */
-void stages_counted(struct session *s);
+void stages_counted(struct subscription *sub);
 
 /* The hub's tail has moved on without it. */
-void stages_behind(struct session *s);
+void stages_behind(struct subscription *sub);
 
-/* The hub gives it new messages, as frames. False: it takes no more now. */
-bool stages_deliver(struct session *s, struct span frames);
+/* The hub gives it new messages, as frames. False: its session takes no more now. */
+bool stages_deliver(struct subscription *sub, struct span frames);
 
-/* catch_up's two questions. */
-void stages_page(struct session *s, struct buf *page);
-bool stages_caught_up(struct session *s);
+/* From catch_up: a page of what it missed, whose bytes are taken over; and: that was all of it. */
+void stages_page(struct subscription *sub, struct buf *page);
+void stages_caught_up(struct subscription *sub);

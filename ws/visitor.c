@@ -2,58 +2,105 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "domain/problem.h"
 
-#define LINGER_MAX_MS 2000 /* for the client to read a refusal, before the socket goes */
+/*
+ * How long it may stay so. RESTING: nginx keeps an idle connection to an upstream for 60 s; it is to be the one that
+ * closes, or its next request may meet our close. LINGERING: for the client to read a refusal.
+ */
+static const int64_t stay_ms[VISITOR_STATES] = {
+	[VISITOR_NEW] = 10000,
+	[VISITOR_RESTING] = 65000,
+	[VISITOR_READING] = 10000,
+	[VISITOR_LINGERING] = 2000,
+};
 
-static void on_closed(uv_handle_t *handle)
+void visitors_init(struct visitors *all)
 {
-	struct visitor *v = handle->data;
-
-	buf_free(&v->in);
-	free(v);
+	*all = (struct visitors){0};
+	for (int i = 0; i < VISITOR_STATES; i++)
+		TAILQ_INIT(&all->lists[i]);
 }
 
-enum err visitor_new(struct visitor **v, struct node *n, int fd, uv_poll_cb event, void (*left)(struct visitor *v))
+struct visitor *visitors_overdue(const struct visitors *all, int64_t now_ms)
+{
+	for (int i = 0; i < VISITOR_STATES; i++) {
+		struct visitor *v = TAILQ_FIRST(&all->lists[i]);
+
+		if (v && now_ms >= v->due_ms)
+			return v;
+	}
+	return NULL;
+}
+
+static void enter(struct visitor *v, enum visitor_state state)
+{
+	v->state = state;
+	v->due_ms = clock_monotonic_ms() + stay_ms[state];
+	TAILQ_INSERT_TAIL(&v->all->lists[state], v, link);
+	v->all->counts[state]++;
+	v->all->count++;
+}
+
+static void leave(struct visitor *v)
+{
+	TAILQ_REMOVE(&v->all->lists[v->state], v, link);
+	v->all->counts[v->state]--;
+	v->all->count--;
+}
+
+enum err visitor_new(struct visitor **v, struct visitors *all, struct node *n, enum visitor_state state,
+		     struct line *line, line_event event)
 {
 	struct visitor *made = calloc(1, sizeof(*made));
 
-	if (!made || uv_poll_init(n->loop, &made->poll, fd) != 0) {
-		free(made);
-		close(fd);
+	if (!made) {
+		line_close(&line);
 		return ERR_MEMORY;
 	}
-	made->poll.data = made;
+	made->all = all;
 	made->node = n;
-	made->left = left;
-	made->fd = fd;
-	uv_poll_start(&made->poll, UV_READABLE, event);
+	made->line = line;
+	enter(made, state);
+	line_take(line, made, event);
 	*v = made;
 	return OK;
 }
 
-int visitor_dismiss(struct visitor *v)
+void visitor_move(struct visitor *v, enum visitor_state state)
 {
-	int fd = v->fd;
+	leave(v);
+	enter(v, state);
+}
 
-	uv_poll_stop(&v->poll);
-	uv_close((uv_handle_t *)&v->poll, on_closed);
-	v->left(v);
-	return fd;
+struct line *visitor_dismiss(struct visitor *v)
+{
+	struct line *line = v->line;
+
+	leave(v);
+	buf_free(&v->in);
+	free(v);
+	return line;
+}
+
+void visitor_close(struct visitor *v)
+{
+	struct line *line = visitor_dismiss(v);
+
+	line_close(&line);
 }
 
 void visitor_send_last(struct visitor *v, struct buf *reply)
 {
+	int fd = line_fd(v->line);
+
 	/* It fits into an empty socket buffer; a peer that makes it not fit gets none. */
-	if (buf_ok(reply) && send(v->fd, reply->bytes, reply->len, MSG_NOSIGNAL) == (ssize_t)reply->len &&
-	    shutdown(v->fd, SHUT_WR) == 0) {
-		v->state = VISITOR_LINGERING;
-		v->due_ms = clock_monotonic_ms() + LINGER_MAX_MS;
-	} else {
-		close(visitor_dismiss(v));
-	}
+	if (buf_ok(reply) && send(fd, reply->bytes, reply->len, MSG_NOSIGNAL) == (ssize_t)reply->len &&
+	    shutdown(fd, SHUT_WR) == 0)
+		visitor_move(v, VISITOR_LINGERING);
+	else
+		visitor_close(v);
 	buf_free(reply);
 }
 

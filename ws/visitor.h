@@ -1,47 +1,65 @@
 /*
- * visitor - a socket that was accepted and has not said yet what it wants, or has been sent away.
+ * visitor - a socket that waits for a request, or has been sent away.
  *
- *	READING		the head of its request comes
+ *	NEW		accepted, and has said nothing yet
+ *	RESTING		a poll's reply went out on it, and the next poll may come
+ *	READING		the head of its request comes, in pieces
  *	LINGERING	it was answered; what it still sends is thrown away, until it has read the answer
+ *
+ * A visitor is in the list of its state, and has so much time in each.
  *
  * Layer    ws.
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uv.h>
 
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "ws/line.h"
 #include "ws/node.h"
 
-enum visitor_state { VISITOR_READING, VISITOR_LINGERING };
+enum visitor_state { VISITOR_NEW, VISITOR_RESTING, VISITOR_READING, VISITOR_LINGERING, VISITOR_STATES };
+
+TAILQ_HEAD(visitor_list, visitor);
+
+struct visitors {
+	struct visitor_list lists[VISITOR_STATES]; /* who came first is first, and due first */
+	size_t counts[VISITOR_STATES];
+	size_t count;
+};
 
 struct visitor {
-	TAILQ_ENTRY(visitor) link; /* in its door's list */
-	uv_poll_t poll;
-	struct node *node;		 /* borrowed */
-	void (*left)(struct visitor *v); /* takes it out of that list */
-	struct buf in;			 /* what it has sent */
-	int fd;
+	TAILQ_ENTRY(visitor) link; /* in the list of its state */
+	struct visitors *all;	   /* borrowed */
+	struct node *node;	   /* borrowed */
+	struct line *line;	   /* owned */
+	struct buf in;		   /* what it has sent */
 	enum visitor_state state;
 	int64_t due_ms; /* when it is sent away */
 };
 
-TAILQ_HEAD(visitor_list, visitor);
+void visitors_init(struct visitors *all);
+
+/* One whose time is over; NULL: there is none. */
+struct visitor *visitors_overdue(const struct visitors *all, int64_t now_ms);
 
 /*
- * Watches the socket: `event` is called when there is something to read.
+ * A visitor in this state; `event` is called when there is something to read.
  *
- *	fd	taken; closed on failure
+ *	line	taken; closed on failure
  */
-enum err visitor_new(struct visitor **v, struct node *n, int fd, uv_poll_cb event,
-		     void (*left)(struct visitor *v)) MUST_CHECK;
+enum err visitor_new(struct visitor **v, struct visitors *all, struct node *n, enum visitor_state state,
+		     struct line *line, line_event event) MUST_CHECK;
 
-/* The visitor is no more; its socket is the caller's. */
-int visitor_dismiss(struct visitor *v);
+void visitor_move(struct visitor *v, enum visitor_state state);
+
+/* The visitor is no more, nor the bytes that it has sent; its line is the caller's. */
+struct line *visitor_dismiss(struct visitor *v);
+void visitor_close(struct visitor *v);
 
 /*
  * Its last bytes, and the end: what the client still sends is read and thrown away, or its kernel would throw the

@@ -16,19 +16,23 @@
 
 #include "base/buf.h"
 #include "base/defs.h"
-#include "domain/dialog.h"
 
 struct session;
+struct subscription;
 
 struct voice {
-	void (*welcome)(struct buf *out, const struct session *s, const struct dialog_welcome *w);
-	void (*missed_begin)(struct buf *out, const struct session *s);
-	void (*missed_add)(struct buf *out, const struct session *s, bool first, struct span message);
-	void (*missed_end)(struct buf *out, const struct session *s);
+	void (*welcome)(struct buf *out, const struct session *s);
+	void (*missed_begin)(struct buf *out, const struct subscription *sub);
+	void (*missed_add)(struct buf *out, const struct subscription *sub, bool first, struct span message);
+	void (*missed_end)(struct buf *out, const struct subscription *sub);
 	/* One message as it comes. */
-	void (*message)(struct buf *out, const struct session *s, struct span message);
+	void (*message)(struct buf *out, const struct subscription *sub, struct span message);
+	/* The answer to what the client has said; NULL: on this transport it cannot say anything. */
+	void (*reply)(struct buf *out, struct span text);
 	/* Something to keep the connection, and whatever is between, awake. */
 	void (*heartbeat)(struct buf *out);
+	/* Its token expires in so many seconds; NULL: it finds out. */
+	void (*expiring)(struct buf *out, int64_t in_s);
 	/* By the session's close code, reason and status. */
 	void (*goodbye)(struct buf *out, const struct session *s);
 	bool frames_as_they_are; /* the tail's frames need no translation */

@@ -1,14 +1,38 @@
 #include "ws/voices.h"
 
-#include <inttypes.h>
-
-#include "domain/cursor.h"
+#include "domain/dialog.h"
 #include "domain/frame.h"
+#include "domain/live.h"
 #include "domain/message.h"
 #include "domain/problem.h"
+#include "ws/user.h"
 
 #define RETRY_MS 2000 /* a browser's own wait before it reconnects an event stream */
 #define RETRY_AFTER_S 5
+
+/* ---- what all of them say: for each topic, where the client goes on */
+
+struct places {
+	size_t count;
+	struct place items[SELECTION_MAX];
+};
+
+static void find_places(struct places *p, const struct session *s)
+{
+	p->count = s->subscriptions_count;
+	for (size_t i = 0; i < p->count; i++)
+		p->items[i] = subscription_place(s->subscriptions[i]);
+}
+
+static void add_connect(struct buf *out, const struct session *s)
+{
+	struct places p;
+	struct dialog_welcome w = {.user_id = s->user ? s->user->id : NULL, .connection_id = s->id, .places = p.items};
+
+	find_places(&p, s);
+	w.places_count = p.count;
+	dialog_connect(out, &s->dialog, &w, clock_wall_us());
+}
 
 /* ---- WebSocket: spec section 4 */
 
@@ -28,39 +52,39 @@ static void add_text_frame(struct buf *out, struct buf *text)
 	buf_free(text);
 }
 
-static void websocket_welcome(struct buf *out, const struct session *s, const struct dialog_welcome *w)
+static void websocket_welcome(struct buf *out, const struct session *s)
 {
 	struct buf text = BUF_EMPTY;
 
-	dialog_connect(&text, &s->dialog, w, clock_wall_us());
+	add_connect(&text, s);
 	add_text_frame(out, &text);
 }
 
-static void websocket_missed_begin(struct buf *out, const struct session *s)
+static void websocket_missed_begin(struct buf *out, const struct subscription *sub)
 {
-	dialog_missed_begin(out, &s->dialog);
+	dialog_missed_begin(out, &sub->session->dialog, subscription_topic(sub));
 }
 
-static void websocket_missed_add(struct buf *out, const struct session *s, bool first, struct span message)
+static void websocket_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)
 {
-	(void)s;
+	(void)sub;
 	dialog_missed_add(out, first, message);
 }
 
 /* Only now is its length known. */
-static void websocket_missed_end(struct buf *out, const struct session *s)
+static void websocket_missed_end(struct buf *out, const struct subscription *sub)
 {
 	struct buf text = *out;
 
-	(void)s;
+	(void)sub;
 	*out = BUF_EMPTY;
 	dialog_missed_end(&text);
 	add_text_frame(out, &text);
 }
 
-static void websocket_message(struct buf *out, const struct session *s, struct span message)
+static void websocket_message(struct buf *out, const struct subscription *sub, struct span message)
 {
-	(void)s;
+	(void)sub;
 	add_frame(out, message);
 }
 
@@ -72,7 +96,12 @@ static void websocket_heartbeat(struct buf *out)
 static void websocket_goodbye(struct buf *out, const struct session *s)
 {
 	uint8_t frame[FRAME_CLOSE_MAX];
+	struct buf text = BUF_EMPTY;
 
+	if (s->refused_topic) {
+		dialog_forbidden(&text, &s->dialog, s->refused_topic);
+		add_text_frame(out, &text);
+	}
 	buf_add(out, frame, frame_close(frame, s->close_code, s->close_reason));
 }
 
@@ -82,8 +111,74 @@ const struct voice voice_websocket = {
 	.missed_add = websocket_missed_add,
 	.missed_end = websocket_missed_end,
 	.message = websocket_message,
+	.reply = add_frame,
 	.heartbeat = websocket_heartbeat,
 	.goodbye = websocket_goodbye,
+	.frames_as_they_are = true,
+	.answers_heartbeats = true,
+};
+
+/* ---- live health: spec section 6. Every message by itself, and errors said before the close */
+
+static void live_voice_welcome(struct buf *out, const struct session *s)
+{
+	(void)out;
+	(void)s;
+}
+
+/* What was missed needs nothing before or behind it here. */
+static void add_nothing(struct buf *out, const struct subscription *sub)
+{
+	(void)out;
+	(void)sub;
+}
+
+static void live_voice_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)
+{
+	(void)sub;
+	(void)first;
+	add_frame(out, message);
+}
+
+/* The message is for the client, the ping for whoever does not answer messages. */
+static void live_voice_heartbeat(struct buf *out)
+{
+	struct buf text = BUF_EMPTY;
+
+	live_heartbeat(&text, clock_wall_us());
+	add_text_frame(out, &text);
+	websocket_heartbeat(out);
+}
+
+static void live_voice_expiring(struct buf *out, int64_t in_s)
+{
+	struct buf text = BUF_EMPTY;
+
+	live_token_expiring(&text, MAX(in_s, 0), clock_wall_us());
+	add_text_frame(out, &text);
+}
+
+static void live_voice_goodbye(struct buf *out, const struct session *s)
+{
+	struct buf text = BUF_EMPTY;
+
+	if (s->error_code) {
+		live_error(&text, s->error_code, s->close_reason, NULL, clock_wall_us());
+		add_text_frame(out, &text);
+	}
+	websocket_goodbye(out, s);
+}
+
+const struct voice voice_live = {
+	.welcome = live_voice_welcome,
+	.missed_begin = add_nothing,
+	.missed_add = live_voice_missed_add,
+	.missed_end = add_nothing,
+	.message = websocket_message,
+	.reply = add_frame,
+	.heartbeat = live_voice_heartbeat,
+	.expiring = live_voice_expiring,
+	.goodbye = live_voice_goodbye,
 	.frames_as_they_are = true,
 	.answers_heartbeats = true,
 };
@@ -97,7 +192,10 @@ static void add_head(struct buf *out, const struct session *s, int status, const
 	if (length != SIZE_MAX)
 		buf_printf(out, "Content-Length: %zu\r\n", length);
 	if (s->allowed_origin)
-		buf_printf(out, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n", s->allowed_origin);
+		buf_printf(out,
+			   "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\nAccess-Control-Expose-Headers: "
+			   "Retry-After, WWW-Authenticate\r\n",
+			   s->allowed_origin);
 	if (status == 401)
 		buf_add_text(out, "WWW-Authenticate: Bearer\r\n");
 	if (status == 429 || status == 503)
@@ -117,49 +215,64 @@ static void add_reply(struct buf *out, const struct session *s, int status, cons
 
 static void add_problem(struct buf *out, const struct session *s)
 {
-	struct problem problem = {.status = s->status, .detail = s->close_reason};
+	struct problem problem = PROBLEM_NONE;
 	struct buf body = BUF_EMPTY;
 
+	if (s->refused_topic)
+		problem_add_field(&problem, "", "topics", s->refused_topic);
+	problem.status = s->status;
+	problem.detail = s->close_reason;
 	problem_write(&body, &problem);
+	problem_free(&problem);
 	add_reply(out, s, s->status, "application/problem+json", &body);
-}
-
-/* What was missed needs nothing before or behind it here. */
-static void add_nothing(struct buf *out, const struct session *s)
-{
-	(void)out;
-	(void)s;
 }
 
 /* ---- server-sent events */
 
-static void sse_message(struct buf *out, const struct session *s, struct span message)
+/* The cursor once the client has this message. */
+static void add_id(struct buf *out, const struct subscription *sub, uint64_t seq)
 {
-	char cursor[CURSOR_TEXT_SIZE];
+	const struct session *s = sub->session;
+	struct places p;
+
+	find_places(&p, s);
+	for (size_t i = 0; i < p.count; i++)
+		if (s->subscriptions[i] == sub)
+			p.items[i].seq = seq;
+	buf_add_text(out, "id: ");
+	places_add_cursor(out, p.items, p.count);
+	buf_add_text(out, "\n");
+}
+
+static void sse_message(struct buf *out, const struct subscription *sub, struct span message)
+{
 	uint64_t seq = message_seq(message);
 
 	/* JSON as we keep it has no line break. */
 	if (seq > 0)
-		buf_printf(out, "id: %s\n", cursor_text(cursor, s->subscriber.topic->epoch, seq));
+		add_id(out, sub, seq);
 	buf_add_text(out, "data: ");
 	buf_add(out, message.bytes, message.len);
 	buf_add_text(out, "\n\n");
 }
 
-static void sse_welcome(struct buf *out, const struct session *s, const struct dialog_welcome *w)
+static void sse_welcome(struct buf *out, const struct session *s)
 {
-	char cursor[CURSOR_TEXT_SIZE];
+	struct places p;
 
+	find_places(&p, s);
 	add_head(out, s, 200, "text/event-stream; charset=utf-8", SIZE_MAX);
-	buf_printf(out, "retry: %d\nid: %s\nevent: connect\ndata: ", RETRY_MS, cursor_text(cursor, w->epoch, w->seq));
-	dialog_connect(out, &s->dialog, w, clock_wall_us());
+	buf_printf(out, "retry: %d\nid: ", RETRY_MS);
+	places_add_cursor(out, p.items, p.count);
+	buf_add_text(out, "\nevent: connect\ndata: ");
+	add_connect(out, s);
 	buf_add_text(out, "\n\n");
 }
 
-static void sse_missed_add(struct buf *out, const struct session *s, bool first, struct span message)
+static void sse_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)
 {
 	(void)first;
-	sse_message(out, s, message);
+	sse_message(out, sub, message);
 }
 
 static void sse_heartbeat(struct buf *out)
@@ -190,36 +303,35 @@ const struct voice voice_sse = {
 
 void voice_poll_reply(struct buf *out, const struct session *s, struct span messages)
 {
-	char cursor[CURSOR_TEXT_SIZE];
 	struct buf body = BUF_EMPTY;
+	struct places p;
 
-	buf_printf(&body, "{\"cursor\":\"%s\",\"messages\":[",
-		   cursor_text(cursor, s->subscriber.topic->epoch, s->subscriber.seq));
+	find_places(&p, s);
+	buf_add_text(&body, "{\"cursor\":\"");
+	places_add_cursor(&body, p.items, p.count);
+	buf_add_text(&body, "\",\"messages\":[");
 	buf_add(&body, messages.bytes, messages.len);
-	buf_printf(&body, "],\"recovered\":%s", s->recovered ? "true" : "false");
-	if (s->missed_from > 0)
-		buf_printf(&body, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", s->missed_from,
-			   s->missed_to);
+	buf_add_text(&body, "],");
+	places_add_recovery(&body, p.items, p.count, s->dialog.diagnosis_id == 0);
 	buf_add_text(&body, "}");
 	add_reply(out, s, 200, "application/json", &body);
 }
 
-static void poll_welcome(struct buf *out, const struct session *s, const struct dialog_welcome *w)
+static void poll_welcome(struct buf *out, const struct session *s)
 {
 	(void)out;
 	(void)s;
-	(void)w;
 }
 
-static void poll_missed_add(struct buf *out, const struct session *s, bool first, struct span message)
+static void poll_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)
 {
-	(void)s;
+	(void)sub;
 	dialog_missed_add(out, first, message);
 }
 
-static void poll_message(struct buf *out, const struct session *s, struct span message)
+static void poll_message(struct buf *out, const struct subscription *sub, struct span message)
 {
-	poll_missed_add(out, s, out->len == 0, message);
+	poll_missed_add(out, sub, out->len == 0, message);
 }
 
 static void poll_heartbeat(struct buf *out)
@@ -227,11 +339,14 @@ static void poll_heartbeat(struct buf *out)
 	(void)out;
 }
 
-/* One that was held comes back at once, and finds another node or a reason. */
+/* One that was held comes back at once, and finds another node or a reason. It has what its cursor has gone past. */
 static void poll_goodbye(struct buf *out, const struct session *s)
 {
-	if (s->greeted)
-		voice_poll_reply(out, s, (struct span){0});
+	/* A message that found no memory is not in it, and the cursor has gone past that: no reply is better. */
+	if (!buf_ok(&s->held))
+		out->failed = true;
+	else if (s->greeted)
+		voice_poll_reply(out, s, (struct span){s->held.bytes, s->held.len});
 	else
 		add_problem(out, s);
 }

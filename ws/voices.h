@@ -8,7 +8,7 @@
 #include "ws/session.h"
 #include "ws/voice.h"
 
-extern const struct voice voice_websocket, voice_sse, voice_poll;
+extern const struct voice voice_websocket, voice_live, voice_sse, voice_poll;
 
 /* The reply to a poll: with messages (their texts, joined by commas), or none. */
 void voice_poll_reply(struct buf *out, const struct session *s, struct span messages);

@@ -248,7 +248,8 @@ void config_print(const struct config *config, struct buf *out)
 		case KIND_TEXT:
 			text = *text_field(&copy, o);
 			buf_printf(out, "%s=", o->name);
-			if (text && o->offset == offsetof(struct config, database))
+			if (text && (o->offset == offsetof(struct config, database) ||
+				     o->offset == offsetof(struct config, listen_database)))
 				print_database(text, out);
 			else if (text)
 				buf_add_text(out, text);

@@ -36,7 +36,7 @@ struct config {
  */
 enum err config_read(struct config *c, char **environment, struct buf *problems) MUST_CHECK;
 
-/* Every option as NAME=value lines, for --check-config; a password in TIDINGS_DATABASE is left out. */
+/* Every option as NAME=value lines, for --check-config; a database's password is left out. */
 void config_print(const struct config *c, struct buf *out);
 
 /*

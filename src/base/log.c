@@ -27,6 +27,7 @@ static const char *level_text(enum log_level level)
 		return "error";
 	case LOG_WARNING_:
 		return "warning";
+	case LOG_AUDIT_:
 	case LOG_NOTICE_:
 		return "notice";
 	case LOG_INFO_:
@@ -46,6 +47,7 @@ static int syslog_priority(enum log_level level)
 		return LOG_ERR;
 	case LOG_WARNING_:
 		return LOG_WARNING;
+	case LOG_AUDIT_:
 	case LOG_NOTICE_:
 		return LOG_NOTICE;
 	case LOG_INFO_:

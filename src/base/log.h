@@ -16,8 +16,11 @@
 #include "base/defs.h"
 #include "base/err.h"
 
-/* LOG_OFF_ is for log_open() alone: a program at a terminal, which tells its user itself. */
-enum log_level { LOG_OFF_ = -1, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE_, LOG_INFO_, LOG_DEBUG_ };
+/*
+ * LOG_OFF_ is for log_open() alone: a program at a terminal, which tells its user itself. LOG_AUDIT_ is for
+ * audit_write() alone: a notice that is written whatever the level is.
+ */
+enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE_, LOG_INFO_, LOG_DEBUG_ };
 
 /*
  * Call once, before threads.

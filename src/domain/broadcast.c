@@ -7,7 +7,6 @@
 
 #include "domain/fields.h"
 #include "domain/json.h"
-#include "domain/rfc3339.h"
 
 #define YEAR_US (INT64_C(366) * 24 * 3600 * 1000000)
 #define PREFIX_SIZE 16
@@ -55,7 +54,8 @@ static void begin_diagnosis(struct publication *p, const char *type, const struc
 {
 	set_common(p, fields);
 	topic_of_diagnosis(p->topic, field_integer(&fields[DIAGNOSIS]));
-	buf_printf(&p->body, "{\"type\":\"%s\",\"diagnosis_id\":%" PRId64, type, field_integer(&fields[DIAGNOSIS]));
+	buf_printf(&p->body, "{\"type\":\"%s\",\"topic\":\"%s\",\"diagnosis_id\":%" PRId64, type, p->topic,
+		   field_integer(&fields[DIAGNOSIS]));
 	add_timestamp(&p->body, now_us);
 	buf_add_text(&p->body, ",\"data\":{");
 }
@@ -175,16 +175,6 @@ static const struct field_rule effectiveness_rules[] = {
 	[SAMPLE_SIZE] = {"sample_size", FIELD_COUNT, true},
 };
 
-/* As it was written where that is short; else as precise as a double is: numeric would take `1e-100000` by the digit.
- */
-static void set_decimal(char out[DECIMAL_TEXT_SIZE], const struct field *f)
-{
-	if (f->text.len < 25 && !memchr(f->text.bytes, 'e', f->text.len) && !memchr(f->text.bytes, 'E', f->text.len))
-		snprintf(out, DECIMAL_TEXT_SIZE, "%.*s", (int)f->text.len, f->text.bytes);
-	else
-		snprintf(out, DECIMAL_TEXT_SIZE, "%.15g", json_object_get_double(f->value));
-}
-
 static void make_effectiveness(struct publication *p, const struct field *fields, int64_t now_us)
 {
 	begin_diagnosis(p, "effectiveness_update", fields, now_us);
@@ -195,9 +185,9 @@ static void make_effectiveness(struct publication *p, const struct field *fields
 	add_given(&p->body, "sample_size", &fields[SAMPLE_SIZE]);
 	buf_add_text(&p->body, "}}");
 	p->effect_id = field_integer(&fields[RECOMMENDATION_ID]);
-	set_decimal(p->effect_value, &fields[NEW_EFFECT]);
+	field_decimal(&fields[NEW_EFFECT], p->effect_value);
 	if (field_given(&fields[OLD_EFFECT]))
-		set_decimal(p->effect_old, &fields[OLD_EFFECT]);
+		field_decimal(&fields[OLD_EFFECT], p->effect_old);
 }
 
 /* --- feedback
@@ -245,9 +235,7 @@ static const struct field_rule publish_rules[] = {
 
 static int64_t time_or(const struct field *f, int64_t otherwise_us)
 {
-	int64_t wall_us = otherwise_us;
-
-	return field_given(f) && rfc3339_parse(field_text(f), strlen(field_text(f)), &wall_us) ? wall_us : otherwise_us;
+	return field_given(f) ? field_time_us(f) : otherwise_us;
 }
 
 static void make_publish(struct publication *p, const struct field *fields, int64_t now_us)
@@ -309,6 +297,7 @@ static const struct kind {
 _Static_assert(ARRAY_LEN(recommendation_rules) <= FIELDS_MAX && ARRAY_LEN(effectiveness_rules) <= FIELDS_MAX &&
 		       ARRAY_LEN(feedback_rules) <= FIELDS_MAX && ARRAY_LEN(publish_rules) <= FIELDS_MAX,
 	       "a table is larger than read_item() has room for");
+_Static_assert(DECIMAL_TEXT_SIZE == FIELD_DECIMAL_SIZE, "a publication holds what field_decimal() makes");
 
 static void read_item(enum broadcast_kind kind, struct json_object *object, struct span text, const char *prefix,
 		      int64_t now_us, struct publication *p, struct problem *problem)

@@ -4,36 +4,46 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/cursor.h"
 #include "domain/json.h"
 #include "domain/user.h"
 
 static void add_head(struct buf *out, const struct dialog *d, const char *type)
 {
-	buf_printf(out, "{\"type\":\"%s\",\"diagnosis_id\":%" PRId64 ",\"data\":{", type, d->diagnosis_id);
+	buf_printf(out, "{\"type\":\"%s\",", type);
+	if (d->diagnosis_id > 0)
+		buf_printf(out, "\"diagnosis_id\":%" PRId64 ",", d->diagnosis_id);
+}
+
+static void begin_data(struct buf *out)
+{
+	buf_add_text(out, "\"data\":{");
 }
 
 void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog_welcome *w, int64_t wall_us)
 {
-	char connection_id[UUID_TEXT_SIZE], timestamp[CLOCK_TEXT_SIZE], cursor[CURSOR_TEXT_SIZE];
+	char connection_id[UUID_TEXT_SIZE], timestamp[CLOCK_TEXT_SIZE];
 
 	add_head(out, d, "connect");
+	begin_data(out);
 	buf_add_text(out, "\"user_id\":");
 	user_id_add_json(out, w->user_id);
 	buf_printf(out,
-		   ",\"timestamp\":\"%s\",\"message\":\"Successfully connected to diagnosis "
-		   "updates\",\"connection_id\":\"%s\","
-		   "\"cursor\":\"%s\",\"recovered\":%s",
-		   clock_text(timestamp, wall_us), uuid_text(connection_id, &w->connection_id),
-		   cursor_text(cursor, w->epoch, w->seq), w->recovered ? "true" : "false");
-	if (w->missed_from > 0)
-		buf_printf(out, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", w->missed_from, w->missed_to);
+		   ",\"timestamp\":\"%s\",\"message\":\"Successfully connected to "
+		   "%s\",\"connection_id\":\"%s\",\"cursor\":\"",
+		   clock_text(timestamp, wall_us), d->diagnosis_id > 0 ? "diagnosis updates" : "updates",
+		   uuid_text(connection_id, &w->connection_id));
+	places_add_cursor(out, w->places, w->places_count);
+	buf_add_text(out, "\",");
+	places_add_recovery(out, w->places, w->places_count, d->diagnosis_id == 0);
 	buf_add_text(out, "}}");
 }
 
-void dialog_missed_begin(struct buf *out, const struct dialog *d)
+void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *topic)
 {
 	add_head(out, d, "reconnect_messages");
+	if (d->diagnosis_id == 0)
+		buf_printf(out, "\"topic\":\"%s\",", topic);
+	begin_data(out);
 	buf_add_text(out, "\"messages\":[");
 }
 
@@ -54,6 +64,7 @@ static void add_pong(struct buf *out, const struct dialog *d, int64_t wall_us)
 	char timestamp[CLOCK_TEXT_SIZE];
 
 	add_head(out, d, "pong");
+	begin_data(out);
 	buf_printf(out, "\"timestamp\":\"%s\"}}", clock_text(timestamp, wall_us));
 }
 
@@ -62,10 +73,17 @@ static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *
 {
 	if (++d->bad > limits->bad_max)
 		return DIALOG_TOO_MANY_BAD;
-	buf_printf(reply,
-		   "{\"type\":\"error\",\"diagnosis_id\":%" PRId64 ",\"data\":{\"code\":\"%s\",\"message\":\"%s\"}}",
-		   d->diagnosis_id, code, message);
+	add_head(reply, d, "error");
+	begin_data(reply);
+	buf_printf(reply, "\"code\":\"%s\",\"message\":\"%s\"}}", code, message);
 	return DIALOG_GO_ON;
+}
+
+void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic)
+{
+	add_head(out, d, "error");
+	begin_data(out);
+	buf_printf(out, "\"code\":\"forbidden\",\"message\":\"This topic is not allowed.\",\"topic\":\"%s\"}}", topic);
 }
 
 static bool is_seq(struct json_object *value)

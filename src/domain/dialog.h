@@ -1,5 +1,6 @@
 /*
- * dialog - what is said on a connection that watches one diagnosis (spec section 4), fan-out aside.
+ * dialog - what is said on a connection that watches one diagnosis, or topics that its request named (spec section 4),
+ * fan-out aside.
  *
  *	server -> client	dialog_connect(), then what was missed (dialog_missed_…), later pongs and errors
  *	client -> server	dialog_receive(): one whole text message in, at most one reply out
@@ -14,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/defs.h"
+#include "domain/place.h"
 #include "domain/rate.h"
 #include "domain/uuid.h"
 
@@ -25,8 +27,8 @@ struct dialog_limits {
 
 /* One connection's side of it. All zero at first, diagnosis_id aside. */
 struct dialog {
-	int64_t diagnosis_id;
-	bool identified; /* who it is has been said: no `authenticate` any more */
+	int64_t diagnosis_id; /* 0: the request named topics; then no message has one */
+	bool identified;      /* who it is has been said: no `authenticate` any more */
 	struct rate_bucket bucket;
 	unsigned bad;
 };
@@ -40,10 +42,8 @@ enum dialog_verdict {
 struct dialog_welcome {
 	const char *user_id; /* borrowed; NULL: anonymous */
 	struct uuid connection_id;
-	const char *epoch; /* borrowed */
-	uint64_t seq;	   /* the cursor: what comes after it will be sent */
-	bool recovered;
-	uint64_t missed_from, missed_to; /* 0: not known, or nothing */
+	const struct place *places; /* borrowed; one, or one for each topic that the request named */
+	size_t places_count;
 };
 
 /* Appends the connect message. */
@@ -53,9 +53,12 @@ void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog
  * Appends a reconnect_messages message piece by piece: begin, add once or more, end. `message` is the whole JSON text
  * of one.
  */
-void dialog_missed_begin(struct buf *out, const struct dialog *d);
+void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *topic);
 void dialog_missed_add(struct buf *out, bool first, struct span message);
 void dialog_missed_end(struct buf *out);
+
+/* Appends why the connection is about to be closed: it may not have this topic. */
+void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic);
 
 /*
  * Takes one text message of the client.

@@ -2,7 +2,7 @@
  * fields - the members of a JSON object, checked against a table: which there must be, and what each may hold.
  *
  * Everything wrong is reported at once, so that nobody has to try five times. Members that the table does not name are
- * ignored; an optional one that is null counts as not given.
+ * ignored; an optional one that is null counts as not given, but where null is a value.
  *
  * Layer    domain.
  */
@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/defs.h"
 #include "domain/json.h"
 #include "domain/problem.h"
@@ -19,19 +20,30 @@
 enum field_kind {
 	FIELD_ANY, /* any value, null too */
 	FIELD_BOOL,
-	FIELD_COUNT, /* integer, 0 or more, at most 18 digits */
-	FIELD_ID,    /* integer, 1 or more, at most 18 digits */
-	FIELD_NAME,  /* text, 1 to 128 characters */
+	FIELD_COUNT,  /* integer, 0 or more, at most 18 digits */
+	FIELD_ID,     /* integer, 1 or more, at most 18 digits */
+	FIELD_NAME,   /* text, 1 to 128 characters */
+	FIELD_NOTICE, /* type of a notification: health_alert, medication_reminder, appointment_reminder, system */
+	FIELD_NUMBER, /* from -1e15 to 1e15 */
 	FIELD_OBJECT,
-	FIELD_PRIORITY, /* low, normal, high, critical */
-	FIELD_RATING,	/* integer, 1 to 5 */
-	FIELD_RATIO,	/* number, 0 to 1 */
-	FIELD_TEXT,	/* at most 4,000 characters */
-	FIELD_TIME,	/* RFC 3339 */
-	FIELD_TOPIC,	/* name of a topic */
-	FIELD_USER,	/* user id, text or integer */
+	FIELD_PRIORITY,	   /* low, normal, high, critical */
+	FIELD_QUIET_HOURS, /* {"start":"22:00","end":"07:00","time_zone":"Europe/Berlin"}, or null, which is a value */
+	FIELD_RATING,	   /* integer, 1 to 5 */
+	FIELD_RATIO,	   /* number, 0 to 1 */
+	FIELD_SWITCHES,	   /* object: true or false by type of notification */
+	FIELD_TEXT,	   /* at most 4,000 characters */
+	FIELD_TIME,	   /* RFC 3339, of the years 1 to 9999 */
+	FIELD_TOKEN,	   /* text, 1 to 8,192 bytes */
+	FIELD_TOPIC,	   /* name of a topic */
+	FIELD_UP_TO_100,   /* integer, 1 to 100 */
+	FIELD_UP_TO_500,   /* integer, 1 to 500 */
+	FIELD_USER,	   /* user id, text or integer */
+	FIELD_USERS,	   /* list of 1 to 50 user ids */
 	FIELD_UUID,
+	FIELD_WORDS, /* text, 1 to 4,000 characters */
 };
+
+#define FIELD_DECIMAL_SIZE 40
 
 struct field_rule {
 	const char *name;
@@ -66,3 +78,16 @@ static inline bool field_given(const struct field *f)
 /* Of a field that fields_read() found right. Texts are lent by the tree. */
 const char *field_text(const struct field *f);
 int64_t field_integer(const struct field *f);
+int64_t field_time_us(const struct field *f);
+
+/*
+ * A number as the database takes it: as it was written where that is short, else as precise as a double is, because
+ * numeric would take `1e-100000` by the digit.
+ */
+void field_decimal(const struct field *f, char out[FIELD_DECIMAL_SIZE]);
+
+/*
+ * Appends the value in the one form in which it goes on: user ids as text, times in UTC, UUIDs in lower case, numbers
+ * as field_decimal() has them; all else as it was written, without space.
+ */
+void field_add_json(struct buf *out, const struct field_rule *rule, const struct field *f);

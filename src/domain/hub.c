@@ -310,6 +310,14 @@ void hub_writable(struct hub *h, struct subscriber *s)
 		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
 }
 
+void hub_serve(struct hub *h, struct subscriber *s)
+{
+	if (s->state != SUB_READY || has_everything(s))
+		return;
+	hub_leave(s);
+	write_to(h, s);
+}
+
 /* Frees tails until there is room, the longest unused first; not the one that is being written. */
 static void make_room(struct hub *h, const struct hub_topic *keep)
 {

@@ -72,6 +72,7 @@ struct hub_topic {
 	uint64_t ephemeral;		  /* the number of the last */
 	size_t ephemeral_bytes;
 	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
+	uint64_t revoked_seq;	/* of the last revocation that went by; 0: none */
 	unsigned holders;	/* who uses it: the last one out frees it */
 	bool busy;
 	bool stale; /* its numbering is not the database's any more: nothing is fetched for it, and its holders are to
@@ -139,6 +140,9 @@ void hub_wait(struct hub *h, struct subscriber *s);
 
 /* Its transport can take bytes again: one write, and what is left is for hub_run(). */
 void hub_writable(struct hub *h, struct subscriber *s);
+
+/* It is served before its turn: one write of what it lacks, where it can take it now. */
+void hub_serve(struct hub *h, struct subscriber *s);
 
 /*
  * A message from the database, the one after tail_seq(). One further ahead means that what lies between is kept nowhere

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "domain/json.h"
+#include "domain/memo.h"
 
 #define TOKEN_MAX 8192	   /* bytes: what a web server passes in a header line */
 #define KID_MAX 64	   /* bytes */
@@ -34,6 +35,7 @@ struct token_keys {
 	struct token_rules rules;
 	struct key *keys;
 	size_t count;
+	struct memo *good; /* owned: the claims of tokens that these keys have verified; NULL: not remembered */
 };
 
 const char *role_text(enum role r)
@@ -305,8 +307,14 @@ void token_keys_free(struct token_keys **out)
 	for (size_t i = 0; i < keys->count; i++)
 		key_clean(&keys->keys[i]);
 	free(keys->keys);
+	memo_free(&keys->good);
 	free(keys);
 	*out = NULL;
+}
+
+enum err token_keys_remember(struct token_keys *keys, size_t tokens_max)
+{
+	return memo_new(&keys->good, sizeof(struct token_claims), tokens_max);
 }
 
 static const struct key *find_key(const struct token_keys *keys, const char *kid, const char *alg)
@@ -557,8 +565,8 @@ static const char *judge_claims(const struct token_rules *rules, json_object *pa
 	return judge_subject(payload, claims->user_id);
 }
 
-enum err token_verify(const struct token_keys *keys, const char *jwt, size_t len, int64_t now_s,
-		      struct token_claims *claims, const char **why)
+static enum err verify(const struct token_keys *keys, const char *jwt, size_t len, int64_t now_s,
+		       struct token_claims *claims, const char **why)
 {
 	char copy[TOKEN_MAX + 1]; /* libjwt wants a NUL */
 	struct token_claims judged = {0};
@@ -567,11 +575,6 @@ enum err token_verify(const struct token_keys *keys, const char *jwt, size_t len
 	struct span header = {0};
 	struct span payload = {0};
 
-	*why = NULL;
-	if (len > TOKEN_MAX) {
-		*why = "too long";
-		return ERR_UNAUTHORIZED;
-	}
 	if (split(jwt, len, &header, &payload))
 		object = parse_part(header.bytes, header.len);
 	if (!object) {
@@ -595,6 +598,30 @@ enum err token_verify(const struct token_keys *keys, const char *jwt, size_t len
 		return ERR_UNAUTHORIZED;
 	*claims = judged;
 	return OK;
+}
+
+enum err token_verify(const struct token_keys *keys, const char *jwt, size_t len, int64_t now_s,
+		      struct token_claims *claims, const char **why)
+{
+	const struct token_claims *known = NULL;
+	enum err e;
+
+	*why = NULL;
+	if (len > TOKEN_MAX) {
+		*why = "too long";
+		return ERR_UNAUTHORIZED;
+	}
+	if (keys->good)
+		known = memo_find(keys->good, (struct span){jwt, len});
+	/* Of what was verified, only its end comes by itself. */
+	if (known && (known->expires_s == 0 || now_s < known->expires_s)) {
+		*claims = *known;
+		return OK;
+	}
+	e = verify(keys, jwt, len, now_s, claims, why);
+	if (e == OK && keys->good)
+		memo_keep(keys->good, (struct span){jwt, len}, claims);
+	return e;
 }
 
 /* --- making --- */

@@ -7,7 +7,7 @@
  * dropped, as long as the hash at least; the others are public keys in PEM. Adding a file and reloading rotates.
  *
  * Layer    domain: `now` comes in; the key files are read once, by token_keys_load().
- * Threads  verification is const: any number at once.
+ * Threads  verification is const: any number at once, unless the keys remember.
  */
 #pragma once
 
@@ -54,6 +54,14 @@ struct token_keys; /* opaque */
 enum err token_keys_load(struct token_keys **keys, const char *directory, const struct token_rules *rules,
 			 struct buf *problem) MUST_CHECK;
 void token_keys_free(struct token_keys **keys);
+
+/*
+ * From now on one thread alone verifies with these keys, and a token that was found good is not checked anew each time
+ * that it comes, until it expires. Once, before the first.
+ *
+ *	tokens_max	about so many are remembered; of more, those unused for the longest are forgotten
+ */
+enum err token_keys_remember(struct token_keys *keys, size_t tokens_max) MUST_CHECK;
 
 /*
  * Checks a compact JWT of at most 8 KiB: algorithm, signature (constant time), exp, nbf, iss, aud, sub.

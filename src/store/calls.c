@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "store/acts_internal.h"
 #include "store/pgarray.h"
 #include "store/pipeline_internal.h"
 
@@ -74,6 +75,8 @@ struct call {
 		heartbeat_answer heartbeat;
 		relay_answer relay;
 		sweep_answer sweep;
+		admit_answer admit;
+		act_answer act;
 	} to;
 	void *context;
 	size_t count; /* rows that must come */
@@ -127,8 +130,8 @@ static bool bool_at(const PGresult *r, int row, int column)
 /* ---- attach */
 
 static const struct pipeline_statement attach_statement = {
-	"attach",
-	"select outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent from tidings.attach($1, $2, $3)"};
+	"attach", "select outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent from tidings.attach($1, "
+		  "$2, $3, $4::boolean)"};
 
 static void on_attach(void *context, enum err e, const PGresult *rows)
 {
@@ -164,8 +167,8 @@ static void on_attach(void *context, enum err e, const PGresult *rows)
 	free(made);
 }
 
-enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, attach_answer answer,
-		      void *context)
+enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, bool require_user,
+		      attach_answer answer, void *context)
 {
 	struct params params = {0};
 
@@ -179,6 +182,7 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 							  : items[i].topic);
 		add_array(&params);
 	}
+	add_text(&params, require_user ? "true" : "false");
 	return send_call(p, &attach_statement, &params, on_attach,
 			 &(struct call){.to.attach = answer, .context = context, .count = count});
 }
@@ -186,10 +190,10 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 /* ---- fetch, unsent */
 
 static const struct pipeline_statement fetch_statement = {
-	"fetch", "select topic_id, seq, to_user, exclude, body from tidings.fetch($1, $2, $3, $4)"};
+	"fetch", "select topic_id, seq, to_user, exclude, body, revocation from tidings.fetch($1, $2, $3, $4)"};
 
 static const struct pipeline_statement unsent_statement = {
-	"unsent", "select 0::int8, seq, $2::text, null::text, body from tidings.unsent($1, $2, $3)"};
+	"unsent", "select 0::int8, seq, $2::text, null::text, body, false from tidings.unsent($1, $2, $3)"};
 
 static void on_fetch(void *context, enum err e, const PGresult *rows)
 {
@@ -212,8 +216,9 @@ static void on_fetch(void *context, enum err e, const PGresult *rows)
 		made[i].message.to_user = text_at(rows, i, 2);
 		if (exclude && uuid_parse(&excludes[i], exclude, strlen(exclude)))
 			made[i].message.exclude = &excludes[i];
+		made[i].revocation = bool_at(rows, i, 5);
 		/* "{}" at least: it is one that tidings.publish_batch() took. */
-		if (body_len >= 2 && body[0] == '{')
+		if (body_len >= 2 && body[0] == '{' && !made[i].revocation)
 			made[i].message.body = (struct span){body, body_len};
 	}
 	call.to.fetch(call.context, e, made, count);
@@ -249,7 +254,7 @@ enum err calls_unsent(struct pipeline *p, int64_t topic_id, const char *user_id,
 /* ---- flush, farewell */
 
 static const struct pipeline_statement flush_statement = {
-	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"};
+	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"};
 
 static const struct pipeline_statement farewell_statement = {"farewell", "select tidings.farewell($1)"};
 
@@ -276,6 +281,7 @@ enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush
 	add_texts(&params, f->opened_transports, f->opened_count);
 	add_texts(&params, f->opened_at, f->opened_count);
 	add_texts(&params, f->closed_ids, f->closed_count);
+	add_numbers(&params, f->closed_topics, f->closed_count);
 	add_numbers(&params, f->delivered_topics, f->delivered_count);
 	add_numbers(&params, f->delivered_seqs, f->delivered_count);
 	add_numbers(&params, f->sent_topics, f->sent_count);
@@ -329,6 +335,102 @@ enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbea
 	add_texts(&params, h->epochs, h->count);
 	return send_call(p, &heartbeat_statement, &params, on_heartbeat,
 			 &(struct call){.to.heartbeat = answer, .context = context});
+}
+
+/* ---- live health */
+
+static const struct pipeline_statement admit_statement = {"admit",
+							  "select tidings.admit($1, $2, $3, $4, $5, $6::boolean, $7)"};
+
+static void on_admit(void *context, enum err e, const PGresult *rows)
+{
+	struct call call = *(struct call *)context;
+	const char *outcome;
+
+	free(context);
+	if (e == OK) {
+		outcome = PQntuples(rows) == 1 ? text_at(rows, 0, 0) : NULL;
+		if (!outcome)
+			e = ERR_DATABASE;
+		else if (strcmp(outcome, "ok") != 0)
+			e = strcmp(outcome, "no_user") == 0 ? ERR_UNAUTHORIZED : ERR_LIMIT;
+	}
+	call.to.admit(call.context, e);
+}
+
+enum err calls_admit(struct pipeline *p, const struct admission *a, admit_answer answer, void *context)
+{
+	struct params params = {0};
+
+	add_text(&params, a->node_id);
+	add_text(&params, a->user_id);
+	add_text(&params, a->connection_id);
+	add_text(&params, a->transport);
+	add_text(&params, a->connected_at);
+	add_text(&params, a->require_user ? "true" : "false");
+	add_number(&params, a->connections_max);
+	return send_call(p, &admit_statement, &params, on_admit,
+			 &(struct call){.to.admit = answer, .context = context});
+}
+
+static const struct pipeline_statement act_statement = {
+	"act", "select outcome, detail, reply from tidings.act($1, $2, $3, $4, $5::json, $6, $7, $8, $9::boolean)"};
+
+static void on_act(void *context, enum err e, const PGresult *rows)
+{
+	struct call call = *(struct call *)context;
+	struct act_row row = {0};
+
+	free(context);
+	if (e == OK && PQntuples(rows) != 1)
+		e = ERR_DATABASE;
+	if (e == OK) {
+		row = (struct act_row){act_outcome(text_at(rows, 0, 0)), text_at(rows, 0, 1), text_at(rows, 0, 2)};
+		if (row.outcome == ERR_DATABASE || (row.outcome == OK && !row.reply))
+			e = ERR_DATABASE;
+	}
+	call.to.act(call.context, e, e == OK ? &row : NULL);
+}
+
+enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, void *context)
+{
+	struct params params = {0};
+
+	add_text(&params, a->user_id);
+	add_text(&params, a->role);
+	add_text(&params, a->connection_id);
+	add_text(&params, a->type);
+	add_text(&params, a->data);
+	add_text(&params, a->correlation);
+	add_number(&params, a->queue_max);
+	add_number(&params, a->queue_min_age_s);
+	add_text(&params, a->require_user ? "true" : "false");
+	return send_call(p, &act_statement, &params, on_act, &(struct call){.to.act = answer, .context = context});
+}
+
+static const struct pipeline_statement redeliver_statement = {"redeliver", "select tidings.redeliver(array[$1::text])"};
+
+enum err calls_redeliver(struct pipeline *p, const char *user_id)
+{
+	struct params params = {0};
+
+	add_text(&params, user_id);
+	return send_call(p, &redeliver_statement, &params, on_plain, &(struct call){0});
+}
+
+static const struct pipeline_statement report_statement = {
+	"report", "select tidings.report($1, array[$2::text], array[$3::text], array[$4::text])"};
+
+enum err calls_report(struct pipeline *p, const char *node_id, const char *connection_id, const char *last_activity,
+		      const char *state)
+{
+	struct params params = {0};
+
+	add_text(&params, node_id);
+	add_text(&params, connection_id);
+	add_text(&params, last_activity);
+	add_text(&params, state);
+	return send_call(p, &report_statement, &params, on_plain, &(struct call){0});
 }
 
 /* ---- relay, sweep: one number, or NULL */

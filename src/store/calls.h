@@ -1,5 +1,5 @@
 /*
- * calls - what a sidecar asks the database: one function here for one in sql/004_sidecar.sql.
+ * calls - what a sidecar asks the database: one function here for one in sql/004_sidecar.sql and 005.
  *
  * All go through the pipeline; each answers once, later, with OK and its rows or with an error and none. Until then the
  * caller keeps what `context` points to.
@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "domain/cursor.h"
 #include "domain/tail.h"
+#include "store/acts.h"
 #include "store/pipeline.h"
 
 /* ---- attach: may they subscribe, and where is the topic? */
@@ -39,14 +40,16 @@ struct attach_row {
 /* rows: lent; as many as items, in their order; NULL on error */
 typedef void (*attach_answer)(void *context, enum err e, const struct attach_row *rows, size_t count);
 
-enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, attach_answer answer,
-		      void *context) MUST_CHECK;
+/* require_user: refuse users who are not in tidings.app_user, or not active */
+enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, bool require_user,
+		      attach_answer answer, void *context) MUST_CHECK;
 
 /* ---- fetch: what comes after a seq, for several topics at once */
 
 struct fetch_row {
 	int64_t topic_id;
 	struct stored_message message; /* lent */
+	bool revocation;	       /* message.to_user may not have the topic any more; it has no body */
 };
 
 /* rows: lent; by topic in the order asked, then by seq */
@@ -69,6 +72,7 @@ struct flush {
 	const int64_t *opened_topics;
 	size_t opened_count;
 	const char *const *closed_ids;
+	const int64_t *closed_topics;
 	size_t closed_count;
 	const int64_t *delivered_topics, *delivered_seqs;
 	size_t delivered_count;
@@ -105,6 +109,40 @@ typedef void (*heartbeat_answer)(void *context, enum err e, const struct moved_r
 
 enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_answer answer,
 			 void *context) MUST_CHECK;
+
+/* ---- live health */
+
+/* A connection to a live endpoint, with a token that was good. All of it is borrowed until calls_admit() returns. */
+struct admission {
+	const char *node_id, *user_id, *connection_id, *transport, *connected_at;
+	bool require_user; /* who is not in tidings.app_user, or not active, is refused */
+	int64_t connections_max;
+};
+
+/* May it come in? Once it may, the database has written it down. ERR_UNAUTHORIZED: no such user. ERR_LIMIT: too many.
+ */
+typedef void (*admit_answer)(void *context, enum err e);
+
+enum err calls_admit(struct pipeline *p, const struct admission *a, admit_answer answer, void *context) MUST_CHECK;
+
+struct act_row {
+	enum err outcome;   /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_INPUT */
+	const char *detail; /* lent; a sentence for the client; NULL: none */
+	const char *reply;  /* lent; the whole message; NULL unless OK */
+};
+
+/* row: lent; NULL on error */
+typedef void (*act_answer)(void *context, enum err e, const struct act_row *row);
+
+/* What `a` points to is borrowed until calls_act() returns. */
+enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, void *context) MUST_CHECK;
+
+/* This user is back, and wants their notifications: the critical ones that are not acked go again. */
+enum err calls_redeliver(struct pipeline *p, const char *user_id) MUST_CHECK;
+
+/* What this node knows of a connection that somebody asks about. Parallel arrays, borrowed. */
+enum err calls_report(struct pipeline *p, const char *node_id, const char *connection_id, const char *last_activity,
+		      const char *state) MUST_CHECK;
 
 /* ---- the rest */
 

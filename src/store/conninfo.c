@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/log.h"
 
 #define CONNECT_TIMEOUT_S "3"
@@ -22,56 +21,21 @@ static void add(struct conninfo *c, size_t *count, const char *keyword, const ch
 	(*count)++;
 }
 
-/*
- * The `options` in the operator's string or environment; what libpq itself takes for the name of a database has none.
- *
- *	theirs	out: owned; NULL: none
- */
-static enum err their_options(const char *conninfo, char **theirs)
+/* What libpq itself takes for the name of a database has nothing to be wrong. */
+static enum err check(const char *conninfo)
 {
-	PQconninfoOption *parsed = NULL;
-	const char *found = getenv("PGOPTIONS");
+	PQconninfoOption *parsed;
+	char *message = NULL;
 
-	*theirs = NULL;
-	if (strchr(conninfo, '=') || strstr(conninfo, "://")) {
-		char *message = NULL;
-
-		parsed = PQconninfoParse(conninfo, &message);
-		PQfreemem(message);
-		if (!parsed) {
-			log_error("the database connection string is not valid");
-			return ERR_CONFIG;
-		}
-		for (const PQconninfoOption *o = parsed; o->keyword; o++)
-			if (strcmp(o->keyword, "options") == 0 && o->val)
-				found = o->val;
+	if (!strchr(conninfo, '=') && !strstr(conninfo, "://"))
+		return OK;
+	parsed = PQconninfoParse(conninfo, &message);
+	PQfreemem(message);
+	if (!parsed) {
+		log_error("the database connection string is not valid");
+		return ERR_CONFIG;
 	}
-	if (found)
-		*theirs = strdup(found);
 	PQconninfoFree(parsed);
-	return found && !*theirs ? ERR_MEMORY : OK;
-}
-
-static enum err options_new(struct conninfo *c, int64_t timeout_ms)
-{
-	struct buf options = BUF_EMPTY;
-	char *theirs = NULL;
-	enum err e = their_options(c->text, &theirs);
-
-	if (e != OK)
-		return e;
-	buf_printf(&options,
-		   "-c statement_timeout=%" PRId64 " -c lock_timeout=%" PRId64
-		   " -c idle_in_transaction_session_timeout=%" PRId64,
-		   timeout_ms, timeout_ms, timeout_ms);
-	if (theirs)
-		buf_printf(&options, " %s", theirs);
-	free(theirs);
-	if (!buf_ok(&options)) {
-		buf_free(&options);
-		return ERR_MEMORY;
-	}
-	c->options = options.bytes;
 	return OK;
 }
 
@@ -92,7 +56,7 @@ enum err conninfo_new(struct conninfo **out, const char *conninfo, const char *d
 		if (!c->user)
 			goto out;
 	}
-	e = options_new(c, timeout_ms);
+	e = check(c->text);
 	if (e != OK)
 		goto out;
 	snprintf(c->tcp_user_timeout_ms, sizeof(c->tcp_user_timeout_ms), "%" PRId64, timeout_ms);
@@ -107,7 +71,6 @@ enum err conninfo_new(struct conninfo **out, const char *conninfo, const char *d
 	add(c, &count, "tcp_user_timeout", c->tcp_user_timeout_ms);
 	add(c, &count, "dbname", c->text);
 	add(c, &count, "client_encoding", "UTF8");
-	add(c, &count, "options", c->options);
 out:
 	if (e != OK)
 		conninfo_free(&c);
@@ -121,7 +84,6 @@ void conninfo_free(struct conninfo **out)
 
 	if (!c)
 		return;
-	free(c->options);
 	free(c->text);
 	free(c->user);
 	free(c);

@@ -2,8 +2,8 @@
  * conninfo - the parameters that every connection of ours is made with, ready for PQconnectdbParams() or
  * PQconnectStartParams() with expand_dbname = 1.
  *
- * The operator's string wins over our defaults (user, application_name, keepalives), except for the encoding; the
- * timeouts are put before their own `options`.
+ * The operator's string wins over our defaults (user, application_name, keepalives), except for the encoding. The
+ * timeouts of statements are not among them (store/hello.h): poolers refuse, or drop, what comes as `options`.
  *
  * Layer    store: libpq-fe.h is for files of this folder only.
  */
@@ -19,7 +19,6 @@
 struct conninfo {
 	const char *keywords[CONNINFO_PARAMS_MAX]; /* ends with NULL; static texts */
 	const char *values[CONNINFO_PARAMS_MAX];   /* lent by the members below, static, or borrowed */
-	char *options;				   /* owned */
 	char *text;				   /* owned: what the operator gave */
 	char *user;				   /* owned; NULL: libpq's default */
 	char tcp_user_timeout_ms[24];
@@ -29,7 +28,7 @@ struct conninfo {
  *	conninfo		copied: keyword=value pairs, a URI, or a database's name
  *	default_user		copied: when conninfo names none; NULL: libpq's default
  *	application_name	borrowed, for as long as the connection parameters live
- *	timeout_ms		of a statement and of a lock; 0: none
+ *	timeout_ms		for what was sent to be acknowledged by the other host; 0: the system's
  *
  * ERR_CONFIG  the string is not one that libpq understands (not logged further: it may hold a password)
  */

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "store/conninfo.h"
 #include "store/db_internal.h"
+#include "store/hello.h"
 #include "store/sqlstate.h"
 
 #define STATEMENTS_MAX 16
@@ -24,6 +25,7 @@ struct db {
 	PGconn *conn;					     /* NULL: not open */
 	const struct db_statement *prepared[STATEMENTS_MAX]; /* on this connection */
 	size_t prepared_count;
+	bool pooled;	    /* the connection is to a pooler: in pipeline mode */
 	struct buf problem; /* of the last error */
 };
 
@@ -40,6 +42,7 @@ static void disconnect(struct db *db)
 	PQfinish(db->conn);
 	db->conn = NULL;
 	db->prepared_count = 0;
+	db->pooled = false;
 }
 
 /* libpq's own messages end with a line break, and have some inside. */
@@ -155,8 +158,14 @@ static enum err receive(struct db *db, const char *name, PGresult **result)
 				break; /* PQgetResult() makes it a result, with what the server said last */
 		}
 		r = PQgetResult(db->conn);
+		if (!r && db->pooled && PQstatus(db->conn) == CONNECTION_OK)
+			continue; /* parts one statement's results from the next one's */
 		if (!r)
 			break;
+		if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
+			PQclear(r);
+			break;
+		}
 		if (is_copy(r)) {
 			PQclear(r);
 			PQclear(kept);
@@ -169,6 +178,7 @@ static enum err receive(struct db *db, const char *name, PGresult **result)
 		PQclear(kept);
 		kept = r;
 	}
+	hello_drop_notifications(db->conn);
 	if (!kept)
 		return lost(db, name, NULL);
 	if (succeeded(kept)) {
@@ -207,6 +217,13 @@ enum err db_query(struct db *db, const struct db_statement *s, int count, const 
 	*result = NULL;
 	if (!db_is_open(db))
 		return ERR_AWAY;
+	if (db->pooled) {
+		if (!hello_send_timeouts(db->conn, db->timeout_ms) ||
+		    !PQsendQueryParams(db->conn, s->sql, count, NULL, values, lengths, formats, 0) ||
+		    !PQpipelineSync(db->conn))
+			return lost(db, s->name, NULL);
+		return receive(db, s->name, result);
+	}
 	e = prepare(db, s);
 	if (e != OK)
 		return e;
@@ -239,6 +256,30 @@ bool db_is_open(const struct db *db)
 	return db->conn && PQstatus(db->conn) == CONNECTION_OK;
 }
 
+bool db_is_pooled(const struct db *db)
+{
+	return db->pooled;
+}
+
+static enum err greet(struct db *db)
+{
+	static const char name[] = "hello";
+	PGresult *answer = NULL;
+	bool pooled = false;
+	enum err e = OK;
+
+	if (!hello_send(db->conn, db->timeout_ms))
+		return lost(db, name, NULL);
+	e = receive(db, name, &answer);
+	if (e == OK && (!hello_read(answer, &pooled) || (pooled && !PQenterPipelineMode(db->conn))))
+		e = lost(db, name, "an answer to something else");
+	PQclear(answer);
+	db->pooled = pooled;
+	if (e != OK && db->conn)
+		disconnect(db);
+	return e == OK ? OK : ERR_AWAY;
+}
+
 enum err db_reopen(struct db *db)
 {
 	disconnect(db);
@@ -252,7 +293,7 @@ enum err db_reopen(struct db *db)
 		return ERR_AWAY;
 	}
 	PQsetNoticeProcessor(db->conn, take_notice, NULL);
-	return OK;
+	return greet(db);
 }
 
 enum err db_ensure(struct db *db)

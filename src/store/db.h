@@ -3,7 +3,8 @@
  *
  * It is opened, may be lost, and is opened again by whoever uses it, at a pace of their own (base/backoff.h).
  * Statements are prepared on first use, once a connection. A statement is given up on this side too, a second after the
- * server should have: a server that hangs is a server that is away. Every error is logged once, with its SQLSTATE and
+ * server should have: a server that hangs is a server that is away. Through a pooler nothing is prepared, and each
+ * statement brings its timeouts (store/hello.h). Every error is logged once, with its SQLSTATE and
  * its primary message, without parameters, query text or password.
  *
  * Files of this folder also include store/db_internal.h, which has the calls that speak libpq's types.
@@ -38,7 +39,10 @@ enum err db_open(struct db **db, const char *conninfo, const char *default_user,
 /* False once the connection was lost or could not be made. */
 bool db_is_open(const struct db *db);
 
-/* Drops the connection, if any, and makes a new one: takes up to 3 s a host. ERR_AWAY  not now */
+/*
+ * Drops the connection, if any, and makes a new one, on which the database answers: takes up to 3 s a host, and the
+ * timeout of a statement. ERR_AWAY  not now
+ */
 enum err db_reopen(struct db *db) MUST_CHECK;
 
 /*
@@ -48,6 +52,9 @@ enum err db_reopen(struct db *db) MUST_CHECK;
  * ERR_AWAY  there is none, and none can be made now
  */
 enum err db_ensure(struct db *db) MUST_CHECK;
+
+/* Whether a pooler answered: there is no session on which anything stays. False when it is not open. */
+bool db_is_pooled(const struct db *db);
 
 /* What the last error was, for an operator: "42P01: relation … does not exist". Lent, valid until the next call. */
 const char *db_problem(const struct db *db);

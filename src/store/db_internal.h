@@ -16,7 +16,7 @@ struct db_statement {
 };
 
 /*
- * Prepares `s` unless this connection has it, and runs it.
+ * Prepares `s` unless this connection has it, or may not, and runs it.
  *
  *	values, lengths, formats	borrowed: as PQexecParams(); lengths and formats may be NULL when all are texts
  *	result				out: taken, PQclear() it; text format; NULL on error
@@ -28,7 +28,8 @@ enum err db_query(struct db *db, const struct db_statement *s, int count, const 
 		  const int *formats, PGresult **result) MUST_CHECK;
 
 /*
- * Runs several statements, without parameters, as one simple query: one transaction unless they say otherwise.
+ * Runs several statements, without parameters, as one simple query: one transaction unless they say otherwise. Not
+ * through a pooler.
  *
  *	name	borrowed: for the log
  */

@@ -7,19 +7,24 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/conninfo.h"
+#include "store/hello.h"
 #include "store/link_internal.h"
 
 #define CONNECT_MAX_MS 5000
 #define RETRY_FIRST_MS 100
 #define RETRY_MAX_MS 3000
 
-enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_UP };
+enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
 
 struct link {
 	enum link_state state;
 	const char *name;
 	struct conninfo *conninfo; /* owned */
 	PGconn *connection;	   /* owned; NULL when down */
+	int64_t timeout_ms;
+	int64_t connect_by_ms; /* until it is up */
+	bool greeted;	       /* the database has answered */
+	bool pooled;	       /* once it is up */
 	struct backoff backoff;
 	bool said_away; /* an outage is one line in the log */
 	const struct link_ops *ops;
@@ -37,6 +42,11 @@ bool link_is_up(const struct link *l)
 PGconn *link_connection(const struct link *l)
 {
 	return l->state == LINK_UP ? l->connection : NULL;
+}
+
+bool link_is_pooled(const struct link *l)
+{
+	return l->pooled;
 }
 
 static void give_up(struct link *l, const char *why)
@@ -57,10 +67,47 @@ static void give_up(struct link *l, const char *why)
 		l->ops->down(l->context);
 }
 
+/* Sends what libpq holds, and watches for what it cannot send yet. */
+static void flush(struct link *l)
+{
+	int left = PQflush(l->connection);
+
+	l->ops->watch(l->loop, PQsocket(l->connection), true, left > 0,
+		      l->state == LINK_GREETING ? l->connect_by_ms : 0);
+}
+
+/* Only an answer shows that there is a server: so it is now that an outage has ended. */
+static void go_on_greeting(struct link *l)
+{
+	PGresult *answer;
+
+	flush(l);
+	while (!PQisBusy(l->connection) && (answer = PQgetResult(l->connection))) {
+		l->greeted = hello_read(answer, &l->pooled);
+		if (!l->greeted) {
+			give_up(l, PQresultErrorMessage(answer));
+			PQclear(answer);
+			return;
+		}
+		PQclear(answer);
+	}
+	if (PQisBusy(l->connection))
+		return;
+	if (!l->greeted) {
+		give_up(l, "no answer");
+		return;
+	}
+	l->state = LINK_UP;
+	l->said_away = false;
+	backoff_reset(&l->backoff);
+	log_notice("database connected link=%s pooler=%s", l->name, l->pooled ? "yes" : "no");
+	l->ops->watch(l->loop, PQsocket(l->connection), true, false, 0);
+	l->ops->up(l->context);
+}
+
 static void go_on_connecting(struct link *l)
 {
 	PostgresPollingStatusType next;
-	int64_t due_ms = clock_monotonic_ms() + CONNECT_MAX_MS;
 
 	/* libpq may close its socket and open another inside: nobody watches it meanwhile. */
 	l->ops->watch(l->loop, -1, false, false, 0);
@@ -68,14 +115,12 @@ static void go_on_connecting(struct link *l)
 	if (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
 		bool reading = next == PGRES_POLLING_READING;
 
-		l->ops->watch(l->loop, PQsocket(l->connection), reading, !reading, due_ms);
-	} else if (next == PGRES_POLLING_OK && PQsetnonblocking(l->connection, 1) == 0) {
-		l->state = LINK_UP;
-		l->said_away = false;
-		backoff_reset(&l->backoff);
-		log_notice("database connected link=%s", l->name);
-		l->ops->watch(l->loop, PQsocket(l->connection), true, false, 0);
-		l->ops->up(l->context);
+		l->ops->watch(l->loop, PQsocket(l->connection), reading, !reading, l->connect_by_ms);
+	} else if (next == PGRES_POLLING_OK && PQsetnonblocking(l->connection, 1) == 0 &&
+		   hello_send(l->connection, l->timeout_ms)) {
+		l->state = LINK_GREETING;
+		l->greeted = false;
+		flush(l);
 	} else {
 		give_up(l, PQerrorMessage(l->connection));
 	}
@@ -89,8 +134,9 @@ static void connect_now(struct link *l)
 		return;
 	}
 	l->state = LINK_CONNECTING;
+	l->connect_by_ms = clock_monotonic_ms() + CONNECT_MAX_MS;
 	/* The first poll comes when the socket is writable (libpq's manual, PQconnectStartParams). */
-	l->ops->watch(l->loop, PQsocket(l->connection), false, true, clock_monotonic_ms() + CONNECT_MAX_MS);
+	l->ops->watch(l->loop, PQsocket(l->connection), false, true, l->connect_by_ms);
 }
 
 enum err link_open(struct link **l, const char *name, const char *conninfo, const char *default_user,
@@ -108,6 +154,7 @@ enum err link_open(struct link **l, const char *name, const char *conninfo, cons
 		return e;
 	}
 	made->name = name;
+	made->timeout_ms = timeout_ms;
 	made->ops = ops;
 	made->loop = loop;
 	made->context = context;
@@ -130,12 +177,8 @@ void link_close(struct link **l)
 
 void link_flush(struct link *l)
 {
-	int left;
-
-	if (l->state != LINK_UP)
-		return;
-	left = PQflush(l->connection);
-	l->ops->watch(l->loop, PQsocket(l->connection), true, left > 0, 0);
+	if (l->state == LINK_UP)
+		flush(l);
 }
 
 void link_ready(struct link *l, bool readable, bool writable)
@@ -144,20 +187,25 @@ void link_ready(struct link *l, bool readable, bool writable)
 		go_on_connecting(l);
 		return;
 	}
-	if (l->state == LINK_UP && readable) {
-		if (!PQconsumeInput(l->connection)) {
-			give_up(l, PQerrorMessage(l->connection));
-			return;
-		}
-		l->ops->readable(l->context);
+	if (l->state == LINK_DOWN)
+		return;
+	if (readable && !PQconsumeInput(l->connection)) {
+		give_up(l, PQerrorMessage(l->connection));
+		return;
 	}
-	if (l->state == LINK_UP && writable)
+	if (l->state == LINK_GREETING) {
+		go_on_greeting(l);
+		return;
+	}
+	if (readable)
+		l->ops->readable(l->context);
+	if (writable)
 		link_flush(l);
 }
 
 void link_due(struct link *l)
 {
-	if (l->state == LINK_CONNECTING)
+	if (l->state == LINK_CONNECTING || l->state == LINK_GREETING)
 		give_up(l, "connecting takes too long");
 	else if (l->state == LINK_DOWN)
 		connect_now(l);

@@ -27,7 +27,7 @@ struct link_ops {
 	 * nothing to watch, and whatever was watched is about to be closed; due_ms 0: no deadline.
 	 */
 	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms);
-	/* Connected: statements may be sent. */
+	/* Connected, and the database answers: statements may be sent. */
 	void (*up)(void *context);
 	/* Lost, or given up: nothing that was sent will be answered. Called after up() only. */
 	void (*down)(void *context);

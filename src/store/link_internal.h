@@ -11,3 +11,6 @@
 
 /* Lent, valid until the next call that gets the link; NULL when down. */
 PGconn *link_connection(const struct link *l);
+
+/* A pooler answered (store/hello.h). Of a link that is up. */
+bool link_is_pooled(const struct link *l);

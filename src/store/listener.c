@@ -8,14 +8,16 @@
 #include "domain/token.h"
 #include "store/link_internal.h"
 
-#define LISTEN "LISTEN tidings; LISTEN tidings_ephemeral; LISTEN tidings_outbox"
+#define LISTEN "LISTEN tidings; LISTEN tidings_ephemeral; LISTEN tidings_outbox; LISTEN tidings_control"
 
 struct listener {
 	struct link *link; /* owned */
 	const struct listener_ops *ops;
 	void *loop;
 	void *context;
+	bool keeps_sessions;
 	bool listening;
+	bool said_deaf;
 };
 
 /* A decimal number at *text, which moves behind it and the one character after. */
@@ -101,6 +103,8 @@ static void on_readable(void *context)
 			on_ephemeral(l, n->extra);
 		else if (strcmp(n->relname, "tidings_outbox") == 0)
 			l->ops->outbox(l->context);
+		else if (strcmp(n->relname, "tidings_control") == 0)
+			l->ops->control(l->context, n->extra);
 		PQfreemem(n);
 	}
 }
@@ -110,6 +114,14 @@ static void on_up(void *context)
 	struct listener *l = context;
 
 	l->listening = false;
+	if (link_is_pooled(l->link) && !l->keeps_sessions) {
+		if (!l->said_deaf)
+			log_warning(
+				"no notifications through a pooler: messages come up to 4 s late, ephemeral ones not "
+				"at all; TIDINGS_LISTEN_DATABASE can name PostgreSQL itself");
+		l->said_deaf = true;
+		return;
+	}
 	if (!PQsendQuery(link_connection(l->link), LISTEN))
 		link_drop(l->link, "LISTEN cannot be sent");
 	else
@@ -132,8 +144,8 @@ static void on_watch(void *context, int fd, bool read, bool write, int64_t due_m
 
 static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
 
-enum err listener_open(struct listener **l, const char *conninfo, int64_t timeout_ms, const struct listener_ops *ops,
-		       void *loop, void *context)
+enum err listener_open(struct listener **l, const char *conninfo, bool keeps_sessions, int64_t timeout_ms,
+		       const struct listener_ops *ops, void *loop, void *context)
 {
 	struct listener *made = calloc(1, sizeof(*made));
 	enum err e;
@@ -143,6 +155,7 @@ enum err listener_open(struct listener **l, const char *conninfo, int64_t timeou
 	made->ops = ops;
 	made->loop = loop;
 	made->context = context;
+	made->keeps_sessions = keeps_sessions;
 	*l = made;
 	e = link_open(&made->link, "listener", conninfo, "tidings_sidecar", "tidings-ws listener", timeout_ms,
 		      &link_ops, made, made);

@@ -29,12 +29,19 @@ struct listener_ops {
 	/* A message that is in no queue; to_user and exclude as in struct stored_message. All lent. */
 	void (*ephemeral)(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude,
 			  struct span body);
+	/* Somebody manages connections: what is to be done (ws/control.h). Lent. */
+	void (*control)(void *context, const char *order);
 	/* The outbox has something. */
 	void (*outbox)(void *context);
 };
 
-/* As link_open(). */
-enum err listener_open(struct listener **l, const char *conninfo, int64_t timeout_ms, const struct listener_ops *ops,
-		       void *loop, void *context) MUST_CHECK;
+/*
+ * As link_open().
+ *
+ *	keeps_sessions	what conninfo names keeps a session for each connection, whatever it looks like. Without it
+ *			nothing is listened to through a pooler: it would listen on a server that is soon another's
+ */
+enum err listener_open(struct listener **l, const char *conninfo, bool keeps_sessions, int64_t timeout_ms,
+		       const struct listener_ops *ops, void *loop, void *context) MUST_CHECK;
 void listener_close(struct listener **l);
 struct link *listener_link(struct listener *l);

@@ -308,8 +308,13 @@ static enum err apply_locked(const struct migrations *m, struct db *db, struct b
 
 enum err migrations_apply(const struct migrations *m, struct db *db, struct buf *report, struct buf *problem)
 {
-	enum err e = run_statement(db, &lock, problem, "waiting for another migration");
+	enum err e = OK;
 
+	if (db_is_pooled(db)) {
+		buf_add_text(problem, "migrating takes a connection to PostgreSQL itself, and this is a pooler");
+		return ERR_CONFIG;
+	}
+	e = run_statement(db, &lock, problem, "waiting for another migration");
 	if (e != OK)
 		return e;
 	e = apply_locked(m, db, report, problem);

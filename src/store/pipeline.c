@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/hello.h"
 #include "store/link_internal.h"
 #include "store/pipeline_internal.h"
 #include "store/sqlstate.h"
@@ -18,6 +19,7 @@ struct request {
 	pipeline_answer answer;
 	void *context;
 	int64_t sent_ms;
+	struct pipeline_params params; /* of one that waits: in the same piece of memory */
 };
 
 STAILQ_HEAD(request_list, request);
@@ -31,7 +33,8 @@ struct pipeline {
 	bool closing;
 	int64_t answered_ms; /* when the last answer came */
 	struct request_list under_way;
-	PGresult *result; /* of the first under way, until its end is seen */
+	struct request_list waiting; /* through a pooler: until nothing is under way */
+	PGresult *result;	     /* of the first under way, until its end is seen */
 	const struct pipeline_statement *prepared[STATEMENTS_MAX];
 	size_t prepared_count;
 };
@@ -45,13 +48,12 @@ static void answer(struct request *r, enum err e, const PGresult *rows)
 
 static void answer_all_away(struct pipeline *p)
 {
-	struct request_list lost = p->under_way;
+	struct request_list lost = STAILQ_HEAD_INITIALIZER(lost);
 	struct request *r;
 
-	/* Answering may send again: onto a list that is empty now. */
-	if (STAILQ_EMPTY(&lost))
-		STAILQ_INIT(&lost);
-	STAILQ_INIT(&p->under_way);
+	/* Answering may send again: onto lists that are empty now. */
+	STAILQ_CONCAT(&lost, &p->under_way);
+	STAILQ_CONCAT(&lost, &p->waiting);
 	PQclear(p->result);
 	p->result = NULL;
 	while ((r = STAILQ_FIRST(&lost))) {
@@ -75,7 +77,7 @@ static enum err result_err(const PGresult *result, const struct pipeline_stateme
 	return sqlstate_err(sqlstate);
 }
 
-/* Of what a statement gives (a PREPARE rides in front of it) the first error counts, else the last. */
+/* Of what a statement gives (a PREPARE or the timeouts ride in front of it) the first error counts, else the last. */
 static void keep(struct pipeline *p, PGresult *result)
 {
 	ExecStatusType so_far = p->result ? PQresultStatus(p->result) : PGRES_COMMAND_OK;
@@ -87,6 +89,8 @@ static void keep(struct pipeline *p, PGresult *result)
 		PQclear(result);
 	}
 }
+
+static void send_waiting(struct pipeline *p);
 
 static void on_readable(void *context)
 {
@@ -126,7 +130,10 @@ static void on_readable(void *context)
 			link_drop(p->link, "the server said that it goes away");
 			return;
 		}
+		send_waiting(p);
 	}
+	if (connection)
+		hello_drop_notifications(connection);
 }
 
 static void on_up(void *context)
@@ -158,8 +165,8 @@ static void on_watch(void *context, int fd, bool read, bool write, int64_t due_m
 
 static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
 
-enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeout_ms, const struct pipeline_ops *ops,
-		       void *loop, void *context)
+enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, const char *conninfo,
+		       int64_t timeout_ms, const struct pipeline_ops *ops, void *loop, void *context)
 {
 	struct pipeline *made = calloc(1, sizeof(*made));
 	enum err e;
@@ -167,13 +174,14 @@ enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeou
 	if (!made)
 		return ERR_MEMORY;
 	STAILQ_INIT(&made->under_way);
+	STAILQ_INIT(&made->waiting);
 	made->ops = ops;
 	made->loop = loop;
 	made->context = context;
 	made->timeout_ms = timeout_ms;
 	*p = made;
-	e = link_open(&made->link, "queries", conninfo, "tidings_sidecar", "tidings-ws queries", timeout_ms, &link_ops,
-		      made, made);
+	e = link_open(&made->link, name, conninfo, "tidings_sidecar", application_name, timeout_ms, &link_ops, made,
+		      made);
 	if (e != OK) {
 		free(made);
 		*p = NULL;
@@ -224,27 +232,105 @@ static bool prepare(struct pipeline *p, PGconn *connection, const struct pipelin
 	return true;
 }
 
+static bool send_prepared(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
+			  const struct pipeline_params *params)
+{
+	return prepare(p, connection, s) && PQsendQueryPrepared(connection, s->name, params->count, params->values,
+								params->lengths, params->formats, 1);
+}
+
+static bool send_whole(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
+		       const struct pipeline_params *params)
+{
+	return hello_send_timeouts(connection, p->timeout_ms) &&
+	       PQsendQueryParams(connection, s->sql, params->count, NULL, params->values, params->lengths,
+				 params->formats, 1);
+}
+
+static enum err send_now(struct pipeline *p, struct request *r, const struct pipeline_params *params)
+{
+	PGconn *connection = link_connection(p->link);
+	bool sent = link_is_pooled(p->link) ? send_whole(p, connection, r->statement, params)
+					    : send_prepared(p, connection, r->statement, params);
+
+	if (!sent || !PQpipelineSync(connection))
+		return ERR_AWAY;
+	r->sent_ms = clock_monotonic_ms();
+	STAILQ_INSERT_TAIL(&p->under_way, r, next);
+	link_flush(p->link);
+	return OK;
+}
+
+/* What one that waits was given: it is the caller's only until pipeline_send() returns. */
+static struct request *with_params(const struct pipeline_params *given)
+{
+	size_t count = (size_t)given->count, size = sizeof(struct request) + count * (sizeof(char *) + 2 * sizeof(int));
+	struct request *r;
+	const char **values;
+	int *lengths, *formats;
+	char *bytes;
+
+	for (size_t i = 0; i < count; i++)
+		size += !given->values[i]   ? 0
+			: given->formats[i] ? (size_t)given->lengths[i]
+					    : strlen(given->values[i]) + 1;
+	r = calloc(1, size);
+	if (!r)
+		return NULL;
+	values = (const char **)(r + 1);
+	lengths = (int *)(values + count);
+	formats = lengths + count;
+	bytes = (char *)(formats + count);
+	for (size_t i = 0; i < count; i++) {
+		size_t len = 0;
+
+		formats[i] = given->formats[i];
+		lengths[i] = given->lengths[i];
+		if (!given->values[i])
+			continue;
+		len = formats[i] ? (size_t)lengths[i] : strlen(given->values[i]) + 1;
+		memcpy(bytes, given->values[i], len);
+		values[i] = bytes;
+		bytes += len;
+	}
+	r->params = (struct pipeline_params){given->count, values, lengths, formats};
+	return r;
+}
+
+static void send_waiting(struct pipeline *p)
+{
+	struct request *r = STAILQ_FIRST(&p->waiting);
+
+	if (!r || !STAILQ_EMPTY(&p->under_way) || !link_connection(p->link))
+		return;
+	STAILQ_REMOVE_HEAD(&p->waiting, next);
+	if (send_now(p, r, &r->params) == OK)
+		return;
+	STAILQ_INSERT_HEAD(&p->waiting, r, next);
+	link_drop(p->link, PQerrorMessage(link_connection(p->link)));
+}
+
 enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
 		       pipeline_answer to, void *context)
 {
 	PGconn *connection = p->closing ? NULL : link_connection(p->link);
+	bool must_wait = connection && link_is_pooled(p->link) && !STAILQ_EMPTY(&p->under_way);
 	struct request *r;
 
 	if (!connection)
 		return ERR_AWAY;
-	r = calloc(1, sizeof(*r));
+	r = must_wait ? with_params(params) : calloc(1, sizeof(*r));
 	if (!r)
 		return ERR_MEMORY;
-	*r = (struct request){.statement = s, .answer = to, .context = context, .sent_ms = clock_monotonic_ms()};
-	if (!prepare(p, connection, s) ||
-	    !PQsendQueryPrepared(connection, s->name, params->count, params->values, params->lengths, params->formats,
-				 1) ||
-	    !PQpipelineSync(connection)) {
+	r->statement = s;
+	r->answer = to;
+	r->context = context;
+	if (must_wait) {
+		STAILQ_INSERT_TAIL(&p->waiting, r, next);
+	} else if (send_now(p, r, params) != OK) {
 		free(r);
 		link_drop(p->link, PQerrorMessage(connection));
 		return ERR_AWAY;
 	}
-	STAILQ_INSERT_TAIL(&p->under_way, r, next);
-	link_flush(p->link);
 	return OK;
 }

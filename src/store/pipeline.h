@@ -1,6 +1,8 @@
 /*
  * pipeline - statements on one link, sent without waiting for the answers of those before (libpq's pipeline mode).
  *
+ * Through a pooler they wait for each other all the same (store/hello.h).
+ *
  * Each is a transaction of its own. Answers come in the order of the statements. When the link is lost, whatever was
  * not answered is answered with ERR_AWAY, and so is what is sent while it is down: nothing waits for a database that is
  * away.
@@ -27,9 +29,13 @@ struct pipeline_ops {
 	void (*down)(void *context);
 };
 
-/* As link_open(). */
-enum err pipeline_open(struct pipeline **p, const char *conninfo, int64_t timeout_ms, const struct pipeline_ops *ops,
-		       void *loop, void *context) MUST_CHECK;
+/*
+ * As link_open().
+ *
+ *	name	static: in the log; the server knows the connection as application_name, static too
+ */
+enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, const char *conninfo,
+		       int64_t timeout_ms, const struct pipeline_ops *ops, void *loop, void *context) MUST_CHECK;
 void pipeline_close(struct pipeline **p); /* what is under way is answered with ERR_AWAY first */
 
 bool pipeline_is_up(const struct pipeline *p);

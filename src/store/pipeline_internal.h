@@ -26,8 +26,8 @@ struct pipeline_params {
 typedef void (*pipeline_answer)(void *context, enum err e, const PGresult *rows);
 
 /*
- * Sends, having prepared the statement if this connection does not have it. `answer` is called exactly once, and never
- *before this returns OK; on an error it is not called.
+ * Sends, having prepared the statement if this connection does not have it and may. `answer` is called exactly once,
+ * and never before this returns OK; on an error it is not called.
  *
  *	answer	NULL: nobody wants to know
  */

@@ -2,7 +2,7 @@
  * bareloop - the limit that the sidecar is measured against: one thread, epoll, one send(2) of a ready-made frame to
  * each client.
  *
- *	GET		a WebSocket client, as wsload makes them: always the key of RFC 6455's example
+ *	GET		a WebSocket client, as load makes them: always the key of RFC 6455's example
  *	POST		its body, a JSON object, goes to every client as one frame, a seq put in front; then it is answered
  *
  * It knows no topics, checks nothing, keeps nothing, and a client whose socket is full ends it: what it saves by that,

@@ -10,26 +10,33 @@
 #include <unistd.h>
 
 #include "tests/bench/bench.h"
+#include "tests/bench/scan.h"
 
 #define READ_BYTES 65536
-#define HEAD_MAX 8192		     /* bytes of a reply to the upgrade */
-#define PAYLOAD_MAX (64 * 1024 * 1024) /* more in one frame is a fault, not a message */
+#define RETRY_NS INT64_C(100000000)
+#define REOPEN_MAX 20 /* connections that a poll finds closed, one after the other */
 
-/* The example of RFC 6455, 1.3: so the right answer is known, and is checked. */
-#define KEY "dGhlIHNhbXBsZSBub25jZQ=="
-#define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-
-enum { OPCODE_CONTINUATION = 0, OPCODE_TEXT = 1, OPCODE_CLOSE = 8, OPCODE_PING = 9, OPCODE_PONG = 10 };
-
-enum state { CONNECTING, UPGRADING, GREETED_NOT, READY, LOST };
+enum state {
+	CONNECTING, /* the socket does */
+	ASKING,	    /* asked, and not greeted yet */
+	READY,	    /* a poll's connection may be on its way anew */
+	AWAY,	    /* no socket: cut, or not let in */
+	LOST,	    /* no socket: closed by the server after it was greeted */
+};
 
 struct client {
-	struct watch watch; /* fd -1 when LOST */
+	struct watch watch; /* fd -1: no socket */
 	struct clients *all;
+	struct wire wire;
 	enum state state;
 	unsigned topic;	    /* 1 … */
-	uint64_t first_seq; /* of the first broadcast; 0: none yet */
-	uint64_t last_seq;
+	bool heard;	    /* something came since it asked */
+	unsigned opened;    /* how many connections it has had */
+	unsigned in_vain;   /* of the last ones, how many were closed before anything came */
+	uint64_t first_seq; /* of the first broadcast that was told; 0: none yet */
+	uint64_t last_seq;  /* has everything up to here; 0: unknown */
+	int64_t retry_ns;   /* AWAY while clients resume: when to try again */
+	char cursor[WIRE_CURSOR_SIZE];
 	char *rest; /* owned: what is half received; NULL: nothing */
 	size_t rest_len;
 };
@@ -38,6 +45,8 @@ struct clients {
 	struct clients_plan plan;
 	struct clients_figures figures;
 	int loop;
+	bool telling;	  /* clients_run() was called: what comes is a run's */
+	bool resuming;	  /* who is not let in tries again */
 	unsigned started; /* clients[0 … started) have a socket or had one */
 	char *in;	  /* what one read gives, behind what its client had kept */
 	size_t in_size;
@@ -45,6 +54,35 @@ struct clients {
 };
 
 static void client_ready(struct watch *w, uint32_t events);
+
+static void drop(struct client *c)
+{
+	if (c->watch.fd >= 0)
+		close(c->watch.fd);
+	c->watch.fd = -1;
+	free(c->rest);
+	c->rest = NULL;
+	c->rest_len = 0;
+}
+
+static void open_connection(struct client *c)
+{
+	struct clients *all = c->all;
+	/* However it ends, it ends with a reset: a web server keeps an abandoned poll until its answer, for what may be
+	 * a client that only says no more. */
+	struct linger reset = {.l_onoff = 1};
+
+	drop(c);
+	wire_reset(&c->wire, all->plan.kind, wire_polls(all->plan.kind) && c->state == READY);
+	if (c->state != READY)
+		c->state = CONNECTING;
+	c->heard = false;
+	c->opened++;
+	c->watch.ready = client_ready;
+	c->watch.fd = connect_start(all->plan.host, all->plan.port);
+	setsockopt(c->watch.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	loop_add(all->loop, &c->watch, EPOLLOUT);
+}
 
 static void start_some(struct clients *all)
 {
@@ -54,10 +92,9 @@ static void start_some(struct clients *all)
 
 		c->all = all;
 		c->topic = all->started % all->plan.topics + 1;
-		c->watch.ready = client_ready;
-		c->watch.fd = connect_start(all->plan.host, all->plan.port);
-		loop_add(all->loop, &c->watch, EPOLLOUT);
+		c->watch.fd = -1;
 		all->started++;
+		open_connection(c);
 	}
 }
 
@@ -71,201 +108,174 @@ struct clients *clients_new(int loop, const struct clients_plan *plan)
 	return all;
 }
 
-static void lose(struct client *c, const char *why)
+/* Its connection is of no use any more. */
+static void leave(struct client *c, const char *why)
 {
-	if (c->state != READY)
-		die("client %td: %s before the connect message", c - c->all->clients, why);
-	fprintf(stderr, "client %td: %s\n", c - c->all->clients, why);
-	close(c->watch.fd);
-	c->watch.fd = -1;
-	c->state = LOST;
-	c->all->figures.ready--;
-	c->all->figures.lost++;
+	struct clients *all = c->all;
+
+	if (c->state == READY && wire_polls(all->plan.kind) && !c->heard && c->in_vain++ < REOPEN_MAX) {
+		/* The server closed it before it knew of the request, as RFC 9112, 9.3.1 has it: it asks again. */
+		all->figures.reopened++;
+		open_connection(c);
+	} else if (c->state == READY) {
+		fprintf(stderr, "client %td: %s%s\n", c - all->clients, why,
+			c->in_vain > REOPEN_MAX ? ", again and again" : "");
+		drop(c);
+		c->state = LOST;
+		all->figures.ready--;
+		all->figures.lost++;
+	} else if (all->resuming) {
+		all->figures.refused++;
+		drop(c);
+		c->state = AWAY;
+		c->retry_ns = now_ns() + RETRY_NS;
+	} else {
+		die("client %td: %s before it was greeted", c - all->clients, why);
+	}
 }
 
-static void upgrade(struct client *c)
+static void greeted(void *context, struct span cursor);
+
+static void ask(struct client *c)
 {
 	const struct clients_plan *plan = &c->all->plan;
-	char request[HEAD_MAX];
+	struct wire_question question = {.host = plan->host,
+					 .token = plan->token,
+					 .cursor = c->cursor,
+					 .port = plan->port,
+					 .diagnosis = c->topic};
+	char request[WIRE_REQUEST_MAX];
+	size_t len = wire_request(request, plan->kind, &question);
+
+	c->heard = false;
+	if (send(c->watch.fd, request, len, MSG_NOSIGNAL) != (ssize_t)len)
+		leave(c, "cannot send the request");
+	else if (plan->kind == WIRE_NCHAN_POLL && c->state == ASKING)
+		greeted(c, (struct span){0}); /* its first poll is held already; whoever measures waits for that */
+}
+
+static void connected(struct client *c)
+{
 	int error = 0;
 	socklen_t len = sizeof(error);
 
 	getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	if (error)
-		die("%s:%d: %s", plan->host, plan->port, strerror(error));
-
-	int n = snprintf(request, sizeof(request),
-			 "GET /ws/%u%s%s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-			 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
-			 c->topic, plan->token ? "?token=" : "", plan->token ? plan->token : "", plan->host,
-			 plan->port);
-
-	if (n < 0 || (size_t)n >= sizeof(request))
-		die("the token is too long");
-	if (send(c->watch.fd, request, (size_t)n, MSG_NOSIGNAL) != n)
-		die("cannot send the upgrade");
-	c->state = UPGRADING;
+	if (error) {
+		leave(c, strerror(error));
+		return;
+	}
 	loop_change(c->all->loop, &c->watch, EPOLLIN);
+	if (c->state == CONNECTING)
+		c->state = ASKING;
+	ask(c);
 }
 
-/* Bytes of the head at the start of `in`; 0: not all here yet. */
-static size_t upgraded(struct client *c, const char *in, size_t len)
+/* ---- what the wire tells */
+
+static void set_cursor(struct client *c, struct span cursor)
 {
-	const char *end = memmem(in, len, "\r\n\r\n", 4);
-
-	if (!end) {
-		if (len > HEAD_MAX)
-			die("no end of the reply to the upgrade");
-		return 0;
-	}
-	if (len < 12 || memcmp(in, "HTTP/1.1 101", 12) != 0)
-		die("the upgrade was answered '%.*s'", (int)strcspn(in, "\r"), in);
-
-	size_t head = (size_t)(end - in) + 4;
-
-	if (!memmem(in, head, ACCEPT, strlen(ACCEPT)))
-		die("the upgrade was accepted with a wrong Sec-WebSocket-Accept");
-	c->state = GREETED_NOT;
-	return head;
+	if (cursor.len >= sizeof(c->cursor))
+		die("a cursor of %zu bytes", cursor.len);
+	if (cursor.len > 0)
+		memcpy(c->cursor, cursor.bytes, cursor.len);
+	c->cursor[cursor.len] = '\0';
 }
 
-/* Where the value of `"key":` starts, or NULL. Good enough for our own flat messages; this is no JSON parser. */
-static const char *member(const char *json, size_t len, const char *key)
+/* The seq of its cursor. */
+static uint64_t cursor_seq(const struct client *c)
 {
-	const char *end = json + len, *at = json;
-	size_t key_len = strlen(key);
+	const char *dash = strrchr(c->cursor, '-');
 
-	while ((at = memmem(at, (size_t)(end - at), key, key_len))) {
-		at += key_len;
-		while (at < end && *at == ' ')
-			at++;
-		if (at == end || *at++ != ':')
-			continue;
-		while (at < end && *at == ' ')
-			at++;
-		return at < end ? at : NULL;
-	}
-	return NULL;
+	return dash ? strtoull(dash + 1, NULL, 10) : 0;
 }
 
-/* -1 when there is none. */
-static int64_t member_number(const char *json, size_t len, const char *key)
+/* Its cursor is where it is, as far as messages told that. */
+static void check_cursor(const struct client *c)
 {
-	const char *at = member(json, len, key);
-	int64_t n = 0;
-
-	if (!at || *at < '0' || *at > '9')
-		return -1;
-	for (; at < json + len && *at >= '0' && *at <= '9'; at++)
-		n = n * 10 + (*at - '0');
-	return n;
+	if (c->last_seq > 0 && cursor_seq(c) != c->last_seq)
+		die("client %td: has everything up to seq %" PRIu64 ", and its cursor is %s", c - c->all->clients,
+		    c->last_seq, c->cursor);
 }
 
-static int type_is(const char *json, size_t len, const char *type)
+static void greeted(void *context, struct span cursor)
 {
-	const char *at = member(json, len, "\"type\"");
-	size_t type_len = strlen(type);
-
-	return at && (size_t)(json + len - at) > type_len && memcmp(at, type, type_len) == 0;
-}
-
-static void text(struct client *c, const char *json, size_t len, size_t frame_bytes)
-{
+	struct client *c = context;
 	struct clients *all = c->all;
 
-	if (c->state == GREETED_NOT) {
-		if (!type_is(json, len, "\"connect\""))
-			die("the first message is not connect: %.*s", (int)MIN(len, 200), json);
-		c->state = READY;
-		all->figures.ready++;
-		return;
+	set_cursor(c, cursor);
+	check_cursor(c);
+	c->last_seq = cursor_seq(c);
+	c->state = READY;
+	all->figures.ready++;
+	all->figures.ready_ns = now_ns();
+}
+
+/* Ours has a seq. Of nchan's it is only known which was posted when, and that is not the order in which it took them.
+ */
+static void check_order(struct client *c, int64_t seq)
+{
+	if (c->last_seq > 0 && (uint64_t)seq != c->last_seq + 1)
+		die("client %td: seq %" PRId64 " after %" PRIu64, c - c->all->clients, seq, c->last_seq);
+	c->last_seq = (uint64_t)seq;
+}
+
+static void message(void *context, struct span json, size_t bytes, bool missed)
+{
+	struct client *c = context;
+	struct clients *all = c->all;
+	int64_t seq = scan_number(json, "\"seq\"");
+
+	if (!wire_is_nchan(all->plan.kind)) {
+		if (seq < 0)
+			return;
+		check_order(c, seq);
 	}
-
-	int64_t seq = member_number(json, len, "\"seq\"");
-
-	if (seq < 0 || type_is(json, len, "\"reconnect_messages\""))
+	/* What waited when it came the first time belongs to nobody's run. */
+	if (!all->telling || (missed && !all->resuming))
 		return;
 	if (c->first_seq == 0)
-		c->first_seq = (uint64_t)seq;
-	else if ((uint64_t)seq != c->last_seq + 1)
-		die("client %td: seq %" PRId64 " after %" PRIu64, c - all->clients, seq, c->last_seq);
-	c->last_seq = (uint64_t)seq;
-
+		c->first_seq = c->last_seq;
 	all->figures.last_ns = now_ns();
 	if (all->figures.first_ns == 0)
 		all->figures.first_ns = all->figures.last_ns;
 	all->figures.received++;
-	all->figures.bytes += frame_bytes;
-	all->plan.received(all->plan.context, member_number(json, len, "\"feedback_id\""));
+	all->figures.bytes += bytes;
+	all->plan.received(all->plan.context, scan_number(json, "\"feedback_id\""));
 }
 
-static void pong(struct client *c, const char *payload, size_t len)
+static void answered(void *context, struct span cursor, bool closes)
 {
-	/* Masked, as a client's frames must be, with a mask of zeros. */
-	char frame[6 + 125] = {(char)(0x80 | OPCODE_PONG), (char)(0x80 | len)};
+	struct client *c = context;
 
-	memcpy(frame + 6, payload, len);
-	if (send(c->watch.fd, frame, 6 + len, MSG_NOSIGNAL) != (ssize_t)(6 + len))
-		lose(c, "cannot send a pong");
+	set_cursor(c, cursor);
+	check_cursor(c);
+	c->all->figures.answers++;
+	if (closes) {
+		c->all->figures.reopened++;
+		/* Not from within the reading of its bytes. */
+		c->wire.over = true;
+	} else {
+		ask(c);
+	}
 }
 
-/* Bytes of the frame at the start of `in`, which was dealt with; 0: not all here yet. */
-static size_t frame(struct client *c, const char *in, size_t len)
+static void say(void *context, struct span bytes)
 {
-	const uint8_t *b = (const uint8_t *)in;
-	size_t head = 2;
-	uint64_t payload;
+	struct client *c = context;
 
-	if (len < 2)
-		return 0;
-	if (b[1] & 0x80 || b[0] & 0x70 || !(b[0] & 0x80) || (b[0] & 0x0f) == OPCODE_CONTINUATION)
-		die("a frame that is masked, fragmented or compressed: %02x %02x", b[0], b[1]);
-	payload = b[1];
-	if (payload >= 126) {
-		size_t bytes = payload == 126 ? 2 : 8;
+	if (send(c->watch.fd, bytes.bytes, bytes.len, MSG_NOSIGNAL) != (ssize_t)bytes.len)
+		leave(c, "cannot send a pong");
+}
 
-		head += bytes;
-		if (len < head)
-			return 0;
-		payload = 0;
-		for (size_t i = 2; i < head; i++)
-			payload = payload << 8 | b[i];
-	}
-	if (payload > PAYLOAD_MAX)
-		die("a frame of %" PRIu64 " bytes", payload);
-	if (len - head < payload)
-		return 0;
-
-	const char *bytes = in + head;
-
-	switch (b[0] & 0x0f) {
-	case OPCODE_TEXT:
-		text(c, bytes, payload, head + payload);
-		break;
-	case OPCODE_PING:
-		if (payload > 125)
-			die("a ping of %" PRIu64 " bytes", payload);
-		pong(c, bytes, payload);
-		break;
-	case OPCODE_PONG:
-		break;
-	case OPCODE_CLOSE: {
-		char why[160];
-
-		snprintf(why, sizeof(why), "closed by the server with %d %.*s",
-			 payload >= 2 ? (uint8_t)bytes[0] << 8 | (uint8_t)bytes[1] : 0,
-			 payload > 2 ? (int)payload - 2 : 0, payload > 2 ? bytes + 2 : "");
-		lose(c, why);
-		break;
-	}
-	default:
-		die("a frame of the kind %d", b[0] & 0x0f);
-	}
-	return head + payload;
+static void ended(void *context, const char *why)
+{
+	leave(context, why);
 }
 
 static void receive(struct client *c)
 {
+	static const struct wire_ops ops = {
+		.greeted = greeted, .message = message, .answered = answered, .say = say, .ended = ended};
 	struct clients *all = c->all;
 
 	if (all->in_size < c->rest_len + READ_BYTES) {
@@ -280,20 +290,25 @@ static void receive(struct client *c)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		lose(c, n == 0 ? "the server hung up" : strerror(errno));
+		leave(c, n == 0 ? "the server hung up" : strerror(errno));
 		return;
 	}
 	all->figures.reads++;
+	c->heard = true;
+	c->in_vain = 0;
 
-	size_t len = c->rest_len + (size_t)n, done = 0, used;
+	size_t len = c->rest_len + (size_t)n;
+	unsigned opened = c->opened;
+	size_t done = wire_read(&c->wire, all->in, c->rest_len, &len, &ops, c);
 
-	do {
-		used = c->state == UPGRADING ? upgraded(c, all->in + done, len - done)
-					     : frame(c, all->in + done, len - done);
-		done += used;
-	} while (used && done < len && c->state != LOST);
-
-	if (c->state == LOST || done == len) {
+	/* It is gone, or on another connection. */
+	if (c->opened != opened || c->watch.fd < 0)
+		return;
+	if (c->wire.over) {
+		open_connection(c);
+		return;
+	}
+	if (done == len) {
 		free(c->rest);
 		c->rest = NULL;
 		c->rest_len = 0;
@@ -308,23 +323,17 @@ static void client_ready(struct watch *w, uint32_t events)
 {
 	struct client *c = (struct client *)w;
 
-	(void)events;
-	switch (c->state) {
-	case CONNECTING:
-		upgrade(c);
-		break;
-	case UPGRADING:
-	case GREETED_NOT:
+	if (w->fd < 0)
+		return;
+	if (events & EPOLLOUT || c->state == CONNECTING)
+		connected(c);
+	else
 		receive(c);
+	if (c->all->started < c->all->plan.count)
 		start_some(c->all);
-		break;
-	case READY:
-		receive(c);
-		break;
-	case LOST:
-		break;
-	}
 }
+
+/* ---- runs */
 
 unsigned clients_of_topic(const struct clients *c, unsigned topic)
 {
@@ -334,6 +343,42 @@ unsigned clients_of_topic(const struct clients *c, unsigned topic)
 void clients_run(struct clients *c)
 {
 	c->figures = (struct clients_figures){.ready = c->figures.ready, .lost = c->figures.lost};
+	c->telling = true;
+}
+
+void clients_cut(struct clients *all)
+{
+	for (unsigned i = 0; i < all->plan.count; i++) {
+		struct client *c = &all->clients[i];
+
+		drop(c);
+		c->state = AWAY;
+		c->retry_ns = 0;
+		/* What it has, whatever it was told last. */
+		char *dash = strrchr(c->cursor, '-');
+
+		if (!dash)
+			die("client %u has no cursor", i);
+		snprintf(dash, sizeof(c->cursor) - (size_t)(dash - c->cursor), "-%" PRIu64, c->last_seq);
+	}
+	all->figures.ready = 0;
+}
+
+void clients_resume(struct clients *all)
+{
+	clients_run(all);
+	all->resuming = true;
+	clients_retry(all);
+}
+
+void clients_retry(struct clients *all)
+{
+	int64_t now = now_ns();
+
+	for (unsigned i = 0; i < all->plan.count; i++) {
+		if (all->clients[i].state == AWAY && all->clients[i].retry_ns <= now)
+			open_connection(&all->clients[i]);
+	}
 }
 
 const struct clients_figures *clients_figures(const struct clients *c)
@@ -359,11 +404,8 @@ void clients_free(struct clients **all)
 
 	if (!c)
 		return;
-	for (unsigned i = 0; i < c->started; i++) {
-		if (c->clients[i].watch.fd >= 0)
-			close(c->clients[i].watch.fd);
-		free(c->clients[i].rest);
-	}
+	for (unsigned i = 0; i < c->started; i++)
+		drop(&c->clients[i]);
 	free(c->in);
 	free(c);
 	*all = NULL;

@@ -2,11 +2,14 @@
 # What the measuring scripts share; to be sourced. See README.md beside it.
 #
 #	bench_begin		a tidings to measure: that of the environment's settings, else a private one, ended with the script
-#	load_start NAME …	wsload with these options, kept connected
-#	load_go NAME		a run of it, its figures into figure[…]; load_end NAME
+#	load_start NAME …	load with these options, kept connected
+#	load_go NAME		a run of it, its figures into figure[…]; load_order NAME cut | resume; load_end NAME
 #	bare_start		bareloop on $bare_port, its process in $bare_pid
 #	counters		the sidecar's counters into counter[…]
-#	cpu_ms PID, rss_bytes PID, median, divide, line
+#	find_web_server		lighttpd's process into $web_pid
+#	nobody_connected	waits until the sidecar serves nobody; process_idle PID, until that does nothing
+#	private_end		ends a private tidings: the next bench_begin makes a new one
+#	cpu_ms PID, database_cpu_ms, rss_bytes PID, median, spread, divide, line
 #
 # Everything runs on loopback and ends with the script; only what it started itself is ended.
 
@@ -18,6 +21,7 @@ bench_programs=$bench_build/tests/bench
 bench_rounds=${BENCH_ROUNDS:-3}
 bench_folder=$(mktemp -d)
 bench_children=()
+private_pid=
 sidecar_pid=
 sidecar_cpus=
 declare -A figure=() counter=() load_pid=() load_in=() load_out=()
@@ -56,6 +60,12 @@ find_sidecar()
 	[ -r "/proc/${sidecar_pid:-none}/stat" ] || die "no sidecar is found on port $TIDINGS_WS_PORT"
 }
 
+find_web_server()
+{
+	web_pid=$(ss -Hltnp "sport = :$TIDINGS_PORT" | sed -n 's/.*"lighttpd",pid=\([0-9]*\).*/\1/p' | head -n 1)
+	[ -r "/proc/${web_pid:-none}/stat" ] || die "no lighttpd is found on port $TIDINGS_PORT"
+}
+
 # As etc/quickstart does it, on ports and in a folder of its own.
 start_private()
 {
@@ -68,6 +78,7 @@ start_private()
 		"$bench_top/etc/quickstart" > "$log" 2>&1 < /dev/null &
 	pid=$!
 	bench_children+=("$pid")
+	private_pid=$pid
 	for ((i = 0; i < 6000; i++)); do
 		! grep -q '^tidings is ready' "$log" || break
 		kill -0 "$pid" 2> /dev/null || { cat "$log" >&2; die "etc/quickstart ended"; }
@@ -81,6 +92,16 @@ start_private()
 	set +a
 }
 
+private_end()
+{
+	[ -n "$private_pid" ] || return 0
+	kill "$private_pid"
+	wait "$private_pid" || true
+	rm -rf "$bench_folder/state" "$bench_folder/quickstart.log"
+	unset TIDINGS_PORT TIDINGS_WS_PORT TIDINGS_STATE TIDINGS_DATABASE
+	private_pid=
+}
+
 bench_begin()
 {
 	local program
@@ -91,7 +112,7 @@ bench_begin()
 		echo "# a private tidings is started"
 		start_private
 	fi
-	for program in wsload bareloop post; do
+	for program in load bareloop post; do
 		[ -x "$bench_programs/$program" ] || make -s -C "$bench_build" "tests/bench/$program"
 	done
 	find_sidecar
@@ -113,7 +134,7 @@ pin_begin()
 pin_server=
 pin_clients=
 
-# For options of wsload: against tidings, against bareloop. Both post themselves, so both get the same load.
+# For options of load: against tidings, against bareloop. Both post themselves, so both get the same load.
 tidings_load=()
 bare_load=()
 load_options()
@@ -123,30 +144,41 @@ load_options()
 	bare_load=(--port "$bare_port" --post-port "$bare_port")
 }
 
-# read_figures PID: lines `name value` on stdin, up to `done`, into figure[…], while PID lives. Another status than 200
-# is no measurement.
-read_figures()
+# read_line PID: a line of stdin into $line_read, while PID lives. What a timeout of read cuts off is the start of a line: on a busy
+# machine it happens.
+read_line()
 {
-	local name value more got
+	local part got
 
-	figure=()
+	line_read=
 	while true; do
 		got=0
-		read -r -t 1 name value more || got=$?
-		if [ "$got" -gt 128 ]; then
-			kill -0 "$1" 2> /dev/null || return 1
-			continue
-		fi
-		[ "$got" = 0 ] || return 1
+		read -r -t 1 part || got=$?
+		line_read+=$part
+		[ "$got" -gt 128 ] || return "$got"
+		kill -0 "$1" 2> /dev/null || return 1
+	done
+}
+
+# read_figures PID: lines `name value` on stdin, up to `done`, into figure[…], while PID lives. Another status than
+# 200 (nchan's are 201 and 202) is no measurement.
+read_figures()
+{
+	local name value more
+
+	figure=()
+	while read_line "$1"; do
+		read -r name value more <<< "$line_read"
 		[ "$name" != done ] || return 0
-		[ "$name" != status ] || [ "$value" = 200 ] || die "$more POSTs were answered $value"
+		[ "$name" != status ] || [[ $value = 20[0-2] ]] || die "$more POSTs were answered $value"
 		figure[$name]=$value
 	done
+	return 1
 }
 
 load_start()
 {
-	local name=$1 in out answer=
+	local name=$1 in out
 
 	shift
 	in=$bench_folder/$name.in
@@ -154,19 +186,21 @@ load_start()
 	rm -f "$in" "$out"
 	mkfifo "$in" "$out"
 	exec {load_in[$name]}<> "$in" {load_out[$name]}<> "$out"
-	$pin_clients "$bench_programs/wsload" --stay "$@" < "$in" > "$out" &
+	$pin_clients "$bench_programs/load" --stay "$@" < "$in" > "$out" &
 	load_pid[$name]=$!
 	bench_children+=("$!")
-	until [[ $answer = ready* ]]; do
-		kill -0 "${load_pid[$name]}" 2> /dev/null || die "wsload ended"
-		read -r -t 1 answer <&"${load_out[$name]}" || true
-	done
+	read_line "${load_pid[$name]}" <&"${load_out[$name]}" && [[ $line_read = ready* ]] || die "load ended"
+}
+
+load_order()
+{
+	echo "$2" >&"${load_in[$1]}"
+	read_figures "${load_pid[$1]}" <&"${load_out[$1]}" || die "load ended before the run did"
 }
 
 load_go()
 {
-	echo go >&"${load_in[$1]}"
-	read_figures "${load_pid[$1]}" <&"${load_out[$1]}" || die "wsload ended before the run did"
+	load_order "$1" go
 }
 
 load_end()
@@ -191,17 +225,54 @@ bare_start()
 	done
 }
 
-# wsload once, with these options, into figure[…].
+# load once, with these options, into figure[…].
 load_once()
 {
-	$pin_clients "$bench_programs/wsload" "$@" < /dev/null > "$bench_folder/once" || die "wsload failed"
-	read_figures $$ < "$bench_folder/once" || die "wsload gave no figures"
+	$pin_clients "$bench_programs/load" "$@" < /dev/null > "$bench_folder/once" || die "load failed"
+	read_figures $$ < "$bench_folder/once" || die "load gave no figures"
 }
 
 # CPU time of all threads of a process, user and system.
 cpu_ms()
 {
 	sed 's/.*) //' "/proc/$1/stat" | awk -v hz="$(getconf CLK_TCK)" '{ printf "%d\n", ($12 + $13) * 1000 / hz }'
+}
+
+# CPU time of quickstart's PostgreSQL, all its processes together; 0 where the database is another.
+database_cpu_ms()
+{
+	local file=$TIDINGS_STATE/postgres/data/postmaster.pid
+
+	if [ ! -r "$file" ]; then
+		echo 0
+		return
+	fi
+	# Those of its processes that have ended are in the first one's sums; others may end while this reads.
+	{ cat /proc/[0-9]*/stat 2> /dev/null || true; } | awk -v first="$(head -n 1 "$file")" -v hz="$(getconf CLK_TCK)" '
+		{ pid = $1; sub(/.*\) /, "") }
+		pid == first { ticks += $12 + $13 + $14 + $15 }
+		$2 == first { ticks += $12 + $13 }
+		END { printf "%d\n", ticks * 1000 / hz }'
+}
+
+# Who was there before is no part of a figure.
+nobody_connected()
+{
+	for ((i = 0; i < 1200; i++)); do
+		! curl -fsS "http://127.0.0.1:$TIDINGS_PORT/ws/status" | grep -q '"total_connections" *: *0,' || return 0
+		sleep 0.1
+	done
+	die "somebody else is connected"
+}
+
+process_idle()
+{
+	local before=
+
+	until [ "$before" = "$(cpu_ms "$1")" ]; do
+		before=$(cpu_ms "$1")
+		sleep 0.2
+	done
 }
 
 rss_bytes()
@@ -234,6 +305,12 @@ counters()
 median()
 {
 	sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+
+# The median of a file's numbers, with the least and the most.
+spread()
+{
+	printf '%s (%s to %s)' "$(median < "$1")" "$(sort -g "$1" | head -n 1)" "$(sort -g "$1" | tail -n 1)"
 }
 
 # divide A B DIGITS

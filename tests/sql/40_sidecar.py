@@ -110,9 +110,22 @@ def flush_twice(db):
     equal(db.one(f"select count(*) from tidings.connection where topic_id = {n}"), "2", "connections")
     equal(db.one(f"select seq from tidings.delivered where topic_id = {n}"), "5", "delivered")
     for _ in range(2):
-        db.flush(node, presence=[(n, 0)], closed=[c])
+        db.flush(node, presence=[(n, 0)], closed=[(c, n)])
     equal(db.sql(f"select id from tidings.connection where topic_id = {n}"), [[d]], "connections left")
     equal(db.one(f"select count(*) from tidings.presence where topic_id = {n}"), "0", "presence")
+
+
+@test("a connection on several topics has a row for each: one of them may go, and status counts it once")
+def several_topics(db):
+    topics = [db.topic() for _ in range(3)]
+    for t in topics:
+        db.publish(t)
+    ids, node, (c,) = [db.topic_id(t) for t in topics], db.node(), uuids(1)
+    db.flush(node, presence=[(i, 1) for i in ids], opened=[(c, i, "u") for i in ids])
+    equal(db.one(f"select count(*) from tidings.connection where id = '{c}'"), "3", "rows")
+    equal(db.one("select (tidings.status()->>'total_connections')::int - (select count(distinct id) from tidings.connection)"), "0", "connections")
+    db.flush(node, presence=[(ids[1], 0)], closed=[(c, ids[1])])
+    equal(db.sql(f"select topic_id from tidings.connection where id = '{c}' order by 1"), [[str(i)] for i in sorted((ids[0], ids[2]))], "rows left")
 
 
 def heartbeat(db, node, places=()):

@@ -2,7 +2,7 @@
 import json
 import uuid
 
-from harness import equal, test
+from harness import equal, test, wait_until
 
 
 def header(rows):
@@ -80,3 +80,21 @@ def status(db):
     equal(got["connections_by_transport"], {"websocket": 3, "sse": 0, "long_poll": 0}, "connections_by_transport")
     equal([(n["id"], n["connections"]) for n in got["nodes"]], [(node, 3)], "nodes")
     equal(db.one("select tidings.live_nodes()", user="tidings_reader"), "1", "live nodes")
+
+
+@test("history that is read while its topic is trimmed says what is missing")
+def history_trimmed(db):
+    # What is kept was looked at in one statement and read in the next: what was trimmed between them was a silent hole.
+    topic = db.topic()
+    db.publish(topic, count=20)
+    n, epoch = db.topic_id(topic), db.history(topic)[0][1]
+    trimmer, reader = db.session("postgres"), db.session("tidings_reader")
+    trimmer.sql("begin")
+    trimmer.sql("lock tidings.message")
+    reader.send(f"select * from tidings.history('456', 'user', '{topic}', '{epoch}', 3, 100)")
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%tidings.history%' and pid <> pg_backend_pid()"
+    wait_until(lambda: db.one(waiting) == "1", "the reader to wait for what it reads")
+    trimmer.sql(f"delete from tidings.message where topic_id = {n} and seq <= 15")
+    trimmer.sql(f"update tidings.topic set first_seq = 16 where id = {n}")
+    trimmer.sql("commit")
+    equal(header(reader.receive()), ["ok", "f", "4", "15", "20", [16, 17, 18, 19, 20]], "after a cursor")

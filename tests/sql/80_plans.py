@@ -1,8 +1,12 @@
 """A plan that was made while the tables were empty is still right when they are large."""
-from database import Item, Request, batch_sql, quote
+import uuid
+
+from database import Item, Request, act_sql, answer, batch_sql, quote
 from harness import equal, test, wait_until
 
-TABLES = ("topic", "message", "delivered", "presence", "connection", "idempotency", "effectiveness", "outbox", "diagnosis", "diagnosis_grant")
+TABLES = ("topic", "message", "delivered", "presence", "connection", "idempotency", "effectiveness", "outbox", "diagnosis", "diagnosis_grant",
+          "app_user", "health_grant", "health_threshold", "health_state", "health_reading", "conversation", "participant", "chat_message",
+          "notification_preference", "notification", "notification_push")
 
 
 def scans(db):
@@ -11,15 +15,25 @@ def scans(db):
         if r[0] in TABLES}
 
 
+def empty(db):
+    db.sql(f"truncate tidings.node, {', '.join('tidings.' + t for t in TABLES)} restart identity")
+
+
 @test("sessions whose plans were made on empty tables scan no table and no whole index of 100,000 topics and 300,000 messages")
 def no_scans(db):
     db.end_sessions()
     db.sql("alter system set autovacuum = off")
     db.sql("select pg_reload_conf()")
-    db.sql(f"truncate tidings.node, {', '.join('tidings.' + t for t in TABLES)} restart identity")
+    empty(db)
     db.sql("vacuum analyze")
     publisher, sidecar, reader = db.session(), db.session("tidings_sidecar"), db.session("tidings_reader")
-    node = db.node()
+    db.sql("insert into tidings.diagnosis values (1, '456')")
+    operator = db.session("postgres")
+    operator.sql("set enable_seqscan = off")
+    node, link = db.node(), str(uuid.uuid4())
+    db.flush(node, opened=[(link, 0, "456")])
+    conversation = db.conversation("456", "789")
+    note = db.act("svc", "notify", {"user_id": "456", "type": "system", "title": "t", "message": "m"}, role="service").data["id"]
     turn = 0
 
     def use():
@@ -39,6 +53,26 @@ def no_scans(db):
                     f"{quote([p[1] for p in places], 'int8')}, {quote([r[1] for r in rows if r[0]])})")
         sidecar.sql("select tidings.relay(100, 60)")
         sidecar.sql(f"select tidings.sweep({max(1, turn * 10)}, 10, 100, 60, 604800)")
+        for type, data in (
+                ("set_threshold", {"metric": "pulse", "high": 1}), ("health_update", {"metric": "pulse", "value": turn % 3}), ("get_thresholds", {}),
+                ("get_health", {}), ("get_health", {"metric": "pulse"}), ("get_health", {"since": "2020-01-01T00:00:00Z"}),
+                ("get_health", {"metric": "pulse", "since": "2020-01-01T00:00:00Z"}), ("create_conversation", {"participants": ["789"]}),
+                ("join", {"conversation_id": conversation, "user_id": "789"}), ("chat_message", {"conversation_id": conversation, "message": "x"}),
+                ("typing", {"conversation_id": conversation, "is_typing": True}), ("get_history", {"conversation_id": conversation}),
+                ("notify", {"user_id": "456", "type": "system", "title": "t", "message": "m", "priority": "critical"}),
+                ("set_preferences", {"types": {"system": True}}), ("get_preferences", {}), ("get_notifications", {}), ("get_notifications", {"unread_only": True}),
+                ("ack", {"topic": "notifications/456", "seq": turn}), ("mark_read", {"id": note}), ("ack", {"id": note})):
+            equal(answer(publisher.sql(act_sql("456", "user", type, data))).outcome, "ok", type)
+        publisher.sql(act_sql("svc", "service", "get_receipt", {"id": note}))
+        sidecar.sql("select tidings.redeliver('{456,789}')")
+        sidecar.sql("select tidings.user_active('{456,789}')")
+        sidecar.sql(f"select tidings.report('{node}', '{{{link}}}', '{{null}}', '{{x}}')")
+        sidecar.sql(f"select count(*) from tidings.attach('{{456}}', '{{user}}', '{{chat/{conversation}}}', true)")
+        publisher.sql(f"select tidings.connection_health('456', 'user', '{link}'), tidings.disconnect('456', 'user', '{link}'), "
+                      "tidings.reconnect_user('7', 'user', '7')")
+        operator.sql(f"insert into tidings.diagnosis_grant values (1, 'turn-{turn}'); delete from tidings.diagnosis_grant where user_id = 'turn-{turn}' "
+                     f"and diagnosis_id = 1; insert into tidings.app_user values ('turn-{turn}'); "
+                     f"update tidings.app_user set active = false where id = 'turn-{turn}'")
         reader.sql(f"select count(*) from tidings.history('456', 'user', {quote(names[0])}, null, null, 100)")
 
     for _ in range(10):
@@ -54,20 +88,39 @@ def no_scans(db):
     db.sql("insert into tidings.idempotency select 'c', n::text, 'h', null, now() from generate_series(1, 50000) n")
     db.sql("insert into tidings.effectiveness select id, 1, 0.1 from tidings.topic on conflict do nothing")
     db.sql("insert into tidings.outbox (deliver_at, topic, body) select now() + interval '1 day', 'x', '{}' from generate_series(1, 50000)")
-    before = settled(db)
+    db.sql("insert into tidings.diagnosis_grant select n, 'g' || n from generate_series(1, 20000) n")
+    db.sql("insert into tidings.app_user select 'g' || n from generate_series(1, 20000) n")
+    db.sql("insert into tidings.health_grant select 'g' || n, 'd' || n from generate_series(1, 20000) n")
+    db.sql("insert into tidings.health_threshold select 'g' || n, 'pulse', 1, 2 from generate_series(1, 20000) n")
+    db.sql("insert into tidings.health_state select 'g' || n, 'pulse' from generate_series(1, 20000) n")
+    db.sql("insert into tidings.health_reading (user_id, metric, value, measured_at, pushed) select case when n % 2 = 0 then '456' else 'u' || n % 1000 end, "
+           "'m' || n % 5, 1, now() - n * interval '1 s', true from generate_series(1, 50000) n")
+    db.sql("insert into tidings.conversation select gen_random_uuid(), 'x' from generate_series(1, 20000)")
+    db.sql("insert into tidings.participant select id, 'u' || row_number() over () from tidings.conversation on conflict do nothing")
+    db.sql("insert into tidings.chat_message (conversation_id, user_id, message, created_at) select c.id, 'x', 'm', now() from tidings.conversation c")
+    db.sql(f"insert into tidings.chat_message (conversation_id, user_id, message, created_at) select '{conversation}', 'x', 'm', now() from generate_series(1, 30000)")
+    db.sql("insert into tidings.notification_preference (user_id) select 'g' || n from generate_series(1, 20000) n")
+    db.sql("insert into tidings.notification (user_id, type, title, message, priority, push_at, sent_at, read_at) select case when n % 20 = 0 then '456' else "
+           "'u' || n % 1000 end, 'system', 't', 'm', 'critical', null, now(), now() from generate_series(1, 40000) n")
+    db.sql("insert into tidings.notification_push select 'u', row_number() over (), id from tidings.notification")
+    sessions = (publisher, sidecar, reader, operator)
+    before = settled(db, sessions)
     for _ in range(10):
         use()
-    after = settled(db)
+    after = settled(db, sessions)
     for table in TABLES:
         scanned, fetched = (after[table][n] - before[table][n] for n in (1, 2))
         equal(scanned, 0, f"rows of {table} read by sequential scans")
         assert fetched < 20000, f"{fetched} rows of {table} fetched by index: a whole one was read"
+    empty(db)
     db.sql("alter system reset autovacuum")
     db.sql("select pg_reload_conf()")
 
 
-def settled(db):
-    """The statistics, once those of all sessions are in: idle ones report within a second or so."""
+def settled(db, sessions):
+    """The statistics, once those of all sessions are in."""
+    for s in sessions:
+        s.sql("select pg_stat_force_next_flush()")
     last = None
 
     def same():

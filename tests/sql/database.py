@@ -60,6 +60,31 @@ class Result:
     clients: int
 
 
+@dataclasses.dataclass
+class Answer:
+    outcome: str
+    detail: str
+    reply: dict
+    topic: str
+    seq: int
+    clients: int
+
+    @property
+    def data(self):
+        return self.reply["data"]
+
+
+def act_sql(user, role, type, data, correlation=None, connection=None, queue_max=100, min_age_s=60):
+    correlation = None if correlation is None else json.dumps(correlation)
+    return (f"select outcome, detail, reply, topic, seq, clients from tidings.act({quote(user)}, {quote(role)}, {quote(connection)}, "
+            f"{quote(type)}, {quote(json.dumps(data))}, {quote(correlation)}, {queue_max}, {min_age_s})")
+
+
+def answer(rows):
+    (outcome, detail, reply, topic, seq, clients), = [r for r in rows if len(r) == 6]
+    return Answer(outcome, detail, json.loads(reply) if reply else None, topic, int(seq) if seq else None, int(clients) if clients else None)
+
+
 def batch_sql(requests, queue_max=100, min_age_s=60):
     rows = [(n, i) for n, r in enumerate(requests, 1) for i in r.items]
     texts = lambda get: quote([get(i) for _, i in rows])
@@ -178,6 +203,19 @@ class Database(harness.Stack):
         limits = {k: more.pop(k) for k in ("queue_max", "min_age_s") if k in more}
         return self.batch([Request([Item(topic, body, **more)]) for _ in range(count)], **limits)
 
+    def act(self, user, type, data=None, role="user", **more):
+        """What a client says, through the role that FastCGI has."""
+        return answer(self.sql(act_sql(user, role, type, data or {}, **more), user="tidings_publisher"))
+
+    def user(self):
+        """A user that nobody has heard of."""
+        self.ids += 1
+        return f"user-{self.ids}"
+
+    def conversation(self, *users):
+        """The id of a new conversation of these, created by the first."""
+        return self.act(users[0], "create_conversation", {"participants": list(users[1:])}).data["conversation_id"]
+
     def kept(self, topic):
         return [int(r[0]) for r in self.sql(
             f"select m.seq from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = '{topic}' order by m.seq")]
@@ -206,12 +244,12 @@ class Database(harness.Stack):
         return [r[1:] for r in self.sidecar(f"select * from tidings.attach({users}, {roles}, {topics}) order by item")]
 
     def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), opened_ever=0, run=None):
-        """presence: (topic_id, clients); opened: (connection, topic_id, user); delivered, sent: (topic_id, seq)"""
+        """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq)"""
         pairs = lambda rows: ", ".join(quote([r[n] for r in rows], "int8") for n in (0, 1))
         return (run or self.sidecar)(
             f"select tidings.flush('{node}', {pairs(presence)}, {quote([o[0] for o in opened])}, "
             f"{quote([o[1] for o in opened], 'int8')}, {quote([o[2] for o in opened])}, {quote(['websocket'] * len(opened))}, "
-            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote(list(closed))}, {pairs(delivered)}, {pairs(sent)}, {opened_ever})")
+            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {pairs(sent)}, {opened_ever})")
 
     def fetch(self, places, rows=1000, size=1 << 20):
         ids, after = (quote(list(v), "int8") for v in zip(*places))

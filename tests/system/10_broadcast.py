@@ -29,7 +29,7 @@ def _(s):
         got = client.next()
         is_time(got.pop("timestamp"))
         is_time(got["data"].pop("timestamp"))
-        equal(got, {"type": "recommendation_update", "diagnosis_id": d, "seq": 1, "data": {
+        equal(got, {"type": "recommendation_update", "topic": f"diagnosis/{d}", "diagnosis_id": d, "seq": 1, "data": {
             "old_recommendation": {"herb": "Ginger", "dosage": "1g", "frequency": "2x daily"},
             "new_recommendation": {"herb": "Turmeric", "dosage": "2g", "frequency": "3x daily"},
             "reason": "User feedback – naïve ☕", "changed_fields": ["herb", "dosage", "frequency"]}}, "message")
@@ -62,7 +62,7 @@ def _(s):
         got = client.next()
         is_time(got.pop("timestamp"))
         got["data"].pop("timestamp", None)
-        equal(got, {"type": "effectiveness_update", "diagnosis_id": d, "seq": 1, "data": {
+        equal(got, {"type": "effectiveness_update", "topic": f"diagnosis/{d}", "diagnosis_id": d, "seq": 1, "data": {
             "recommendation_id": 789, "new_effectiveness": 0.85, "confidence": 0.92, "sample_size": 150}}, "message")
 
 
@@ -100,7 +100,7 @@ def _(s):
         got = client.next()
         is_time(got.pop("timestamp"))
         is_time(got["data"].pop("timestamp"))
-        equal(got, {"type": "feedback_update", "diagnosis_id": d, "seq": 1,
+        equal(got, {"type": "feedback_update", "topic": f"diagnosis/{d}", "diagnosis_id": d, "seq": 1,
                     "data": {"feedback_id": 999, "rating": 5, "effectiveness": 0.95}}, "message")
         s.api.post(FEEDBACK, {**sent, "recommendation_id": 7, "comment": "é" * 4000}, s.token()).want(200)
         data = client.next()["data"]

@@ -2,6 +2,7 @@
 import array
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import resource
@@ -10,7 +11,7 @@ import struct
 import termios
 import threading
 
-from harness import Closed, RawClient, Skip, equal, frame, test, upgrade_request, wait_until
+from harness import WAIT_S, Closed, RawClient, Skip, equal, frame, test, upgrade_request, wait_until
 
 
 def mischief(s, act, ports=None):
@@ -351,24 +352,95 @@ def _(s):
         assert code in (1013, None), f"close code {code}"
 
 
-@test("more silent sockets than the door takes keep nobody else out")
+@test("more silent sockets, or half heads, than the door takes keep nobody else out")
 def _(s):
     # 1,024 of them were held for ten seconds, and nobody else was accepted meanwhile.
     many_sockets(4096)
     d = s.diagnosis()
-    silent = [dial(s.node1.port) for _n in range(1100)]
+    with s.node(TIDINGS_CONNECTIONS_MAX=10) as small:
+        # Of heads that have come in part 1,024 are kept, however many connections a node may have.
+        for node, said in ((small, b""), (s.node1, b"GET /po")):
+            crowd = [dial(node.port) for _n in range(1100)]
+            try:
+                for sock in crowd:
+                    with contextlib.suppress(ConnectionError):
+                        sock.sendall(said)
+                for _n in range(10):
+                    with s.connect(d, server=node) as client:
+                        client.answers()
+                # The oldest have been dismissed for the newer ones, not all of them by and by.
+                equal((readable_end(crowd[0]), readable_end(crowd[500])), (True, False), "dismissed: the oldest, a newer one")
+            finally:
+                for sock in crowd:
+                    sock.close()
+
+
+class Poller:
+    """Polls that are answered at once, all on one connection."""
+
+    def __init__(self, s, node, d):
+        self.api, self.token, self.path = node.api, s.token(), f"/poll/{d}?timeout=0"
+        self.connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)
+        self.poll()
+
+    def poll(self):
+        assert self.api.request_on(self.connection, "GET", self.path, token=self.token).want(200)["recovered"]
+        # http.client makes another one when it is told that this one is closed.
+        assert self.connection.sock, "it is not kept"
+
+    def is_closed(self):
+        return readable_end(self.connection.sock)
+
+
+@contextlib.contextmanager
+def pollers(s, node, d, count):
+    made = []
     try:
-        for _n in range(10):
-            with s.connect(d) as client:
-                client.answers()
-        # The oldest have been dismissed for the newer ones, not all of them by and by.
-        equal((readable_end(silent[0]), readable_end(silent[500])), (True, False), "dismissed: the oldest, a newer one")
+        for _n in range(count):
+            made.append(Poller(s, node, d))
+        yield made
     finally:
-        for sock in silent:
-            sock.close()
+        for poller in made:
+            poller.connection.close()
+
+
+@test("as many pollers as a node may have connections keep theirs between two polls")
+def _(s):
+    # From 1,024 on a connection was closed after the reply that had promised to keep it.
+    many_sockets(4096)
+    d = s.diagnosis()
+    with s.node(TIDINGS_CONNECTIONS_MAX=1300) as node, pollers(s, node, d, 1300) as all_of_them:
+        equal([p.is_closed() for p in all_of_them].count(True), 0, "connections that were closed")
+        for poller in all_of_them:
+            poller.poll()
+
+
+@test("silent sockets take no poller's connection; more pollers than there are places keep nobody else out")
+def _(s):
+    # Whoever was there for the longest went first, whether it had been served or not.
+    many_sockets(4096)
+    d = s.diagnosis()
+    with s.node(TIDINGS_CONNECTIONS_MAX=100) as node, pollers(s, node, d, 90) as kept:
+        silent = [dial(node.port) for _n in range(1500)]
+        try:
+            with s.connect(d, server=node) as client:
+                client.answers()
+            equal([p.is_closed() for p in kept].count(True), 0, "pollers' connections that were closed")
+            for poller in kept:
+                poller.poll()
+        finally:
+            for sock in silent:
+                sock.close()
+    with s.node(TIDINGS_CONNECTIONS_MAX=10) as node, pollers(s, node, d, 1100) as crowd:
+        for _n in range(10):
+            with s.connect(d, server=node) as client:
+                client.answers()
+        equal((crowd[0].is_closed(), crowd[500].is_closed()), (True, False), "closed: the oldest, a newer one")
+        crowd[500].poll()
 
 
 def readable_end(sock):
+    timeout = sock.gettimeout()
     sock.setblocking(False)
     try:
         return sock.recv(1) == b""
@@ -376,6 +448,8 @@ def readable_end(sock):
         return False
     except ConnectionError:
         return True
+    finally:
+        sock.settimeout(timeout)
 
 
 @test("more connects than a node takes: each is told, who is in is served, and places that are left are free")

@@ -3,6 +3,7 @@ import contextlib
 import re
 import shutil
 import socket
+import uuid
 import subprocess
 
 import harness
@@ -22,7 +23,7 @@ class SocketProcess(Process):
 
 
 @contextlib.contextmanager
-def nginx(s):
+def nginx(s, **settings):
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
     if not program:
         raise Skip("there is no nginx")
@@ -40,8 +41,8 @@ def nginx(s):
                                        f"include /etc/nginx/mime.types;\n{paths}{site}}}\n")
     running = []
     try:
-        for name in ("broadcast", "status", "history"):
-            running.append(SocketProcess(f"{folder.name}-{name}", s.program(f"{name}.fcgi"), folder / f"{name}.sock", s.environment(), s.logs))
+        for name in ("broadcast", "live", "status", "history"):
+            running.append(SocketProcess(f"{folder.name}-{name}", s.program(f"{name}.fcgi"), folder / f"{name}.sock", s.environment(**settings), s.logs))
         web = Process(folder.name, [program, "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf"], s.environment(), s.logs)
         running.append(web)
         web.wait_port(port)
@@ -68,6 +69,10 @@ def _(s):
         client.answers()
         equal(len(web.api.get(f"/ws/history/{d}?token={token}").want(200)["messages"]), 1, "messages kept")
         web.api.get("/ws/status").want(200)
+        equal(web.api.post("/ws/send", {"type": "get_preferences"}, token).want(200)["type"], "preferences", "reply of /ws/send")
+        web.api.post("/ws/broadcast-health-update", {"user_id": 456, "metric": "pulse", "value": 70}, s.service()).want(200)
+        web.api.request("DELETE", f"/ws/connection/{uuid.uuid4()}", token=s.token("root", role="admin")).want(404)
+        web.api.post("/ws/user/456/reconnect", "", s.token("457")).want(403)
         web.api.post("/ws/broadcast-recommendation-update", body).want(401)
         web.api.get("/nowhere").want(404)
         web.api.post("/ws/publish", b" " * 300_000, s.service()).want(413)

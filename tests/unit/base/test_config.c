@@ -158,19 +158,23 @@ static void never_prints_a_password(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct buf entry = BUF_EMPTY;
-		struct buf expected = BUF_EMPTY;
-		struct buf out = BUF_EMPTY;
-		struct config c;
+		static const char *const names[] = {"TIDINGS_DATABASE", "TIDINGS_LISTEN_DATABASE"};
 
-		buf_printf(&entry, "TIDINGS_DATABASE=%s", cases[i].given);
-		buf_printf(&expected, "TIDINGS_DATABASE=%s\n", cases[i].printed);
-		assert_int_equal(read_one(&c, entry.bytes, &out), OK);
-		config_print(&c, &out);
-		assert_memory_equal(out.bytes, expected.bytes, expected.len);
-		buf_free(&entry);
-		buf_free(&expected);
-		buf_free(&out);
+		for (size_t n = 0; n < ARRAY_LEN(names); n++) {
+			struct buf entry = BUF_EMPTY;
+			struct buf expected = BUF_EMPTY;
+			struct buf out = BUF_EMPTY;
+			struct config c;
+
+			buf_printf(&entry, "%s=%s", names[n], cases[i].given);
+			buf_printf(&expected, "%s=%s\n", names[n], cases[i].printed);
+			assert_int_equal(read_one(&c, entry.bytes, &out), OK);
+			config_print(&c, &out);
+			assert_non_null(strstr(out.bytes, expected.bytes));
+			buf_free(&entry);
+			buf_free(&expected);
+			buf_free(&out);
+		}
 	}
 }
 

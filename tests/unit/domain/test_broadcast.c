@@ -75,7 +75,7 @@ static void makes_a_recommendation_update(void **state)
 		"{\"diagnosis_id\": 123, \"old_data\": {\"herb\":\"Ginger\",\"dosage\":\"1g\",\"frequency\":\"2x\"},\n"
 		" \"new_data\": {\"dosage\":\"1g\",\"new\":0.10,\"herb\":\"Turmeric\"}, \"reason\": \"caf\\u00e9\", "
 		"\"more\": 1}",
-		"{\"type\":\"recommendation_update\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
+		"{\"type\":\"recommendation_update\",\"topic\":\"diagnosis/123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
 		"\"old_recommendation\":{\"herb\":\"Ginger\",\"dosage\":\"1g\",\"frequency\":\"2x\"},"
 		"\"new_recommendation\":{\"dosage\":\"1g\",\"new\":0.10,\"herb\":\"Turmeric\"},\"reason\":"
 		"\"caf\\u00e9\","
@@ -110,7 +110,7 @@ static void makes_an_effectiveness_update_that_the_database_can_add_to(void **st
 	assert_string_equal(p.items[0].topic, "diagnosis/123");
 	assert_string_equal(
 		p.items[0].body.bytes,
-		"{\"type\":\"effectiveness_update\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
+		"{\"type\":\"effectiveness_update\",\"topic\":\"diagnosis/123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
 		"\"recommendation_id\":789,\"herb\":\"Ginger\",\"new_effectiveness\":0.850,\"confidence\":1,"
 		"\"sample_size\":150}}");
 	assert_int_equal(p.items[0].effect_id, 789);
@@ -141,7 +141,7 @@ static void makes_a_feedback_update(void **state)
 
 	(void)state;
 	assert_string_equal(p.items[0].body.bytes,
-			    "{\"type\":\"feedback_update\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
+			    "{\"type\":\"feedback_update\",\"topic\":\"diagnosis/123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
 			    "\"feedback_id\":999,\"recommendation_id\":789,\"rating\":5,\"effectiveness\":0.95,"
 			    "\"comment\":\"Herb worked\",\"timestamp\":\"" NOW "\"}}");
 	assert_string_equal(p.items[0].to_user, "456");

@@ -53,27 +53,62 @@ static void assert_connect(const struct dialog_welcome *w, const char *expected)
 	buf_free(&out);
 }
 
-#define CONNECT(user, rest) \
+#define CONNECT(user, rest)                                                                                     \
 	"{\"type\":\"connect\",\"diagnosis_id\":123,\"data\":{\"user_id\":" user ",\"timestamp\":\"" TIME "\"," \
-	"\"message\":\"Successfully connected to diagnosis updates\"," \
+	"\"message\":\"Successfully connected to diagnosis updates\","                                          \
 	"\"connection_id\":\"01000000-0000-0000-0000-000000000000\"," rest "}}"
 
 static void greets_with_the_user_the_cursor_and_what_was_missed(void **state)
 {
-	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .epoch = "abc", .seq = 7, .recovered = true};
+	struct place place = {.topic = "diagnosis/123", .epoch = "abc", .seq = 7, .recovered = true};
+	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .places = &place, .places_count = 1};
 
 	(void)state;
 	assert_connect(&w, CONNECT("null", "\"cursor\":\"abc-7\",\"recovered\":true"));
 	w.user_id = "456";
 	assert_connect(&w, CONNECT("456", "\"cursor\":\"abc-7\",\"recovered\":true"));
 	w.user_id = "a\"b";
-	w.recovered = false;
-	w.seq = 0;
+	place.recovered = false;
+	place.seq = 0;
 	assert_connect(&w, CONNECT("\"a\\\"b\"", "\"cursor\":\"abc-0\",\"recovered\":false"));
 	w.user_id = "0456";
-	w.missed_from = 3;
-	w.missed_to = 6;
-	assert_connect(&w, CONNECT("\"0456\"", "\"cursor\":\"abc-0\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":6}"));
+	place.missed_from = 3;
+	place.missed_to = 6;
+	assert_connect(
+		&w, CONNECT("\"0456\"", "\"cursor\":\"abc-0\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":6}"));
+}
+
+static void greets_who_named_topics_with_the_place_in_each(void **state)
+{
+	static const struct place places[] = {
+		{.topic = "a", .epoch = "e", .seq = 7, .recovered = true},
+		{.topic = "b/c", .epoch = "f", .seq = 9, .recovered = false, .missed_from = 3, .missed_to = 9},
+	};
+	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .places = places, .places_count = 2};
+	static const struct dialog d = {0};
+	struct buf out = BUF_EMPTY;
+
+	(void)state;
+	dialog_connect(&out, &d, &w, WALL_US);
+	assert_string_equal(
+		out.bytes,
+		"{\"type\":\"connect\",\"data\":{\"user_id\":null,\"timestamp\":\"" TIME
+		"\",\"message\":\"Successfully "
+		"connected to "
+		"updates\",\"connection_id\":\"01000000-0000-0000-0000-000000000000\",\"cursor\":\"e-7.f-9\","
+		"\"recovered\":false,\"topics\":{\"a\":{\"cursor\":\"e-7\",\"recovered\":true},"
+		"\"b/c\":{\"cursor\":\"f-9\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":9}}}}}");
+	buf_clear(&out);
+	dialog_missed_begin(&out, &d, "b/c");
+	dialog_missed_end(&out);
+	assert_string_equal(out.bytes,
+			    "{\"type\":\"reconnect_messages\",\"topic\":\"b/c\",\"data\":{\"messages\":[]}}");
+	buf_clear(&out);
+	dialog_forbidden(&out, &d, "b/c");
+	assert_string_equal(out.bytes,
+			    "{\"type\":\"error\",\"data\":{\"code\":\"forbidden\",\"message\":\"This topic is not "
+			    "allowed.\",\"topic\":\"b/c\"}}");
+	buf_free(&out);
 }
 
 static void gathers_what_was_missed_in_one_message(void **state)
@@ -81,7 +116,7 @@ static void gathers_what_was_missed_in_one_message(void **state)
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	dialog_missed_begin(&out, &fresh);
+	dialog_missed_begin(&out, &fresh, "diagnosis/123");
 	dialog_missed_add(&out, true, (struct span){"{\"seq\":1}xx", 9});
 	dialog_missed_add(&out, false, (struct span){"{\"seq\":2}", 9});
 	dialog_missed_end(&out);
@@ -131,8 +166,22 @@ static void says_what_it_does_not_know(void **state)
 static void refuses_what_is_no_json_object(void **state)
 {
 	static const char *const wrong[] = {
-		"",	 " ",	   "pingping", "pin",  "PING", "ping ",	     "null", "[]", "1", "\"ping\"", "{", "{\"type\":\"ping\"",
-		"{\"type\":\"ping\"}}", "{\"type\":\"ping\",\"type\":\"ack\"}", "{\"type\":\"ping\\u0000\"}", "{'type':'ping'}",
+		"",
+		" ",
+		"pingping",
+		"pin",
+		"PING",
+		"ping ",
+		"null",
+		"[]",
+		"1",
+		"\"ping\"",
+		"{",
+		"{\"type\":\"ping\"",
+		"{\"type\":\"ping\"}}",
+		"{\"type\":\"ping\",\"type\":\"ack\"}",
+		"{\"type\":\"ping\\u0000\"}",
+		"{'type':'ping'}",
 	};
 	struct dialog d = fresh;
 
@@ -218,6 +267,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(greets_with_the_user_the_cursor_and_what_was_missed),
+		cmocka_unit_test(greets_who_named_topics_with_the_place_in_each),
 		cmocka_unit_test(gathers_what_was_missed_in_one_message),
 		cmocka_unit_test(answers_a_ping_as_text_and_as_json),
 		cmocka_unit_test(takes_an_ack_without_a_word),

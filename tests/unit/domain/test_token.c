@@ -941,6 +941,35 @@ static void tells_which_setting_names_a_folder_without_keys(void **state)
 	buf_free(&problem);
 }
 
+static void what_is_remembered_is_still_refused_when_it_has_expired_or_has_changed(void **state)
+{
+	struct token_keys *keys = load(&all_rules);
+	struct token_claims claims = {0};
+	const char *why = NULL;
+	char *jwt = made(keys, NULL, NULL, NULL), *foreign = signed_hmac(HS256_HEADER, "{\"sub\":\"1\"}", OTHER_SECRET);
+	size_t len = strlen(jwt);
+
+	(void)state;
+	assert_int_equal(token_keys_remember(keys, 16), OK);
+	for (int i = 0; i < 3; i++) {
+		claims = (struct token_claims){0};
+		assert_int_equal(token_verify(keys, jwt, len, NOW_S, &claims, &why), OK);
+		assert_null(why);
+		assert_string_equal(claims.user_id, "456");
+		assert_int_equal(claims.role, ROLE_SERVICE);
+		assert_int_equal(claims.expires_s, NOW_S + 60);
+		/* A bad one is not remembered as anything else. */
+		assert_refused(keys, foreign, "bad signature");
+		assert_int_equal(token_verify(keys, jwt, len - 1, NOW_S, &claims, &why), ERR_UNAUTHORIZED);
+	}
+	assert_int_equal(token_verify(keys, jwt, len, NOW_S + 59, &claims, &why), OK);
+	assert_int_equal(token_verify(keys, jwt, len, NOW_S + 60, &claims, &why), ERR_UNAUTHORIZED);
+	assert_string_equal(why, "expired");
+	free(foreign);
+	free(jwt);
+	token_keys_free(&keys);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -964,6 +993,7 @@ int main(void)
 		cmocka_unit_test(refuses_a_critical_header),
 		cmocka_unit_test(refuses_a_header_with_two_algs),
 		cmocka_unit_test(is_expired_from_exp_on),
+		cmocka_unit_test(what_is_remembered_is_still_refused_when_it_has_expired_or_has_changed),
 		cmocka_unit_test(takes_dates_with_a_fraction),
 		cmocka_unit_test(refuses_dates_that_are_no_dates),
 		cmocka_unit_test(wants_exp_unless_told_otherwise),

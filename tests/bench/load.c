@@ -1,8 +1,10 @@
 /*
- * wsload - opens WebSocket clients, has messages posted, tells what came when. See tests/bench/README.md.
+ * load - opens clients, has messages posted, tells what came when. See tests/bench/README.md.
  *
- *	ready N			stdout, when every client has its connect message
+ *	ready N			stdout, when every client is greeted
  *	go			stdin: one run of --messages; without --stay there is one at once
+ *	cut			stdin: all connections are closed, and --messages posted meanwhile
+ *	resume			stdin, after cut: all connect again at once, with their cursors
  *	… figures, then `done`	stdout, when every client has got every message of the run
  *
  * End of stdin, or of the one run, ends it.
@@ -22,12 +24,16 @@
 #include "tests/bench/poster.h"
 
 static const char usage[] =
-	"usage: wsload --port P [--host H] [--token T] [--clients N] [--topics K] [--parallel N]\n"
-	"              [--messages M] [--timeout S] [--stay]\n"
-	"              [--post-port P [--post-token T] [--rate R] [--connections C] [--pad B] [--one-at-a-time]]\n"
+	"usage: load --port P [--host H] [--token T] [--transport websocket|sse|poll|nchan-sse|nchan-poll]\n"
+	"            [--clients N] [--topics K]\n"
+	"            [--parallel N]\n"
+	"            [--messages M] [--timeout S] [--stay]\n"
+	"            [--post-port P [--post-token T] [--rate R] [--connections C] [--pad B] [--one-at-a-time]]\n"
 	"Clients listen to the diagnoses 1 ... K in turn. A run ends when each has got M broadcasts: posted by\n"
 	"somebody else, or with --post-port by this program, R a second (0: as fast as they are answered).\n"
-	"--stay: a run for each line `go` on stdin, until that ends. S: of connecting, and of a run.\n";
+	"--stay: a run for each line `go` on stdin, until that ends; `cut` and `resume` likewise, for which it must "
+	"post\n"
+	"itself. S: of connecting, and of a run.\n";
 
 struct options {
 	struct clients_plan clients;
@@ -64,8 +70,11 @@ static void received(void *context, int64_t number)
 		die("feedback %" PRId64 " came, which this run did not post", number);
 
 	uint64_t i = (uint64_t)number - r->base - 1;
+	unsigned wanted = clients_of_topic(r->clients, topic_of(r, (uint64_t)number));
 
-	if (++r->arrived[i] < clients_of_topic(r->clients, topic_of(r, (uint64_t)number)))
+	if (++r->arrived[i] > wanted)
+		die("feedback %" PRId64 " came more often than there are clients", number);
+	if (r->arrived[i] < wanted)
 		return;
 	r->latency_ns[r->complete++] = now_ns() - poster_start_ns(r->poster, (uint64_t)number);
 	if (r->options->poster.one_at_a_time)
@@ -81,6 +90,8 @@ static void print_figures(struct run *r)
 	printf("first_s %.6f\n", (double)(f->first_ns - r->start_ns) / 1e9);
 	printf("frame_bytes %.0f\n", (double)f->bytes / (double)f->received);
 	printf("reads %" PRIu64 "\n", f->reads);
+	printf("answers %" PRIu64 "\n", f->answers);
+	printf("reopened %" PRIu64 "\n", f->reopened);
 	if (r->poster) {
 		printf("p50_ms %.3f\n", (double)percentile(r->latency_ns, r->complete, 50) / 1e6);
 		printf("p99_ms %.3f\n", (double)percentile(r->latency_ns, r->complete, 99) / 1e6);
@@ -90,70 +101,154 @@ static void print_figures(struct run *r)
 	puts("done");
 }
 
-static void run(struct run *r, int loop)
+static void run_begin(struct run *r)
 {
 	const struct options *o = r->options;
 	uint64_t posts = (uint64_t)o->messages * o->clients.topics;
-	uint64_t all = (uint64_t)o->messages * o->clients.count;
-	int64_t deadline_ns = now_ns() + o->timeout_s * INT64_C(1000000000);
 
-	clients_run(r->clients);
-	r->start_ns = now_ns();
-	if (r->poster) {
-		r->base = poster_last(r->poster);
-		r->complete = 0;
-		r->arrived = must_alloc(NULL, posts * sizeof(*r->arrived));
-		r->latency_ns = must_alloc(NULL, posts * sizeof(*r->latency_ns));
-		poster_run(r->poster, posts);
-	}
-	while (clients_figures(r->clients)->received < all || (r->poster && !poster_idle(r->poster))) {
-		loop_turn(loop, 200);
-		if (now_ns() > deadline_ns) {
-			if (r->poster)
-				poster_print_statuses(r->poster);
-			die("after %u s %" PRIu64 " of %" PRIu64 " deliveries", o->timeout_s,
-			    clients_figures(r->clients)->received, all);
-		}
-		if (clients_figures(r->clients)->lost)
-			die("clients were lost");
-	}
+	if (!r->poster)
+		return;
+	r->base = poster_last(r->poster);
+	r->complete = 0;
+	r->arrived = must_alloc(NULL, posts * sizeof(*r->arrived));
+	r->latency_ns = must_alloc(NULL, posts * sizeof(*r->latency_ns));
+	poster_run(r->poster, posts);
+}
+
+static void run_end(struct run *r)
+{
 	clients_check_equal(r->clients);
-	print_figures(r);
 	free(r->arrived);
 	free(r->latency_ns);
 	r->arrived = NULL;
 	r->latency_ns = NULL;
 }
 
+/* Until every client is there and has got every message. */
+static void run_wait(struct run *r, int loop)
+{
+	const struct options *o = r->options;
+	const struct clients_figures *f = clients_figures(r->clients);
+	uint64_t all = (uint64_t)o->messages * o->clients.count;
+	int64_t deadline_ns = now_ns() + o->timeout_s * INT64_C(1000000000);
+
+	while (f->received < all || f->ready < o->clients.count || (r->poster && !poster_idle(r->poster))) {
+		loop_turn(loop, 20);
+		clients_retry(r->clients);
+		if (now_ns() > deadline_ns) {
+			if (r->poster)
+				poster_print_statuses(r->poster);
+			die("after %u s %" PRIu64 " of %" PRIu64 " deliveries, %u of %u clients", o->timeout_s,
+			    f->received, all, f->ready, o->clients.count);
+		}
+		if (f->lost)
+			die("clients were lost");
+	}
+}
+
+static void run(struct run *r, int loop)
+{
+	clients_run(r->clients);
+	r->start_ns = now_ns();
+	run_begin(r);
+	run_wait(r, loop);
+	print_figures(r);
+	run_end(r);
+}
+
+static void cut(struct run *r, int loop)
+{
+	if (!r->poster)
+		die("cut is for a program that posts itself");
+	clients_cut(r->clients);
+	run_begin(r);
+	while (!poster_idle(r->poster))
+		loop_turn(loop, 20);
+	poster_print_statuses(r->poster);
+	puts("done");
+}
+
+static void resume(struct run *r, int loop)
+{
+	const struct clients_figures *f = clients_figures(r->clients);
+
+	r->start_ns = now_ns();
+	clients_resume(r->clients);
+	run_wait(r, loop);
+	printf("greeted_s %.3f\n", (double)(f->ready_ns - r->start_ns) / 1e9);
+	printf("live_s %.3f\n", (double)(MAX(f->ready_ns, f->last_ns) - r->start_ns) / 1e9);
+	printf("refused %" PRIu64 "\n", f->refused);
+	puts("done");
+	run_end(r);
+}
+
 struct orders {
 	struct watch watch;
-	bool go;
+	void (*todo)(struct run *r, int loop); /* NULL: nothing */
 	bool end;
 };
 
 static void order(struct watch *w, uint32_t events)
 {
+	static const struct {
+		const char *line;
+		void (*todo)(struct run *r, int loop);
+	} known[] = {{"go\n", run}, {"cut\n", cut}, {"resume\n", resume}};
 	struct orders *o = (struct orders *)w;
 	char line[64];
 	ssize_t n = read(w->fd, line, sizeof(line));
 
 	(void)events;
-	if (n == 3 && memcmp(line, "go\n", 3) == 0)
-		o->go = true;
-	else if (n > 0)
-		die("`go` was expected on stdin");
-	else
-		o->end = true;
+	o->end = n <= 0;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		if (n == (ssize_t)strlen(known[i].line) && memcmp(line, known[i].line, (size_t)n) == 0)
+			o->todo = known[i].todo;
+	}
+	if (!o->end && !o->todo)
+		die("`go`, `cut` or `resume` was expected on stdin");
+}
+
+static enum wire_kind transport(const char *name)
+{
+	static const char *const names[] = {[WIRE_WEBSOCKET] = "websocket",
+					    [WIRE_SSE] = "sse",
+					    [WIRE_POLL] = "poll",
+					    [WIRE_NCHAN_SSE] = "nchan-sse",
+					    [WIRE_NCHAN_POLL] = "nchan-poll"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return (enum wire_kind)i;
+	}
+	die("--transport: websocket, sse, poll, nchan-sse or nchan-poll, not '%s'", name);
 }
 
 static void options_read(struct options *o, int argc, char **argv)
 {
-	enum { HOST, PORT, TOKEN, CLIENTS, TOPICS, PARALLEL, MESSAGES, TIMEOUT, STAY, POST_PORT, POST_TOKEN, RATE,
-	       CONNECTIONS, PAD, ONE_AT_A_TIME, HELP };
+	enum {
+		HOST,
+		PORT,
+		TOKEN,
+		TRANSPORT,
+		CLIENTS,
+		TOPICS,
+		PARALLEL,
+		MESSAGES,
+		TIMEOUT,
+		STAY,
+		POST_PORT,
+		POST_TOKEN,
+		RATE,
+		CONNECTIONS,
+		PAD,
+		ONE_AT_A_TIME,
+		HELP
+	};
 	static const struct option known[] = {
 		{"host", required_argument, NULL, HOST},
 		{"port", required_argument, NULL, PORT},
 		{"token", required_argument, NULL, TOKEN},
+		{"transport", required_argument, NULL, TRANSPORT},
 		{"clients", required_argument, NULL, CLIENTS},
 		{"topics", required_argument, NULL, TOPICS},
 		{"parallel", required_argument, NULL, PARALLEL},
@@ -187,6 +282,9 @@ static void options_read(struct options *o, int argc, char **argv)
 			break;
 		case TOKEN:
 			o->clients.token = optarg;
+			break;
+		case TRANSPORT:
+			o->clients.kind = transport(optarg);
 			break;
 		case CLIENTS:
 			o->clients.count = (unsigned)option_number("--clients", optarg, 1, FILES_MAX - 200);
@@ -275,9 +373,9 @@ int main(int argc, char **argv)
 			loop_turn(loop, -1);
 			if (clients_figures(r.clients)->lost)
 				die("clients were lost");
-			if (orders.go)
-				run(&r, loop);
-			orders.go = false;
+			if (orders.todo)
+				orders.todo(&r, loop);
+			orders.todo = NULL;
 		}
 	} else {
 		run(&r, loop);

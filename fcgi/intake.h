@@ -1,0 +1,42 @@
+/*
+ * intake - what every POST is asked first: a JSON body that is not too large, a key that is one, and not too often.
+ *
+ * Layer    fcgi.
+ * Threads  any number at once.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/config.h"
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/problem.h"
+#include "domain/token.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+
+struct intake; /* opaque: how often who came */
+
+/*
+ *	c	borrowed, for as long as it lives
+ */
+enum err intake_new(struct intake **in, const struct config *c) MUST_CHECK;
+void intake_free(struct intake **in);
+
+/* Appends the body. False: *res says why not. */
+bool intake_body(const struct intake *in, const struct request *r, struct buf *body, struct response *res);
+
+/*
+ * Idempotency-Key.
+ *
+ *	key	out: lent by the request; NULL: none
+ *	problem	what is wrong with it is added, unless it is of another status than 422
+ */
+void intake_key(const struct request *r, const char **key, struct problem *problem);
+
+/* Appends what must be the same when the key is: path and body. */
+void intake_fingerprint(const struct request *r, const struct buf *body, struct buf *out);
+
+/* Counts this request of a user or clinician. False: they come too often, *res says so. */
+bool intake_rate(struct intake *in, const struct token_claims *caller, struct response *res);

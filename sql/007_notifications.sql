@@ -1,0 +1,408 @@
+-- Notifications: kept in a table, pushed to notifications/<user> when they are due and the user wants them, critical ones again and
+-- again until they are acked. push_at is when the relay has to look at one next.
+
+set local role tidings_owner;
+
+-- When to push to this user what is due at p_at: then, when their quiet hours end, or (null) never.
+create function tidings.hold(p_user text, p_type text, p_priority text, p_at timestamptz) returns timestamptz
+language plpgsql stable as $$
+declare
+	v_wish tidings.notification_preference%rowtype;
+	v_time time;
+	v_date date;
+begin
+	if p_priority = 'critical' then
+		return p_at;
+	end if;
+	select * into v_wish from notification_preference p where p.user_id = p_user;
+	if not found then
+		return p_at;
+	elsif not coalesce((v_wish.types ->> p_type)::boolean, true) then
+		return null;
+	elsif v_wish.quiet_start is null then
+		return p_at;
+	end if;
+	v_time := (p_at at time zone v_wish.time_zone)::time;
+	v_date := (p_at at time zone v_wish.time_zone)::date;
+	if v_wish.quiet_start < v_wish.quiet_end then
+		if v_time < v_wish.quiet_start or v_time >= v_wish.quiet_end then
+			return p_at;
+		end if;
+	elsif v_time >= v_wish.quiet_start then
+		v_date := v_date + 1; -- they go on past midnight
+	elsif v_time >= v_wish.quiet_end then
+		return p_at;
+	end if;
+	-- Later than p_at whatever the clocks do that night.
+	return greatest((v_date + v_wish.quiet_end) at time zone v_wish.time_zone, p_at + interval '1 minute');
+end
+$$;
+
+create function tidings.notification_text(p_note tidings.notification) returns text
+language plpgsql as $$
+begin
+	return message_text('notification', 'notifications/' || p_note.user_id, p_note.correlation, 'notification', (
+		select row_to_json(n) from (select p_note.id, p_note.type, p_note.title, p_note.message, p_note.priority,
+			stamp(p_note.created_at) as created_at) n));
+end
+$$;
+
+-- Stores a notification.
+--
+--	p_due	when it is to be there; null: now
+--	p_now	push it now if it is to be pushed now: body is its message, which the caller appends and tells pushed() of.
+--		Otherwise, and whatever is for later, is left to the relay
+--	status	sent | scheduled (not due yet) | held (by quiet hours, until push_at) | off (not wanted)
+create function tidings.note(p_user text, p_type text, p_title text, p_message text, p_priority text, p_publisher text,
+	p_correlation text, p_due timestamptz, p_now boolean, out id uuid, out body text, out status text, out push_at timestamptz)
+language plpgsql as $$
+declare
+	v_now timestamptz := clock_timestamp();
+	v_due timestamptz := coalesce(p_due, v_now);
+	v_note tidings.notification%rowtype;
+begin
+	if v_due > v_now then
+		status := 'scheduled'; -- what the user wants is asked when it is due
+		push_at := v_due;
+	else
+		push_at := hold(p_user, p_type, p_priority, v_now);
+		status := case when push_at is null then 'off' when push_at > v_now then 'held' else 'sent' end;
+	end if;
+	insert into notification as n (user_id, type, title, message, priority, publisher, correlation, created_at, due_at, push_at)
+		values (p_user, p_type, p_title, p_message, p_priority, p_publisher, p_correlation, v_now, v_due,
+			case when status <> 'sent' or not p_now then note.push_at end)
+		returning * into v_note;
+	id := v_note.id;
+	if status = 'sent' and p_now then
+		body := notification_text(v_note);
+	elsif push_at is not null then
+		perform pg_notify('tidings_outbox', '');
+	end if;
+end
+$$;
+
+-- These went into the queue, at these seqs. A critical one goes again in 30 s, 60 s, … 1 h, for a day after the first time.
+create function tidings.pushed(p_notes uuid[], p_seqs int8[]) returns void
+language plpgsql as $$
+declare
+	v_now timestamptz := clock_timestamp();
+begin
+	insert into notification_push (user_id, seq, notification_id)
+		select (select n.user_id from notification n where n.id = p_notes[i]), p_seqs[i], p_notes[i]
+		from generate_series(1, cardinality(p_notes)) as i
+		on conflict on constraint notification_push_pkey do update set notification_id = excluded.notification_id; -- counted anew
+	update notification n
+		set attempts = n.attempts + 1,
+			sent_at = coalesce(n.sent_at, v_now),
+			push_at = case when n.priority = 'critical' and n.acked_at is null and coalesce(n.sent_at, v_now) > v_now - interval '24 hours'
+				then v_now + make_interval(secs => least(30 * 2 ^ least(n.attempts, 7), 3600)) end
+		where n.id = any (p_notes);
+	if exists (select from notification n where n.id = any (p_notes) and n.push_at is not null) then
+		perform pg_notify('tidings_outbox', ''); -- whoever sleeps has to wake earlier now
+	end if;
+end
+$$;
+
+-- Moves what is due from the outbox and from the notifications into the queue; one node at a time. Returns in how many ms the next
+-- is due: 0 when there may be more now, null when nothing waits, and -1 when another node is at it.
+create or replace function tidings.relay(p_queue_max int8, p_queue_min_age_s int8) returns int8
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+	v_ids int8[];
+	v_topics text[];
+	v_bodies text[];
+	v_flags int8[];
+	v_to_users text[];
+	v_excludes text[];
+	v_expires_at text[];
+	v_none text[];
+	v_seqs int8[];
+	v_note tidings.notification%rowtype;
+	v_notes uuid[] := '{}';
+	v_looked boolean := false;
+	v_count int;
+	v_when timestamptz;
+	v_now timestamptz := clock_timestamp();
+begin
+	if not pg_try_advisory_xact_lock(hashtext('tidings.relay')) then
+		return -1;
+	end if;
+	select array_agg(o.id), array_agg(o.topic), array_agg(o.body), array_agg(o.ephemeral::int::int8), array_agg(o.to_user),
+			array_agg(o.exclude::text), array_agg(o.expires_at::text), array_agg(null::text)
+		into v_ids, v_topics, v_bodies, v_flags, v_to_users, v_excludes, v_expires_at, v_none
+		from (select * from outbox where deliver_at <= v_now order by deliver_at, id limit 500
+			for update skip locked) o;
+	v_count := coalesce(cardinality(v_ids), 0);
+
+	for v_note in
+		select * from notification n where n.push_at <= v_now order by n.push_at, n.id limit 500 for update skip locked
+	loop
+		v_looked := true;
+		v_when := hold(v_note.user_id, v_note.type, v_note.priority, v_now);
+		if v_when <= v_now then
+			v_notes := v_notes || v_note.id;
+			v_topics := v_topics || ('notifications/' || v_note.user_id);
+			v_bodies := v_bodies || notification_text(v_note);
+			v_flags := v_flags || 0::int8;
+			v_to_users := v_to_users || null::text;
+			v_excludes := v_excludes || null::text;
+			v_expires_at := v_expires_at || null::text;
+			v_none := v_none || null::text;
+		else
+			update notification n set push_at = v_when where n.id = v_note.id;
+		end if;
+	end loop;
+
+	if v_topics is null then
+		if v_looked then
+			return 0;
+		end if;
+		v_when := least((select min(o.deliver_at) from outbox o), (select min(n.push_at) from notification n where n.push_at is not null));
+		-- What another transaction has locked is due already: soon again, but not at once.
+		return case when v_when is not null then greatest(ceil(extract(epoch from v_when - clock_timestamp()) * 1000)::int8, 100) end;
+	end if;
+	select a.seqs into v_seqs from append(v_topics, v_bodies, v_flags, v_to_users, v_excludes, v_expires_at, v_none::int8[], v_none, v_none,
+		p_queue_max, p_queue_min_age_s) a;
+	if v_ids is not null then
+		delete from outbox where id = any (v_ids);
+	end if;
+	if cardinality(v_notes) > 0 then
+		perform pushed(v_notes, v_seqs[v_count + 1:]);
+	end if;
+	return 0;
+end
+$$;
+
+-- These users are back: their critical notifications that are not acked go again, the newest 100 of each. To be called when a
+-- session has subscribed to its own notifications, not at every poll. Returns how many.
+create function tidings.redeliver(p_users text[]) returns int8
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+	v_count int8;
+begin
+	update notification n set push_at = clock_timestamp() where n.id = any (array(
+		select w.id from unnest(p_users) as u(id) cross join lateral (
+			select o.id from notification o
+			where o.user_id = u.id and o.priority = 'critical' and o.acked_at is null and o.sent_at is not null
+			order by o.due_at desc limit 100 for update skip locked) w));
+	get diagnostics v_count = row_count;
+	if v_count > 0 then
+		perform pg_notify('tidings_outbox', '');
+	end if;
+	return v_count;
+end
+$$;
+
+create function tidings.unread(p_user text) returns int8
+language plpgsql stable as $$
+begin
+	return (select count(*) from notification n where n.user_id = p_user and n.read_at is null and n.due_at <= clock_timestamp());
+end
+$$;
+
+create function tidings.act_notify(q tidings.request) returns tidings.answer
+language plpgsql as $$
+declare
+	v_user text := q.data ->> 'user_id';
+	v_type text := q.data ->> 'type';
+	v_priority text := coalesce(q.data ->> 'priority', 'normal');
+	v_due timestamptz := (q.data ->> 'deliver_at')::timestamptz;
+	v_topic text := 'notifications/' || v_user;
+	v_verdict text := verdict(q.user_id, q.role, v_topic, 'publish');
+	v_note record;
+	v_put record;
+begin
+	if v_verdict <> 'ok' then
+		return refusal(v_verdict);
+	elsif addressable(v_user) is not true then
+		return refusal('invalid', 'No topic can be named after this user_id');
+	elsif v_type not in ('health_alert', 'medication_reminder', 'appointment_reminder', 'system') then
+		return refusal('invalid', 'type is health_alert, medication_reminder, appointment_reminder or system');
+	elsif v_priority not in ('low', 'normal', 'high', 'critical') then
+		return refusal('invalid', 'priority is low, normal, high or critical');
+	elsif v_due > clock_timestamp() + interval '366 days' then
+		return refusal('invalid', 'deliver_at is at most a year ahead');
+	end if;
+	select * into v_note from note(v_user, v_type, q.data ->> 'title', q.data ->> 'message', v_priority, q.user_id, q.correlation, v_due, true);
+	if v_note.body is not null then
+		select p.seqs[1] as seq, p.clients[1] as clients into v_put from put(q, array[v_topic], array[v_note.body], array[null::text]) p;
+		perform pushed(array[v_note.id], array[v_put.seq]);
+		return answered(q, 'notification_sent', json_build_object('id', v_note.id, 'seq', v_put.seq, 'status', v_note.status),
+			v_topic, v_put.seq, v_put.clients);
+	end if;
+	return answered(q, 'notification_sent', json_build_object('id', v_note.id, 'seq', null, 'status', v_note.status,
+		'deliver_at', stamp(v_note.push_at)), v_topic, null, 0);
+end
+$$;
+
+create function tidings.preferences(p_user text) returns json
+language plpgsql stable as $$
+declare
+	v_wish tidings.notification_preference%rowtype;
+begin
+	select * into v_wish from notification_preference p where p.user_id = p_user;
+	return json_build_object(
+		'types', (
+			select json_object_agg(t.type, coalesce((v_wish.types ->> t.type)::boolean, true) order by t.place)
+			from unnest(array['health_alert', 'medication_reminder', 'appointment_reminder', 'system']) with ordinality as t(type, place)),
+		'quiet_hours', case when v_wish.quiet_start is not null then json_build_object('start', to_char(v_wish.quiet_start, 'HH24:MI'),
+			'end', to_char(v_wish.quiet_end, 'HH24:MI'), 'time_zone', v_wish.time_zone) end);
+end
+$$;
+
+create function tidings.act_get_preferences(q tidings.request) returns tidings.answer
+language plpgsql as $$
+begin
+	return answered(q, 'preferences', preferences(q.user_id));
+end
+$$;
+
+-- What is not named stays as it was; quiet_hours null: none any more.
+create function tidings.act_set_preferences(q tidings.request) returns tidings.answer
+language plpgsql as $$
+declare
+	v_types jsonb := coalesce(q.data ->> 'types', '{}')::jsonb;
+	v_quiet json := case when json_typeof(q.data -> 'quiet_hours') = 'object' then q.data -> 'quiet_hours' end;
+	v_start time := v_quiet ->> 'start';
+	v_end time := v_quiet ->> 'end';
+	v_zone text := v_quiet ->> 'time_zone';
+	v_now timestamptz := clock_timestamp();
+begin
+	if exists (
+		select from jsonb_each(v_types) as t
+		where t.key not in ('health_alert', 'medication_reminder', 'appointment_reminder', 'system') or jsonb_typeof(t.value) <> 'boolean')
+	then
+		return refusal('invalid', 'types are health_alert, medication_reminder, appointment_reminder and system, each true or false');
+	elsif v_quiet is not null and num_nulls(v_start, v_end, v_zone) > 0 then
+		return refusal('invalid', 'quiet_hours have a start, an end and a time_zone');
+	elsif v_start = v_end then
+		return refusal('invalid', 'quiet_hours start and end at different times');
+	elsif v_zone is not null then
+		begin
+			-- Names only: "X5" would be a zone too, and an abbreviation knows no summer time.
+			if v_zone !~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC|GMT)$' then
+				raise invalid_parameter_value;
+			end if;
+			perform timezone(v_zone, v_now);
+		exception when invalid_parameter_value then
+			return refusal('invalid', 'time_zone is not the name of a time zone, like Europe/Berlin');
+		end;
+	end if;
+
+	insert into notification_preference as p (user_id, types, quiet_start, quiet_end, time_zone)
+		values (q.user_id, v_types, v_start, v_end, v_zone)
+		on conflict on constraint notification_preference_pkey do update
+			set types = p.types || excluded.types,
+				quiet_start = case when q.data -> 'quiet_hours' is null then p.quiet_start else excluded.quiet_start end,
+				quiet_end = case when q.data -> 'quiet_hours' is null then p.quiet_end else excluded.quiet_end end,
+				time_zone = case when q.data -> 'quiet_hours' is null then p.time_zone else excluded.time_zone end;
+	-- What is held is looked at again.
+	update notification n set push_at = v_now
+		where n.user_id = q.user_id and n.read_at is null and n.due_at <= v_now and n.push_at > v_now and n.sent_at is null;
+	if found then
+		perform pg_notify('tidings_outbox', '');
+	end if;
+	return answered(q, 'preferences', preferences(q.user_id));
+end
+$$;
+
+create function tidings.act_mark_read(q tidings.request) returns tidings.answer
+language plpgsql as $$
+declare
+	v_id uuid := q.data ->> 'id';
+	v_now timestamptz := clock_timestamp();
+begin
+	-- What is read need not be pushed any more, unless it wants an ack.
+	update notification n
+		set read_at = coalesce(n.read_at, v_now), push_at = case when n.priority = 'critical' then n.push_at end
+		where n.id = v_id and n.user_id = q.user_id and n.due_at <= v_now;
+	if not found then
+		return refusal(case when exists (select from notification n where n.id = v_id and n.user_id <> q.user_id)
+			then 'forbidden' else 'not_found' end);
+	end if;
+	return answered(q, 'marked_read', json_build_object('id', v_id, 'unread', unread(q.user_id)));
+end
+$$;
+
+create function tidings.act_get_notifications(q tidings.request) returns tidings.answer
+language plpgsql as $$
+declare
+	v_limit int8 := least(greatest(coalesce((q.data ->> 'limit')::int8, 50), 1), 100);
+	v_notes json[];
+begin
+	if (q.data ->> 'unread_only')::boolean then
+		v_notes := array(
+			select notification_json(n) from notification n
+			where n.user_id = q.user_id and n.due_at <= clock_timestamp() and n.read_at is null
+			order by n.due_at desc, n.id desc limit v_limit);
+	else
+		v_notes := array(
+			select notification_json(n) from notification n
+			where n.user_id = q.user_id and n.due_at <= clock_timestamp()
+			order by n.due_at desc, n.id desc limit v_limit);
+	end if;
+	return answered(q, 'notifications', json_build_object('notifications', array_to_json(v_notes), 'unread', unread(q.user_id)));
+end
+$$;
+
+-- As its user is shown it in a list.
+create function tidings.notification_json(p_note tidings.notification) returns json
+language sql stable as $$
+	select json_strip_nulls(json_build_object('id', p_note.id, 'type', p_note.type, 'title', p_note.title, 'message', p_note.message,
+		'priority', p_note.priority, 'created_at', tidings.stamp(p_note.created_at), 'read', p_note.read_at is not null,
+		'read_at', tidings.stamp(p_note.read_at), 'acked_at', tidings.stamp(p_note.acked_at)))
+$$;
+
+create function tidings.act_ack(q tidings.request) returns tidings.answer
+language plpgsql as $$
+declare
+	v_id uuid := q.data ->> 'id';
+	v_topic text := q.data ->> 'topic';
+	v_seq int8 := (q.data ->> 'seq')::int8;
+	v_verdict text;
+begin
+	if v_id is null then
+		v_verdict := verdict(q.user_id, q.role, v_topic, 'subscribe');
+		if v_verdict <> 'ok' then
+			return refusal(v_verdict);
+		end if;
+		if v_topic = 'notifications/' || q.user_id then
+			v_id := (select p.notification_id from notification_push p where p.user_id = q.user_id and p.seq = v_seq);
+		end if;
+	elsif not exists (select from notification n where n.id = v_id and n.user_id = q.user_id and n.due_at <= clock_timestamp()) then
+		return refusal(case when exists (select from notification n where n.id = v_id and n.user_id <> q.user_id)
+			then 'forbidden' else 'not_found' end);
+	end if;
+	update notification n set acked_at = coalesce(n.acked_at, clock_timestamp()), push_at = null where n.id = v_id;
+	return answered(q, 'acked', json_strip_nulls(json_build_object('topic', v_topic, 'seq', v_seq, 'id', v_id)));
+end
+$$;
+
+create function tidings.act_get_receipt(q tidings.request) returns tidings.answer
+language plpgsql as $$
+declare
+	v_note tidings.notification%rowtype;
+begin
+	select * into v_note from notification n where n.id = (q.data ->> 'id')::uuid;
+	if not found then
+		return refusal('not_found');
+	elsif not (q.role in ('service', 'admin') or coalesce(v_note.publisher = q.user_id, false)) then
+		return refusal('forbidden');
+	end if;
+	return answered(q, 'receipt', json_strip_nulls(json_build_object('id', v_note.id, 'created_at', stamp(v_note.created_at),
+		'sent_at', stamp(v_note.sent_at), 'attempts', v_note.attempts, 'acked_at', stamp(v_note.acked_at), 'read_at', stamp(v_note.read_at))));
+end
+$$;
+
+revoke execute on all functions in schema tidings from public;
+grant execute on function tidings.redeliver(text[]) to tidings_sidecar;
+
+reset role;

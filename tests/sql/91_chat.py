@@ -1,0 +1,182 @@
+"""Conversations: who takes part, what is said, who gets it."""
+import json
+import uuid
+
+from database import act_sql, answer
+from harness import equal, test
+
+
+def said(db, topic):
+    return [b["data"]["message"] for b in db.bodies(topic) if b["type"] == "chat_message"]
+
+
+def say(db, user, conversation, message="hello", **more):
+    return db.act(user, "chat_message", {"conversation_id": conversation, "message": message, **more.pop("data", {})}, **more)
+
+
+@test("create_conversation: an ordinary user takes part in what they create, a service only when named")
+def create(db):
+    a, b = db.user(), db.user()
+    got = db.act(a, "create_conversation", {"participants": [b, b, 456, a]}, correlation=7)
+    equal((got.outcome, got.topic, got.reply["type"], got.reply["correlation_id"]), ("ok", "", "conversation_created", 7), "answer")
+    equal(sorted(map(str, got.data["participants"])), sorted([a, b, "456"]), "participants")
+    assert 456 in got.data["participants"], got.data
+    equal(db.act("svc", "create_conversation", {"participants": [b]}, role="service").data["participants"], [b], "a service's")
+    equal(db.act(a, "create_conversation", {"participants": ["a b"]}).outcome, "invalid", "of one that has no topic")
+
+
+@test("create_conversation again with the same id changes nothing, and is for its creator only")
+def create_twice(db):
+    a, b, id = db.user(), db.user(), str(uuid.uuid4())
+    asked = {"participants": [b], "conversation_id": id}
+    equal([db.act(u, "create_conversation", asked).outcome for u in (a, a, b)], ["ok", "ok", "forbidden"], "outcomes")
+    equal(db.act(a, "create_conversation", {"participants": ["x"], "conversation_id": id}).data, {"conversation_id": id, "participants": [a, b]}, "it")
+
+
+@test("join: who takes part may invite, and the creator, a service and an admin; nobody comes in uninvited")
+def join(db):
+    a, b, c, stranger = (db.user() for _ in range(4))
+    id = db.conversation(a, b)
+    ask = lambda who, user=None, role="user": db.act(who, "join", {"conversation_id": id, **({"user_id": user} if user else {})}, role=role)
+    equal([ask(stranger).outcome, ask(stranger, stranger).outcome, ask(stranger, c).outcome], ["forbidden"] * 3, "uninvited")
+    got = ask(b, c)
+    equal((got.outcome, got.reply["type"], got.data["user_id"], sorted(got.data["participants"])), ("ok", "joined", c, sorted([a, b, c])), "invited")
+    equal([ask(c).outcome, ask("svc", "bot", "service").outcome, ask("root", "bot", "admin").outcome], ["ok"] * 3, "again")
+    equal(ask(a, "a b").outcome, "invalid", "one that has no topic")
+    equal(db.act(a, "join", {"conversation_id": str(uuid.uuid4())}).outcome, "not_found", "no such conversation")
+    empty = db.act("svc", "create_conversation", {"participants": [a]}, role="service").data["conversation_id"]
+    equal(db.act("svc", "join", {"conversation_id": empty, "user_id": b}, role="user").outcome, "ok", "by its creator")
+
+
+@test("a conversation has room for 100")
+def room(db):
+    a, b = db.user(), db.user()
+    id = db.conversation(a, b)
+    db.sql(f"insert into tidings.participant select '{id}', 'p' || n from generate_series(1, 98) n")
+    equal(db.act(a, "join", {"conversation_id": id, "user_id": b}).outcome, "ok", "one who is in it")
+    equal(db.act(a, "join", {"conversation_id": id, "user_id": "p99"}).outcome, "invalid", "one more")
+
+
+@test("chat_message: stored, and sent to the conversation and to each participant's inbox with the same message_id")
+def message(db):
+    a, b, c = db.user(), db.user(), db.user()
+    id = db.conversation(a, b, c)
+    text = 'a "quote", \\, \n, </script>, €, {"x":1}'
+    got = say(db, b, id, text, correlation={"k": [1]}, data={"sender": "ai_assistant"})
+    topic = f"chat/{id}"
+    equal((got.outcome, got.topic, got.seq, got.clients, got.reply["type"]), ("ok", topic, 1, 0, "chat_message_sent"), "answer")
+    for t in (topic, f"chats/{a}", f"chats/{b}", f"chats/{c}"):
+        (m,) = db.bodies(t)
+        equal((m["topic"], m["type"], m["correlation_id"]), (t, "chat_message", {"k": [1]}), t)
+        equal({k: v for k, v in m["data"].items() if k != "timestamp"}, {
+            "conversation_id": id, "message_id": got.data["message_id"], "sender": b, "user_id": b, "message": text}, t)
+
+
+@test("a service shows a name of its own, and its user_id says who it was")
+def sender(db):
+    a = db.user()
+    id = db.conversation(a, a)
+    equal(say(db, "svc", id, role="service", data={"sender": a}).outcome, "ok", "outcome")
+    equal(say(db, "svc", id, role="service").outcome, "ok", "outcome")
+    equal([(m["data"]["sender"], m["data"]["user_id"]) for m in db.bodies(f"chat/{id}")], [(a, "svc"), ("svc", "svc")], "sender")
+
+
+@test("who does not take part neither writes, types nor reads; what is not there is not found")
+def strangers(db):
+    a, stranger = db.user(), db.user()
+    id = db.conversation(a, a)
+    for type, data in (("chat_message", {"message": "x"}), ("typing", {"is_typing": True}), ("get_history", {})):
+        equal([db.act(stranger, type, {"conversation_id": c, **data}).outcome for c in (id, str(uuid.uuid4()))], ["forbidden", "not_found"], type)
+    equal(db.act("svc", "get_history", {"conversation_id": id}, role="service").outcome, "forbidden", "a service that does not take part")
+    equal(db.act("svc", "join", {"conversation_id": id}, role="service").outcome, "ok", "join")
+    equal(db.act("svc", "get_history", {"conversation_id": id}, role="service").outcome, "ok", "an assistant")
+    equal([r[0] for r in db.attach(("svc", "service", f"chat/{id}"), ("svc", "service", "chats/svc"), (stranger, "user", f"chat/{id}"), (a, "user", f"chat/{id}"),
+                                   (a, "user", f"chats/{a}"), (a, "user", f"chats/{stranger}"), ("svc", "service", f"health/{a}"),
+                                   (a, "user", f"chat/{id.upper()}"))],
+          ["ok", "ok", "forbidden", "ok", "ok", "forbidden", "forbidden", "forbidden"], "subscribe")
+
+
+@test("typing goes to the others and to the conversation, is not stored, and not sent to who types")
+def typing(db):
+    a, b, c, me = db.user(), db.user(), db.user(), str(uuid.uuid4())
+    id = db.conversation(a, b, c)
+    say(db, a, id)
+    listener = db.session("tidings_sidecar")
+    listener.sql("listen tidings_ephemeral")
+    got = db.act(a, "typing", {"conversation_id": id, "is_typing": True}, connection=me)
+    equal((got.outcome, got.topic, got.seq, got.reply["type"]), ("ok", f"chat/{id}", None, "typing_sent"), "answer")
+    sent = [p.split(" ", 4) for p in listener.notifications("tidings_ephemeral")]
+    bodies = [json.loads(p[4]) for p in sent]
+    equal(sorted(b["topic"] for b in bodies), sorted([f"chat/{id}", f"chats/{b}", f"chats/{c}"]), "topics")
+    equal({p[1] for p in sent}, {me}, "excluded")
+    equal(bodies[0]["data"], {"conversation_id": id, "user_id": a, "is_typing": True}, "data")
+    equal(db.counter(f"chat/{id}"), (1, 1), "seqs of the conversation")
+
+
+@test("get_history goes back page by page, oldest first in each")
+def history(db):
+    a = db.user()
+    id = db.conversation(a, a)
+    for n in range(5):
+        say(db, a, id, str(n))
+    got, before = [], {}
+    while True:
+        page = db.act(a, "get_history", {"conversation_id": id, "limit": 2, **before}).data
+        got = [m["message"] for m in page["messages"]] + got
+        if not page["more"]:
+            break
+        before = {"before": page["messages"][0]["message_id"]}
+    equal(got, list("01234"), "messages")
+    equal(db.act(a, "get_history", {"conversation_id": id, "before": 1}).data["messages"], [], "before the first")
+
+
+@test("messages sent at once have ids in the order of their seqs")
+def order(db):
+    a = db.user()
+    id = db.conversation(a, a)
+    holder, sessions = db.session("postgres"), [db.session() for _ in range(10)]
+    holder.sql("begin")
+    holder.sql(f"select from tidings.conversation where id = '{id}' for update")
+    for s in sessions:
+        s.send(act_sql(a, "user", "chat_message", {"conversation_id": id, "message": "x"}))
+    holder.sql("commit")
+    for s in sessions:
+        equal(answer(s.receive()).outcome, "ok", "outcome")
+    ids = [b["data"]["message_id"] for b in db.bodies(f"chat/{id}")]
+    equal((len(ids), ids), (10, sorted(ids)), "ids")
+
+
+@test("who joins while a message is being sent gets all that comes after")
+def join_while_sending(db):
+    a, b = db.user(), db.user()
+    id = db.conversation(a, a)
+    sender, host = db.session(), db.session()
+    sender.sql("begin")
+    sender.sql(act_sql(a, "user", "chat_message", {"conversation_id": id, "message": "before"}))
+    host.send(act_sql(a, "user", "join", {"conversation_id": id, "user_id": b}))
+    assert not host.answered(0.2), "the one who invites did not wait"
+    sender.sql("commit")
+    equal(answer(host.receive()).outcome, "ok", "outcome")
+    say(db, a, id, "after")
+    equal(said(db, f"chats/{b}"), ["after"], "of the inbox")
+
+
+@test("who is put out while they send is done first; after that they are refused, and get nothing more")
+def put_out(db):
+    a, b = db.user(), db.user()
+    id = db.conversation(a, b)
+    sender, host, late = db.session(), db.session("postgres"), db.session()
+    sender.sql("begin")
+    sender.sql(act_sql(b, "user", "chat_message", {"conversation_id": id, "message": "mine"}))
+    host.sql("begin")
+    host.send(f"delete from tidings.participant where user_id = '{b}'")
+    assert not host.answered(0.2), "the delete did not wait"
+    sender.sql("commit")
+    host.receive()
+    late.send(act_sql(b, "user", "chat_message", {"conversation_id": id, "message": "too late"}))
+    assert not late.answered(0.2), "the late one did not wait"
+    host.sql("commit")
+    equal(answer(late.receive()).outcome, "forbidden", "the late one")
+    say(db, a, id, "after")
+    equal((said(db, f"chat/{id}"), said(db, f"chats/{b}")), (["mine", "after"], ["mine"]), "messages")
+    equal([b["type"] for b in db.bodies(f"chat/{id}")], ["chat_message", "revoked", "chat_message"], "order")

@@ -1,0 +1,260 @@
+/**
+ * tidings: a client for pages and for Node (18 or newer).
+ *
+ *	const t = new Tidings("https://push.example", { token: () => fetchToken(), topics: ["diagnosis/123"] });
+ *	t.on("message", (m) => console.log(m.topic, m.seq, m.type, m.data));
+ *
+ *	const { data } = await t.send("chat_message", { conversation_id, message: "Hello" });
+ *
+ * It connects by itself, by WebSocket, else by server-sent events, else by long-poll; it comes back after a break and goes on where it
+ * was. Every message arrives once and, within its topic, in order; what the server no longer has is told by `gap`.
+ */
+
+/** The words of the server's /ws/status. */
+export type Transport = "websocket" | "sse" | "long_poll";
+
+/** One cursor a topic, `<epoch>-<seq>`: what has been received. */
+export type Cursors = Record<string, string>;
+
+/**
+ * A token, or what gives one. Called with "first" before the first connection, and with "refused" when the server no longer takes the
+ * one that it gave (expired, revoked): then a new one is wanted.
+ */
+export type TokenSource = string | ((reason: "first" | "refused") => string | Promise<string>);
+
+export interface Options {
+  token?: TokenSource;
+  topics?: Iterable<string>;
+  /** Where to go on from: `cursors` of a client before. A topic without one gets what waits for it. */
+  cursors?: Cursors;
+  /** Which to use, best first. Default: all three. */
+  transports?: Transport[];
+  /** The WebSocket class to use. Default: globalThis.WebSocket; where there is none, WebSocket is left out. */
+  WebSocket?: unknown;
+  /** Default: globalThis.fetch. */
+  fetch?: typeof globalThis.fetch;
+  /** Where to remember what worked (per server). Default: localStorage where there is one; null: nowhere. */
+  storage?: Pick<Storage, "getItem" | "setItem"> | null;
+  /** ms until a transport must have connected, or the next is tried. Default: 5000 */
+  connectTimeout?: number;
+  /** ms of silence after which a connection counts as broken (the server says something every 15 s). Default: 40000 */
+  silenceTimeout?: number;
+  /** ms of silence after which a WebSocket is asked (`ping`) whether it lives. Default: 25000 */
+  pingInterval?: number;
+  /** ms that the answer to a ping may take. Default: 10000 */
+  pingTimeout?: number;
+  /** ms between attempts to get back to a better transport; doubles with each that fails, up to an hour. Default: 300000 */
+  probeInterval?: number;
+  /** ms of the first, and of the longest, wait between attempts to connect. Default: 500 and 30000 */
+  backoffMin?: number;
+  backoffMax?: number;
+  /** s that a poll may be held, 1..55. Default: 25 */
+  pollTimeout?: number;
+  /** ms until a message that is sent must have been answered, attempts and waits included. Default: 30000 */
+  sendTimeout?: number;
+}
+
+/** A message as the server sends it. */
+export interface Message {
+  type: string;
+  topic: string;
+  /** 1, 2, 3 … within the topic. Missing: an ephemeral message. Not every number comes: some are for others. */
+  seq?: number;
+  timestamp?: string;
+  data: any;
+  [more: string]: any;
+}
+
+export interface Events<M = Message> {
+  message: M;
+  /** A connection is there. Comes again after every break, and whenever the transport changes. */
+  connected: { transport: Transport; topics: string[]; connectionId?: string; userId?: string | number | null };
+  /** A connection is gone; the next attempt comes in `retryIn` ms, or, where that is null, with the next topic. Nothing is lost by it. */
+  disconnected: { transport: Transport; reason: string; retryIn: number | null };
+  /** Messages that the server no longer has: `from`..`to` where it knows which. Time to load the whole state anew. */
+  gap: { topic: string; from?: number; to?: number };
+  /**
+   *	forbidden	this topic is not allowed: it has been dropped, the others go on
+   *	unauthorized	the token is refused, also a fresh one. fatal
+   *	token		the token function failed; tried again
+   *	invalid		the server does not understand the request (a topic's name, too many topics). fatal
+   *	unreachable	no transport gets through; tried again in `retryIn` ms
+   *	busy		the server is full, or not ready; tried again in `retryIn` ms
+   * After a fatal one the client is closed.
+   */
+  error: { code: "forbidden" | "unauthorized" | "token" | "invalid" | "unreachable" | "busy"; message: string; fatal: boolean; topic?: string;
+    retryIn?: number };
+}
+
+/* ---- live health: what comes, `new Tidings<LiveMessage>(…)` */
+
+export type UserId = string | number;
+export type Priority = "low" | "normal" | "high" | "critical";
+export type NotificationType = "health_alert" | "medication_reminder" | "appointment_reminder" | "system";
+
+interface Stored<T extends string, D> {
+  type: T;
+  topic: string;
+  seq: number;
+  timestamp: string;
+  correlation_id?: string;
+  data: D;
+}
+
+export interface Reading {
+  id: number;
+  metric: string;
+  value: number;
+  unit?: string;
+  timestamp: string;
+}
+
+/** On `health/<user>`. */
+export type HealthUpdate = Stored<"health_update", Reading & { user_id: UserId }>;
+
+/** On `health/<user>`: a threshold was crossed. */
+export type HealthAlert = Stored<"health_alert", Reading & {
+  user_id: UserId; side: "low" | "high"; low?: number; high?: number; severity: Priority; notification_id: string;
+}>;
+
+export interface Said {
+  conversation_id: string;
+  message_id: number;
+  /** What to show: the user's id, or what a service calls itself. */
+  sender: UserId;
+  /** Who it was. */
+  user_id: UserId;
+  message: string;
+  timestamp: string;
+}
+
+/** On `chats/<user>` (all conversations of a user) and on `chat/<conversation>`. */
+export type ChatMessage = Stored<"chat_message", Said>;
+
+/** As ChatMessage, but to the others only, and not kept: it has no seq. */
+export type Typing = Omit<Stored<"typing", { conversation_id: string; user_id: UserId; is_typing: boolean }>, "seq"> & { seq?: undefined };
+
+export interface Notice {
+  id: string;
+  type: NotificationType;
+  title: string;
+  message: string;
+  priority: Priority;
+  created_at: string;
+}
+
+/** On `notifications/<user>`. A critical one comes again, with another seq and the same id, until it is acked. */
+export type Notification = Omit<Stored<"notification", never>, "data"> & { notification: Notice };
+
+export type LiveMessage = HealthUpdate | HealthAlert | ChatMessage | Typing | Notification;
+
+/* ---- live health: what is said, and what it is answered with */
+
+interface Preferences {
+  types: Record<NotificationType, boolean>;
+  /** `start` and `end`: "22:00"; `time_zone`: "Europe/Berlin" */
+  quiet_hours: { start: string; end: string; time_zone: string } | null;
+}
+
+interface Threshold {
+  metric: string;
+  low?: number | null;
+  high?: number | null;
+  severity?: Priority | null;
+}
+
+/** By type: what is said, the type of the answer, its data. `user_id`: about somebody else, for who may. */
+export interface Says {
+  health_update: [{ metric: string; value: number; unit?: string; timestamp?: string; user_id?: UserId }, "health_update_stored",
+    { metric: string; id: number; seq: number }];
+  get_health: [{ metric?: string; since?: string; limit?: number; user_id?: UserId }, "health_history",
+    { readings: (Reading & { alert?: "low" | "high" })[]; more: boolean }];
+  /** Neither low nor high: there is none any more. */
+  set_threshold: [Threshold & { user_id?: UserId }, "threshold_set", Threshold];
+  get_thresholds: [{ user_id?: UserId }, "thresholds", { thresholds: Threshold[] }];
+  create_conversation: [{ participants: UserId[]; conversation_id?: string }, "conversation_created",
+    { conversation_id: string; participants: UserId[] }];
+  join: [{ conversation_id: string; user_id?: UserId }, "joined", { conversation_id: string; user_id: UserId; participants: UserId[] }];
+  chat_message: [{ conversation_id: string; message: string }, "chat_message_sent", { message_id: number; conversation_id: string; seq: number }];
+  typing: [{ conversation_id: string; is_typing: boolean }, "typing_sent", { conversation_id: string }];
+  get_history: [{ conversation_id: string; before?: number; limit?: number }, "chat_history",
+    { conversation_id: string; messages: Said[]; more: boolean }];
+  set_preferences: [{ types?: Partial<Preferences["types"]>; quiet_hours?: Preferences["quiet_hours"] }, "preferences", Preferences];
+  get_preferences: [{}, "preferences", Preferences];
+  get_notifications: [{ unread_only?: boolean; limit?: number }, "notifications",
+    { notifications: (Notice & { read: boolean; read_at?: string; acked_at?: string })[]; unread: number }];
+  mark_read: [{ id: string }, "marked_read", { id: string; unread: number }];
+  ack: [{ id: string } | { topic: string; seq: number }, "acked", { id?: string; topic?: string; seq?: number }];
+}
+
+export interface Reply<T = string, D = any> {
+  type: T;
+  data: D;
+  timestamp: string;
+  correlation_id?: string;
+}
+
+export interface SendOptions {
+  /** Comes back in the answer, and goes with what the others are sent. */
+  correlationId?: string;
+}
+
+/**
+ * Why what was said has no answer.
+ *
+ *	invalid		it is not as it should be: `errors` says what
+ *	forbidden	not allowed, or not there
+ *	not_found	not there; said to services and admins
+ *	unauthorized	the token is refused, also a fresh one
+ *	token		the token function failed
+ *	busy		the server is full, or over the rate, for longer than there is time. It has not been done
+ *	unreachable	there was no answer in time. Perhaps it has been done
+ *	failed		the server's fault
+ *	closed		the client was closed. Perhaps it has been done
+ */
+export interface SendError extends Error {
+  code: "invalid" | "forbidden" | "not_found" | "unauthorized" | "token" | "busy" | "unreachable" | "failed" | "closed";
+  /** Of the HTTP reply; 0: there was none. */
+  status: number;
+  errors: { field: string; message: string }[];
+}
+
+export declare class Tidings<M = Message> {
+  /** `url`: the server's origin, with a path where tidings lives under one; in a page "" is the page's own. Connects at once. */
+  constructor(url: string, options?: Options);
+
+  /** Listens. Returns what ends that. */
+  on<K extends keyof Events<M>>(event: K, listener: (detail: Events<M>[K]) => void): () => void;
+
+  /**
+   * Any time. Several in one turn make one reconnection. `cursor`: where to go on from. Throws TypeError for what is no topic,
+   * RangeError for the 101st.
+   */
+  subscribe(topic: string, cursor?: string): void;
+  unsubscribe(topic: string): void;
+
+  /**
+   * Says something; gives the server's answer, or throws a SendError. By HTTP, so it works with every transport, and without topics.
+   * One goes after the other has been answered, in order; `get_…` need not wait. While the server is busy (429, 503) or cannot be reached
+   * it is tried again until `sendTimeout`: that is safe, the server does it once. `typing` is tried once.
+   * What is said about one's own topics comes on them too.
+   */
+  send<K extends keyof Says>(
+    type: K, ...rest: {} extends Says[K][0] ? [data?: Says[K][0], options?: SendOptions] : [data: Says[K][0], options?: SendOptions]
+  ): Promise<Reply<Says[K][1], Says[K][2]>>;
+
+  /** Tells the server that a message was received: a critical notification comes again until then. */
+  ack(message: { topic: string; seq?: number; notification?: { id: string } }): Promise<Reply<"acked", Says["ack"][2]>>;
+
+  /** Ends everything, for good: no timer, request or socket is left. */
+  close(): void;
+
+  /** How it is connected now; null: it is not. */
+  readonly transport: Transport | null;
+  readonly topics: string[];
+  /** What has been received, to be handed in as the option `cursors` another time. */
+  readonly cursors: Cursors;
+  readonly closed: boolean;
+}
+
+export default Tidings;

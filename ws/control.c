@@ -1,0 +1,115 @@
+#include "ws/control.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "store/calls.h"
+#include "ws/grace.h"
+#include "ws/live.h"
+#include "ws/session.h"
+#include "ws/user.h"
+
+static struct session *find_session(struct node *n, const struct uuid *id)
+{
+	struct session *s;
+
+	TAILQ_FOREACH (s, &n->sessions, link)
+		if (memcmp(&s->id, id, sizeof(*id)) == 0)
+			return s;
+	return NULL;
+}
+
+static void disconnect(struct node *n, const struct uuid *id)
+{
+	struct session *s = find_session(n, id);
+
+	grace_end_connection(n->grace, id);
+	if (!s)
+		return;
+	s->leaves_no_place = true;
+	session_close(s, CLOSE_NORMAL, "disconnected by administrator");
+}
+
+static void reconnect(struct node *n, const char *user_id)
+{
+	struct session *s;
+
+	grace_end_user(n->grace, user_id, NULL);
+	TAILQ_FOREACH (s, &n->sessions, link) {
+		if (!s->user || strcmp(s->user->id, user_id) != 0)
+			continue;
+		s->leaves_no_place = true;
+		session_close(s, CLOSE_RESTART, "reconnect");
+	}
+}
+
+static void report(struct node *n, const struct uuid *id)
+{
+	static const char *const states[] = {
+		[SESSION_NEW] = "connected", [SESSION_OPEN] = "authenticated", [SESSION_CLOSING] = "disconnected"};
+	struct session *s = find_session(n, id);
+	char id_text[UUID_TEXT_SIZE], heard[CLOCK_TEXT_SIZE];
+
+	if (!s)
+		return;
+	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->heard_ms) * 1000);
+	if (calls_report(n->pipeline, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
+		log_info("a connection could not be reported: the database is away");
+}
+
+void control_order(struct node *n, const char *order)
+{
+	const char *what = strchr(order, ' ');
+	struct uuid id;
+	bool is_id;
+
+	if (!what)
+		return;
+	what++;
+	is_id = uuid_parse(&id, what, strlen(what));
+	if (strncmp(order, "disconnect ", strlen("disconnect ")) == 0 && is_id)
+		disconnect(n, &id);
+	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
+		reconnect(n, what);
+	else if (strncmp(order, "report ", strlen("report ")) == 0 && is_id)
+		report(n, &id);
+}
+
+/* A live connection goes on without the topic; one that asked for it in its request is at its end. */
+static void end_subscription(struct session *s, struct subscription *sub)
+{
+	if (s->endpoint) {
+		live_revoke(sub);
+		return;
+	}
+	if (s->dialog.diagnosis_id == 0)
+		s->refused_topic = subscription_topic(sub);
+	session_refuse(s, 403, CLOSE_POLICY, "not allowed");
+}
+
+void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq)
+{
+	struct session *s;
+
+	t->revoked_seq = seq;
+	grace_end_user(n->grace, user_id, t);
+	TAILQ_FOREACH (s, &n->sessions, link) {
+		if (!s->user || strcmp(s->user->id, user_id) != 0)
+			continue;
+		for (unsigned i = 0; i < s->subscriptions_count; i++) {
+			struct subscription *sub = s->subscriptions[i];
+
+			/* One that was let in after it may have the topic again. */
+			if (sub->subscriber.topic != t || sub->known_seq >= seq)
+				continue;
+			/* A poll whose reply is on its way is over, but the next one would take over its place. */
+			s->leaves_no_place = true;
+			/* What came before it is still theirs. */
+			if (s->state == SESSION_OPEN)
+				hub_serve(n->hub, &sub->subscriber);
+			if (s->state == SESSION_OPEN)
+				end_subscription(s, sub);
+			break;
+		}
+	}
+}

@@ -1,0 +1,20 @@
+/*
+ * control - what somebody who manages connections wants of this node, told by a notification (spec 3.4); and what
+ *follows when a user may not have a topic any more.
+ *
+ *	disconnect <connection id>	it is closed; that its row goes confirms it
+ *	reconnect <user id>		that user's connections are told to come back
+ *	report <connection id>		what this node knows of it is written down
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "ws/node.h"
+
+void control_order(struct node *n, const char *order);
+
+/* From `seq` on this user may not have the topic: whatever subscriptions they have to it here end. */
+void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq);

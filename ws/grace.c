@@ -1,0 +1,238 @@
+#include "ws/grace.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ws/audit.h"
+#include "ws/ledger.h"
+#include "ws/user.h"
+
+/* A poller that may come back. */
+struct absent {
+	STAILQ_ENTRY(absent) same;	     /* in its group */
+	TAILQ_ENTRY(absent) link;	     /* in grace.by_due */
+	struct group *group;		     /* borrowed */
+	struct subscription **subscriptions; /* owned, each a reference */
+	unsigned count;
+	int64_t due_ms;
+};
+
+/* Who could take each other's place: one user, in one role, for the same topics. The longest absent is first. */
+struct group {
+	UT_hash_handle hh; /* by key */
+	STAILQ_HEAD(, absent) absents;
+	char *user_id; /* in `key`; NULL: anonymous */
+	char key[];    /* user id, NUL, role, topics */
+};
+
+struct grace {
+	struct node *node;
+	struct group *groups;
+	TAILQ_HEAD(, absent) by_due;
+	size_t count;
+};
+
+enum err grace_new(struct grace **g, struct node *n)
+{
+	*g = calloc(1, sizeof(**g));
+	if (!*g)
+		return ERR_MEMORY;
+	(*g)->node = n;
+	TAILQ_INIT(&(*g)->by_due);
+	return OK;
+}
+
+/* Takes it out of all lists; its subscriptions are the caller's, and its group is freed when it was the last. */
+static struct subscription **release(struct grace *g, struct absent *a)
+{
+	struct subscription **subscriptions = a->subscriptions;
+
+	STAILQ_REMOVE(&a->group->absents, a, absent, same);
+	if (STAILQ_EMPTY(&a->group->absents)) {
+		HASH_DEL(g->groups, a->group);
+		free(a->group);
+	}
+	TAILQ_REMOVE(&g->by_due, a, link);
+	g->count--;
+	free(a);
+	return subscriptions;
+}
+
+/* It did not come back. */
+static void end(struct grace *g, struct absent *a)
+{
+	audit_poller_gone(a->subscriptions[0]);
+	for (unsigned i = 0; i < a->count; i++) {
+		ledger_closed(g->node->ledger, a->subscriptions[i]);
+		subscription_end(a->subscriptions[i], g->node);
+		subscription_unref(a->subscriptions[i]);
+	}
+	free(release(g, a));
+}
+
+void grace_free(struct grace **g)
+{
+	if (!*g)
+		return;
+	while (!TAILQ_EMPTY(&(*g)->by_due))
+		end(*g, TAILQ_FIRST(&(*g)->by_due));
+	free(*g);
+	*g = NULL;
+}
+
+static void make_key(struct buf *key, const struct session *s)
+{
+	const char *user_id = s->user ? s->user->id : "";
+
+	buf_add(key, user_id, strlen(user_id) + 1);
+	buf_add_text(key, role_text(s->role));
+	for (unsigned i = 0; i < s->subscriptions_count; i++) {
+		buf_add_text(key, ",");
+		buf_add_text(key, subscription_topic(s->subscriptions[i]));
+	}
+}
+
+static struct group *find_group(const struct grace *g, const struct buf *key)
+{
+	struct group *found = NULL;
+
+	if (buf_ok(key))
+		HASH_FIND(hh, g->groups, key->bytes, key->len, found);
+	return found;
+}
+
+/* NULL: no memory. */
+static struct group *make_group(struct grace *g, const struct session *s)
+{
+	struct buf key = BUF_EMPTY;
+	struct group *made;
+
+	make_key(&key, s);
+	made = find_group(g, &key);
+	if (!made && buf_ok(&key)) {
+		made = calloc(1, sizeof(*made) + key.len);
+		if (made) {
+			STAILQ_INIT(&made->absents);
+			memcpy(made->key, key.bytes, key.len);
+			made->user_id = s->user ? made->key : NULL;
+			HASH_ADD_KEYPTR(hh, g->groups, made->key, key.len, made);
+		}
+	}
+	buf_free(&key);
+	return made;
+}
+
+bool grace_keep(struct grace *g, struct session *s)
+{
+	const struct config *c = g->node->config;
+	struct absent *a;
+
+	if (c->poll_grace_s == 0)
+		return false;
+	while (g->count >= (size_t)c->connections_max)
+		end(g, TAILQ_FIRST(&g->by_due));
+	a = calloc(1, sizeof(*a));
+	if (a)
+		a->group = make_group(g, s);
+	if (!a || !a->group) {
+		free(a);
+		return false;
+	}
+	a->subscriptions = s->subscriptions;
+	a->count = s->subscriptions_count;
+	a->due_ms = clock_monotonic_ms() + c->poll_grace_s * 1000;
+	for (unsigned i = 0; i < a->count; i++) {
+		hub_leave(&a->subscriptions[i]->subscriber);
+		a->subscriptions[i]->session = NULL;
+		a->subscriptions[i]->subscriber.reader.user_id = a->group->user_id;
+	}
+	STAILQ_INSERT_TAIL(&a->group->absents, a, same);
+	TAILQ_INSERT_TAIL(&g->by_due, a, link);
+	g->count++;
+	s->subscriptions = NULL;
+	s->subscriptions_count = 0;
+	return true;
+}
+
+bool grace_take(struct grace *g, struct session *s)
+{
+	struct buf key = BUF_EMPTY;
+	struct group *found;
+	struct subscription **kept;
+
+	make_key(&key, s);
+	found = find_group(g, &key);
+	buf_free(&key);
+	if (!found)
+		return false;
+	kept = release(g, STAILQ_FIRST(&found->absents));
+	for (unsigned i = 0; i < s->subscriptions_count; i++) {
+		struct subscription *asked = s->subscriptions[i], *sub = kept[i];
+
+		sub->session = s;
+		sub->subscriber.reader.user_id = s->user ? s->user->id : NULL;
+		sub->wanted = asked->wanted;
+		asked->wanted = NULL;
+		sub->state = SUBSCRIPTION_ATTACHING;
+		subscription_unref(asked);
+		s->subscriptions[i] = sub;
+	}
+	free(kept);
+	s->id = s->subscriptions[0]->subscriber.reader.connection_id;
+	return true;
+}
+
+void grace_check(struct grace *g, int64_t now_ms)
+{
+	struct absent *a;
+
+	while ((a = TAILQ_FIRST(&g->by_due)) && now_ms >= a->due_ms)
+		end(g, a);
+}
+
+void grace_end_connection(struct grace *g, const struct uuid *connection_id)
+{
+	struct absent *a;
+
+	TAILQ_FOREACH (a, &g->by_due, link) {
+		if (memcmp(&a->subscriptions[0]->subscriber.reader.connection_id, connection_id,
+			   sizeof(*connection_id)) == 0) {
+			end(g, a);
+			return;
+		}
+	}
+}
+
+static bool is_on(const struct absent *a, const struct hub_topic *topic)
+{
+	for (unsigned i = 0; i < a->count; i++)
+		if (a->subscriptions[i]->subscriber.topic == topic)
+			return true;
+	return false;
+}
+
+void grace_end_user(struct grace *g, const char *user_id, const struct hub_topic *topic)
+{
+	struct absent *a = TAILQ_FIRST(&g->by_due), *next;
+
+	for (; a; a = next) {
+		next = TAILQ_NEXT(a, link);
+		if (a->group->user_id && strcmp(a->group->user_id, user_id) == 0 && (!topic || is_on(a, topic)))
+			end(g, a);
+	}
+}
+
+void grace_end_stale(struct grace *g)
+{
+	struct absent *a = TAILQ_FIRST(&g->by_due), *next;
+
+	for (; a; a = next) {
+		next = TAILQ_NEXT(a, link);
+		for (unsigned i = 0; i < a->count; i++) {
+			if (a->subscriptions[i]->subscriber.topic->stale) {
+				end(g, a);
+				break;
+			}
+		}
+	}
+}

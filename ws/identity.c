@@ -1,0 +1,57 @@
+#include "ws/identity.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "ws/user.h"
+
+static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims)
+{
+	const char *why = "";
+	enum err e = token_verify(s->node->keys, token, len, clock_wall_us() / 1000000, claims, &why);
+
+	if (e != OK)
+		log_info("refused a token topic=%s why=\"%s\"",
+			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : s->endpoint->name, why);
+	return e;
+}
+
+bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max)
+{
+	struct token_claims claims;
+	int full;
+
+	if (verify(s, token, len, &claims) != OK) {
+		s->error_code = "authentication_failed";
+		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
+		return false;
+	}
+	s->user = user_enter(s->endpoint ? &s->node->live_users : &s->node->users, claims.user_id, connections_max,
+			     &full);
+	if (!s->user) {
+		if (full) {
+			log_info("refused a connection: the user has as many as allowed");
+			s->error_code = "too_many_connections";
+			session_refuse(s, 429, CLOSE_POLICY, "too many connections");
+		} else {
+			session_close(s, CLOSE_TRY_LATER, "try again later");
+		}
+		return false;
+	}
+	s->role = claims.role;
+	s->expires_s = claims.expires_s;
+	return true;
+}
+
+enum err identity_renew(struct session *s, const char *token, size_t len)
+{
+	struct token_claims claims;
+
+	/* What was subscribed to was judged by the role: with another it has to come again. */
+	if (verify(s, token, len, &claims) != OK || strcmp(claims.user_id, s->user->id) != 0 || claims.role != s->role)
+		return ERR_UNAUTHORIZED;
+	s->expires_s = claims.expires_s;
+	s->told_expiring = false;
+	session_set_deadline(s, clock_monotonic_ms());
+	return OK;
+}

@@ -1,0 +1,21 @@
+/*
+ * identity - who a session is: looks at its token, and counts it among its user's connections.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "ws/session.h"
+
+/*
+ * The session is this user's from now on. False: it is being closed; a token that is none is 401 or 1008, a user with
+ *as many connections as allowed 429 or 1008.
+ *
+ *	connections_max		of this user on this node, of its kind; 0: unlimited
+ */
+bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
+
+/* A newer token of the same user: the session lasts as long as that. ERR_UNAUTHORIZED  it is not one */
+enum err identity_renew(struct session *s, const char *token, size_t len) MUST_CHECK;
