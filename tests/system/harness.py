@@ -231,7 +231,7 @@ class Client:
     def __init__(self, url, headers=None, subprotocols=None, hello=True):
         async def dial():
             return await websockets.connect(url, extra_headers=headers or {}, subprotocols=subprotocols, ping_interval=None, max_size=None,
-                                            max_queue=None, compression=None, open_timeout=WAIT_S, close_timeout=2)
+                                            max_queue=None, compression=None, open_timeout=WAIT_S, close_timeout=4)
 
         self.ws = loop().run(dial())
         self.first = None
