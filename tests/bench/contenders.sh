@@ -9,8 +9,9 @@
 #	missing NAME		why it cannot be started here; nothing: it can
 #	start NAME…		unless it runs; stop NAME…; stop_all; renew NAME…: started anew, so as nobody has used it
 #	pin yes | no		server and clients on a CPU each, or everything where it likes
-#	use NAME		its options for load into ${load[@]}, the process that serves clients into $server
-#	nobody_connected NAME, clients_connected NAME N
+#	server_of NAME		the process that serves clients, into $server
+#	use NAME		its options for load into ${load[@]}; of $transport: websocket (as when it is not set), sse or poll
+#	run_for S, connect NAME OPTION…, same_bytes PAD NAME…, nobody_connected NAME, clients_connected NAME N
 #
 # Each has a folder $bench_folder/NAME, and its process's number in `pid` there, so that whoever stops it need not have started it.
 
@@ -132,6 +133,17 @@ start_tidings()
 		on conflict (id) do update set owner = 'bench', public = false" -c "analyze tidings.diagnosis"
 }
 
+# fsync is what a publish is measured with.
+check_durable()
+{
+	local setting value
+
+	for setting in fsync synchronous_commit; do
+		value=$(sql -c "show $setting")
+		[ "$value" = on ] || die "$setting is $value: this would measure nothing durable"
+	done
+}
+
 sql()
 {
 	PGOPTIONS='-c client_min_messages=warning' psql -qXAt -v ON_ERROR_STOP=1 "host=$state/run dbname=tidings" "$@"
@@ -232,9 +244,9 @@ start_fastapi()
 
 start_bare()
 {
+	# Its end of stdin would be its own end.
 	mkfifo "$bench_folder/bare/in"
-	exec {bare_in}<> "$bench_folder/bare/in"
-	"$bench_programs/bareloop" --port "${port_of[bare]}" < "$bench_folder/bare/in" > "$bench_folder/bare/log" 2>&1 &
+	"$bench_programs/bareloop" --port "${port_of[bare]}" <> "$bench_folder/bare/in" > "$bench_folder/bare/log" 2>&1 &
 	remember bare $!
 	until_ready bare $! grep -q ready "$bench_folder/bare/log"
 }
@@ -272,11 +284,11 @@ use()
 	server_of "$1"
 	case $1 in
 	tidings) load=(--port "${port_of[sidecar]}" --token "$(token admin)" --post-port "${port_of[tidings]}"
-		--post-token "$(token service)") ;;
+		--post-token "$(token service)" --transport "${transport:-websocket}") ;;
 	fastapi) load=(--port "${port_of[fastapi]}" --token "$(token admin)" --post-port "${port_of[fastapi]}"
 		--post-token "$(token service)" --transport fastapi) ;;
-	nchan) load=(--port "${port_of[nchan]}" --post-port "${port_of[nchan]}" --transport nchan-websocket
-		--to nchan) ;;
+	nchan) load=(--port "${port_of[nchan]}" --post-port "${port_of[nchan]}" --to nchan
+		--transport "nchan-${transport:-websocket}") ;;
 	bare) load=(--port "${port_of[bare]}" --post-port "${port_of[bare]}") ;;
 	esac
 }
@@ -308,6 +320,13 @@ nobody_connected()
 	clients_connected "$1" 0
 }
 
+# run_for S: into ${run_length[@]} the options of load for a run of so many seconds, or of $BENCH_SECONDS
+run_for()
+{
+	run_length=(--seconds "${BENCH_SECONDS:-$1}")
+	[ -z "$bench_smoke" ] || run_length=(--messages 3)
+}
+
 # connect NAME OPTION…: load of that name, all its clients there, with these options more than those that `use` gave
 connect()
 {
@@ -325,10 +344,8 @@ clients_among()
 	echo "$2"
 }
 
-# same_bytes PAD NAME…: into ${pad_of[NAME]} the pad with which all have messages as long as those of tidings with PAD. OPTION… in
-# ${same_options[@]}: of load, for all of them.
+# same_bytes PAD NAME…: into ${pad_of[NAME]} the pad with which all have messages as long as those of tidings with PAD
 declare -A pad_of=()
-same_options=()
 same_bytes()
 {
 	local pad=$1 name bytes=
@@ -336,7 +353,7 @@ same_bytes()
 	shift
 	for name in tidings "$@"; do
 		nobody_connected "$name"
-		connect "$name" --clients 1 --messages 1 --pad "$pad" "${same_options[@]}"
+		connect "$name" --clients 1 --messages 1 --pad "$pad"
 		load_go "$name"
 		load_end "$name"
 		bytes=${bytes:-${figure[frame_bytes]}}

@@ -3,7 +3,7 @@
 #
 #	load_start NAME …	load with these options, kept connected; what it said when all were, in $load_ready_s
 #	load_go NAME		a run of it, its figures into figure[…]; load_order NAME cut | resume; load_end NAME
-#	load_once …		load for one run, without the connections staying
+#	post_once …		post with these options, its figures into figure[…]
 #	cpu_ms PID…, rss_bytes PID, process_idle PID
 #	median, spread FILE, grouped, divide, ratio FILE FILE
 #	result, verdict, note	what the tables are made of
@@ -59,7 +59,11 @@ read_figures()
 	while read_line "$1"; do
 		read -r name value more <<< "$line_read"
 		[ "$name" != done ] || return 0
-		[ "$name" != status ] || [[ $value = 20[0-2] ]] || die "$more POSTs were answered $value"
+		if [ "$name" = status ]; then
+			[[ $value = 20[0-2] ]] || die "$more POSTs were answered $value"
+			name=posts
+			value=$((${figure[posts]:-0} + more))
+		fi
 		figure[$name]=$value
 	done
 	return 1
@@ -105,10 +109,11 @@ load_end()
 	exec {load_in[$1]}>&- {load_out[$1]}<&-
 }
 
-load_once()
+post_once()
 {
-	$pin_clients "$bench_programs/load" "$@" < /dev/null > "$bench_folder/once" 2> "$bench_folder/once.err" || load_died once
-	read_figures $$ < "$bench_folder/once" || load_died once
+	"$bench_programs/post" "$@" < /dev/null > "$bench_folder/once" 2> "$bench_folder/once.err" || load_died once
+	echo 'done' >> "$bench_folder/once"
+	read_figures $$ < "$bench_folder/once"
 }
 
 # ---- /proc

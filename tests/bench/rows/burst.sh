@@ -6,10 +6,11 @@ row()
 {
 	local clients=${BENCH_CLIENTS:-1000} name rate=$bench_folder/rate to_nchan to_fastapi
 
+	run_for 5
 	same_bytes 100 nchan fastapi
 	rm -f "$rate".*
 	for name in "${needs[@]}"; do
-		connect "$name" --clients "$clients" --seconds "${BENCH_SECONDS:-5}" --rate 0 --connections 64 --pad "${pad_of[$name]}"
+		connect "$name" --clients "$clients" "${run_length[@]}" --rate 0 --connections 64 --pad "${pad_of[$name]}"
 	done
 	for ((round = 1; round <= rounds; round++)); do
 		for name in "${needs[@]}"; do

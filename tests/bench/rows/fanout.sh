@@ -6,13 +6,14 @@ row()
 {
 	local clients name rate before server
 
+	run_for 4
 	same_bytes 100 bare nchan
 	for clients in ${BENCH_CLIENTS:-1000 5000 15000}; do
 		# 40,000 to 60,000 deliveries a second, for all the same.
 		rate=$((clients >= 15000 ? 4 : clients >= 5000 ? 10 : 40))
 		rm -f "$bench_folder"/us.*
 		for name in "${needs[@]}"; do
-			connect "$name" --clients "$clients" --seconds "${BENCH_SECONDS:-4}" --rate "$rate" --one-at-a-time --pad "${pad_of[$name]}"
+			connect "$name" --clients "$clients" "${run_length[@]}" --rate "$rate" --one-at-a-time --pad "${pad_of[$name]}"
 		done
 		for ((round = 1; round <= rounds; round++)); do
 			for name in "${needs[@]}"; do
