@@ -73,7 +73,8 @@ struct node {
 	struct watcher listener_watcher;
 
 	struct hub *hub;
-	struct wheel wheel; /* the sessions' deadlines */
+	struct deflater *deflater; /* NULL: compression is not offered */
+	struct wheel wheel;	   /* the sessions' deadlines */
 	struct session_list sessions;
 	size_t sessions_count;
 	uint64_t sessions_opened; /* since the start */

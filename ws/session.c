@@ -24,6 +24,7 @@ bool session_subscribe(struct session *s, const struct selection *selection)
 		if (!sub)
 			return false;
 		sub->session = s;
+		sub->subscriber.reader.inflates = s->inflates;
 		s->subscriptions[s->subscriptions_count++] = sub;
 	}
 	return s->subscriptions != NULL;
@@ -43,6 +44,7 @@ struct subscription *session_add(struct session *s, const struct selected *wante
 		return NULL;
 	sub->session = s;
 	sub->subscriber.reader.user_id = s->user ? s->user->id : NULL;
+	sub->subscriber.reader.inflates = s->inflates;
 	s->subscriptions[s->subscriptions_count++] = sub;
 	return sub;
 }

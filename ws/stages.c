@@ -86,6 +86,7 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 		audit_connect(s);
 	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
 	s->keep_alive = a->keep_alive;
+	s->inflates = a->inflates;
 	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
 	if (a->voice == &voice_poll)
 		s->timeout_ms = s->opened_ms + a->timeout_s * 1000;

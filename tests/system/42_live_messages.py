@@ -807,11 +807,12 @@ def _(s):
 @test("a token that is refreshed with another role does not take along what the old role could read")
 def _(s):
     d, user = s.diagnosis(owner=person(s)), person(s)
-    with combined(s, s.node1, user, f"diagnosis/{d}", role="admin") as live:
+    with combined(s, s.node1, person(s), f"diagnosis/{d}", role="admin") as witness, combined(s, s.node1, user, f"diagnosis/{d}", role="admin") as live:
         live.send("refresh_token", token=s.token(user), correlation="r")
         while (m := live.next()).get("correlation_id") != "r":
             pass
         s.recommend(d, "secret", token=s.service())
+        witness.until("recommendation_update")
         live.send("ping", correlation="p")
         seen = []
         while (x := live.next()).get("correlation_id") != "p":
