@@ -48,6 +48,7 @@ struct clients {
 	int loop;
 	bool telling;	  /* clients_run() was called: what comes is a run's */
 	bool resuming;	  /* who is not let in tries again */
+	unsigned away;	  /* how many are AWAY: mostly nobody, and then nobody is looked for */
 	unsigned started; /* clients[0 … started) have a socket or had one */
 	char *in;	  /* what one read gives, behind what its client had kept */
 	size_t in_size;
@@ -74,6 +75,7 @@ static void open_connection(struct client *c)
 	struct linger reset = {.l_onoff = 1};
 
 	drop(c);
+	all->away -= c->state == AWAY;
 	wire_reset(&c->wire, all->plan.kind, wire_polls(all->plan.kind) && c->state == READY, all->plan.deflate);
 	if (c->state != READY)
 		c->state = CONNECTING;
@@ -129,6 +131,7 @@ static void leave(struct client *c, const char *why)
 		all->figures.refused++;
 		drop(c);
 		c->state = AWAY;
+		all->away++;
 		c->retry_ns = now_ns() + RETRY_NS;
 	} else {
 		die("client %td: %s before it was greeted", c - all->clients, why);
@@ -367,6 +370,7 @@ void clients_cut(struct clients *all)
 		snprintf(dash, sizeof(c->cursor) - (size_t)(dash - c->cursor), "-%" PRIu64, c->last_seq);
 	}
 	all->figures.ready = 0;
+	all->away = all->plan.count;
 }
 
 void clients_resume(struct clients *all)
@@ -380,7 +384,7 @@ void clients_retry(struct clients *all)
 {
 	int64_t now = now_ns();
 
-	for (unsigned i = 0; i < all->plan.count; i++) {
+	for (unsigned i = 0; all->away > 0 && i < all->plan.count; i++) {
 		if (all->clients[i].state == AWAY && all->clients[i].retry_ns <= now)
 			open_connection(&all->clients[i]);
 	}

@@ -63,7 +63,8 @@ start()
 	for name; do
 		if ! running "$name"; then
 			say "# starting $name"
-			mkdir -p "$bench_folder/$name"
+			rm -rf "${bench_folder:?}/$name"
+			mkdir "$bench_folder/$name"
 			"start_$name"
 		fi
 	done

@@ -4,7 +4,7 @@ needs=(tidings nchan fastapi)
 
 row()
 {
-	local clients=${BENCH_CLIENTS:-1000} name rate=$bench_folder/rate to_nchan to_fastapi
+	local clients=${BENCH_CLIENTS:-1000} name rate=$bench_folder/rate before to_nchan to_fastapi
 
 	run_for 5
 	same_bytes 100 nchan fastapi
@@ -14,9 +14,12 @@ row()
 	done
 	for ((round = 1; round <= rounds; round++)); do
 		for name in "${needs[@]}"; do
+			server_of "$name"
+			before=$(cpu_ms "$server")
 			load_go "$name"
 			divide "${figure[deliveries]}" "${figure[elapsed_s]}" 0 >> "$rate.$name"
-			say "# $name: $(tail -n 1 "$rate.$name") deliveries a second, p50 ${figure[p50_ms]} ms, p99 ${figure[p99_ms]} ms"
+			say "# $name: $(tail -n 1 "$rate.$name") deliveries a second, $((($(cpu_ms "$server") - before) * 1000 / figure[deliveries])) µs" \
+				"of the server each; p50 ${figure[p50_ms]} ms, p99 ${figure[p99_ms]} ms"
 		done
 	done
 	to_nchan=$(ratio "$rate.tidings" "$rate.nchan")

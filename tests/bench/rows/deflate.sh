@@ -2,7 +2,7 @@
 # permessage-deflate: CPU of the sidecar for a delivery of a message of 1 KB, to clients that take it compressed and to clients that
 # do not, in turns.
 needs=(tidings)
-tidings_settings=TIDINGS_DEFLATE=on
+tidings_settings=TIDINGS_DEFLATE=yes
 
 row()
 {
