@@ -24,6 +24,7 @@ diagnoses=10000
 missing()
 {
 	case $1 in
+	tidings) command -v ss > /dev/null || echo "ss (iproute2) is not installed" ;;
 	nchan) [ -r $nchan_module ] && [ -x /usr/sbin/nginx ] || echo "nginx's nchan is not installed" ;;
 	fastapi) /usr/bin/python3 -c 'import fastapi, uvicorn, uvloop, httptools, websockets, jwt' 2> /dev/null ||
 		echo "FastAPI and uvicorn are not installed" ;;
@@ -178,7 +179,7 @@ listener()
 }
 
 # CPU time of PostgreSQL, all its processes together.
-database_cpu_ms()
+database_cpu_us()
 {
 	# Those of its processes that have ended are in the first one's sums; others may end while this reads.
 	{ cat /proc/[0-9]*/stat 2> /dev/null || true; } |
@@ -186,7 +187,7 @@ database_cpu_ms()
 		{ pid = $1; sub(/.*\) /, "") }
 		pid == first { ticks += $12 + $13 + $14 + $15 }
 		$2 == first { ticks += $12 + $13 }
-		END { printf "%d\n", ticks * 1000 / hz }'
+		END { printf "%.0f\n", ticks * 1000000 / hz }'
 }
 
 # ---- the others
@@ -261,7 +262,7 @@ pin()
 	pinned=$1
 	cpus=0-$(($(nproc) - 1))
 	pin_clients=
-	if [ "$pinned" = yes ]; then
+	if [ "$pinned" = yes ] && [ -z "$bench_smoke" ]; then
 		[ "$(nproc)" -ge 2 ] || die "two CPUs are needed: one for the server, one for the clients"
 		cpus=0
 		pin_clients="taskset -c 1"

@@ -4,7 +4,7 @@
 #	load_start NAME …	load with these options, kept connected; what it said when all were, in $load_ready_s
 #	load_go NAME		a run of it, its figures into figure[…]; load_order NAME cut | resume; load_end NAME
 #	post_once …		post with these options, its figures into figure[…]
-#	cpu_ms PID…, rss_bytes PID, process_idle PID
+#	cpu_us PID…, rss_bytes PID, process_idle PID
 #	median, spread FILE, grouped, divide, ratio FILE FILE
 #	result, verdict, note	what the tables are made of
 #	die SENTENCE		ends a row: the sentence stands where its figure would
@@ -118,14 +118,15 @@ post_once()
 
 # ---- /proc
 
-# CPU time of all threads of these processes together, user and system.
-cpu_ms()
+# CPU time of all threads of these processes together, user and system: what the scheduler counted, in ns. (utime and stime of
+# /proc/PID/stat are the same in steps of 10 ms.)
+cpu_us()
 {
 	local pid
 
 	for pid in "$@"; do
-		sed 's/.*) //' "/proc/$pid/stat"
-	done | awk -v hz="$(getconf CLK_TCK)" '{ ticks += $12 + $13 } END { printf "%d\n", ticks * 1000 / hz }'
+		cat "/proc/$pid/task"/*/schedstat
+	done | awk '{ ns += $1 } END { printf "%.0f\n", ns / 1000 }'
 }
 
 rss_bytes()
@@ -133,13 +134,13 @@ rss_bytes()
 	awk '/^VmRSS:/ { print $2 * 1024 }' "/proc/$1/status"
 }
 
-# Until it does nothing any more: what clients did before is no part of a figure.
+# Until it does next to nothing any more: what clients did before is no part of a figure.
 process_idle()
 {
-	local before=
+	local before=0 now
 
-	until [ "$before" = "$(cpu_ms "$1")" ]; do
-		before=$(cpu_ms "$1")
+	while now=$(cpu_us "$1") && [ $((now - before)) -gt 2000 ]; do
+		before=$now
 		sleep 0.2
 	done
 }

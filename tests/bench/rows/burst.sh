@@ -15,10 +15,10 @@ row()
 	for ((round = 1; round <= rounds; round++)); do
 		for name in "${needs[@]}"; do
 			server_of "$name"
-			before=$(cpu_ms "$server")
+			before=$(cpu_us "$server")
 			load_go "$name"
 			divide "${figure[deliveries]}" "${figure[elapsed_s]}" 0 >> "$rate.$name"
-			say "# $name: $(tail -n 1 "$rate.$name") deliveries a second, $((($(cpu_ms "$server") - before) * 1000 / figure[deliveries])) µs" \
+			say "# $name: $(tail -n 1 "$rate.$name") deliveries a second, $(divide $(($(cpu_us "$server") - before)) "${figure[deliveries]}" 1) µs" \
 				"of the server each; p50 ${figure[p50_ms]} ms, p99 ${figure[p99_ms]} ms"
 		done
 	done

@@ -18,9 +18,9 @@ row()
 			connect tidings --clients "$clients" "${run_length[@]}" --rate 40 --one-at-a-time --pad 800 "${options[@]}"
 			server_of tidings
 			process_idle "$server"
-			before=$(cpu_ms "$server")
+			before=$(cpu_us "$server")
 			load_go tidings
-			divide $((($(cpu_ms "$server") - before) * 1000)) "${figure[deliveries]}" 2 >> "$us.$how"
+			divide $(($(cpu_us "$server") - before)) "${figure[deliveries]}" 2 >> "$us.$how"
 			echo "${figure[frame_bytes]}" >> "$us.$how.bytes"
 			load_end tidings
 		done

@@ -18,9 +18,9 @@ row()
 		for ((round = 1; round <= rounds; round++)); do
 			for name in "${needs[@]}"; do
 				server_of "$name"
-				before=$(cpu_ms "$server")
+				before=$(cpu_us "$server")
 				load_go "$name"
-				divide $((($(cpu_ms "$server") - before) * 1000)) "${figure[deliveries]}" 2 >> "$bench_folder/us.$name"
+				divide $(($(cpu_us "$server") - before)) "${figure[deliveries]}" 2 >> "$bench_folder/us.$name"
 			done
 		done
 		for name in "${needs[@]}"; do

@@ -51,9 +51,9 @@ growth_point()
 		for name in $2; do
 			server_of "$name"
 			process_idle "$server"
-			before=$(cpu_ms "$server")
+			before=$(cpu_us "$server")
 			load_go "$name"
-			us=$((($(cpu_ms "$server") - before) * 1000))
+			us=$(($(cpu_us "$server") - before))
 			divide "$us" "${figure[deliveries]}" 2 >> "$growth.$name"
 			divide "$us" "${figure[posts]}" 0 >> "$growth.$name.message"
 			divide "${figure[posts]}" "${figure[elapsed_s]}" 0 >> "$growth.$name.rate"

@@ -11,13 +11,13 @@ row()
 	server_of tidings
 	[ -n "$bench_smoke" ] || sleep 5
 	for ((round = 1; round <= rounds; round++)); do
-		before=$(cpu_ms "$server")
-		database=$(database_cpu_ms)
+		before=$(cpu_us "$server")
+		database=$(database_cpu_us)
 		started=$(date +%s%3N)
 		sleep "$seconds"
 		elapsed=$(($(date +%s%3N) - started))
-		divide $((($(cpu_ms "$server") - before) * 100)) "$elapsed" 2 >> "$percent"
-		divide $((($(database_cpu_ms) - database) * 100)) "$elapsed" 2 >> "$percent.database"
+		divide $((($(cpu_us "$server") - before) / 10)) "$elapsed" 2 >> "$percent"
+		divide $((($(database_cpu_us) - database) / 10)) "$elapsed" 2 >> "$percent.database"
 	done
 	clients_connected tidings "$clients"
 	result "$clients idle connections, heartbeats on, $seconds s" "< 2 % of a core" \

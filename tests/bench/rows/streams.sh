@@ -21,13 +21,13 @@ row()
 				for name in "${needs[@]}"; do
 					server_of "$name"
 					process_idle "$server"
-					before=$(cpu_ms "$server")
-					database=$(database_cpu_ms)
+					before=$(cpu_us "$server")
+					database=$(database_cpu_us)
 					load_go "$name"
 					process_idle "$server"
-					divide $((($(cpu_ms "$server") - before) * 1000)) "${figure[deliveries]}" 2 >> "$us.$name"
+					divide $(($(cpu_us "$server") - before)) "${figure[deliveries]}" 2 >> "$us.$name"
 					[ "$name" != tidings ] ||
-						divide $((($(database_cpu_ms) - database) * 1000)) "${figure[deliveries]}" 2 >> "$us.database"
+						divide $(($(database_cpu_us) - database)) "${figure[deliveries]}" 2 >> "$us.database"
 				done
 			done
 			for name in "${needs[@]}"; do

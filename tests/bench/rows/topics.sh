@@ -22,9 +22,9 @@ row()
 			process_idle "$server"
 			path_cpu after "$name"
 			for part in "${!after[@]}"; do
-				divide $(((after[$part] - before[$part]) * 1000)) "${figure[deliveries]}" 1 >> "$us.$name.$part"
+				divide $((after[$part] - before[$part])) "${figure[deliveries]}" 1 >> "$us.$name.$part"
 			done
-			divide $((figure[deliveries] * 1000)) $((after[all] - before[all])) 0 >> "$rate.$name"
+			divide $((figure[deliveries] * 1000000)) $((after[all] - before[all])) 0 >> "$rate.$name"
 			divide "${figure[deliveries]}" "${figure[elapsed_s]}" 0 >> "$rate.$name.second"
 		done
 	done
@@ -51,10 +51,10 @@ path_cpu()
 	server_of "$2"
 	into=()
 	if [ "$2" = tidings ]; then
-		into=([sidecar]=$(cpu_ms "$sidecar_pid") [lighttpd]=$(cpu_ms "$web_pid") [broadcast.fcgi]=$(cpu_ms "$broadcast_pid")
-			[PostgreSQL]=$(database_cpu_ms))
+		into=([sidecar]=$(cpu_us "$sidecar_pid") [lighttpd]=$(cpu_us "$web_pid") [broadcast.fcgi]=$(cpu_us "$broadcast_pid")
+			[PostgreSQL]=$(database_cpu_us))
 		into[all]=$((into[sidecar] + into[lighttpd] + into[broadcast.fcgi] + into[PostgreSQL]))
 	else
-		into[all]=$(cpu_ms "$server")
+		into[all]=$(cpu_us "$server")
 	fi
 }
