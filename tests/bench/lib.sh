@@ -1,11 +1,11 @@
-# shellcheck shell=bash disable=SC2034,SC2086
+# shellcheck shell=bash disable=SC1010,SC1083,SC2034,SC2086,SC2093,SC2154
 # What the rows share; sourced by tests/bench/run. See README.md beside it.
 #
 #	load_start NAME …	load with these options, kept connected; what it said when all were, in $load_ready_s
 #	load_go NAME		a run of it, its figures into figure[…]; load_order NAME cut | resume; load_end NAME
 #	post_once …		post with these options, its figures into figure[…]
 #	cpu_us PID…, rss_bytes PID, process_idle PID
-#	median, spread FILE, grouped, divide, ratio FILE FILE
+#	median, spread FILE, divide, ratio FILE FILE
 #	result, verdict, note	what the tables are made of
 #	die SENTENCE		ends a row: the sentence stands where its figure would
 #
@@ -150,7 +150,8 @@ process_idle()
 # Of the numbers on stdin, one a line.
 median()
 {
-	sort -g | awk '{ v[NR] = $1 } END { printf "%.10g\n", NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+	sort -g | awk '{ v[NR] = $1 } 
+		END { printf "%.10g\n", NR % 2 ? v[(NR + 1) / 2] : sprintf("%.3f", (v[NR / 2] + v[NR / 2 + 1]) / 2) }'
 }
 
 # The median of a file's numbers, with the least and the most.
@@ -166,7 +167,7 @@ spread()
 	fi
 }
 
-# Whole numbers on stdin with commas.
+# Whole numbers in a text on stdin with commas; three decimals at most are left as they are.
 grouped()
 {
 	sed ':again; s/\B[0-9]\{3\}\>/,&/; t again'
@@ -190,7 +191,7 @@ ratio()
 result()
 {
 	say "$1: $3${4:+; $4}: $5"
-	printf '| %s | %s | %s | %s | %s |\n' "$@" >> "$bench_folder/table"
+	printf '| %s | %s | %s | %s | %s |\n' "$@" | grouped >> "$bench_folder/table"
 }
 
 # verdict "A <= B"…: reached, when all of it holds
@@ -209,5 +210,5 @@ verdict()
 note()
 {
 	say "$*"
-	echo "$*" >> "$bench_folder/notes"
+	echo "$*" | grouped >> "$bench_folder/notes"
 }

@@ -29,7 +29,8 @@ static const char usage[] =
 	"            [--clients N] [--topics K]\n"
 	"            [--parallel N]\n"
 	"            [--messages M | --seconds S] [--timeout S] [--stay]\n"
-	"            [--post-port P [--post-token T] [--to feedback|publish|nchan] [--rate R] [--connections C] [--pad B]\n"
+	"            [--post-port P [--post-token T] [--to feedback|publish|nchan] [--rate R] [--connections C] [--pad "
+	"B]\n"
 	"             [--one-at-a-time]]\n"
 	"Clients listen to the diagnoses 1 ... K in turn; FILE has a token in each line, one for each client. A run\n"
 	"ends when each has got M broadcasts: posted by somebody else, or with --post-port by this program, R a\n"
@@ -135,7 +136,6 @@ static void run_begin(struct run *r)
 
 static void run_end(struct run *r)
 {
-	clients_check_equal(r->clients);
 	free(r->arrived);
 	free(r->latency_ns);
 	r->arrived = NULL;
@@ -158,7 +158,7 @@ static uint64_t deliveries_wanted(const struct run *r)
 	return wanted;
 }
 
-/* Until every client is there and has got every message. */
+/* Until every client is there and has got every message: the same, in the same order. */
 static void run_wait(struct run *r, int loop)
 {
 	const struct options *o = r->options;
@@ -182,7 +182,12 @@ static void run_wait(struct run *r, int loop)
 		}
 		if (f->lost)
 			die("clients were lost");
+		if (r->poster && poster_figures(r->poster)->failed) {
+			poster_print_statuses(r->poster);
+			die("a POST was not accepted");
+		}
 	}
+	clients_check_equal(r->clients);
 }
 
 static void run(struct run *r, int loop)

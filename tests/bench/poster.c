@@ -232,6 +232,7 @@ static void answered(struct connection *c, unsigned status)
 
 	p->times[c->number].answer_ns = now_ns();
 	p->figures.answered++;
+	p->figures.failed += status / 100 != 2;
 	p->figures.statuses[MIN(status, ARRAY_LEN(p->figures.statuses) - 1)]++;
 	p->under_way--;
 	p->idle[p->idle_count++] = c;

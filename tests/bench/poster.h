@@ -39,6 +39,7 @@ struct poster_plan {
 struct poster_figures {
 	/* Of this run: */
 	uint64_t answered;
+	uint64_t failed;	/* of those, other than 2xx */
 	uint64_t statuses[600]; /* by HTTP status; 0: the connection was cut before an answer */
 };
 

@@ -25,6 +25,6 @@ row()
 	to_nchan=$(ratio "$rate.tidings" "$rate.nchan")
 	to_fastapi=$(ratio "$rate.tidings" "$rate.fastapi")
 	result "64 publishers as fast as replies come, $clients clients on one topic: deliveries a second" "≥ 3 × nchan, ≥ 10 × FastAPI" \
-		"$(spread "$rate.tidings" | grouped); nchan $(spread "$rate.nchan" | grouped), FastAPI $(spread "$rate.fastapi" | grouped)" \
+		"$(spread "$rate.tidings"); nchan $(spread "$rate.nchan"), FastAPI $(spread "$rate.fastapi")" \
 		"$to_nchan × nchan, $to_fastapi × FastAPI" "$(verdict "$to_nchan >= 3" "$to_fastapi >= 10")"
 }

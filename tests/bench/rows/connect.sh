@@ -24,8 +24,8 @@ row()
 		echo "${figure[refused]}" >> "$live.refused"
 		load_end tidings
 	done
-	result "authenticated WebSocket connects a second, $clients users" "≥ 3,000" "$(spread "$rate" | grouped)" "" \
+	result "authenticated WebSocket connects a second, $clients users" "≥ 3,000" "$(spread "$rate")" "" \
 		"$(verdict "$(median < "$rate") >= 3000")"
 	result "$clients clients that were cut reconnect at once with cursors, $missed messages missed: all live" "≤ 5 s" \
-		"$(spread "$live") s; refused on the way $(spread "$live.refused" | grouped)" "" "$(verdict "$(median < "$live") <= 5")"
+		"$(spread "$live") s; refused on the way $(spread "$live.refused")" "" "$(verdict "$(median < "$live") <= 5")"
 }

@@ -66,6 +66,6 @@ growth_point()
 		bare=$(spread "$growth.bare")
 		to_bare=$(ratio "$growth.tidings" "$growth.bare")
 	fi
-	note "| $what | $(spread "$growth.tidings") | $bare | $to_bare | $(median < "$growth.tidings.message" | grouped) | $(
-		median < "$growth.tidings.rate" | grouped) |"
+	note "| $what | $(spread "$growth.tidings") | $bare | $to_bare | $(median < "$growth.tidings.message") | $(
+		median < "$growth.tidings.rate") |"
 }

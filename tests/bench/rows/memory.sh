@@ -21,6 +21,6 @@ row()
 	done
 	to_nchan=$(ratio "$bytes.tidings" "$bytes.nchan")
 	result "memory of an idle WebSocket client at $clients" "≤ 3.5 KB, ≤ 0.4 × nchan" \
-		"$(spread "$bytes.tidings" | grouped) bytes; nchan $(spread "$bytes.nchan" | grouped)" "$to_nchan × nchan" \
+		"$(spread "$bytes.tidings") bytes; nchan $(spread "$bytes.nchan")" "$to_nchan × nchan" \
 		"$(verdict "$(median < "$bytes.tidings") <= 3584" "$to_nchan <= 0.4")"
 }

@@ -30,9 +30,9 @@ row()
 	done
 	to_nchan=$(ratio "$rate.tidings" "$rate.nchan")
 	result "the same over $clients topics with one client each: deliveries per CPU second of everything on the path" "≥ 1 × nchan" \
-		"$(spread "$rate.tidings" | grouped); nchan $(spread "$rate.nchan" | grouped)" "$to_nchan × nchan" "$(verdict "$to_nchan >= 1")"
-	note "Where the time goes, $clients topics with one client each: $(spread "$rate.tidings.second" | grouped) deliveries a second" \
-		"(nchan $(spread "$rate.nchan.second" | grouped)), all of them durable. CPU a delivery:"
+		"$(spread "$rate.tidings"); nchan $(spread "$rate.nchan")" "$to_nchan × nchan" "$(verdict "$to_nchan >= 1")"
+	note "Where the time goes, $clients topics with one client each: $(spread "$rate.tidings.second") deliveries a second" \
+		"(nchan $(spread "$rate.nchan.second")), all of them durable. CPU a delivery:"
 	note ""
 	note "| | µs |"
 	note "| --- | --- |"
