@@ -99,10 +99,15 @@ def _(s):
 def _(s):
     d = s.diagnosis()
     with s.connect(d) as client:
-        reply = s.api.post(PUBLISH, {"topic": topic(d), "type": "later", "data": 1, "deliver_at": ahead(2)}, s.service()).want(200)
+        reply = s.api.post(PUBLISH, {"topic": topic(d), "type": "later", "data": 1, "deliver_at": ahead(600)}, s.service()).want(200)
         equal(reply["results"][0].get("seq"), None, "seq of a scheduled message")
         equal(s.recommend(d, "now")["seq"], 1, "seq of what is sent now")
+        # The moment is put off until here: a slow machine must not reach it earlier.
+        soon = s.sql(f"update tidings.outbox set deliver_at = clock_timestamp() + interval '1 s' where topic = '{topic(d)}' returning deliver_at; "
+                     "notify tidings_outbox")[0][0]
         equal([m["type"] for m in client.take(2)], ["recommendation_update", "later"], "order")
+        equal(s.sql(f"select m.created_at >= '{soon}' from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = '{topic(d)}' "
+                    "and m.seq = 2"), [["t"]], "delivered not before its time")
         equal(s.recommend(d)["seq"], 3, "seq of the next message")
     s.api.post(PUBLISH, {"topic": topic(d), "type": "past", "data": 1, "deliver_at": ahead(-5)}, s.service()).want(200)
 

@@ -235,5 +235,5 @@ def _(s):
         assert data["expires_at"]
         equal(live.refused("refresh_token", token=s.token("908")), "authentication_failed", "another user's token")
         live.ask("ping", want="pong")
-    with Live(s, s.node1, "combined", token=s.token("907", ttl=2)) as live:
+    with Live(s, s.node1, "combined", token=s.token("907", ttl=5)) as live:
         equal(live.client.closed(), (1008, "token expired"), "the close")

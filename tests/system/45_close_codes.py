@@ -111,7 +111,7 @@ def _(s):
 @test("1008 when the token expires while connected")
 def _(s):
     d = s.diagnosis()
-    with s.connect(d) as other, s.connect(d, token=s.token(ttl=2)) as client:
+    with s.connect(d) as other, s.connect(d, token=s.token(ttl=5)) as client:
         equal(client.closed()[0], 1008, "close code")
         s.recommend(d)
         equal(other.next()["seq"], 1, "others stay")
@@ -222,7 +222,7 @@ def _(s):
 @test("1013 for a client that reads too slowly; others are not delayed, and it resumes where it was")
 def _(s):
     d = s.diagnosis()
-    with s.node(TIDINGS_SLOW_TIMEOUT=1) as node:
+    with s.node(TIDINGS_SLOW_TIMEOUT=3) as node:
         slow, deaf = (RawClient(node.port, s.ws_path(d, s.token()), rcvbuf=4096) for _ in range(2))
         first = slow.next()
         with s.connect(d, server=node) as healthy:

@@ -232,19 +232,19 @@ def _(s):
 @test("a poll whose timeout ends while the database is slow is answered with what the database has")
 def _(s):
     # It was answered as empty, though its page was under way: with timeout=0 that is any poll at an unlucky moment.
-    d = s.diagnosis()
-    start = poll(s, s.node1, d)["cursor"]
-    for n in range(30):
-        s.recommend(d, str(n))
-    other = s.diagnosis()
-    clock = Held(s, s.node1, other, poll(s, s.node1, other)["cursor"], 1, watchers=1)
-    with Lock(s, "tidings.message"):
-        held = [Held(s, s.node1, d, start, 0) for _n in range(100)]
-        waiting = "select count(*) from pg_stat_activity where application_name = 'tidings-ws queries' and wait_event_type = 'Lock'"
-        wait_until(lambda: s.sql(waiting) == [["1"]], "the sidecar to wait for the database")
-        equal(seqs(clock.result()), [], "one that is answered at its timeout")
-    for each in held:
-        equal(seqs(each.result()), list(range(1, 31)), "seqs")
+    d, other = s.diagnosis(), s.diagnosis()
+    with s.node(TIDINGS_DATABASE_TIMEOUT=30000) as node:
+        start = poll(s, node, d)["cursor"]
+        for n in range(30):
+            s.recommend(d, str(n))
+        clock = Held(s, node, other, poll(s, node, other)["cursor"], 1, watchers=1)
+        with Lock(s, "tidings.message"):
+            held = [Held(s, node, d, start, 0) for _n in range(100)]
+            waiting = "select count(*) from pg_stat_activity where application_name = 'tidings-ws queries' and wait_event_type = 'Lock'"
+            wait_until(lambda: s.sql(waiting) == [["1"]], "the sidecar to wait for the database")
+            equal(seqs(clock.result()), [], "one that is answered at its timeout")
+        for each in held:
+            equal(seqs(each.result()), list(range(1, 31)), "seqs")
 
 
 @test("a chain of polls while 200 messages are published misses none and repeats none")
@@ -490,7 +490,7 @@ def _(s):
     for server in doors(s):
         d = s.diagnosis()
         start = poll(s, server, d)["cursor"]
-        token = s.token(ttl=3)
+        token = s.token(ttl=5)
         held = Held(s, server, d, start, token=token)
         with Stream(s, server, d, token=token) as stream:
             equal(stream.ended(), 1008, "close code")
@@ -502,7 +502,7 @@ def _(s):
 @test("an event stream that is read too slowly is cut; others are not delayed, and it resumes where it was")
 def _(s):
     d = s.diagnosis()
-    with s.node(TIDINGS_SLOW_TIMEOUT=1) as node:
+    with s.node(TIDINGS_SLOW_TIMEOUT=3) as node:
         with Stream(s, node, d, rcvbuf=4096) as slow, Stream(s, node, d, rcvbuf=4096) as deaf, Stream(s, node, d) as healthy:
             for n in range(80):
                 equal(s.recommend(d, str(n), old_data={}, new_data={"x": "y" * 200000})["seq"], n + 1, "seq")

@@ -1,5 +1,6 @@
 """What happens while the database takes its time: subscriptions that end, and polls that are answered, while a page is under way."""
 import contextlib
+import http.client
 import importlib
 import os
 import signal
@@ -20,9 +21,9 @@ def backends(s):
 
 @contextlib.contextmanager
 def node_and_backend(s, **settings):
-    """A sidecar, and the pid of the process that answers its questions to the database."""
+    """A sidecar that waits for the database as long as it takes, and the pid of the process that answers its questions there."""
     before = backends(s)
-    with s.node(**settings) as node:
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, **settings) as node:
         yield node, wait_until(lambda: backends(s) - before, "its connection to the database").pop()
 
 
@@ -86,26 +87,23 @@ def full_of_slow_readers(s, node, diagnosis, cursor):
 
 
 class Poller(threading.Thread):
-    """One poll, in a thread; join() gives its reply."""
+    """One poll, which is on its way at once; it is awaited in a thread, and join() gives its reply."""
 
     def __init__(self, s, node, names, cursor):
         super().__init__(daemon=True)
-        self.path, self.node, self.token = topics.path("poll", names, cursor=cursor, timeout=55), node, s.token()
-        self.reply = None
+        self.connection, self.reply = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60), None
+        self.connection.request("GET", topics.path("poll", names, cursor=cursor, timeout=55), headers={"Authorization": f"Bearer {s.token()}"})
         self.start()
 
     def run(self):
-        self.reply = self.node.api.get(self.path, self.token).want(200)
+        with contextlib.closing(self.connection):
+            reply = self.connection.getresponse()
+            self.reply = harness.Reply(reply.status, reply.headers, reply.read()).want(200)
 
     def join(self):
         super().join(harness.WAIT_S)
         assert self.reply, "the poll was not answered"
         return self.reply
-
-
-def wait_pollers(s, count):
-    wait_until(lambda: s.sql("select count(distinct id) from tidings.connection where transport = 'long_poll'") == [[str(count)]],
-               f"{count} pollers")
 
 
 @test("a poll that is answered for one topic while a page of another is awaited: that page keeps nobody else from theirs")
@@ -119,7 +117,7 @@ def _(s):
         with full_of_slow_readers(s, node, big, cursor):
             first = Poller(s, node, both, place)
             other = Poller(s, node, both[:1], place.split(".")[0])
-            wait_pollers(s, 2)
+            s.wait_watchers(a, 2)
             with stopped(backend):
                 # Nothing is left of its first message: whoever had none has to ask the database.
                 fill(s, a, 2, 10)
@@ -194,7 +192,7 @@ def _(s):
 @test("what somebody says that waits for a lock in the database keeps no message from others")
 def _(s):
     d, user = s.diagnosis(), "locked"
-    with live.Live(s, s.node1, "combined", user) as one, s.connect(d) as other:
+    with s.node(TIDINGS_DATABASE_TIMEOUT=30000) as node, live.Live(s, node, "combined", user) as one, s.connect(d, server=node) as other:
         one.ask("set_threshold", {"metric": "pulse", "high": 100}, "threshold_set")
         psql = subprocess.Popen(["psql", "-qXAt"], env=s.psql_env("postgres", "tidings"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         psql.stdin.write(f"begin; insert into tidings.health_reading (user_id, metric, value) values ('{user}', 'pulse', 1); select 'there';\n")

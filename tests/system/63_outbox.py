@@ -48,6 +48,12 @@ def now(s, plus=0):
     return s.sql(f"select clock_timestamp() + interval '{plus} s'")[0][0]
 
 
+def all_by(s, plus, statements):
+    """One transaction; the moment that lies so many seconds after its beginning, however long it took to get there."""
+    soon = f"now() + interval '{plus} s'"
+    return s.sql("begin; " + "; ".join(statements(soon)) + f"; select {soon}; commit")[-1][0]
+
+
 def wait_past(s, moment):
     wait_until(lambda: s.sql(f"select clock_timestamp() > '{moment}'")[0][0] == "t", f"the time to pass {moment}")
 
@@ -190,10 +196,9 @@ def dies_relaying(s, end_its_server):
         s.recommend(d, "before")
         for client in clients.values():
             equal(client.next()["seq"], 1, "seq")
-        soon = now(s, 2)
         with Lock(s, "tidings.message"):
-            s.sql("begin; " + publish(d, "due 1") + "; " + publish(d, "late", deliver_at=f"'{soon}'") + "; "
-                  + publish(d, "due 2") + "; " + publish(d, "expired", expires_at=f"'{soon}'") + "; commit")
+            soon = all_by(s, 2, lambda soon: (publish(d, "due 1"), publish(d, "late", deliver_at=soon), publish(d, "due 2"),
+                                              publish(d, "expired", expires_at=soon)))
             name, pid = wait_until(lambda: relaying(s), "a node to relay")
             kill(s, nodes[name])
             if end_its_server:
@@ -258,8 +263,7 @@ def _(s):
 def _(s):
     d = s.diagnosis()
     equal(s.node1.stop(), 0, "exit status")
-    soon = now(s, 1)
-    s.sql("begin; " + publish(d, "second", deliver_at=f"'{soon}'") + "; " + publish(d, "first") + "; " + publish(d, "expired", expires_at=f"'{soon}'") + "; commit")
+    soon = all_by(s, 1, lambda soon: (publish(d, "second", deliver_at=soon), publish(d, "first"), publish(d, "expired", expires_at=soon)))
     wait_past(s, soon)
     s.replace_node1()
     s.wait_ready()

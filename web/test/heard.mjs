@@ -6,7 +6,7 @@ const WAIT_MS = 20000;
 const EVENTS = ["message", "connected", "disconnected", "gap", "error"];
 
 export function heard(url, options = {}) {
-	const t = new Tidings(url, { WebSocket, backoffMin: 20, backoffMax: 100, connectTimeout: 300, probeInterval: 3600000, ...options });
+	const t = new Tidings(url, { WebSocket, backoffMin: 20, backoffMax: 100, connectTimeout: WAIT_MS, probeInterval: 3600000, ...options });
 	const kept = Object.fromEntries(EVENTS.map((e) => [e, []]));
 	const waiting = new Set();
 	for (const e of EVENTS)
