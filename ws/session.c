@@ -435,19 +435,32 @@ void session_heard(struct session *s)
 
 /* ---- beginning and end */
 
+/* Of random bytes that are fetched for 16 at a time: a system call takes longer than all else here. */
+static bool new_id(struct uuid *id)
+{
+	static uint8_t random[256]; /* so many come whole, or not at all */
+	static size_t left;
+
+	if (left == 0 && getrandom(random, sizeof(random), 0) == sizeof(random))
+		left = sizeof(random);
+	if (left == 0)
+		return false;
+	left -= UUID_BYTES;
+	*id = uuid_of_random(random + left);
+	return true;
+}
+
 struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice)
 {
 	struct session *s = calloc(1, sizeof(*s));
-	uint8_t random[UUID_BYTES];
 
-	if (!s || getrandom(random, sizeof(random), 0) != sizeof(random)) {
+	if (!s || !new_id(&s->id)) {
 		free(s);
 		return NULL;
 	}
 	s->node = n;
 	s->transport = transport;
 	s->voice = voice;
-	s->id = uuid_of_random(random);
 	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	TAILQ_INSERT_TAIL(&n->sessions, s, link);
 	n->sessions_count++;
