@@ -159,19 +159,23 @@ static size_t write_some(struct session *s, struct span bytes)
 	return (size_t)took;
 }
 
-bool session_write_now(struct session *s, struct span bytes)
+static void write_or_keep(struct session *s, struct span bytes)
 {
-	size_t took;
+	size_t took = write_some(s, bytes);
 
-	if (s->state == SESSION_CLOSING)
-		return false;
-	took = write_some(s, bytes);
 	if (took < bytes.len) {
 		buf_add(&s->out, bytes.bytes + took, bytes.len - took);
 		if (!buf_ok(&s->out))
 			give_up(s);
 		charge(s);
 	}
+}
+
+bool session_write_now(struct session *s, struct span bytes)
+{
+	if (s->state == SESSION_CLOSING)
+		return false;
+	write_or_keep(s, bytes);
 	if (s->choked_ms != 0)
 		hush(s);
 	return s->choked_ms == 0;
@@ -299,17 +303,16 @@ void session_close(struct session *s, enum close_code code, const char *reason)
 	session_refuse(s, 503, code, reason);
 }
 
-void session_finish(struct session *s, struct buf *bytes)
+void session_finish(struct session *s, struct span bytes)
 {
-	if (s->state != SESSION_CLOSING) {
-		s->close_sent = true;
-		s->out = *bytes;
-		*bytes = BUF_EMPTY;
-		if (!buf_ok(&s->out))
-			s->broken = true;
-		begin_closing(s);
-	}
-	buf_free(bytes);
+	if (s->state == SESSION_CLOSING)
+		return;
+	begin_closing(s);
+	s->close_sent = true;
+	if (bytes.bytes)
+		write_or_keep(s, bytes);
+	else
+		give_up(s);
 }
 
 /* ---- deadlines */
