@@ -354,8 +354,10 @@ static enum err start(struct sidecar *s)
 	e = set_descriptors(c);
 	if (e == OK)
 		e = load_keys(n);
+	if (e == OK && c->deflate)
+		e = deflater_new(&n->deflater);
 	if (e == OK)
-		e = hub_new(&n->hub, &hub_ops, (size_t)c->tail_max_bytes, (size_t)c->tails_max_bytes);
+		e = hub_new(&n->hub, &hub_ops, (size_t)c->tail_max_bytes, (size_t)c->tails_max_bytes, n->deflater);
 	if (e == OK)
 		e = server_new(n);
 	if (e == OK)
@@ -411,7 +413,10 @@ static void stop(struct sidecar *s)
 	ledger_free(&n->ledger);
 	feed_free(&n->feed);
 	pulse_free(&n->pulse);
+	edition_free(&n->events);
+	edition_free(&n->replies);
 	hub_free(&n->hub);
+	deflater_free(&n->deflater);
 	token_keys_free(&n->keys);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "domain/deflate.h"
 #include "domain/origin.h"
 #include "domain/query.h"
 #include "domain/request_head.h"
@@ -40,7 +41,7 @@ static bool find_bearer_protocol(struct span protocols, struct buf *token, bool 
 	bool found = false;
 
 	*offers_ours = false;
-	while (list_next(&protocols, &item)) {
+	while (list_next(&protocols, ',', &item)) {
 		if (item.len == strlen(SERVER_PROTOCOL) && memcmp(item.bytes, SERVER_PROTOCOL, item.len) == 0)
 			*offers_ours = true;
 		if (!found && item.len > strlen("bearer.") && memcmp(item.bytes, "bearer.", strlen("bearer.")) == 0) {
@@ -102,12 +103,14 @@ static void upgrade(struct visitor *v, const struct request_head *head, struct a
 	struct node *n = v->node;
 	struct buf request = BUF_EMPTY;
 
+	a->inflates = n->deflater && deflate_is_offered(head->websocket_extensions);
 	buf_printf(&request,
 		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: "
 		   "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-		   "Sec-WebSocket-Key: %.*s\r\n%s\r\n",
+		   "Sec-WebSocket-Key: %.*s\r\n%s%s\r\n",
 		   (int)head->websocket_key.len, head->websocket_key.bytes,
-		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "");
+		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "",
+		   a->inflates ? "Sec-WebSocket-Extensions: " DEFLATE_AGREED "\r\n" : "");
 	/* What the client has sent behind the head are its first frames. */
 	buf_add(&request, v->in.bytes + head->len, v->in.len - head->len);
 	if (buf_ok(&request)) {

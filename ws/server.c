@@ -82,6 +82,12 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	case LWS_CALLBACK_RECEIVE:
 		stages_receive(*slot, in, len, lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0,
 			       lws_frame_is_binary(wsi));
+		/*
+		 * With its libuv loop, libwebsockets 4.1 goes on with what it has not inflated yet only when something
+		 * else happens on the socket.
+		 */
+		if ((*slot)->inflates && (*slot)->state != SESSION_CLOSING)
+			lws_callback_on_writable(wsi);
 		return 0;
 	case LWS_CALLBACK_RECEIVE_PONG:
 		session_heard(*slot);
@@ -98,6 +104,12 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return 0;
 	}
 }
+
+/* For what clients compress: what we send is compressed already. */
+static const struct lws_extension extensions[] = {
+	{"permessage-deflate", lws_extension_callback_pm_deflate, "permessage-deflate"},
+	{0},
+};
 
 static const struct lws_protocols protocols[] = {
 	{SERVER_PROTOCOL, on_event, sizeof(struct session *), RX_BUFFER, 0, NULL, TX_PACKET},
@@ -126,6 +138,7 @@ enum err server_new(struct node *n)
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
+		.extensions = n->deflater ? extensions : NULL,
 		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DISABLE_IPV6,
 		.foreign_loops = loops,
 		.gid = -1,

@@ -67,6 +67,7 @@ struct session {
 	bool broken;		   /* its socket takes nothing any more */
 	bool close_sent;
 	bool greeted;	       /* `connect`, or what stands for it, has been said */
+	bool inflates;	       /* takes compressed messages */
 	bool keep_alive;       /* HTTP: another request may follow */
 	bool asking;	       /* one of its subscriptions asks for a page of what it missed */
 	bool authenticated;    /* a live one: that has been said */
@@ -141,8 +142,12 @@ void session_close(struct session *s, enum close_code code, const char *reason);
 /* As session_close(); `status` is what HTTP says where nothing has been said yet. */
 void session_refuse(struct session *s, int status, enum close_code code, const char *reason);
 
-/* These bytes, and then the end. The session takes over what is in `bytes`. */
-void session_finish(struct session *s, struct buf *bytes);
+/*
+ * These bytes, now or as soon as possible, and then the end.
+ *
+ *	bytes	.bytes NULL: there was no memory, and it is broken off
+ */
+void session_finish(struct session *s, struct span bytes);
 
 /* It has been sent the close frame, or the end of its reply. */
 bool session_close_sent(const struct session *s);

@@ -24,6 +24,7 @@ struct arrival {
 	int64_t timeout_s;		   /* of a poll */
 	bool keep_alive;		   /* HTTP: another request may follow */
 	const char *allowed_origin;	   /* NULL, or the origin to name in the answer */
+	bool inflates;			   /* a WebSocket: permessage-deflate is agreed */
 	const char *token;		   /* NULL: none */
 	const char *echo_protocol;	   /* NULL, or the subprotocol to name in the answer */
 };

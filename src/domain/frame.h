@@ -12,6 +12,8 @@
 #include "base/defs.h"
 
 #define FRAME_HEADER_MAX 10 /* bytes */
+#define FRAME_COMPRESSED \
+	0x40 /* RSV1, in the first byte: of a message that permessage-deflate has compressed (RFC 7692) */
 
 /* A ready-made ping. It has a payload because libwebsockets 4.1 does not report a pong without one. */
 #define FRAME_PING "\x89\x01t"

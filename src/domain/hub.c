@@ -28,10 +28,12 @@ struct hub {
 	size_t tail_max_bytes;
 	size_t tails_max_bytes;
 	size_t tails_bytes;
+	struct deflater *deflater; /* borrowed; NULL: nothing is compressed */
 	struct hub_counters counters;
 };
 
-enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes)
+enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes,
+		 struct deflater *deflater)
 {
 	struct hub *made = calloc(1, sizeof(*made));
 
@@ -40,6 +42,7 @@ enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_byte
 	made->ops = ops;
 	made->tail_max_bytes = tail_max_bytes;
 	made->tails_max_bytes = tails_max_bytes;
+	made->deflater = deflater;
 	TAILQ_INIT(&made->busy);
 	TAILQ_INIT(&made->by_age);
 	TAILQ_INIT(&made->rung);
@@ -93,7 +96,7 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 		found = calloc(1, sizeof(*found));
 		if (!found)
 			return ERR_MEMORY;
-		if (tail_new(&found->tail, last_seq, h->tail_max_bytes) != OK) {
+		if (tail_new(&found->tail, last_seq, h->tail_max_bytes, h->deflater) != OK) {
 			free(found);
 			return ERR_MEMORY;
 		}
@@ -265,6 +268,8 @@ static void write_to(struct hub *h, struct subscriber *s)
 	unsigned count;
 	bool private, more = true;
 
+	if (s->reader.inflates)
+		tail_compress(t->tail);
 	if (tail_after(t->tail, s->seq, &s->reader, HUB_WRITE_MAX, &bytes, &last, &count, &private) == ERR_EVICTED) {
 		h->ops->behind(s);
 		return;
@@ -285,6 +290,8 @@ void hub_join(struct hub *h, struct subscriber *s)
 {
 	assert(s->state == SUB_OUT);
 	s->ephemeral = s->topic->ephemeral;
+	if (s->reader.inflates)
+		tail_compress(s->topic->tail);
 	if (s->seq < tail_floor(s->topic->tail))
 		h->ops->behind(s);
 	else

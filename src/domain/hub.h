@@ -103,7 +103,11 @@ struct hub_counters {
 #define EPHEMERALS_MAX_BYTES (1 << 20) /* of a topic */
 #define HUB_WRITE_MAX 65536	       /* bytes in one write, one larger frame aside */
 
-enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes) MUST_CHECK;
+/*
+ *	deflater	borrowed; NULL: nothing is compressed, and no reader inflates
+ */
+enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes,
+		 struct deflater *deflater) MUST_CHECK;
 void hub_free(struct hub **h); /* every topic must have been let go */
 
 struct hub_topic *hub_find(const struct hub *h, int64_t id);

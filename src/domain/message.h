@@ -16,8 +16,5 @@
 /* `{"type":…}` with 7 becomes `{"seq":7,"type":…}`. `body` is a JSON object as tidings.message keeps it. */
 void message_add(struct buf *out, uint64_t seq, const char *body, size_t body_len);
 
-/* The 7 of a text that message_add() made. */
-uint64_t message_seq(struct span text);
-
 /* The 7 of a text that message_add() made; 0: it has none (an ephemeral one). */
 uint64_t message_seq(struct span text);

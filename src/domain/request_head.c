@@ -29,12 +29,12 @@ static struct span trim(struct span s)
 	return s;
 }
 
-bool list_next(struct span *list, struct span *item)
+bool list_next(struct span *list, char separator, struct span *item)
 {
 	while (list->len > 0) {
-		const char *comma = memchr(list->bytes, ',', list->len);
-		size_t len = comma ? (size_t)(comma - list->bytes) : list->len;
-		size_t used = comma ? len + 1 : len;
+		const char *end = memchr(list->bytes, separator, list->len);
+		size_t len = end ? (size_t)(end - list->bytes) : list->len;
+		size_t used = end ? len + 1 : len;
 
 		*item = trim((struct span){list->bytes, len});
 		list->bytes += used;
@@ -142,6 +142,9 @@ static int read_header(struct request_head *r, struct body_headers *b, struct sp
 		if (span_is(name, known[i].name))
 			return set_once(known[i].to, value) ? 0 : 400;
 	}
+	/* RFC 6455, section 11.3.2: this one may come more than once. */
+	if (span_is(name, "Sec-WebSocket-Extensions"))
+		(void)set_once(&r->websocket_extensions, value);
 	return 0;
 }
 
@@ -149,7 +152,7 @@ static bool list_has(struct span list, const char *wanted)
 {
 	struct span item;
 
-	while (list_next(&list, &item)) {
+	while (list_next(&list, ',', &item)) {
 		if (span_is(item, wanted))
 			return true;
 	}

@@ -25,7 +25,8 @@ struct request_head {
 	struct span upgrade;
 	struct span websocket_key;
 	struct span websocket_version;
-	struct span websocket_protocols; /* Sec-WebSocket-Protocol: a list */
+	struct span websocket_protocols;  /* Sec-WebSocket-Protocol: a list */
+	struct span websocket_extensions; /* Sec-WebSocket-Extensions: a list; the first, where there are several */
 	struct span origin;
 	struct span last_event_id;
 	struct span wanted_method; /* Access-Control-Request-Method */
@@ -49,6 +50,7 @@ bool request_head_is_websocket(const struct request_head *r);
 struct span request_head_bearer(const struct request_head *r);
 
 /*
- * Goes through a comma-separated list: takes the first item off `list`, without space around it. False at the end.
+ * Goes through a list, separated by commas or semicolons: takes the first item off `list`, without space around it.
+ * False at the end. Empty items are passed over.
  */
-bool list_next(struct span *list, struct span *item);
+bool list_next(struct span *list, char separator, struct span *item);

@@ -6,9 +6,11 @@
 
 #include "base/buf.h"
 #include "domain/frame.h"
+#include "domain/lane.h"
 #include "domain/message.h"
 
 #define ENTRIES_FIRST 16
+#define COMPRESSED_AHEAD 256 /* messages that are compressed after somebody wanted one so */
 #define FRAME_LEAST \
 	8 /* bytes, and less than any frame: so that expired messages, which have none, are not kept without end */
 
@@ -19,21 +21,23 @@ struct limit {
 	struct uuid exclude;
 };
 
+/* How a message is kept: as it is, and compressed from when on somebody wanted that. */
+enum form { PLAIN, COMPRESSED, FORMS };
+
 struct entry {
-	uint64_t end;	     /* stream offset after its frame */
+	uint64_t end[FORMS]; /* in the lanes, after its frame */
 	struct limit *limit; /* owned; NULL: for everyone */
-	uint32_t header;     /* bytes of the frame's header */
+	uint32_t header;     /* bytes of the plain frame's header */
 };
 
 struct tail {
 	size_t bytes_max;
 	uint64_t first_seq; /* of the oldest entry; next_seq when there is none */
 	uint64_t next_seq;
-	uint64_t start;	       /* stream offset of the oldest frame's first byte */
-	uint64_t end;	       /* stream offset after the newest frame */
-	char *bytes;	       /* frames, back to back */
-	size_t head;	       /* where `start` is in bytes */
-	size_t size;	       /* allocated */
+	uint64_t compressed_from;  /* the first message that is kept compressed, too; 0: none is */
+	uint64_t compressed_until; /* messages before this one will be */
+	struct deflater *deflater; /* borrowed; NULL: nothing is compressed */
+	struct lane lanes[FORMS];
 	struct entry *entries; /* circular, by seq */
 	size_t entries_size;   /* a power of two; 0 at first */
 	size_t limited;	       /* how many entries have a limit */
@@ -51,16 +55,9 @@ static struct entry *entry_at(const struct tail *t, uint64_t seq)
 	return &t->entries[seq & (t->entries_size - 1)];
 }
 
-static uint64_t entry_start(const struct tail *t, uint64_t seq)
+static uint64_t entry_start(const struct tail *t, uint64_t seq, enum form form)
 {
-	return seq == t->first_seq ? t->start : entry_at(t, seq - 1)->end;
-}
-
-static const char *bytes_at(const struct tail *t, uint64_t offset)
-{
-	size_t at = t->head + (offset - t->start);
-
-	return at > 0 ? t->bytes + at : t->bytes; /* to NULL not even 0 may be added */
+	return seq == t->first_seq ? t->lanes[form].start : entry_at(t, seq - 1)->end[form];
 }
 
 static bool may_have(const struct reader *r, const struct limit *l)
@@ -95,13 +92,14 @@ static struct limit *limit_new(const struct stored_message *m)
 	return l;
 }
 
-enum err tail_new(struct tail **t, uint64_t seq, size_t bytes_max)
+enum err tail_new(struct tail **t, uint64_t seq, size_t bytes_max, struct deflater *deflater)
 {
 	struct tail *made = calloc(1, sizeof(*made));
 
 	if (!made)
 		return ERR_MEMORY;
 	made->bytes_max = bytes_max;
+	made->deflater = deflater;
 	made->first_seq = made->next_seq = seq + 1;
 	*t = made;
 	return OK;
@@ -128,22 +126,28 @@ uint64_t tail_floor(const struct tail *t)
 
 size_t tail_size(const struct tail *t)
 {
-	return t->size + t->entries_size * sizeof(*t->entries);
+	return t->lanes[PLAIN].size + t->lanes[COMPRESSED].size + t->entries_size * sizeof(*t->entries);
 }
 
 static void evict_oldest(struct tail *t)
 {
 	struct entry *e = entry_at(t, t->first_seq);
 
-	t->head += e->end - t->start;
-	t->start = e->end;
+	for (enum form form = PLAIN; form < FORMS; form++)
+		lane_drop(&t->lanes[form], e->end[form]);
 	if (e->limit) {
 		limit_free(&e->limit);
 		t->limited--;
 	}
 	t->first_seq++;
-	if (t->start == t->end)
-		t->head = 0;
+}
+
+static void forget_compressed(struct tail *t)
+{
+	for (uint64_t seq = t->first_seq; seq < t->next_seq; seq++)
+		entry_at(t, seq)->end[COMPRESSED] = t->lanes[COMPRESSED].end;
+	lane_forget(&t->lanes[COMPRESSED]);
+	t->compressed_from = 0;
 }
 
 void tail_forget(struct tail *t, uint64_t seq)
@@ -152,12 +156,17 @@ void tail_forget(struct tail *t, uint64_t seq)
 	while (t->first_seq < t->next_seq)
 		evict_oldest(t);
 	t->first_seq = t->next_seq = seq + 1;
-	free(t->bytes);
+	forget_compressed(t);
+	lane_forget(&t->lanes[PLAIN]);
 	free(t->entries);
-	t->bytes = NULL;
 	t->entries = NULL;
-	t->size = t->entries_size = 0;
-	t->head = 0;
+	t->entries_size = 0;
+}
+
+void tail_compress(struct tail *t)
+{
+	if (t->deflater)
+		t->compressed_until = t->next_seq + COMPRESSED_AHEAD;
 }
 
 /* Room for one more entry; the circle is copied to twice its size. */
@@ -179,39 +188,43 @@ static enum err grow_entries(struct tail *t)
 	return OK;
 }
 
-/* Room for `len` more bytes after the newest frame. */
-static enum err grow_bytes(struct tail *t, size_t len)
+/* Its frame for those who inflate, where there are such readers. False: there is none, or no memory for it. */
+static bool compress_frame(const struct tail *t, struct span text, struct buf *frame)
 {
-	size_t used = t->end - t->start;
+	if (!text.bytes || t->next_seq >= t->compressed_until)
+		return false;
+	deflater_add_frame(t->deflater, frame, text);
+	return buf_ok(frame);
+}
 
-	if (t->head + used + len <= t->size)
-		return OK;
-	if (used + len <= t->size && t->head >= t->size / 2) {
-		memmove(t->bytes, t->bytes + t->head, used);
-		t->head = 0;
-		return OK;
+/* Adds the compressed frame of the entry behind the last. Where there is none the lane ends: all that is in it must be
+ * whole. */
+static void add_compressed(struct tail *t, const struct buf *frame, bool is_compressed)
+{
+	struct lane *l = &t->lanes[COMPRESSED];
+
+	if (is_compressed && lane_room(l, frame->len, t->bytes_max) == OK) {
+		lane_add(l, frame->bytes, frame->len);
+		if (t->compressed_from == 0)
+			t->compressed_from = t->next_seq;
+	} else if (t->compressed_from != 0) {
+		forget_compressed(t);
 	}
+}
 
-	size_t size = MAX(used + len, MIN(t->size * 2, t->bytes_max * 2));
-	char *bytes = malloc(size);
-
-	if (!bytes)
-		return ERR_MEMORY;
-	if (used > 0)
-		memcpy(bytes, t->bytes + t->head, used);
-	free(t->bytes);
-	t->bytes = bytes;
-	t->size = size;
-	t->head = 0;
-	return OK;
+static bool is_full(const struct tail *t, size_t more)
+{
+	return lane_used(&t->lanes[PLAIN]) + lane_used(&t->lanes[COMPRESSED]) + more > t->bytes_max ||
+	       (t->next_seq - t->first_seq) * FRAME_LEAST > t->bytes_max;
 }
 
 enum err tail_append(struct tail *t, const struct stored_message *m)
 {
 	uint8_t header[FRAME_HEADER_MAX];
-	struct buf payload = BUF_EMPTY;
+	struct buf payload = BUF_EMPTY, compressed = BUF_EMPTY;
 	struct limit *limit = NULL;
 	size_t header_len = 0;
+	bool is_compressed;
 	enum err e;
 
 	assert(m->seq == t->next_seq);
@@ -226,44 +239,41 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 	}
 	e = buf_ok(&payload) ? grow_entries(t) : ERR_MEMORY;
 
-	size_t len = header_len + payload.len;
-
-	while (e == OK && t->first_seq < t->next_seq &&
-	       (t->end - t->start + len > t->bytes_max || (t->next_seq - t->first_seq) * FRAME_LEAST > t->bytes_max))
+	is_compressed = compress_frame(t, (struct span){payload.bytes, payload.len}, &compressed);
+	while (e == OK && t->first_seq < t->next_seq && is_full(t, header_len + payload.len + compressed.len))
 		evict_oldest(t);
 	if (e == OK)
-		e = grow_bytes(t, len);
-	if (e != OK) {
+		e = lane_room(&t->lanes[PLAIN], header_len + payload.len, t->bytes_max);
+	if (e == OK) {
+		lane_add(&t->lanes[PLAIN], header, header_len);
+		lane_add(&t->lanes[PLAIN], payload.bytes, payload.len);
+		/* An expired one has no frame in either lane. */
+		add_compressed(t, &compressed, is_compressed || (!m->body.bytes && t->compressed_from != 0));
+		*entry_at(t, m->seq) = (struct entry){.end = {t->lanes[PLAIN].end, t->lanes[COMPRESSED].end},
+						      .limit = limit,
+						      .header = (uint32_t)header_len};
+		t->limited += limit != NULL;
+		t->next_seq++;
+	} else {
 		limit_free(&limit);
-		buf_free(&payload);
-		return e;
 	}
-	if (len > 0) {
-		char *to = t->bytes + t->head + (t->end - t->start);
-
-		memcpy(to, header, header_len);
-		memcpy(to + header_len, payload.bytes, payload.len);
-	}
-	t->end += len;
-	*entry_at(t, m->seq) = (struct entry){.end = t->end, .limit = limit, .header = (uint32_t)header_len};
-	t->limited += limit != NULL;
-	t->next_seq++;
 	buf_free(&payload);
-	return OK;
+	buf_free(&compressed);
+	return e;
 }
 
 /* The last seq so that the frames from first to it fit into max_bytes; at least `first`. */
-static uint64_t fitting(const struct tail *t, uint64_t first, size_t max_bytes)
+static uint64_t fitting(const struct tail *t, uint64_t first, enum form form, size_t max_bytes)
 {
-	uint64_t from = entry_start(t, first);
+	uint64_t from = entry_start(t, first, form);
 	uint64_t low = first, high = t->next_seq - 1;
 
-	if (entry_at(t, high)->end - from <= max_bytes)
+	if (entry_at(t, high)->end[form] - from <= max_bytes)
 		return high;
 	while (low < high) {
 		uint64_t middle = low + (high - low + 1) / 2;
 
-		if (entry_at(t, middle)->end - from <= max_bytes)
+		if (entry_at(t, middle)->end[form] - from <= max_bytes)
 			low = middle;
 		else
 			high = middle - 1;
@@ -274,7 +284,8 @@ static uint64_t fitting(const struct tail *t, uint64_t first, size_t max_bytes)
 enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, size_t max_bytes,
 		    struct span *bytes, uint64_t *last, unsigned *count, bool *private)
 {
-	uint64_t first = seq + 1, end;
+	uint64_t first = seq + 1, end, from;
+	enum form form = PLAIN;
 
 	*bytes = (struct span){0};
 	*last = seq;
@@ -285,8 +296,10 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 	if (first >= t->next_seq)
 		return OK;
 
+	if (reader->inflates && t->compressed_from != 0 && first >= t->compressed_from)
+		form = COMPRESSED;
 	if (t->limited == 0) {
-		end = fitting(t, first, max_bytes);
+		end = fitting(t, first, form, max_bytes);
 	} else {
 		while (first < t->next_seq && !may_have(reader, entry_at(t, first)->limit))
 			first++;
@@ -294,7 +307,7 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 			*last = first - 1;
 			return OK;
 		}
-		end = fitting(t, first, max_bytes);
+		end = fitting(t, first, form, max_bytes);
 		/* Up to the first that has a limit; one that is this reader's alone goes by itself. */
 		if (entry_at(t, first)->limit) {
 			*private = entry_at(t, first)->limit->to_user != NULL;
@@ -305,7 +318,8 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 				end = s - 1;
 		}
 	}
-	*bytes = (struct span){bytes_at(t, entry_start(t, first)), entry_at(t, end)->end - entry_start(t, first)};
+	from = entry_start(t, first, form);
+	*bytes = (struct span){lane_at(&t->lanes[form], from), entry_at(t, end)->end[form] - from};
 	*last = end;
 	/* One that has expired has no frame. */
 	for (uint64_t s = first; s <= end; s++)
@@ -318,10 +332,10 @@ struct span tail_message(const struct tail *t, uint64_t seq, const struct reader
 	assert(seq >= t->first_seq && seq < t->next_seq);
 
 	const struct entry *e = entry_at(t, seq);
-	uint64_t start = entry_start(t, seq) + e->header;
+	uint64_t start = entry_start(t, seq, PLAIN) + e->header;
 
 	*private = e->limit && e->limit->to_user;
-	if (!may_have(reader, e->limit) || e->end == start)
+	if (!may_have(reader, e->limit) || e->end[PLAIN] == start)
 		return (struct span){0};
-	return (struct span){bytes_at(t, start), e->end - start};
+	return (struct span){lane_at(&t->lanes[PLAIN], start), e->end[PLAIN] - start};
 }

@@ -13,8 +13,8 @@
  *
  * Layer    domain: no socket, no clock, no I/O.
  * Threads  none: the event loop's.
- * Memory   at most bytes_max of frames; the oldest messages leave first. A seq older than the tail is ERR_EVICTED: ask
- *the database.
+ * Memory   at most bytes_max of frames, compressed ones included; the oldest messages leave first. A seq older than the
+ *tail is ERR_EVICTED: ask the database.
  */
 #pragma once
 
@@ -24,6 +24,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "domain/deflate.h"
 #include "domain/uuid.h"
 
 struct tail; /* opaque */
@@ -40,13 +41,18 @@ struct stored_message {
 struct reader {
 	const char *user_id; /* borrowed; NULL: anonymous */
 	struct uuid connection_id;
+	bool inflates; /* takes compressed messages (permessage-deflate) */
 };
 
 /* Is a message with these two limits for this reader? */
 bool reader_may_have(const struct reader *r, const char *to_user, const struct uuid *exclude);
 
-/* The tail begins empty, after `seq`. */
-enum err tail_new(struct tail **t, uint64_t seq, size_t bytes_max) MUST_CHECK;
+/*
+ * The tail begins empty, after `seq`.
+ *
+ *	deflater	borrowed; NULL: nothing is compressed
+ */
+enum err tail_new(struct tail **t, uint64_t seq, size_t bytes_max, struct deflater *deflater) MUST_CHECK;
 void tail_free(struct tail **t);
 
 /* The seq of the newest message that was appended (or that it began after). */
@@ -64,6 +70,12 @@ size_t tail_size(const struct tail *t);
  * ERR_MEMORY  it was not added; older ones may have left
  */
 enum err tail_append(struct tail *t, const struct stored_message *m) MUST_CHECK;
+
+/*
+ * There is a reader that inflates: messages that come are compressed as well, once, until none has read for a while.
+ * What came before goes out as it is.
+ */
+void tail_compress(struct tail *t);
 
 /* Forgets all messages; goes on after `seq`, which is not before tail_seq(). */
 void tail_forget(struct tail *t, uint64_t seq);

@@ -3,7 +3,8 @@
  * each client.
  *
  *	GET		a WebSocket client, as load makes them: always the key of RFC 6455's example
- *	POST		its body, a JSON object, goes to every client as one frame, a seq put in front; then it is answered
+ *	POST		its body, a JSON object, goes to every client as one frame, a seq put in front; then it is
+ *answered
  *
  * It knows no topics, checks nothing, keeps nothing, and a client whose socket is full ends it: what it saves by that,
  * nobody else can save. End of stdin ends it.
@@ -25,7 +26,7 @@
 
 #include "tests/bench/bench.h"
 
-#define REQUEST_MAX 16384
+#define REQUEST_MAX 32768
 
 struct server {
 	struct watch watch;

@@ -35,6 +35,7 @@ struct client {
 	unsigned in_vain;   /* of the last ones, how many were closed before anything came */
 	uint64_t first_seq; /* of the first broadcast that was told; 0: none yet */
 	uint64_t last_seq;  /* has everything up to here; 0: unknown */
+	uint64_t order;	    /* of the numbers of all broadcasts that were told, in their order: a hash */
 	int64_t retry_ns;   /* AWAY while clients resume: when to try again */
 	char cursor[WIRE_CURSOR_SIZE];
 	char *rest; /* owned: what is half received; NULL: nothing */
@@ -47,6 +48,7 @@ struct clients {
 	int loop;
 	bool telling;	  /* clients_run() was called: what comes is a run's */
 	bool resuming;	  /* who is not let in tries again */
+	unsigned away;	  /* how many are AWAY: mostly nobody, and then nobody is looked for */
 	unsigned started; /* clients[0 … started) have a socket or had one */
 	char *in;	  /* what one read gives, behind what its client had kept */
 	size_t in_size;
@@ -73,7 +75,8 @@ static void open_connection(struct client *c)
 	struct linger reset = {.l_onoff = 1};
 
 	drop(c);
-	wire_reset(&c->wire, all->plan.kind, wire_polls(all->plan.kind) && c->state == READY);
+	all->away -= c->state == AWAY;
+	wire_reset(&c->wire, all->plan.kind, wire_polls(all->plan.kind) && c->state == READY, all->plan.deflate);
 	if (c->state != READY)
 		c->state = CONNECTING;
 	c->heard = false;
@@ -128,6 +131,7 @@ static void leave(struct client *c, const char *why)
 		all->figures.refused++;
 		drop(c);
 		c->state = AWAY;
+		all->away++;
 		c->retry_ns = now_ns() + RETRY_NS;
 	} else {
 		die("client %td: %s before it was greeted", c - all->clients, why);
@@ -140,7 +144,8 @@ static void ask(struct client *c)
 {
 	const struct clients_plan *plan = &c->all->plan;
 	struct wire_question question = {.host = plan->host,
-					 .token = plan->token,
+					 .token = plan->tokens ? plan->tokens[c - c->all->clients] : plan->token,
+					 .deflate = plan->deflate,
 					 .cursor = c->cursor,
 					 .port = plan->port,
 					 .diagnosis = c->topic};
@@ -210,7 +215,7 @@ static void greeted(void *context, struct span cursor)
 	all->figures.ready_ns = now_ns();
 }
 
-/* Ours has a seq. Of nchan's it is only known which was posted when, and that is not the order in which it took them.
+/* Ours has a seq. Of others' it is only known which was posted when, and that is not the order in which it was taken.
  */
 static void check_order(struct client *c, int64_t seq)
 {
@@ -225,7 +230,9 @@ static void message(void *context, struct span json, size_t bytes, bool missed)
 	struct clients *all = c->all;
 	int64_t seq = scan_number(json, "\"seq\"");
 
-	if (!wire_is_nchan(all->plan.kind)) {
+	int64_t number = scan_number(json, "\"feedback_id\"");
+
+	if (wire_has_seq(all->plan.kind)) {
 		if (seq < 0)
 			return;
 		check_order(c, seq);
@@ -240,7 +247,8 @@ static void message(void *context, struct span json, size_t bytes, bool missed)
 		all->figures.first_ns = all->figures.last_ns;
 	all->figures.received++;
 	all->figures.bytes += bytes;
-	all->plan.received(all->plan.context, scan_number(json, "\"feedback_id\""));
+	c->order = (c->order ^ (uint64_t)number) * UINT64_C(0x100000001b3);
+	all->plan.received(all->plan.context, number);
 }
 
 static void answered(void *context, struct span cursor, bool closes)
@@ -362,6 +370,7 @@ void clients_cut(struct clients *all)
 		snprintf(dash, sizeof(c->cursor) - (size_t)(dash - c->cursor), "-%" PRIu64, c->last_seq);
 	}
 	all->figures.ready = 0;
+	all->away = all->plan.count;
 }
 
 void clients_resume(struct clients *all)
@@ -375,7 +384,7 @@ void clients_retry(struct clients *all)
 {
 	int64_t now = now_ns();
 
-	for (unsigned i = 0; i < all->plan.count; i++) {
+	for (unsigned i = 0; all->away > 0 && i < all->plan.count; i++) {
 		if (all->clients[i].state == AWAY && all->clients[i].retry_ns <= now)
 			open_connection(&all->clients[i]);
 	}
@@ -395,6 +404,8 @@ void clients_check_equal(const struct clients *all)
 			die("client %u got seq %" PRIu64 " to %" PRIu64 ", another one of the same topic %" PRIu64
 			    " to %" PRIu64,
 			    i, c->first_seq, c->last_seq, other->first_seq, other->last_seq);
+		if (c->order != other->order)
+			die("client %u got other messages than another one of the same topic, or in another order", i);
 	}
 }
 

@@ -24,8 +24,10 @@ struct clients; /* opaque */
 
 struct clients_plan {
 	enum wire_kind kind;
-	const char *host;  /* borrowed, as the others, for as long as the clients live */
-	const char *token; /* NULL: none */
+	const char *host;    /* borrowed, as the others, for as long as the clients live */
+	const char *token;   /* NULL: none */
+	char *const *tokens; /* one for each client, instead of token; NULL: none */
+	bool deflate;
 	int port;
 	unsigned count;
 	unsigned topics;   /* diagnoses 1 … topics */
@@ -71,7 +73,7 @@ void clients_retry(struct clients *c);
 
 const struct clients_figures *clients_figures(const struct clients *c); /* lent */
 
-/* Every client's first and last broadcast are those of every other one of its topic; else die(). */
+/* Every client has got the same broadcasts, in the same order, as every other one of its topic; else die(). */
 void clients_check_equal(const struct clients *c);
 
 void clients_free(struct clients **c);

@@ -1,8 +1,8 @@
 /*
  * load - opens clients, has messages posted, tells what came when. See tests/bench/README.md.
  *
- *	ready N			stdout, when every client is greeted
- *	go			stdin: one run of --messages; without --stay there is one at once
+ *	ready N S		stdout, when every client is greeted: S seconds after the first began
+ *	go			stdin: one run of --messages or --seconds; without --stay there is one at once
  *	cut			stdin: all connections are closed, and --messages posted meanwhile
  *	resume			stdin, after cut: all connect again at once, with their cursors
  *	… figures, then `done`	stdout, when every client has got every message of the run
@@ -24,13 +24,17 @@
 #include "tests/bench/poster.h"
 
 static const char usage[] =
-	"usage: load --port P [--host H] [--token T] [--transport websocket|sse|poll|nchan-sse|nchan-poll]\n"
+	"usage: load --port P [--host H] [--token T | --tokens FILE]\n"
+	"            [--transport websocket|sse|poll|fastapi|nchan-websocket|nchan-sse|nchan-poll] [--deflate]\n"
 	"            [--clients N] [--topics K]\n"
 	"            [--parallel N]\n"
-	"            [--messages M] [--timeout S] [--stay]\n"
-	"            [--post-port P [--post-token T] [--rate R] [--connections C] [--pad B] [--one-at-a-time]]\n"
-	"Clients listen to the diagnoses 1 ... K in turn. A run ends when each has got M broadcasts: posted by\n"
-	"somebody else, or with --post-port by this program, R a second (0: as fast as they are answered).\n"
+	"            [--messages M | --seconds S] [--timeout S] [--stay]\n"
+	"            [--post-port P [--post-token T] [--to feedback|publish|nchan] [--rate R] [--connections C] [--pad "
+	"B]\n"
+	"             [--one-at-a-time]]\n"
+	"Clients listen to the diagnoses 1 ... K in turn; FILE has a token in each line, one for each client. A run\n"
+	"ends when each has got M broadcasts: posted by somebody else, or with --post-port by this program, R a\n"
+	"second (0: as fast as they are answered). --seconds: so long is posted, then all of it must come.\n"
 	"--stay: a run for each line `go` on stdin, until that ends; `cut` and `resume` likewise, for which it must "
 	"post\n"
 	"itself. S: of connecting, and of a run.\n";
@@ -39,7 +43,9 @@ struct options {
 	struct clients_plan clients;
 	struct poster_plan poster; /* port 0: nothing is posted here */
 	unsigned messages;	   /* to each client, a run */
+	unsigned seconds;	   /* 0: messages count */
 	unsigned timeout_s;
+	const char *tokens_file;
 	bool stay;
 };
 
@@ -50,6 +56,7 @@ struct run {
 	uint64_t base;	       /* number of the last POST before this run */
 	unsigned *arrived;     /* [number - base - 1]: how many clients have it */
 	int64_t *latency_ns;   /* [0 … complete): from the POST's start to its last client */
+	size_t posts_size;     /* of both */
 	size_t complete;
 	int64_t start_ns;
 };
@@ -59,15 +66,28 @@ static unsigned topic_of(const struct run *r, uint64_t number)
 	return (unsigned)(number % r->options->clients.topics) + 1;
 }
 
+/* Room for the POSTs up to `count`, those that are new not arrived. */
+static void make_room(struct run *r, size_t count)
+{
+	size_t size = MAX(count, r->posts_size * 2);
+
+	if (count <= r->posts_size)
+		return;
+	r->arrived = must_alloc(r->arrived, size * sizeof(*r->arrived));
+	r->latency_ns = must_alloc(r->latency_ns, size * sizeof(*r->latency_ns));
+	memset(r->arrived + r->posts_size, 0, (size - r->posts_size) * sizeof(*r->arrived));
+	r->posts_size = size;
+}
+
 static void received(void *context, int64_t number)
 {
 	struct run *r = context;
-	uint64_t messages = (uint64_t)r->options->messages * r->options->clients.topics;
 
 	if (!r->poster)
 		return;
-	if (!r->arrived || number <= (int64_t)r->base || number > (int64_t)(r->base + messages))
+	if (!r->arrived || number <= (int64_t)r->base || number > (int64_t)poster_last(r->poster))
 		die("feedback %" PRId64 " came, which this run did not post", number);
+	make_room(r, (size_t)number - r->base);
 
 	uint64_t i = (uint64_t)number - r->base - 1;
 	unsigned wanted = clients_of_topic(r->clients, topic_of(r, (uint64_t)number));
@@ -104,46 +124,70 @@ static void print_figures(struct run *r)
 static void run_begin(struct run *r)
 {
 	const struct options *o = r->options;
-	uint64_t posts = (uint64_t)o->messages * o->clients.topics;
+	uint64_t posts = o->seconds ? UINT64_MAX : (uint64_t)o->messages * o->clients.topics;
 
 	if (!r->poster)
 		return;
 	r->base = poster_last(r->poster);
 	r->complete = 0;
-	r->arrived = must_alloc(NULL, posts * sizeof(*r->arrived));
-	r->latency_ns = must_alloc(NULL, posts * sizeof(*r->latency_ns));
+	make_room(r, o->seconds ? 65536 : posts);
 	poster_run(r->poster, posts);
 }
 
 static void run_end(struct run *r)
 {
-	clients_check_equal(r->clients);
 	free(r->arrived);
 	free(r->latency_ns);
 	r->arrived = NULL;
 	r->latency_ns = NULL;
+	r->posts_size = 0;
 }
 
-/* Until every client is there and has got every message. */
+/* How many broadcasts the clients get in this run; UINT64_MAX: not known yet. */
+static uint64_t deliveries_wanted(const struct run *r)
+{
+	const struct options *o = r->options;
+	uint64_t wanted = 0;
+
+	if (!o->seconds)
+		return (uint64_t)o->messages * o->clients.count;
+	if (!poster_idle(r->poster))
+		return UINT64_MAX;
+	for (uint64_t number = r->base + 1; number <= poster_last(r->poster); number++)
+		wanted += clients_of_topic(r->clients, topic_of(r, number));
+	return wanted;
+}
+
+/* Until every client is there and has got every message: the same, in the same order. */
 static void run_wait(struct run *r, int loop)
 {
 	const struct options *o = r->options;
 	const struct clients_figures *f = clients_figures(r->clients);
-	uint64_t all = (uint64_t)o->messages * o->clients.count;
-	int64_t deadline_ns = now_ns() + o->timeout_s * INT64_C(1000000000);
+	int64_t stop_ns = now_ns() + o->seconds * INT64_C(1000000000);
+	int64_t deadline_ns = stop_ns + o->timeout_s * INT64_C(1000000000);
+	uint64_t all = deliveries_wanted(r);
 
 	while (f->received < all || f->ready < o->clients.count || (r->poster && !poster_idle(r->poster))) {
 		loop_turn(loop, 20);
 		clients_retry(r->clients);
+		if (all == UINT64_MAX && now_ns() > stop_ns) {
+			poster_stop(r->poster);
+			all = deliveries_wanted(r);
+		}
 		if (now_ns() > deadline_ns) {
 			if (r->poster)
 				poster_print_statuses(r->poster);
-			die("after %u s %" PRIu64 " of %" PRIu64 " deliveries, %u of %u clients", o->timeout_s,
-			    f->received, all, f->ready, o->clients.count);
+			die("%u s too late there are %" PRIu64 " of %" PRIu64 " deliveries, %u of %u clients",
+			    o->timeout_s, f->received, all, f->ready, o->clients.count);
 		}
 		if (f->lost)
 			die("clients were lost");
+		if (r->poster && poster_figures(r->poster)->failed) {
+			poster_print_statuses(r->poster);
+			die("a POST was not accepted");
+		}
 	}
+	clients_check_equal(r->clients);
 }
 
 static void run(struct run *r, int loop)
@@ -213,6 +257,8 @@ static enum wire_kind transport(const char *name)
 	static const char *const names[] = {[WIRE_WEBSOCKET] = "websocket",
 					    [WIRE_SSE] = "sse",
 					    [WIRE_POLL] = "poll",
+					    [WIRE_FASTAPI] = "fastapi",
+					    [WIRE_NCHAN_WEBSOCKET] = "nchan-websocket",
 					    [WIRE_NCHAN_SSE] = "nchan-sse",
 					    [WIRE_NCHAN_POLL] = "nchan-poll"};
 
@@ -220,7 +266,27 @@ static enum wire_kind transport(const char *name)
 		if (strcmp(name, names[i]) == 0)
 			return (enum wire_kind)i;
 	}
-	die("--transport: websocket, sse, poll, nchan-sse or nchan-poll, not '%s'", name);
+	die("--transport: there is no '%s'", name);
+}
+
+/* The lines of a file, for as long as the program lives. */
+static char **tokens_read(const char *path, unsigned count)
+{
+	char **tokens = must_alloc(NULL, count * sizeof(*tokens));
+	FILE *f = fopen(path, "r");
+
+	if (!f)
+		die("%s: %s", path, strerror(errno));
+	for (unsigned i = 0; i < count; i++) {
+		size_t size = 0;
+		ssize_t len = getline(&tokens[i], &size, f);
+
+		if (len <= 1)
+			die("%s has %u tokens, for %u clients", path, i, count);
+		tokens[i][strcspn(tokens[i], "\n")] = '\0';
+	}
+	fclose(f);
+	return tokens;
 }
 
 static void options_read(struct options *o, int argc, char **argv)
@@ -229,15 +295,19 @@ static void options_read(struct options *o, int argc, char **argv)
 		HOST,
 		PORT,
 		TOKEN,
+		TOKENS,
 		TRANSPORT,
+		DEFLATE,
 		CLIENTS,
 		TOPICS,
 		PARALLEL,
 		MESSAGES,
+		SECONDS,
 		TIMEOUT,
 		STAY,
 		POST_PORT,
 		POST_TOKEN,
+		TO,
 		RATE,
 		CONNECTIONS,
 		PAD,
@@ -248,15 +318,19 @@ static void options_read(struct options *o, int argc, char **argv)
 		{"host", required_argument, NULL, HOST},
 		{"port", required_argument, NULL, PORT},
 		{"token", required_argument, NULL, TOKEN},
+		{"tokens", required_argument, NULL, TOKENS},
 		{"transport", required_argument, NULL, TRANSPORT},
+		{"deflate", no_argument, NULL, DEFLATE},
 		{"clients", required_argument, NULL, CLIENTS},
 		{"topics", required_argument, NULL, TOPICS},
 		{"parallel", required_argument, NULL, PARALLEL},
 		{"messages", required_argument, NULL, MESSAGES},
+		{"seconds", required_argument, NULL, SECONDS},
 		{"timeout", required_argument, NULL, TIMEOUT},
 		{"stay", no_argument, NULL, STAY},
 		{"post-port", required_argument, NULL, POST_PORT},
 		{"post-token", required_argument, NULL, POST_TOKEN},
+		{"to", required_argument, NULL, TO},
 		{"rate", required_argument, NULL, RATE},
 		{"connections", required_argument, NULL, CONNECTIONS},
 		{"pad", required_argument, NULL, PAD},
@@ -283,6 +357,12 @@ static void options_read(struct options *o, int argc, char **argv)
 		case TOKEN:
 			o->clients.token = optarg;
 			break;
+		case TOKENS:
+			o->tokens_file = optarg;
+			break;
+		case DEFLATE:
+			o->clients.deflate = true;
+			break;
 		case TRANSPORT:
 			o->clients.kind = transport(optarg);
 			break;
@@ -298,6 +378,9 @@ static void options_read(struct options *o, int argc, char **argv)
 		case MESSAGES:
 			o->messages = (unsigned)option_number("--messages", optarg, 1, 1000000);
 			break;
+		case SECONDS:
+			o->seconds = (unsigned)option_number("--seconds", optarg, 1, 600);
+			break;
 		case TIMEOUT:
 			o->timeout_s = (unsigned)option_number("--timeout", optarg, 1, 3600);
 			break;
@@ -310,6 +393,9 @@ static void options_read(struct options *o, int argc, char **argv)
 		case POST_TOKEN:
 			o->poster.token = optarg;
 			break;
+		case TO:
+			o->poster.to = post_to(optarg);
+			break;
 		case RATE:
 			o->poster.rate_per_s = (unsigned)option_number("--rate", optarg, 0, 100000);
 			break;
@@ -317,7 +403,7 @@ static void options_read(struct options *o, int argc, char **argv)
 			o->poster.connections = (unsigned)option_number("--connections", optarg, 1, 128);
 			break;
 		case PAD:
-			o->poster.pad_bytes = (unsigned)option_number("--pad", optarg, 0, 4000);
+			o->poster.pad_bytes = (unsigned)option_number("--pad", optarg, 0, 20000);
 			break;
 		case ONE_AT_A_TIME:
 			o->poster.one_at_a_time = true;
@@ -330,12 +416,15 @@ static void options_read(struct options *o, int argc, char **argv)
 			exit(2);
 		}
 	}
-	if (optind < argc || !o->clients.port || o->clients.topics > o->clients.count) {
+	if (optind < argc || !o->clients.port || o->clients.topics > o->clients.count ||
+	    (o->seconds && !o->poster.port)) {
 		fputs(usage, stderr);
 		exit(2);
 	}
 	o->poster.host = o->clients.host;
 	o->poster.topics = o->clients.topics;
+	if (o->tokens_file)
+		o->clients.tokens = tokens_read(o->tokens_file, o->clients.count);
 }
 
 int main(int argc, char **argv)
@@ -355,7 +444,7 @@ int main(int argc, char **argv)
 		r.poster = poster_new(loop, &o.poster);
 	r.clients = clients_new(loop, &o.clients);
 
-	int64_t deadline_ns = now_ns() + o.timeout_s * INT64_C(1000000000);
+	int64_t start_ns = now_ns(), deadline_ns = start_ns + o.timeout_s * INT64_C(1000000000);
 
 	while (clients_figures(r.clients)->ready < o.clients.count) {
 		loop_turn(loop, 200);
@@ -365,7 +454,7 @@ int main(int argc, char **argv)
 			die("after %u s %u of %u clients are connected", o.timeout_s, clients_figures(r.clients)->ready,
 			    o.clients.count);
 	}
-	printf("ready %u\n", o.clients.count);
+	printf("ready %u %.3f\n", o.clients.count, (double)(now_ns() - start_ns) / 1e9);
 
 	if (o.stay) {
 		loop_add(loop, &orders.watch, EPOLLIN);

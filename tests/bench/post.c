@@ -14,9 +14,9 @@
 
 static const char usage[] =
 	"usage: post --port P [--host H] [--token T] [--connections C] [--seconds S] [--rate R]\n"
-	"            [--to feedback|publish] [--topics K] [--pad B]\n"
-	"For S seconds, R a second; R 0: each connection as fast as it is answered. --to feedback: to the\n"
-	"diagnoses 1 ... K; publish: to the topics bench/1 ... bench/K.\n";
+	"            [--to feedback|publish|nchan] [--topics K] [--pad B]\n"
+	"For S seconds, R a second; R 0: each connection as fast as it is answered. To the diagnoses 1 ... K,\n"
+	"by /ws/broadcast-feedback-update, by /ws/publish, or as nchan has it.\n";
 
 static void options_read(struct poster_plan *plan, unsigned *seconds, int argc, char **argv)
 {
@@ -57,15 +57,13 @@ static void options_read(struct poster_plan *plan, unsigned *seconds, int argc, 
 			plan->rate_per_s = (unsigned)option_number("--rate", optarg, 0, 100000);
 			break;
 		case TO:
-			if (strcmp(optarg, "feedback") != 0 && strcmp(optarg, "publish") != 0)
-				die("--to: feedback or publish, not '%s'", optarg);
-			plan->to = strcmp(optarg, "publish") == 0 ? POST_PUBLISH : POST_FEEDBACK;
+			plan->to = post_to(optarg);
 			break;
 		case TOPICS:
 			plan->topics = (unsigned)option_number("--topics", optarg, 1, 10000);
 			break;
 		case PAD:
-			plan->pad_bytes = (unsigned)option_number("--pad", optarg, 0, 4000);
+			plan->pad_bytes = (unsigned)option_number("--pad", optarg, 0, 20000);
 			break;
 		case HELP:
 			fputs(usage, stdout);

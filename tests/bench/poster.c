@@ -14,7 +14,7 @@
 #include "tests/bench/bench.h"
 
 #define REPLY_MAX 16384 /* bytes; our replies are below 1 KiB */
-#define REQUEST_MAX 16384
+#define REQUEST_MAX 65536
 #define TURN_NS(p) (INT64_C(1000000000) / (p)->plan.rate_per_s)
 
 struct connection {
@@ -35,12 +35,12 @@ struct poster {
 	struct poster_plan plan;
 	struct poster_figures figures;
 	int loop;
-	uint64_t to_send;	/* of this run */
-	uint64_t under_way;	/* sent, not answered */
-	bool held;		/* one at a time, and the newest is not released */
-	int64_t next_turn_ns;	/* with a rate */
-	uint64_t last;		/* number */
-	struct times *times;	/* [number] */
+	uint64_t to_send;     /* of this run */
+	uint64_t under_way;   /* sent, not answered */
+	bool held;	      /* one at a time, and the newest is not released */
+	int64_t next_turn_ns; /* with a rate */
+	uint64_t last;	      /* number */
+	struct times *times;  /* [number] */
 	size_t times_size;
 	char *pad;
 	unsigned idle_count;
@@ -74,6 +74,18 @@ static void turn(struct watch *w, uint32_t events)
 	send_due(p);
 }
 
+enum post_to post_to(const char *name)
+{
+	static const char *const names[] = {
+		[POST_FEEDBACK] = "feedback", [POST_PUBLISH] = "publish", [POST_NCHAN] = "nchan"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return (enum post_to)i;
+	}
+	die("--to: feedback, publish or nchan, not '%s'", name);
+}
+
 struct poster *poster_new(int loop, const struct poster_plan *plan)
 {
 	struct poster *p = must_alloc(NULL, sizeof(*p) + plan->connections * sizeof(p->connections[0]));
@@ -81,7 +93,10 @@ struct poster *poster_new(int loop, const struct poster_plan *plan)
 	p->plan = *plan;
 	p->loop = loop;
 	p->pad = must_alloc(NULL, plan->pad_bytes + 1);
-	memset(p->pad, 'x', plan->pad_bytes);
+	for (unsigned i = 0, random = 1; i < plan->pad_bytes; i++) {
+		random = random * 1103515245 + 12345;
+		p->pad[i] = (char)('a' + (random >> 16) % 16);
+	}
 	p->idle = must_alloc(NULL, plan->connections * sizeof(struct connection *));
 	for (unsigned i = 0; i < plan->connections; i++) {
 		struct connection *c = &p->connections[i];
@@ -109,21 +124,23 @@ static void send_one(struct connection *c, int64_t start_ns)
 	char body[REQUEST_MAX], request[REQUEST_MAX];
 	uint64_t number = ++p->last;
 	unsigned topic = (unsigned)(number % plan->topics) + 1;
-	const char *path = NULL;
+	char path[64] = "/ws/broadcast-feedback-update";
 	int body_len = 0;
 
 	switch (plan->to) {
+	case POST_NCHAN:
+		snprintf(path, sizeof(path), "/publish/%u", topic);
+		/* fall through */
 	case POST_FEEDBACK:
-		path = "/ws/broadcast-feedback-update";
 		body_len = snprintf(body, sizeof(body),
 				    "{\"diagnosis_id\":%u,\"feedback_id\":%" PRIu64
 				    ",\"rating\":5,\"effectiveness\":0.5,\"comment\":\"%s\"}",
 				    topic, number, p->pad);
 		break;
 	case POST_PUBLISH:
-		path = "/ws/publish";
+		strcpy(path, "/ws/publish");
 		body_len = snprintf(body, sizeof(body),
-				    "{\"topic\":\"bench/%u\",\"type\":\"bench\",\"data\":{\"number\":%" PRIu64
+				    "{\"topic\":\"diagnosis/%u\",\"type\":\"bench\",\"data\":{\"feedback_id\":%" PRIu64
 				    ",\"text\":\"%s\"}}",
 				    topic, number, p->pad);
 		break;
@@ -215,6 +232,7 @@ static void answered(struct connection *c, unsigned status)
 
 	p->times[c->number].answer_ns = now_ns();
 	p->figures.answered++;
+	p->figures.failed += status / 100 != 2;
 	p->figures.statuses[MIN(status, ARRAY_LEN(p->figures.statuses) - 1)]++;
 	p->under_way--;
 	p->idle[p->idle_count++] = c;

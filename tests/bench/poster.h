@@ -20,7 +20,8 @@ struct poster; /* opaque */
 
 enum post_to {
 	POST_FEEDBACK, /* /ws/broadcast-feedback-update, diagnoses 1 … topics in turn; the number is the feedback_id */
-	POST_PUBLISH,  /* /ws/publish of bench/1 … bench/<topics> in turn */
+	POST_PUBLISH,  /* the same topics and numbers by /ws/publish, which takes longer texts */
+	POST_NCHAN,    /* as POST_FEEDBACK, to /publish/<topic> */
 };
 
 struct poster_plan {
@@ -30,16 +31,20 @@ struct poster_plan {
 	enum post_to to;
 	unsigned topics;
 	unsigned connections;
-	unsigned pad_bytes;    /* of text in each body */
-	unsigned rate_per_s;   /* 0: as fast as answers come */
+	unsigned pad_bytes;  /* of text in each body: letters that compress to about half */
+	unsigned rate_per_s; /* 0: as fast as answers come */
 	bool one_at_a_time;
 };
 
 struct poster_figures {
 	/* Of this run: */
 	uint64_t answered;
+	uint64_t failed;	/* of those, other than 2xx */
 	uint64_t statuses[600]; /* by HTTP status; 0: the connection was cut before an answer */
 };
+
+/* By its name, feedback, publish or nchan; else die(). */
+enum post_to post_to(const char *name);
 
 struct poster *poster_new(int loop, const struct poster_plan *plan);
 

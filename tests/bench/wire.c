@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "tests/bench/bench.h"
+#include "tests/bench/inflate.h"
 #include "tests/bench/scan.h"
 
 #define HEAD_MAX 8192		       /* bytes of a reply's head */
@@ -31,33 +32,56 @@ bool wire_polls(enum wire_kind kind)
 
 bool wire_is_nchan(enum wire_kind kind)
 {
-	return kind == WIRE_NCHAN_SSE || kind == WIRE_NCHAN_POLL;
+	return kind == WIRE_NCHAN_WEBSOCKET || kind == WIRE_NCHAN_SSE || kind == WIRE_NCHAN_POLL;
 }
 
-void wire_reset(struct wire *w, enum wire_kind kind, bool greeted)
+bool wire_has_seq(enum wire_kind kind)
 {
-	*w = (struct wire){.kind = kind, .greeted = greeted};
+	return kind != WIRE_FASTAPI && !wire_is_nchan(kind);
 }
+
+static bool is_websocket(enum wire_kind kind)
+{
+	return kind == WIRE_WEBSOCKET || kind == WIRE_FASTAPI || kind == WIRE_NCHAN_WEBSOCKET;
+}
+
+void wire_reset(struct wire *w, enum wire_kind kind, bool greeted, bool deflate)
+{
+	*w = (struct wire){.kind = kind, .greeted = greeted, .deflate = deflate};
+}
+
+#define UPGRADE \
+	"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n"
 
 size_t wire_request(char out[WIRE_REQUEST_MAX], enum wire_kind kind, const struct wire_question *q)
 {
 	static const struct {
 		const char *path, *headers;
 	} kinds[] = {
-		[WIRE_WEBSOCKET] = {"ws", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-					  "Sec-WebSocket-Key: " KEY "\r\n"},
+		[WIRE_WEBSOCKET] = {"ws", UPGRADE},
 		[WIRE_SSE] = {"sse", "Accept: text/event-stream\r\n"},
 		[WIRE_POLL] = {"poll", ""},
+		[WIRE_FASTAPI] = {"ws", UPGRADE},
+		[WIRE_NCHAN_WEBSOCKET] = {"ws", UPGRADE},
 		[WIRE_NCHAN_SSE] = {"sse", "Accept: text/event-stream\r\n"},
 		[WIRE_NCHAN_POLL] = {"poll", ""},
 	};
 	bool in_query = q->cursor[0] && !wire_is_nchan(kind);
 	bool in_headers = q->cursor[0] && wire_is_nchan(kind);
-	int n = snprintf(out, WIRE_REQUEST_MAX, "GET /%s/%u%s%s%s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s%s%s%s\r\n",
-			 kinds[kind].path, q->diagnosis, in_query ? "?cursor=" : "", in_query ? q->cursor : "",
+	const char *token = kind == WIRE_FASTAPI ? NULL : q->token;
+	const char *query = in_query ? q->cursor : "", *name = in_query ? "?cursor=" : "";
+
+	if (kind == WIRE_FASTAPI && q->token) {
+		name = "?token=";
+		query = q->token;
+	}
+
+	int n = snprintf(out, WIRE_REQUEST_MAX, "GET /%s/%u%s%s%s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s%s%s%s%s\r\n",
+			 kinds[kind].path, q->diagnosis, name, query,
 			 in_query && kind == WIRE_POLL ? "&timeout=55" : "", q->host, q->port, kinds[kind].headers,
-			 in_headers ? q->cursor : "", in_headers ? "\r\n" : "",
-			 q->token ? "Authorization: Bearer " : "", q->token ? q->token : "", q->token ? "\r\n" : "");
+			 q->deflate ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
+			 in_headers ? q->cursor : "", in_headers ? "\r\n" : "", token ? "Authorization: Bearer " : "",
+			 token ? token : "", token ? "\r\n" : "");
 
 	if (n < 0 || n >= WIRE_REQUEST_MAX)
 		die("the token is too long");
@@ -104,6 +128,22 @@ static void read_length(struct wire *w, const char *head, const char *end)
 	w->closes = header_is(head, end, "Connection", "close");
 }
 
+static void read_extensions(struct wire *w, const char *head, const char *end)
+{
+	const char *agreed = header(head, end, "Sec-WebSocket-Extensions");
+	size_t len = agreed ? strcspn(agreed, "\r") : 0;
+
+	if (!w->deflate && agreed)
+		die("an extension was agreed to that nobody offered: %.*s", (int)len, agreed);
+	if (!w->deflate)
+		return;
+	if (!agreed)
+		die("the server does not take permessage-deflate");
+	if (strncmp(agreed, "permessage-deflate", strlen("permessage-deflate")) != 0 ||
+	    !memmem(agreed, len, "server_no_context_takeover", strlen("server_no_context_takeover")))
+		die("the server agreed to '%.*s': each message must be compressed by itself", (int)len, agreed);
+}
+
 /* nchan's place, as the headers that ask for what is after it. */
 static void read_place(struct wire *w, const char *head, const char *end)
 {
@@ -120,7 +160,7 @@ static void read_place(struct wire *w, const char *head, const char *end)
 static size_t read_head(struct wire *w, const char *in, size_t len, const struct listener *l)
 {
 	const char *end_of_head = memmem(in, len, "\r\n\r\n", 4);
-	const char *wanted = w->kind == WIRE_WEBSOCKET ? "HTTP/1.1 101 " : "HTTP/1.1 200 ";
+	const char *wanted = is_websocket(w->kind) ? "HTTP/1.1 101 " : "HTTP/1.1 200 ";
 	char why[64];
 
 	if (!end_of_head) {
@@ -137,9 +177,15 @@ static size_t read_head(struct wire *w, const char *in, size_t len, const struct
 		return (size_t)(body - in);
 	}
 	switch (w->kind) {
+	case WIRE_NCHAN_WEBSOCKET:
+		w->greeted = true;
+		l->ops->greeted(l->context, (struct span){0});
+		/* fall through */
 	case WIRE_WEBSOCKET:
+	case WIRE_FASTAPI:
 		if (!header_is(in, body, "Sec-WebSocket-Accept", ACCEPT))
 			die("the upgrade was accepted with a wrong Sec-WebSocket-Accept");
+		read_extensions(w, in, body);
 		break;
 	case WIRE_NCHAN_SSE:
 		w->greeted = true;
@@ -232,7 +278,7 @@ static void read_text(struct wire *w, struct span json, size_t frame_bytes, cons
 			die("reconnect_messages without messages");
 		while (scan_next(&list, &message))
 			l->ops->message(l->context, message, message.len, true);
-	} else if (scan_number(json, "\"seq\"") >= 0) {
+	} else if (!wire_has_seq(w->kind) || scan_number(json, "\"seq\"") >= 0) {
 		l->ops->message(l->context, json, frame_bytes, false);
 	}
 }
@@ -246,8 +292,10 @@ static size_t read_frame(struct wire *w, const char *in, size_t len, const struc
 
 	if (len < 2)
 		return 0;
-	if (b[1] & 0x80 || b[0] & 0x70 || !(b[0] & 0x80) || (b[0] & 0x0f) == OPCODE_CONTINUATION)
-		die("a frame that is masked, fragmented or compressed: %02x %02x", b[0], b[1]);
+	bool compressed = w->deflate && (b[0] & 0x7f) == (0x40 | OPCODE_TEXT);
+
+	if (b[1] & 0x80 || (b[0] & 0x70 && !compressed) || !(b[0] & 0x80) || (b[0] & 0x0f) == OPCODE_CONTINUATION)
+		die("a frame that is masked, fragmented or compressed unasked: %02x %02x", b[0], b[1]);
 	payload = b[1];
 	if (payload >= 126) {
 		size_t bytes = payload == 126 ? 2 : 8;
@@ -268,7 +316,8 @@ static size_t read_frame(struct wire *w, const char *in, size_t len, const struc
 
 	switch (b[0] & 0x0f) {
 	case OPCODE_TEXT:
-		read_text(w, (struct span){bytes, payload}, head + payload, l);
+		read_text(w, compressed ? inflate_text((struct span){bytes, payload}) : (struct span){bytes, payload},
+			  head + payload, l);
 		break;
 	case OPCODE_PING:
 		if (payload > 125)
@@ -401,7 +450,7 @@ size_t wire_read(struct wire *w, char *in, size_t fresh, size_t *len, const stru
 			used = read_head(w, in + done, *len - done, &l);
 			if (w->chunked)
 				*len = done + used + dechunk(w, in + done + used, *len - done - used, &l);
-		} else if (w->kind == WIRE_WEBSOCKET) {
+		} else if (is_websocket(w->kind)) {
 			used = read_frame(w, in + done, *len - done, &l);
 		} else if (!wire_polls(w->kind)) {
 			used = read_event(w, in + done, *len - done, &l);

@@ -19,7 +19,9 @@ enum wire_kind {
 	WIRE_WEBSOCKET,
 	WIRE_SSE,
 	WIRE_POLL,
-	/* The same of nchan: no connect, messages as they were posted, and a poll's place in the headers. */
+	WIRE_FASTAPI, /* a WebSocket without seqs, the token in the query */
+	/* Of nchan: no connect, messages as they were posted, and a poll's place in the headers. */
+	WIRE_NCHAN_WEBSOCKET,
 	WIRE_NCHAN_SSE,
 	WIRE_NCHAN_POLL,
 };
@@ -33,14 +35,16 @@ struct wire_question {
 	const char *cursor; /* empty: none */
 	int port;
 	unsigned diagnosis;
+	bool deflate; /* a WebSocket offers to take compressed messages */
 };
 
 struct wire {
 	enum wire_kind kind;
 	enum { WIRE_HEAD, WIRE_BODY } part; /* of the reply that is being read */
 	bool greeted;
-	bool closes; /* the server closes after this reply */
-	bool over;   /* nothing more is read: ended() was called */
+	bool deflate; /* offered; from the reply's head on: agreed */
+	bool closes;  /* the server closes after this reply */
+	bool over;    /* nothing more is read: ended() was called */
 	bool chunked;
 	bool in_chunk;
 	unsigned chunk_digits;	      /* of the next chunk's size, read so far */
@@ -63,9 +67,10 @@ struct wire_ops {
 
 bool wire_polls(enum wire_kind kind);
 bool wire_is_nchan(enum wire_kind kind);
+bool wire_has_seq(enum wire_kind kind); /* else messages are known by their numbers alone */
 
 /* Forgets a connection; a poll that goes on elsewhere stays greeted. */
-void wire_reset(struct wire *w, enum wire_kind kind, bool greeted);
+void wire_reset(struct wire *w, enum wire_kind kind, bool greeted, bool deflate);
 
 /* Returns its length. */
 size_t wire_request(char out[WIRE_REQUEST_MAX], enum wire_kind kind, const struct wire_question *q);

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	check_span(r.websocket_protocols, bytes, r.len);
 	check_span(request_head_bearer(&r), bytes, r.len);
 	MUST_HOLD(!request_head_is_websocket(&r) || r.websocket_key.len == 24);
-	for (list = r.websocket_protocols; list_next(&list, &item);)
+	for (list = r.websocket_protocols; list_next(&list, ',', &item);)
 		MUST_HOLD(item.len > 0);
 	if (query_get(r.query, "token", &token))
 		MUST_HOLD(token.len == 0 || strlen(token.bytes) == token.len);

@@ -99,7 +99,7 @@ static struct hub_topic *hold(int64_t id, uint64_t seq)
 
 static void start_with(size_t tail_max_bytes, size_t tails_max_bytes)
 {
-	assert_int_equal(hub_new(&hub, &ops, tail_max_bytes, tails_max_bytes), OK);
+	assert_int_equal(hub_new(&hub, &ops, tail_max_bytes, tails_max_bytes, NULL), OK);
 	delivered_calls = private_calls = 0;
 	delivered_to = private_seq = messages_seen = 0;
 }

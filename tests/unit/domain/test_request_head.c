@@ -327,11 +327,11 @@ static void assert_list(const char *text, const char *const *expected)
 	struct span list = {text, strlen(text)}, item;
 
 	for (; *expected; expected++) {
-		assert_true(list_next(&list, &item));
+		assert_true(list_next(&list, ',', &item));
 		assert_span(item, *expected);
 	}
-	assert_false(list_next(&list, &item));
-	assert_false(list_next(&list, &item));
+	assert_false(list_next(&list, ',', &item));
+	assert_false(list_next(&list, ',', &item));
 }
 
 static void goes_through_a_list(void **state)
@@ -339,7 +339,7 @@ static void goes_through_a_list(void **state)
 	struct span none = {0}, item;
 
 	(void)state;
-	assert_false(list_next(&none, &item));
+	assert_false(list_next(&none, ',', &item));
 	assert_list("", (const char *const[]){NULL});
 	assert_list(" , ,\t,", (const char *const[]){NULL});
 	assert_list("a", (const char *const[]){"a", NULL});

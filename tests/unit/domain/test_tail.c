@@ -9,6 +9,7 @@
 
 #include "domain/tail.h"
 #include "tests/unit/frames.h"
+#include "tests/unit/inflate.h"
 
 #define ALL SIZE_MAX
 
@@ -36,7 +37,7 @@ static struct tail *tail_from(uint64_t seq, size_t bytes_max)
 {
 	struct tail *t = NULL;
 
-	assert_int_equal(tail_new(&t, seq, bytes_max), OK);
+	assert_int_equal(tail_new(&t, seq, bytes_max, NULL), OK);
 	return t;
 }
 
@@ -350,7 +351,8 @@ struct model {
 
 static bool model_has(const struct model *m, uint64_t seq, const struct reader *r)
 {
-	return m->messages[seq].frame_bytes > 0 && reader_may_have(r, m->messages[seq].to_user, m->messages[seq].exclude);
+	return m->messages[seq].frame_bytes > 0 &&
+	       reader_may_have(r, m->messages[seq].to_user, m->messages[seq].exclude);
 }
 
 static void model_append(struct model *m, uint64_t *random, struct tail *t)
@@ -375,7 +377,8 @@ static void model_append(struct model *m, uint64_t *random, struct tail *t)
 		append(t, NULL, now->to_user, now->exclude);
 	} else {
 		char seq[32];
-		size_t payload = fill + 8 + (size_t)snprintf(seq, sizeof(seq), "\"seq\":%llu,", (unsigned long long)m->next);
+		size_t payload =
+			fill + 8 + (size_t)snprintf(seq, sizeof(seq), "\"seq\":%llu,", (unsigned long long)m->next);
 
 		memset(body, 'x', fill + 8);
 		memcpy(body, "{\"a\":\"", 6);
@@ -390,7 +393,8 @@ static void model_append(struct model *m, uint64_t *random, struct tail *t)
 }
 
 /* One answer must be what the model says, and as long as it may be. */
-static uint64_t model_check(const struct model *m, const struct tail *t, uint64_t seq, const struct reader *r, size_t max)
+static uint64_t model_check(const struct model *m, const struct tail *t, uint64_t seq, const struct reader *r,
+			    size_t max)
 {
 	struct answer a = after(t, seq, r, max);
 	struct span rest = a.bytes, payload;
@@ -467,6 +471,115 @@ static void is_a_list_of_messages_that_loses_its_oldest(void **state)
 	tail_free(&t);
 }
 
+/* ---- compressed */
+
+static const struct reader inflater = {.user_id = "ann", .connection_id = {.bytes = {4}}, .inflates = true};
+
+/* Appends a message that gets shorter compressed. */
+static void append_long(struct tail *t, const char *to_user)
+{
+	append(t, "{\"a\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\"}", to_user, NULL);
+}
+
+/* Reads all after `seq` in pieces of at most max_bytes; each message once, in order. How many came compressed. */
+static unsigned read_all(const struct tail *t, uint64_t seq, const struct reader *r, size_t max_bytes)
+{
+	unsigned compressed_count = 0;
+
+	while (seq < tail_seq(t)) {
+		struct answer a = after(t, seq, r, max_bytes);
+		struct buf text = BUF_EMPTY;
+		unsigned count = 0;
+		bool compressed;
+
+		assert_int_equal(a.e, OK);
+		while (inflate_next(&a.bytes, &text, &compressed)) {
+			assert_true(frames_seq((struct span){text.bytes, text.len}) > seq);
+			seq = frames_seq((struct span){text.bytes, text.len});
+			count++;
+			compressed_count += compressed;
+			buf_free(&text);
+		}
+		assert_int_equal(a.bytes.len, 0);
+		assert_int_equal(count, a.count);
+		assert_true(a.last >= seq);
+		seq = a.last;
+	}
+	return compressed_count;
+}
+
+static void compresses_from_when_on_somebody_inflates_and_the_others_get_it_as_it_is(void **state)
+{
+	struct deflater *d;
+	struct tail *t;
+
+	(void)state;
+	assert_int_equal(deflater_new(&d), OK);
+	assert_int_equal(tail_new(&t, 0, 100000, d), OK);
+	append_long(t, NULL);
+	append_long(t, NULL);
+	assert_int_equal(read_all(t, 0, &inflater, ALL), 0);
+	tail_compress(t);
+	append_long(t, NULL);
+	append(t, "{}", NULL, NULL); /* would not get shorter */
+	append(t, NULL, NULL, NULL); /* expired */
+	append_long(t, NULL);
+	assert_int_equal(read_all(t, 2, &inflater, ALL), 2);
+	assert_int_equal(read_all(t, 2, &inflater, 1), 2);
+	assert_int_equal(read_all(t, 3, &inflater, ALL), 1);
+	/* One that lacks what was never compressed goes on with what is, from its next write on. */
+	assert_int_equal(read_all(t, 0, &inflater, 1), 2);
+	assert_int_equal(read_all(t, 0, &ann, ALL), 0);
+	tail_free(&t);
+	deflater_free(&d);
+}
+
+static void compresses_no_more_when_nobody_has_read_so_for_long(void **state)
+{
+	struct deflater *d;
+	struct tail *t;
+	uint64_t seq;
+
+	(void)state;
+	assert_int_equal(deflater_new(&d), OK);
+	assert_int_equal(tail_new(&t, 0, 100000, d), OK);
+	tail_compress(t);
+	append_long(t, NULL);
+	for (seq = tail_seq(t); seq < 10000 && read_all(t, seq - 1, &inflater, ALL) == 1; seq = tail_seq(t))
+		append_long(t, NULL);
+	assert_true(seq > 2 && seq < 10000);
+	assert_int_equal(read_all(t, tail_floor(t), &inflater, ALL), 0);
+	assert_int_equal(read_all(t, tail_floor(t), &anyone, ALL), 0);
+	tail_compress(t);
+	append_long(t, NULL);
+	assert_int_equal(read_all(t, tail_seq(t) - 1, &inflater, ALL), 1);
+	tail_forget(t, tail_seq(t) + 5);
+	append_long(t, NULL);
+	assert_int_equal(read_all(t, tail_seq(t) - 1, &inflater, ALL), 1);
+	tail_free(&t);
+	deflater_free(&d);
+}
+
+static void both_forms_together_stay_within_its_maximum(void **state)
+{
+	struct deflater *d;
+	struct tail *t;
+
+	(void)state;
+	assert_int_equal(deflater_new(&d), OK);
+	assert_int_equal(tail_new(&t, 0, 1000, d), OK);
+	for (unsigned n = 0; n < 1000; n++) {
+		if (n % 400 == 100)
+			tail_compress(t);
+		append_long(t, n % 7 == 0 ? "ann" : NULL);
+		assert_true(after(t, tail_floor(t), &ann, ALL).e == OK);
+		read_all(t, tail_floor(t), &inflater, n % 3 ? ALL : 50);
+		assert_true((tail_seq(t) - tail_floor(t)) * 80 <= 1000);
+	}
+	tail_free(&t);
+	deflater_free(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -484,6 +597,9 @@ int main(void)
 		cmocka_unit_test(gives_the_text_of_one_message_to_who_may_have_it),
 		cmocka_unit_test(forgets_all_with_its_memory_and_goes_on_behind_a_hole),
 		cmocka_unit_test(is_a_list_of_messages_that_loses_its_oldest),
+		cmocka_unit_test(compresses_from_when_on_somebody_inflates_and_the_others_get_it_as_it_is),
+		cmocka_unit_test(compresses_no_more_when_nobody_has_read_so_for_long),
+		cmocka_unit_test(both_forms_together_stay_within_its_maximum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
