@@ -3,6 +3,7 @@ import contextlib
 import http.client
 import importlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -72,14 +73,19 @@ def _(s):
         equal(got, [1, 2, 3], "the other's")
 
 
+def has_more(reader):
+    return bool(reader.buffer) or bool(select.select([reader.s], [], [], 0)[0])
+
+
 @contextlib.contextmanager
 def full_of_slow_readers(s, node, diagnosis, cursor):
-    """So much waits for sockets that no page is read from the database."""
+    """So much waits for sockets that no page is read from the database: four pages are more than the MiB that it may be."""
     path = s.ws_path(diagnosis, s.token(), cursor)
     readers = [harness.RawClient(node.port, path, rcvbuf=4096) for _ in range(16)]
     try:
         for reader in readers:
             reader.next()
+        wait_until(lambda: sum(map(has_more, readers)) >= 4, "pages to be on their way")
         yield
     finally:
         for reader in readers:
