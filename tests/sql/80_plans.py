@@ -49,6 +49,10 @@ def no_scans(db):
         sidecar.sql(f"select count(*) from tidings.fetch({quote([p[0] for p in places], 'int8')}, {quote([0] * len(places), 'int8')}, 100, 100000)")
         sidecar.sql(f"select count(*) from tidings.unsent({places[0][0] if places else 1}, '456', 1)")
         db.flush(node, presence=[(p[0], turn % 2) for p in places], delivered=places, sent=places, run=sidecar.sql)
+        live = str(uuid.uuid4())
+        equal(sidecar.sql(f"select tidings.admit('{node}', 'turn-{turn}', '{live}', 'websocket', now()::text, false, 5)"), [["ok"]], "admit")
+        db.flush(node, opened=[(live, p[0], f"turn-{turn}") for p in places], run=sidecar.sql)
+        db.flush(node, closed=[(live, t) for t in (0, *(p[0] for p in places))], run=sidecar.sql)
         sidecar.sql(f"select tidings.heartbeat('{node}', now()::text, 1, 1, {quote([p[0] for p in places], 'int8')}, "
                     f"{quote([p[1] for p in places], 'int8')}, {quote([r[1] for r in rows if r[0]])})")
         sidecar.sql("select tidings.relay(100, 60)")
@@ -85,6 +89,7 @@ def no_scans(db):
     db.sql("insert into tidings.delivered select id, 1 from tidings.topic on conflict do nothing")
     db.sql("insert into tidings.presence select t.id, n.id, 1 from tidings.topic t, tidings.node n on conflict do nothing")
     db.sql("insert into tidings.connection select gen_random_uuid(), n.id, t.id, '456', 'websocket', now() from tidings.topic t, tidings.node n limit 100000")
+    db.sql(f"insert into tidings.connection select gen_random_uuid(), '{node}', 0, 'u' || n, 'websocket', now() from generate_series(1, 100000) n")
     db.sql("insert into tidings.idempotency select 'c', n::text, 'h', null, now() from generate_series(1, 50000) n")
     db.sql("insert into tidings.effectiveness select id, 1, 0.1 from tidings.topic on conflict do nothing")
     db.sql("insert into tidings.outbox (deliver_at, topic, body) select now() + interval '1 day', 'x', '{}' from generate_series(1, 50000)")
