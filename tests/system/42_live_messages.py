@@ -7,8 +7,6 @@ import socket
 import threading
 import uuid
 
-import websockets
-
 from harness import Closed, RawClient, equal, test, wait_until
 
 live_tests = importlib.import_module("41_live")
@@ -23,7 +21,7 @@ def shout(live, type, count):
     try:
         for _ in range(count):
             live.send(type)
-    except websockets.ConnectionClosed:
+    except Closed:
         pass
 
 
@@ -572,7 +570,7 @@ def seqs_until_end(live, topic):
                 equal((m["data"]["topic"], m["data"]["reason"]), (topic, "revoked"), "the end")
                 how = "unsubscribed"
                 # It may be closed already; what came before that is read all the same.
-                with contextlib.suppress(websockets.ConnectionClosed):
+                with contextlib.suppress(Closed):
                     live.send("ping")
             elif m["type"] == "pong":
                 break

@@ -270,7 +270,10 @@ class Client:
         return seqs
 
     def send(self, message):
-        loop().run(self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message)))
+        try:
+            loop().run(self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message)))
+        except websockets.ConnectionClosed:
+            raise Closed(self.ws.close_code, self.ws.close_reason) from None
 
     def answers(self, message="ping"):
         """The next message is the answer to a ping: nothing else was on its way."""
