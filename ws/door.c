@@ -108,6 +108,11 @@ static void reply_done(struct node *n, struct line *line, bool keep_alive, const
 	serve(v);
 }
 
+static void end_replies(struct node *n)
+{
+	lines_run(&n->door->lines);
+}
+
 static void pause_accepting(struct door *d)
 {
 	d->full = true;
@@ -213,6 +218,7 @@ enum err door_new(struct door **d, struct node *n)
 		return ERR_MEMORY;
 	made->node = n;
 	n->reply_done = reply_done;
+	n->end_replies = end_replies;
 	made->fd = listen_on(n->config->ws_address, n->config->ws_port);
 	if (made->fd < 0 || uv_poll_init(n->loop, &made->listening, made->fd) != 0) {
 		free(made);

@@ -21,13 +21,7 @@ struct feed {
 
 static void fetch(struct feed *f);
 
-static void on_run(uv_idle_t *runner)
-{
-	struct feed *f = runner->data;
-
-	if (!hub_run(f->node->hub, SLICE_WRITES))
-		uv_idle_stop(runner);
-}
+static void on_run(uv_idle_t *runner);
 
 static void feed_soon(struct feed *f)
 {
@@ -38,6 +32,19 @@ void feed_run(struct feed *f)
 {
 	if (hub_run(f->node->hub, SLICE_WRITES))
 		feed_soon(f);
+}
+
+/* From the loop alone: this ends sessions. */
+static void run_slice(struct feed *f)
+{
+	feed_run(f);
+	f->node->end_replies(f->node);
+}
+
+static void on_run(uv_idle_t *runner)
+{
+	uv_idle_stop(runner);
+	run_slice(runner->data);
 }
 
 enum err feed_new(struct feed **f, struct node *n)
@@ -94,7 +101,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		}
 	}
 	fetch(f);
-	feed_run(f);
+	run_slice(f);
 }
 
 static void fetch(struct feed *f)

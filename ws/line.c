@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TURN_LINES 256 /* before the loop looks at the sockets again: a few ms */
+#define TURN_LINES 512 /* before the loop looks at the sockets again: a few ms */
 
 struct line {
 	uv_poll_t poll;
@@ -35,9 +35,8 @@ static void not_soon(struct line *l)
 	l->is_soon = false;
 }
 
-static void on_turn(uv_idle_t *turn)
+void lines_run(struct lines *all)
 {
-	struct lines *all = turn->data;
 	struct line *l;
 
 	for (int n = 0; n < TURN_LINES && (l = TAILQ_FIRST(&all->soon)); n++) {
@@ -45,7 +44,12 @@ static void on_turn(uv_idle_t *turn)
 		l->event(l->owner, 0, UV_WRITABLE);
 	}
 	if (TAILQ_EMPTY(&all->soon))
-		uv_idle_stop(turn);
+		uv_idle_stop(&all->turn);
+}
+
+static void on_turn(uv_idle_t *turn)
+{
+	lines_run(turn->data);
 }
 
 void lines_init(struct lines *all, uv_loop_t *loop)

@@ -54,6 +54,9 @@ int line_fd(const struct line *l);
 void line_watch(struct line *l, int events);
 bool line_watches(const struct line *l, int events);
 
+/* Those in `soon` are told now; only from the loop. */
+void lines_run(struct lines *all);
+
 /* UV_WRITABLE is told once, at one of the loop's next turns, without asking the kernel whether it is so. */
 void line_soon(struct line *l);
 

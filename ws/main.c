@@ -413,6 +413,8 @@ static void stop(struct sidecar *s)
 	ledger_free(&n->ledger);
 	feed_free(&n->feed);
 	pulse_free(&n->pulse);
+	edition_free(&n->events);
+	edition_free(&n->replies);
 	hub_free(&n->hub);
 	deflater_free(&n->deflater);
 	token_keys_free(&n->keys);

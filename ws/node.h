@@ -7,6 +7,7 @@
  *	http_socket	a socket on which an HTTP reply is held or streamed; voices: how each transport says things
  *	session		one client's connection: what waits to be written to it, its deadlines
  *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
+ *	edition		what all who listen to one topic are told, in a voice's words
  *	stages		a session's way from the upgrade to live messages
  *	gate		asks the database, many at a time, whether a session may have its topic
  *	grace		pollers between two polls: they count as connected, and go on where they were
@@ -37,6 +38,7 @@
 #include "domain/wheel.h"
 #include "store/listener.h"
 #include "store/pipeline.h"
+#include "ws/edition.h"
 #include "ws/watcher.h"
 
 struct door;
@@ -88,9 +90,12 @@ struct node {
 	struct feed *feed;
 	struct catch_up *catch_up;
 	struct pulse *pulse;
+	struct edition events, replies; /* the last of event streams, and of polls */
 
 	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the line. */
 	void (*reply_done)(struct node *n, struct line *line, bool keep_alive, const struct buf *early);
+	/* Sockets whose replies the fan-out has written: ends those replies, while they are at hand. */
+	void (*end_replies)(struct node *n);
 	int64_t pending_bytes; /* that wait for sockets, in all sessions */
 	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
 	bool open;	       /* clients are let in */

@@ -161,19 +161,23 @@ static size_t write_some(struct session *s, struct span bytes)
 	return (size_t)took;
 }
 
-bool session_write_now(struct session *s, struct span bytes)
+static void write_or_keep(struct session *s, struct span bytes)
 {
-	size_t took;
+	size_t took = write_some(s, bytes);
 
-	if (s->state == SESSION_CLOSING)
-		return false;
-	took = write_some(s, bytes);
 	if (took < bytes.len) {
 		buf_add(&s->out, bytes.bytes + took, bytes.len - took);
 		if (!buf_ok(&s->out))
 			give_up(s);
 		charge(s);
 	}
+}
+
+bool session_write_now(struct session *s, struct span bytes)
+{
+	if (s->state == SESSION_CLOSING)
+		return false;
+	write_or_keep(s, bytes);
 	if (s->choked_ms != 0)
 		hush(s);
 	return s->choked_ms == 0;
@@ -301,17 +305,16 @@ void session_close(struct session *s, enum close_code code, const char *reason)
 	session_refuse(s, 503, code, reason);
 }
 
-void session_finish(struct session *s, struct buf *bytes)
+void session_finish(struct session *s, struct span bytes)
 {
-	if (s->state != SESSION_CLOSING) {
-		s->close_sent = true;
-		s->out = *bytes;
-		*bytes = BUF_EMPTY;
-		if (!buf_ok(&s->out))
-			s->broken = true;
-		begin_closing(s);
-	}
-	buf_free(bytes);
+	if (s->state == SESSION_CLOSING)
+		return;
+	begin_closing(s);
+	s->close_sent = true;
+	if (bytes.bytes)
+		write_or_keep(s, bytes);
+	else
+		give_up(s);
 }
 
 /* ---- deadlines */
@@ -437,19 +440,32 @@ void session_heard(struct session *s)
 
 /* ---- beginning and end */
 
+/* Of random bytes that are fetched for 16 at a time: a system call takes longer than all else here. */
+static bool new_id(struct uuid *id)
+{
+	static uint8_t random[256]; /* so many come whole, or not at all */
+	static size_t left;
+
+	if (left == 0 && getrandom(random, sizeof(random), 0) == sizeof(random))
+		left = sizeof(random);
+	if (left == 0)
+		return false;
+	left -= UUID_BYTES;
+	*id = uuid_of_random(random + left);
+	return true;
+}
+
 struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice)
 {
 	struct session *s = calloc(1, sizeof(*s));
-	uint8_t random[UUID_BYTES];
 
-	if (!s || getrandom(random, sizeof(random), 0) != sizeof(random)) {
+	if (!s || !new_id(&s->id)) {
 		free(s);
 		return NULL;
 	}
 	s->node = n;
 	s->transport = transport;
 	s->voice = voice;
-	s->id = uuid_of_random(random);
 	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	TAILQ_INSERT_TAIL(&n->sessions, s, link);
 	n->sessions_count++;

@@ -142,8 +142,12 @@ void session_close(struct session *s, enum close_code code, const char *reason);
 /* As session_close(); `status` is what HTTP says where nothing has been said yet. */
 void session_refuse(struct session *s, int status, enum close_code code, const char *reason);
 
-/* These bytes, and then the end. The session takes over what is in `bytes`. */
-void session_finish(struct session *s, struct buf *bytes);
+/*
+ * These bytes, now or as soon as possible, and then the end.
+ *
+ *	bytes	.bytes NULL: there was no memory, and it is broken off
+ */
+void session_finish(struct session *s, struct span bytes);
 
 /* It has been sent the close frame, or the end of its reply. */
 bool session_close_sent(const struct session *s);

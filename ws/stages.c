@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "domain/frame.h"
 #include "domain/utf8.h"
 #include "store/acts.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"
+#include "ws/edition.h"
 #include "ws/feed.h"
 #include "ws/gate.h"
 #include "ws/grace.h"
@@ -364,7 +364,8 @@ static void answer_poll(struct session *s, struct span messages)
 	struct buf reply = BUF_EMPTY;
 
 	voice_poll_reply(&reply, s, messages);
-	session_finish(s, &reply);
+	session_finish(s, buf_ok(&reply) ? (struct span){reply.bytes, reply.len} : (struct span){0});
+	buf_free(&reply);
 }
 
 #define POLL_BYTES 262144 /* of messages in a reply, from when on it goes out */
@@ -434,31 +435,30 @@ void stages_caught_up(struct subscription *sub)
 	feed_run(n->feed);
 }
 
+/* False: it takes no more now. */
+static bool deliver_in_words(struct subscription *sub, struct span frames)
+{
+	struct session *s = sub->session;
+	struct node *n = s->node;
+	bool poll = s->voice == &voice_poll;
+	struct span bytes = edition_bytes(poll ? &n->replies : &n->events, sub, frames);
+
+	if (!bytes.bytes) {
+		s->held.failed = true;
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	} else if (poll) {
+		session_finish(s, bytes);
+	} else {
+		return session_write_now(s, bytes);
+	}
+	return false;
+}
+
 bool stages_deliver(struct subscription *sub, struct span frames)
 {
 	struct session *s = sub->session;
-	struct buf bytes = BUF_EMPTY;
-	struct span message;
-	bool more = false;
+	bool more = s->voice->frames_as_they_are ? session_write_now(s, frames) : deliver_in_words(sub, frames);
 
-	if (s->voice->frames_as_they_are) {
-		more = session_write_now(s, frames);
-	} else {
-		/* A poll that was behind on another topic has gathered something of that already. */
-		if (s->voice == &voice_poll)
-			buf_add(&bytes, s->held.bytes, s->held.len);
-		while (frame_next(&frames, &message))
-			s->voice->message(&bytes, sub, message);
-		if (!buf_ok(&bytes)) {
-			s->held.failed = true;
-			session_close(s, CLOSE_TRY_LATER, "try again later");
-		} else if (s->voice == &voice_poll) {
-			answer_poll(s, (struct span){bytes.bytes, bytes.len});
-		} else {
-			more = session_write_now(s, (struct span){bytes.bytes, bytes.len});
-		}
-		buf_free(&bytes);
-	}
 	if (!more)
 		session_pass_turn(s, sub);
 	return more;

@@ -27,6 +27,8 @@ struct voice {
 	void (*missed_end)(struct buf *out, const struct subscription *sub);
 	/* One message as it comes. */
 	void (*message)(struct buf *out, const struct subscription *sub, struct span message);
+	/* New messages, as the tail has them; NULL: these frames as they are. */
+	void (*deliver)(struct buf *out, const struct subscription *sub, struct span frames);
 	/* The answer to what the client has said; NULL: on this transport it cannot say anything. */
 	void (*reply)(struct buf *out, struct span text);
 	/* Something to keep the connection, and whatever is between, awake. */

@@ -256,6 +256,14 @@ static void sse_message(struct buf *out, const struct subscription *sub, struct 
 	buf_add_text(out, "\n\n");
 }
 
+static void sse_deliver(struct buf *out, const struct subscription *sub, struct span frames)
+{
+	struct span message;
+
+	while (frame_next(&frames, &message))
+		sse_message(out, sub, message);
+}
+
 static void sse_welcome(struct buf *out, const struct session *s)
 {
 	struct places p;
@@ -295,6 +303,7 @@ const struct voice voice_sse = {
 	.missed_add = sse_missed_add,
 	.missed_end = add_nothing,
 	.message = sse_message,
+	.deliver = sse_deliver,
 	.heartbeat = sse_heartbeat,
 	.goodbye = sse_goodbye,
 };
@@ -334,6 +343,22 @@ static void poll_message(struct buf *out, const struct subscription *sub, struct
 	poll_missed_add(out, sub, out->len == 0, message);
 }
 
+/* The whole reply. One that was behind on another topic has gathered something of that already. */
+static void poll_deliver(struct buf *out, const struct subscription *sub, struct span frames)
+{
+	const struct buf *held = &sub->session->held;
+	struct buf messages = BUF_EMPTY;
+	struct span message;
+
+	buf_add(&messages, held->bytes, held->len);
+	while (frame_next(&frames, &message))
+		poll_message(&messages, sub, message);
+	voice_poll_reply(out, sub->session, (struct span){messages.bytes, messages.len});
+	if (!buf_ok(&messages))
+		out->failed = true;
+	buf_free(&messages);
+}
+
 static void poll_heartbeat(struct buf *out)
 {
 	(void)out;
@@ -357,6 +382,7 @@ const struct voice voice_poll = {
 	.missed_add = poll_missed_add,
 	.missed_end = add_nothing,
 	.message = poll_message,
+	.deliver = poll_deliver,
 	.heartbeat = poll_heartbeat,
 	.goodbye = poll_goodbye,
 };

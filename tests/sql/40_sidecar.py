@@ -1,7 +1,7 @@
 """What the sidecars call: attach, fetch, flush, heartbeat; and how many clients a publisher is told."""
 import uuid
 
-from database import Item, Request
+from database import Item, Request, batch_sql
 from harness import equal, test
 
 
@@ -128,11 +128,15 @@ def several_topics(db):
     equal(db.sql(f"select topic_id from tidings.connection where id = '{c}' order by 1"), [[str(i)] for i in sorted((ids[0], ids[2]))], "rows left")
 
 
-def heartbeat(db, node, places=()):
+def heartbeat_sql(node, places=()):
     ids, lasts = (", ".join(str(p[n]) for p in places) for n in (0, 1))
     epochs = ", ".join(f"'{p[2]}'" for p in places)
-    return db.sidecar(f"select * from tidings.heartbeat('{node}', now()::text, 7, 9, array[{ids}]::int8[], array[{lasts}]::int8[], "
-                      f"array[{epochs}]::text[])")
+    return (f"select * from tidings.heartbeat('{node}', now()::text, 7, 9, array[{ids}]::int8[], array[{lasts}]::int8[], "
+            f"array[{epochs}]::text[])")
+
+
+def heartbeat(db, node, places=()):
+    return db.sidecar(heartbeat_sql(node, places))
 
 
 @test("a heartbeat tells a node that it was unknown, which topics moved, and which are others now")
@@ -162,9 +166,10 @@ def buried(db):
     db.publish(topic)
     n, node, dead, c = db.topic_id(topic), db.node(), db.node(), str(uuid.uuid4())
     db.flush(dead, presence=[(n, 2)], opened=[(c, n, "u")])
-    db.sql(f"update tidings.node set heartbeat_at = now() - interval '14 s' where id = '{dead}'")
-    heartbeat(db, node)
-    equal(clients(db, topic), 2, "clients after 14 s")
+    # At once: it is a second away from being dead.
+    after_14_s = db.sql(f"update tidings.node set heartbeat_at = clock_timestamp() - interval '14 s' where id = '{dead}'; {heartbeat_sql(node)}; "
+                        f"{batch_sql([Request([Item(topic)])])}")
+    equal(after_14_s[-1][1:], ["ok", "2", "2"], "outcome, seq and clients after 14 s")
     db.sql(f"update tidings.node set heartbeat_at = now() - interval '16 s' where id = '{dead}'")
     heartbeat(db, node)
     for table, column in (("node", "id"), ("presence", "node_id"), ("connection", "node_id")):

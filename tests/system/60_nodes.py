@@ -121,7 +121,7 @@ def _(s):
 def _(s):
     # A farewell that failed was taken for done, and the next numbers were built on what it had left behind.
     d = s.diagnosis()
-    with s.node(TIDINGS_DATABASE_TIMEOUT=1000) as node:
+    with s.node(TIDINGS_DATABASE_TIMEOUT=2000) as node:
         one, two, three = (s.connect(d, server=x) for x in (node, s.node1, node))
         s.wait_watchers(d, 3)
         before = len(node.log.read_text())

@@ -30,12 +30,12 @@ def mischief(s, act, ports=None):
 
 
 def dial(port):
-    sock = socket.create_connection(("127.0.0.1", port), timeout=5)
-    return sock
+    return socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
 
 
 def drain(sock):
     """Reads what comes until the server closes or has no more to say."""
+    sock.settimeout(5)
     data = b""
     with contextlib.suppress(ConnectionError, socket.timeout):
         while chunk := sock.recv(65536):

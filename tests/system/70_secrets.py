@@ -33,6 +33,11 @@ def _(s):
     assert not any("eyJ" in p.read_text() for p in logs if "access" in p.name), "a token is in the access log"
 
 
+def queued(web, name):
+    """Connections to the socket of that program, also those that it has not accepted."""
+    return sum(str(web.folder) in line and name.removesuffix(".fcgi") in line for line in open("/proc/net/unix"))
+
+
 @test("a sidecar or a FastCGI program that is killed under a request leaves no token in a log", allow="lighttpd|mod_|gw_|fastcgi|proxy")
 def _(s):
     d = s.diagnosis()
@@ -61,9 +66,10 @@ def _(s):
             (program,) = web.programs(name)
             os.kill(program, signal.SIGSTOP)
             t = threading.Thread(target=ask, args=(web, path))
+            before = queued(web, name)
             t.start()
-            # It is on its way, or in the program's queue: lighttpd writes it down when the program dies under it.
-            t.join(0.5)
+            # It is in the program's queue: lighttpd writes it down when the program dies under it.
+            wait_until(lambda: queued(web, name) > before, f"the request to be given to {name}")
             os.kill(program, signal.SIGKILL)
             t.join()
         web.api.get("/health")

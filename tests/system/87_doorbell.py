@@ -158,7 +158,7 @@ def _(s):
 def _(s):
     # It gives the server away at the answer to one statement, though half of the next has reached it.
     d = s.diagnosis()
-    with pooled(s, TIDINGS_LISTEN_DATABASE=s.conninfo) as p, s.connect(d, server=p.node) as client:
+    with pooled(s, TIDINGS_LISTEN_DATABASE=s.conninfo, TIDINGS_DATABASE_TIMEOUT=60000) as p, s.connect(d, server=p.node) as client:
         reader, load = outage.Reader(client), outage.Load(p, d, 3)
         try:
             for _n in range(6):
@@ -188,7 +188,7 @@ async def crowd(p, path, size):
 def _(s):
     # They came as `options`, which PgBouncer refuses, or drops when told to ignore them.
     locked, free = s.diagnosis(), s.diagnosis()
-    with pooled(s, TIDINGS_DATABASE_TIMEOUT=500) as p:
+    with pooled(s, TIDINGS_DATABASE_TIMEOUT=2000) as p:
         s.recommend(locked, api=p.api)
         with s.connect(free, server=p.node) as client:
             with Lock(s, "tidings.message"):
@@ -379,7 +379,7 @@ def _(s):
         load = outage.Load(s, d)
         try:
             for _n in range(12):
-                (pid,) = wait_until(lambda: [row[0] for row in s.sql(listening)], "the listener to listen")
+                (pid,) = wait_until(lambda: len(pids := [row[0] for row in s.sql(listening)]) == 1 and pids, "one listener to listen")
                 before = load.seen(200)
                 s.sql(f"select pg_terminate_backend({pid})")
                 wait_until(lambda: load.seen(200) > before + 10, "broadcasts meanwhile")

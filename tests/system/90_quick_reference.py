@@ -183,7 +183,7 @@ class Lines:
             self.text += line
 
     def wait(self, what):
-        wait_until(lambda: what in self.text, f"{what!r} in {self.text!r}")
+        wait_until(lambda: what in self.text, f"{what!r} in what it says", 60)
 
 
 @test("quick reference: the JavaScript client")

@@ -17,7 +17,12 @@ from harness import Skip, TOP, WAIT_S, equal, test, wait_until
 WEB = pathlib.Path(os.environ.get("TIDINGS_WEB", TOP / "build" / "test" / "web"))
 NETWORKS = {"open": "websocket", "refuse": "sse", "swallow": "sse", "buffer": "long_poll"}
 BEST = ["websocket", "sse", "long_poll"]
-OPTIONS = {"connectTimeout": 3000, "backoffMin": 50, "backoffMax": 500}
+OPTIONS = {"connectTimeout": WAIT_S * 1000, "backoffMin": 50, "backoffMax": 500}
+IMPATIENT = {**OPTIONS, "connectTimeout": 3000}  # where the network lets nothing through that would say no
+
+
+def options_in(mode):
+    return IMPATIENT if mode in ("swallow", "buffer") else OPTIONS
 
 
 def command(kind):
@@ -130,7 +135,7 @@ def story(s, kind, mode):
         last = place.publish(a, b, health)
         client.do("network", mode=mode)
         tokens = {"first": s.token(place.user, ttl=6), "refused": s.token(place.user)}
-        client.do("new", tokens=tokens, options={"topics": [a, b, health], **OPTIONS})
+        client.do("new", tokens=tokens, options={"topics": [a, b, health], **options_in(mode)})
         equal(client.event("connected")["transport"], NETWORKS[mode], "transport")
 
         def everything_came():
@@ -201,7 +206,7 @@ def _(s):
     with Place(s) as place, Driven(s, "chromium", place.web.port) as client:
         topic = place.diagnosis()
         client.do("network", mode="buffer")
-        client.do("new", tokens={"first": s.token(place.user)}, options={"topics": [topic], "probeInterval": 200, **OPTIONS})
+        client.do("new", tokens={"first": s.token(place.user)}, options={"topics": [topic], "probeInterval": 200, **IMPATIENT})
         equal(client.event("connected")["transport"], "long_poll", "transport")
         client.do("network", mode="open")
         last = place.publish(topic)[topic]
@@ -276,7 +281,7 @@ def _(s):
         for client, name, mode in ((ann, "ann", "buffer"), (bob, "bob", "open")):
             users[name] = f"{name}{place.user}"
             client.do("network", mode=mode)
-            client.do("new", tokens={"first": s.token(users[name])}, options={"topics": [f"chats/{users[name]}"], **OPTIONS})
+            client.do("new", tokens={"first": s.token(users[name])}, options={"topics": [f"chats/{users[name]}"], **options_in(mode)})
         equal([c.event("connected")["transport"] for c in (ann, bob)], ["long_poll", "websocket"], "transports")
 
         made = ann.do("send", type="create_conversation", data={"participants": [users["bob"]]})

@@ -231,7 +231,7 @@ class Client:
     def __init__(self, url, headers=None, subprotocols=None, hello=True):
         async def dial():
             return await websockets.connect(url, extra_headers=headers or {}, subprotocols=subprotocols, ping_interval=None, max_size=None,
-                                            max_queue=None, compression=None, open_timeout=WAIT_S, close_timeout=2)
+                                            max_queue=None, compression=None, open_timeout=WAIT_S, close_timeout=4)
 
         self.ws = loop().run(dial())
         self.first = None
@@ -764,7 +764,8 @@ class Stack:
         for path in self.log_files():
             with open(path, "rb") as f:
                 f.seek(offsets.get(path, 0))
-                new = f.read()
+                # What of a line is still to be written is looked at when it is there.
+                new = b"".join(line for line in f.readlines() if line.endswith(b"\n"))
             offsets[path] = offsets.get(path, 0) + len(new)
             for line in new.decode(errors="replace").splitlines():
                 if re.search(r"Sanitizer|runtime error:|Assertion", line) or (
