@@ -500,19 +500,29 @@ def _(s):
             equal(client.next()["type"], "connect", "first message")
         with s.connect(s.diagnosis(), server=node) as other:
             s.wait_watchers(d, 1600)
-            publisher = threading.Thread(target=lambda: publish_many(s, d, 200, 100, ephemeral=True))
-            publisher.start()
-            seen, same = [], 0
-            while publisher.is_alive() or same < 20:
-                other.answers()
-                seen.append(sum(unread(crowd[::40])))
-                same = same + 1 if seen[-1] > 0 and seen[-1] == seen[-2] else 0
-            publisher.join()
-            # Looks in a row at a fan-out under way: the pings between them were answered in the middle of it.
-            under_way = len({n for n in seen if 0 < n < seen[-1]})
-            assert under_way >= 4, f"only {under_way} answers came while messages were written: {seen[:100]}"
-        equal(len(set(unread(crowd))), 1, "different numbers of bytes that came")
-        for client in crowd[::40]:
-            equal([client.next()["data"]["n"] for _n in range(200)], list(range(200)), "order")
+
+            def served_between():
+                publisher = threading.Thread(target=publish_many, args=(s, d, 200, 100), kwargs={"ephemeral": True})
+                publisher.start()
+                found, before, same = False, unread(crowd[::40]), 0
+                while publisher.is_alive() or same < 20:
+                    other.answers()
+                    now = unread(crowd[::40])
+                    # One had what another had not; then a ping was answered, and that other still had not.
+                    found = found or min(now) == min(before) < max(before)
+                    same = same + 1 if min(now) > 0 and now == before else 0
+                    before = now
+                publisher.join()
+                for client in crowd[::40]:
+                    equal([client.next()["data"]["n"] for _n in range(200)], list(range(200)), "order")
+                for client in set(crowd) - set(crowd[::40]):
+                    for _n in range(200):
+                        equal(client.frame()[0], 1, "opcode")
+                return found
+
+            # Whether a ping arrives in the middle is the machine's choice.
+            wait_until(served_between, "a ping to be answered in the middle of a fan-out")
+            other.answers()
+        equal(set(unread(crowd)), {0}, "bytes that came, and belong to no message")
         for client in crowd:
             client.close()
