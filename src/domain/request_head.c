@@ -160,7 +160,7 @@ static int read_header(struct reading *r, struct span line)
 	}
 	/* RFC 6455, section 11.3.2: this one may come more than once. */
 	if (span_is(name, "Sec-WebSocket-Extensions"))
-		(void)set_once(&r->websocket_extensions, value);
+		(void)set_once(&r->head.websocket_extensions, value);
 	return 0;
 }
 
