@@ -40,14 +40,26 @@ static void send_away(struct door *d, struct visitor *v)
 	visitor_close(v);
 }
 
-/* Something has come: a whole request, or a part of one. */
-static void serve(struct visitor *v)
+/* Something has come: a whole request, or a part of one. Most often it comes whole, and is read where it is. */
+static void serve(struct visitor *v, struct span bytes)
 {
 	struct door *d = v->node->door;
 
+	if (v->in.len > 0) {
+		buf_add(&v->in, bytes.bytes, bytes.len);
+		bytes = (struct span){v->in.bytes, v->in.len};
+	}
 	if (!buf_ok(&v->in)) {
 		visitor_close(v);
-	} else if (!reception_serve(v) && v->state != VISITOR_READING) {
+		return;
+	}
+	if (reception_serve(v, bytes))
+		return;
+	if (v->in.len == 0)
+		buf_add(&v->in, bytes.bytes, bytes.len);
+	if (!buf_ok(&v->in)) {
+		visitor_close(v);
+	} else if (v->state != VISITOR_READING) {
 		if (d->visitors.counts[VISITOR_READING] >= HEADS_MAX)
 			send_away(d, TAILQ_FIRST(&d->visitors.lists[VISITOR_READING]));
 		visitor_move(v, VISITOR_READING);
@@ -61,12 +73,10 @@ static void read_head(struct visitor *v)
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (got > 0) {
-		buf_add(&v->in, bytes, (size_t)got);
-		serve(v);
-	} else {
+	if (got > 0)
+		serve(v, (struct span){bytes, (size_t)got});
+	else
 		visitor_close(v);
-	}
 }
 
 static void on_visitor(void *owner, int status, int events)
@@ -102,10 +112,8 @@ static void reply_done(struct node *n, struct line *line, bool keep_alive, const
 		line_close(&line);
 		return;
 	}
-	if (visitor_new(&v, &d->visitors, n, VISITOR_RESTING, line, on_visitor) != OK || early->len == 0)
-		return;
-	buf_add(&v->in, early->bytes, early->len);
-	serve(v);
+	if (visitor_new(&v, &d->visitors, n, VISITOR_RESTING, line, on_visitor) == OK && early->len > 0)
+		serve(v, (struct span){early->bytes, early->len});
 }
 
 static void end_replies(struct node *n)

@@ -1,8 +1,36 @@
 #include "ws/edition.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "ws/session.h"
+
+struct edition {
+	char topic[TOPIC_NAME_MAX + 1];
+	char epoch[EPOCH_MAX + 1];
+	uint64_t seq;
+	int64_t diagnosis_id;
+	bool keep_alive;
+	struct buf frames;
+	struct buf bytes; /* what those are in the voice's words */
+	bool is_common;	  /* anybody else who is told these frames there is told the same */
+};
+
+enum err edition_new(struct edition **e)
+{
+	*e = calloc(1, sizeof(**e));
+	return *e ? OK : ERR_MEMORY;
+}
+
+void edition_free(struct edition **e)
+{
+	if (!*e)
+		return;
+	buf_free(&(*e)->frames);
+	buf_free(&(*e)->bytes);
+	free(*e);
+	*e = NULL;
+}
 
 /* Whether it is told what everybody is: nothing of its own. */
 static bool is_common(const struct subscription *sub)
@@ -50,10 +78,4 @@ struct span edition_bytes(struct edition *last, const struct subscription *sub, 
 			remember(last, sub, frames);
 	}
 	return (struct span){last->bytes.bytes, last->bytes.len};
-}
-
-void edition_free(struct edition *e)
-{
-	buf_free(&e->frames);
-	buf_free(&e->bytes);
 }

@@ -10,29 +10,17 @@
  */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "base/defs.h"
+#include "base/err.h"
+#include "ws/subscription.h"
 
-#include "base/buf.h"
-#include "domain/cursor.h"
-#include "domain/topic.h"
-#include "ws/voice.h"
+struct edition; /* opaque */
 
-struct edition {
-	char topic[TOPIC_NAME_MAX + 1];
-	char epoch[EPOCH_MAX + 1];
-	uint64_t seq;
-	int64_t diagnosis_id;
-	bool keep_alive;
-	struct buf frames;
-	struct buf bytes; /* what those are in the voice's words */
-	bool is_common;	  /* anybody else who is told these frames there is told the same */
-};
+enum err edition_new(struct edition **e) MUST_CHECK;
+void edition_free(struct edition **e);
 
 /*
  * These frames in the words of the subscription's voice; `last` is the edition of that voice. Lent, valid until the
  * next call; .bytes NULL: no memory.
  */
 struct span edition_bytes(struct edition *last, const struct subscription *sub, struct span frames);
-
-void edition_free(struct edition *e);

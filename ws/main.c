@@ -12,6 +12,7 @@
 #include "ws/catch_up.h"
 #include "ws/control.h"
 #include "ws/door.h"
+#include "ws/edition.h"
 #include "ws/feed.h"
 #include "ws/gate.h"
 #include "ws/grace.h"
@@ -368,6 +369,10 @@ static enum err start(struct sidecar *s)
 		e = ledger_new(&n->ledger, n, stages_counted);
 	if (e == OK)
 		e = feed_new(&n->feed, n);
+	if (e == OK)
+		e = edition_new(&n->events);
+	if (e == OK)
+		e = edition_new(&n->replies);
 	if (e == OK)
 		e = catch_up_new(&n->catch_up, n, stages_page, stages_caught_up);
 	if (e == OK)

@@ -38,7 +38,6 @@
 #include "domain/wheel.h"
 #include "store/listener.h"
 #include "store/pipeline.h"
-#include "ws/edition.h"
 #include "ws/watcher.h"
 
 struct door;
@@ -49,6 +48,7 @@ struct grace;
 struct ledger;
 struct feed;
 struct catch_up;
+struct edition;
 struct pulse;
 struct user;
 
@@ -90,7 +90,7 @@ struct node {
 	struct feed *feed;
 	struct catch_up *catch_up;
 	struct pulse *pulse;
-	struct edition events, replies; /* the last of event streams, and of polls */
+	struct edition *events, *replies; /* the last of event streams, and of polls */
 
 	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the line. */
 	void (*reply_done)(struct node *n, struct line *line, bool keep_alive, const struct buf *early);

@@ -98,7 +98,8 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 
 static const char no_memory[] = "The server is short of memory.";
 
-static void upgrade(struct visitor *v, const struct request_head *head, struct arrival *a, const struct question *q)
+static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a,
+		    const struct question *q)
 {
 	struct node *n = v->node;
 	struct buf request = BUF_EMPTY;
@@ -112,7 +113,7 @@ static void upgrade(struct visitor *v, const struct request_head *head, struct a
 		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "",
 		   a->inflates ? "Sec-WebSocket-Extensions: " DEFLATE_AGREED "\r\n" : "");
 	/* What the client has sent behind the head are its first frames. */
-	buf_add(&request, v->in.bytes + head->len, v->in.len - head->len);
+	buf_add(&request, more.bytes, more.len);
 	if (buf_ok(&request)) {
 		struct line *line = visitor_dismiss(v);
 
@@ -126,7 +127,7 @@ static void upgrade(struct visitor *v, const struct request_head *head, struct a
 static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
 
 /* An event stream, or a poll: the reply is held. */
-static void hold(struct visitor *v, const struct request_head *head, struct arrival *a)
+static void hold(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
 {
 	static const struct transport transports[] = {
 		{"sse", http_socket_write, http_socket_want_writable, http_socket_shut},
@@ -137,7 +138,7 @@ static void hold(struct visitor *v, const struct request_head *head, struct arri
 	struct session *s;
 	struct buf early;
 
-	a->keep_alive = a->voice == &voice_poll && head->keep_alive && v->in.len == head->len;
+	a->keep_alive = a->voice == &voice_poll && head->keep_alive && more.len == 0;
 	if (http_socket_new(&h, visitor_dismiss(v), &http_socket_ops) != OK)
 		return;
 	s = stages_begin(n, &transports[a->voice == &voice_poll], h, a);
@@ -261,20 +262,21 @@ static void refuse_plain_get(struct visitor *v, const struct request_head *head,
 	buf_free(&headers);
 }
 
-static void let_in(struct visitor *v, const struct request_head *head, struct arrival *a)
+static void let_in(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
 {
 	struct question q = {0};
 
 	if (!read_question(&q, a, head, v->node->config))
 		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
 	else if (a->voice == &voice_websocket || a->voice == &voice_live)
-		upgrade(v, head, a, &q);
+		upgrade(v, head, more, a, &q);
 	else
-		hold(v, head, a);
+		hold(v, head, more, a);
 	forget_question(&q);
 }
 
-static void serve(struct visitor *v, const struct request_head *head)
+/* `more` is what came behind the head. */
+static void serve(struct visitor *v, const struct request_head *head, struct span more)
 {
 	struct arrival a = {0};
 	struct selection *selection = NULL;
@@ -302,12 +304,12 @@ static void serve(struct visitor *v, const struct request_head *head)
 	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
 		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else if (a.endpoint) {
-		let_in(v, head, &a);
+		let_in(v, head, more, &a);
 	} else {
 		e = read_selection(&selection, head, diagnosis_id);
 		a.selection = selection;
 		if (e == OK)
-			let_in(v, head, &a);
+			let_in(v, head, more, &a);
 		else if (e == ERR_INPUT)
 			refuse(v, head, 422, "",
 			       "topics must be 1 to 100 different names of topics, joined by commas.");
@@ -331,13 +333,13 @@ static const char *refusal(int status)
 	}
 }
 
-bool reception_serve(struct visitor *v)
+bool reception_serve(struct visitor *v, struct span bytes)
 {
 	struct request_head head;
-	int status = request_head_read(&head, v->in.bytes, v->in.len);
+	int status = request_head_read(&head, bytes.bytes, bytes.len);
 
 	if (status == 0)
-		serve(v, &head);
+		serve(v, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
 	else if (status > 0)
 		visitor_refuse(v, status, "", refusal(status));
 	return status >= 0;

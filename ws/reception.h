@@ -19,7 +19,7 @@
 #include "ws/visitor.h"
 
 /*
- * Looks at what has come in. False: more has to come. True: it was a whole request, which is served, or a bad one,
- * which is refused; the visitor may be no more.
+ * Looks at what has come in, all of it. False: more has to come. True: it was a whole request, which is served, or a
+ * bad one, which is refused; the visitor may be no more.
  */
-bool reception_serve(struct visitor *v);
+bool reception_serve(struct visitor *v, struct span bytes);

@@ -441,7 +441,7 @@ static bool deliver_in_words(struct subscription *sub, struct span frames)
 	struct session *s = sub->session;
 	struct node *n = s->node;
 	bool poll = s->voice == &voice_poll;
-	struct span bytes = edition_bytes(poll ? &n->replies : &n->events, sub, frames);
+	struct span bytes = edition_bytes(poll ? n->replies : n->events, sub, frames);
 
 	if (!bytes.bytes) {
 		s->held.failed = true;

@@ -37,7 +37,7 @@ struct visitor {
 	struct visitors *all;	   /* borrowed */
 	struct node *node;	   /* borrowed */
 	struct line *line;	   /* owned */
-	struct buf in;		   /* what it has sent */
+	struct buf in;		   /* what it has sent, while its head is not whole */
 	enum visitor_state state;
 	int64_t due_ms; /* when it is sent away */
 };

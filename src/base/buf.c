@@ -78,6 +78,12 @@ void buf_printf(struct buf *b, const char *format, ...)
 	b->len += (size_t)len;
 }
 
+void buf_cut(struct buf *b, size_t len)
+{
+	b->len = len;
+	b->bytes[len] = '\0';
+}
+
 void buf_clear(struct buf *b)
 {
 	b->len = 0;

@@ -29,6 +29,9 @@ void buf_printf(struct buf *b, const char *format, ...) PRINTF(2, 3);
 /* `len` more bytes to write into (uninitialised), already counted in b->len; NULL when failed. */
 void *buf_reserve(struct buf *b, size_t len);
 
+/* Forgets all but the first `len` bytes. */
+void buf_cut(struct buf *b, size_t len);
+
 /* Keeps the memory, forgets the bytes and the failure. */
 void buf_clear(struct buf *b);
 

@@ -6,6 +6,11 @@
 
 bool query_decode(struct span text, bool plus_is_space, struct buf *out)
 {
+	size_t before = out->len, len = 0;
+	char *to = buf_reserve(out, text.len); /* it does not get longer */
+
+	if (!to)
+		return false;
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.bytes[i];
 
@@ -15,16 +20,17 @@ bool query_decode(struct span text, bool plus_is_space, struct buf *out)
 			int high = i + 2 < text.len ? hex_value(text.bytes[i + 1]) : -1;
 			int low = i + 2 < text.len ? hex_value(text.bytes[i + 2]) : -1;
 
-			if (high < 0 || low < 0)
-				return false;
-			c = (char)(high << 4 | low);
+			c = high < 0 || low < 0 ? '\0' : (char)(high << 4 | low);
 			i += 2;
 		}
-		if (c == '\0')
+		if (c == '\0') {
+			buf_cut(out, before);
 			return false;
-		buf_add(out, &c, 1);
+		}
+		to[len++] = c;
 	}
-	return buf_ok(out);
+	buf_cut(out, before + len);
+	return true;
 }
 
 bool query_get(struct span query, const char *name, struct buf *out)

@@ -9,8 +9,14 @@
 
 static bool is_token_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+	static const bool token_chars[256] = {
+		['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['!'] = true,	 ['#'] = true,
+		['$'] = true,	      ['%'] = true,	    ['&'] = true,	  ['\''] = true, ['*'] = true,
+		['+'] = true,	      ['-'] = true,	    ['.'] = true,	  ['^'] = true,	 ['_'] = true,
+		['`'] = true,	      ['|'] = true,	    ['~'] = true,
+	};
+
+	return token_chars[(unsigned char)c];
 }
 
 static bool span_is(struct span s, const char *text)
@@ -100,31 +106,41 @@ static bool set_once(struct span *to, struct span value)
 	return true;
 }
 
-struct body_headers {
+/* A head as it is read: also what only says how. */
+struct reading {
+	struct request_head head;
 	struct span content_length, transfer_encoding, host, connection;
 };
 
-static int read_header(struct request_head *r, struct body_headers *b, struct span line)
+/* The headers that mean something here. */
+static const struct known {
+	const char *name;
+	size_t len;
+	size_t offset; /* of its value, in struct reading */
+} known[] = {
+#define KNOWN(name, field)                                              \
+	{                                                               \
+		name, sizeof(name) - 1, offsetof(struct reading, field) \
+	}
+	KNOWN("Authorization", head.authorization),
+	KNOWN("Upgrade", head.upgrade),
+	KNOWN("Sec-WebSocket-Key", head.websocket_key),
+	KNOWN("Sec-WebSocket-Version", head.websocket_version),
+	KNOWN("Sec-WebSocket-Protocol", head.websocket_protocols),
+	KNOWN("Origin", head.origin),
+	KNOWN("Last-Event-ID", head.last_event_id),
+	KNOWN("Access-Control-Request-Method", head.wanted_method),
+	KNOWN("Content-Length", content_length),
+	KNOWN("Transfer-Encoding", transfer_encoding),
+	KNOWN("Host", host),
+	KNOWN("Connection", connection),
+#undef KNOWN
+};
+
+static int read_header(struct reading *r, struct span line)
 {
 	const char *colon = memchr(line.bytes, ':', line.len);
 	struct span name, value;
-	struct {
-		const char *name;
-		struct span *to;
-	} known[] = {
-		{"Authorization", &r->authorization},
-		{"Upgrade", &r->upgrade},
-		{"Sec-WebSocket-Key", &r->websocket_key},
-		{"Sec-WebSocket-Version", &r->websocket_version},
-		{"Sec-WebSocket-Protocol", &r->websocket_protocols},
-		{"Origin", &r->origin},
-		{"Last-Event-ID", &r->last_event_id},
-		{"Access-Control-Request-Method", &r->wanted_method},
-		{"Content-Length", &b->content_length},
-		{"Transfer-Encoding", &b->transfer_encoding},
-		{"Host", &b->host},
-		{"Connection", &b->connection},
-	};
 
 	if (!colon || colon == line.bytes)
 		return 400;
@@ -138,13 +154,13 @@ static int read_header(struct request_head *r, struct body_headers *b, struct sp
 		if (((unsigned char)value.bytes[i] < ' ' && value.bytes[i] != '\t') || value.bytes[i] == 0x7f)
 			return 400;
 	}
-	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-		if (span_is(name, known[i].name))
-			return set_once(known[i].to, value) ? 0 : 400;
+	for (const struct known *k = known; k < known + ARRAY_LEN(known); k++) {
+		if (name.len == k->len && strncasecmp(name.bytes, k->name, k->len) == 0)
+			return set_once((struct span *)((char *)r + k->offset), value) ? 0 : 400;
 	}
 	/* RFC 6455, section 11.3.2: this one may come more than once. */
 	if (span_is(name, "Sec-WebSocket-Extensions"))
-		(void)set_once(&r->websocket_extensions, value);
+		(void)set_once(&r->head.websocket_extensions, value);
 	return 0;
 }
 
@@ -159,15 +175,28 @@ static bool list_has(struct span list, const char *wanted)
 	return false;
 }
 
-int request_head_read(struct request_head *r, const char *bytes, size_t len)
+/* The CRLF CRLF at the end of a head; NULL: it is not there. */
+static const char *find_end(const char *bytes, size_t len)
 {
-	const char *whole = memmem(bytes, MIN(len, REQUEST_HEAD_MAX), "\r\n\r\n", 4);
+	const char *lf = bytes, *end = bytes + len;
+
+	while ((lf = memchr(lf, '\n', (size_t)(end - lf)))) {
+		if (lf - bytes >= 3 && memcmp(lf - 3, "\r\n\r", 3) == 0)
+			return lf - 3;
+		lf++;
+	}
+	return NULL;
+}
+
+int request_head_read(struct request_head *out, const char *bytes, size_t len)
+{
+	const char *whole = len > 0 ? find_end(bytes, MIN(len, REQUEST_HEAD_MAX)) : NULL;
 	const char *at = bytes, *end;
-	struct body_headers b = {0};
+	struct reading r = {0};
 	struct span line;
 	int status;
 
-	*r = (struct request_head){0};
+	*out = (struct request_head){0};
 	if (!whole) {
 		if (len >= REQUEST_HEAD_MAX)
 			return 431;
@@ -177,29 +206,30 @@ int request_head_read(struct request_head *r, const char *bytes, size_t len)
 		return HEAD_INCOMPLETE;
 	}
 	end = whole + 2;
-	r->len = (size_t)(whole + 4 - bytes);
+	r.head.len = (size_t)(whole + 4 - bytes);
 	if (!take_line(&at, end, &line))
 		return 400;
-	status = read_request_line(r, line);
+	status = read_request_line(&r.head, line);
 	for (unsigned n = 0; status == 0 && at < end; n++) {
 		if (n == HEADERS_MAX)
 			return 431;
-		status = take_line(&at, end, &line) ? read_header(r, &b, line) : 400;
+		status = take_line(&at, end, &line) ? read_header(&r, line) : 400;
 	}
 	if (status != 0)
 		return status;
-	if (!b.host.bytes)
+	if (!r.host.bytes)
 		return 400;
-	if (b.transfer_encoding.bytes && b.content_length.bytes)
+	if (r.transfer_encoding.bytes && r.content_length.bytes)
 		return 400;
-	if (b.transfer_encoding.bytes)
-		r->body_status = 411;
-	else if (b.content_length.bytes && !span_is(b.content_length, "0"))
-		r->body_status = 413;
-	r->keep_alive = !b.connection.bytes || !list_has(b.connection, "close");
+	if (r.transfer_encoding.bytes)
+		r.head.body_status = 411;
+	else if (r.content_length.bytes && !span_is(r.content_length, "0"))
+		r.head.body_status = 413;
+	r.head.keep_alive = !r.connection.bytes || !list_has(r.connection, "close");
 	/* An upgrade that Connection does not name is none (RFC 9110, section 7.8). */
-	if (!b.connection.bytes || !list_has(b.connection, "upgrade"))
-		r->upgrade = (struct span){0};
+	if (!r.connection.bytes || !list_has(r.connection, "upgrade"))
+		r.head.upgrade = (struct span){0};
+	*out = r.head;
 	return 0;
 }
 

@@ -127,9 +127,7 @@ start_tidings()
 		sleep 0.1
 	done
 	[ -r "$state/tidings.env" ] || die "tidings was not ready in ten minutes"
-	for program in load bareloop post; do
-		[ -x "$bench_programs/$program" ] || make -s -C "$bench_build" "tests/bench/$program" >&2 || die "$program was not built"
-	done
+	make -s -C "$bench_build" tests/bench/load tests/bench/bareloop tests/bench/post >&2 || die "the load programs were not built"
 	# Whoever listens owns what they listen to.
 	sql -c "insert into tidings.diagnosis (id, owner, public) select g, 'bench', false from generate_series(1, $diagnoses) g
 		on conflict (id) do update set owner = 'bench', public = false" -c "analyze tidings.diagnosis"

@@ -13,15 +13,17 @@ row()
 	for clients in ${BENCH_CLIENTS:-1000 2000 5000 10000 15000}; do
 		growth_point "$clients" "tidings bare" --clients "$clients" --rate $((clients >= 15000 ? 4 : clients >= 5000 ? 10 : 40)) --pad 100
 	done
-	growth_table "topics, the same clients spread over them" "topics"
+	clients=${BENCH_CLIENTS:-10000}
+	clients=${clients##* }
+	growth_table "topics, $clients clients spread over them" "topics"
 	for topics in ${BENCH_TOPICS:-1 10 100 1000 10000}; do
-		clients=${BENCH_CLIENTS:-10000}
-		growth_point "$topics" tidings --clients "${clients##* }" --topics "$topics" --rate 0 --pad 100
+		growth_point "$topics" tidings --clients "$clients" --topics "$topics" --rate 0 --pad 100
 	done
-	growth_table "bytes a message, to 1,000 clients on one topic" "bytes of text"
+	clients=${BENCH_CLIENTS:-1000}
+	clients=${clients%% *}
+	growth_table "bytes a message, to $clients clients on one topic" "bytes of text"
 	for pad in ${BENCH_BYTES:-100 400 1600 6400 16000}; do
-		clients=${BENCH_CLIENTS:-1000}
-		growth_point "$pad" "tidings bare" --clients "${clients%% *}" --rate 20 --pad "$pad" --to publish
+		growth_point "$pad" "tidings bare" --clients "$clients" --rate 20 --pad "$pad" --to publish
 	done
 	result "growth: CPU a delivery from 1,000 to 15,000 clients, from 1 to 10,000 topics, from 100 B to 16 KB" \
 		"a curve, with no step that is not explained" "the curves below" "" ""

@@ -10,7 +10,7 @@ row()
 	rm -f "$bytes".*
 	for ((round = 1; round <= rounds; round++)); do
 		for name in "${needs[@]}"; do
-			renew "$name"
+			[ "$round" = 1 ] || renew "$name"
 			server_of "$name"
 			before=$(rss_bytes "$server")
 			connect "$name" --clients "$clients"
