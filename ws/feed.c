@@ -21,30 +21,27 @@ struct feed {
 
 static void fetch(struct feed *f);
 
-static void on_run(uv_idle_t *runner);
-
-static void feed_soon(struct feed *f)
-{
-	uv_idle_start(&f->runner, on_run);
-}
-
-void feed_run(struct feed *f)
-{
-	if (hub_run(f->node->hub, SLICE_WRITES))
-		feed_soon(f);
-}
-
 /* From the loop alone: this ends sessions. */
 static void run_slice(struct feed *f)
 {
-	feed_run(f);
+	bool more = hub_run(f->node->hub, SLICE_WRITES);
+
 	f->node->end_replies(f->node);
+	if (more)
+		feed_run(f);
+	else
+		uv_idle_stop(&f->runner);
 }
 
 static void on_run(uv_idle_t *runner)
 {
-	uv_idle_stop(runner);
 	run_slice(runner->data);
+}
+
+void feed_run(struct feed *f)
+{
+	if (hub_run(f->node->hub, 0))
+		uv_idle_start(&f->runner, on_run);
 }
 
 enum err feed_new(struct feed **f, struct node *n)
@@ -140,7 +137,7 @@ void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const
 	    hub_ephemeral(f->node->hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude) != OK)
 		log_error("no memory for an ephemeral message");
 	buf_free(&frame);
-	feed_soon(f);
+	feed_run(f);
 }
 
 uint64_t feed_fetches(const struct feed *f)

@@ -15,7 +15,7 @@ void feed_free(struct feed **f);
 /* This topic has, or may have, something new. */
 void feed_ring(struct feed *f, int64_t topic_id);
 
-/* Somebody became due by other means than a fetch (joined, drained): the fan-out goes on. */
+/* Somebody may have become due by other means than a fetch (joined, drained): the fan-out goes on, in slices. */
 void feed_run(struct feed *f);
 
 /* A message that is in no queue. */

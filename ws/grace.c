@@ -30,6 +30,7 @@ struct grace {
 	struct group *groups;
 	TAILQ_HEAD(, absent) by_due;
 	size_t count;
+	struct buf key; /* that is looked for */
 };
 
 enum err grace_new(struct grace **g, struct node *n)
@@ -76,6 +77,7 @@ void grace_free(struct grace **g)
 		return;
 	while (!TAILQ_EMPTY(&(*g)->by_due))
 		end(*g, TAILQ_FIRST(&(*g)->by_due));
+	buf_free(&(*g)->key);
 	free(*g);
 	*g = NULL;
 }
@@ -84,6 +86,7 @@ static void make_key(struct buf *key, const struct session *s)
 {
 	const char *user_id = s->user ? s->user->id : "";
 
+	buf_clear(key);
 	buf_add(key, user_id, strlen(user_id) + 1);
 	buf_add_text(key, role_text(s->role));
 	for (unsigned i = 0; i < s->subscriptions_count; i++) {
@@ -92,33 +95,30 @@ static void make_key(struct buf *key, const struct session *s)
 	}
 }
 
-static struct group *find_group(const struct grace *g, const struct buf *key)
+static struct group *find_group(struct grace *g, const struct session *s)
 {
 	struct group *found = NULL;
 
-	if (buf_ok(key))
-		HASH_FIND(hh, g->groups, key->bytes, key->len, found);
+	make_key(&g->key, s);
+	if (buf_ok(&g->key))
+		HASH_FIND(hh, g->groups, g->key.bytes, g->key.len, found);
 	return found;
 }
 
 /* NULL: no memory. */
 static struct group *make_group(struct grace *g, const struct session *s)
 {
-	struct buf key = BUF_EMPTY;
-	struct group *made;
+	struct group *made = find_group(g, s);
 
-	make_key(&key, s);
-	made = find_group(g, &key);
-	if (!made && buf_ok(&key)) {
-		made = calloc(1, sizeof(*made) + key.len);
+	if (!made && buf_ok(&g->key)) {
+		made = calloc(1, sizeof(*made) + g->key.len);
 		if (made) {
 			STAILQ_INIT(&made->absents);
-			memcpy(made->key, key.bytes, key.len);
+			memcpy(made->key, g->key.bytes, g->key.len);
 			made->user_id = s->user ? made->key : NULL;
-			HASH_ADD_KEYPTR(hh, g->groups, made->key, key.len, made);
+			HASH_ADD_KEYPTR(hh, g->groups, made->key, g->key.len, made);
 		}
 	}
-	buf_free(&key);
 	return made;
 }
 
@@ -156,13 +156,9 @@ bool grace_keep(struct grace *g, struct session *s)
 
 bool grace_take(struct grace *g, struct session *s)
 {
-	struct buf key = BUF_EMPTY;
-	struct group *found;
+	struct group *found = find_group(g, s);
 	struct subscription **kept;
 
-	make_key(&key, s);
-	found = find_group(g, &key);
-	buf_free(&key);
 	if (!found)
 		return false;
 	kept = release(g, STAILQ_FIRST(&found->absents));

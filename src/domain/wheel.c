@@ -13,8 +13,12 @@ void wheel_init(struct wheel *w, int64_t now_ms)
 
 void wheel_set(struct wheel *w, struct wheel_entry *e, int64_t due_ms)
 {
+	int64_t due = MAX((due_ms + WHEEL_STEP_MS - 1) / WHEEL_STEP_MS, w->target + 1);
+
+	if (e->due == due)
+		return;
 	wheel_unset(e);
-	e->due = MAX((due_ms + WHEEL_STEP_MS - 1) / WHEEL_STEP_MS, w->target + 1);
+	e->due = due;
 	LIST_INSERT_HEAD(&w->slots[e->due % WHEEL_SLOTS], e, link);
 }
 
