@@ -10,6 +10,7 @@
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
 #define PENDING_MAX (1 << 20)
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
+#define PAGE_WAIT_MS 5000	  /* that a poll waits, beyond its time, for a page of what it missed */
 #define EXPIRY_WARNING_S 60
 #define CLOSING_MS 5000 /* for the close frame, and for the client's answer to it */
 
@@ -330,6 +331,15 @@ static int64_t expiry_deadline_s(const struct session *s)
 	return s->expires_s - (s->voice->expiring && !s->told_expiring ? EXPIRY_WARNING_S : 0);
 }
 
+/*
+ * When a poll is answered with what there is. One that is not let in yet, or waits for a page of what it missed, has a
+ * little longer.
+ */
+static int64_t answer_deadline_ms(const struct session *s, int64_t now_ms)
+{
+	return s->timeout_ms + (s->waiting || now_ms < s->timeout_ms ? 0 : PAGE_WAIT_MS);
+}
+
 static int64_t next_heartbeat_ms(const struct session *s)
 {
 	int64_t every_ms = s->node->config->heartbeat_s * 1000;
@@ -358,7 +368,7 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		if (s->voice->answers_heartbeats)
 			due_ms = MIN(due_ms, s->heard_ms + c->idle_s * 1000);
 		if (s->timeout_ms)
-			due_ms = MIN(due_ms, s->timeout_ms);
+			due_ms = MIN(due_ms, answer_deadline_ms(s, now_ms));
 		if (s->state == SESSION_NEW)
 			due_ms = MIN(due_ms, s->opened_ms + c->authenticate_s * 1000);
 		if (s->choked_ms)
@@ -415,9 +425,8 @@ void session_due(struct session *s, int64_t now_ms)
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
 	} else if (s->expires_s && clock_wall_us() / 1000000 >= s->expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");
-	} else if (s->timeout_ms && now_ms >= s->timeout_ms && s->waiting) {
-		/* One whose page is still under way is answered with that. */
-		session_close(s, CLOSE_NORMAL, "");
+	} else if (s->timeout_ms && now_ms >= answer_deadline_ms(s, now_ms)) {
+		session_close(s, CLOSE_NORMAL, s->greeted ? "" : "try again later");
 	} else if (s->choked_ms && now_ms >= s->choked_ms + c->slow_s * 1000) {
 		log_info("closing a client that reads too slowly topic=%s",
 			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : "");

@@ -138,6 +138,25 @@ def _(s):
         equal([m["seq"] for m in reply["messages"]], [2], "what the other gets in the end")
 
 
+@test("a poll that waits for a page which nobody reads is answered in time, at its place, and a later one gets the page")
+def _(s):
+    big, a = s.diagnosis(), s.diagnosis()
+    cursor = epoch(s, s.node1, big) + "-0"
+    fill(s, big, 60, 60000)
+    place = topics.poll(s, s.node1, topics.names(a))["cursor"]
+    fill(s, a, 3, 10)
+    with node_and_backend(s) as (node, backend):
+        with stopped(backend):
+            # Nobody is let in either.
+            node.api.get(topics.path("poll", topics.names(a), cursor=place, timeout=1), s.token()).want(503)
+    with node_and_backend(s, TIDINGS_CATCH_UP_MAX=1048576, TIDINGS_SLOW_TIMEOUT=600) as (node, _backend):
+        with full_of_slow_readers(s, node, big, cursor):
+            wait_until(lambda: not topics.poll(s, node, topics.names(a), place, 1)["messages"], "no page to be read any more")
+            reply = topics.poll(s, node, topics.names(a), place, 1)
+            equal((reply["cursor"], reply["messages"], reply["recovered"]), (place, [], True), "reply")
+        wait_until(lambda: [m["seq"] for m in topics.poll(s, node, topics.names(a), place, 5)["messages"]] == [1, 2, 3], "the page")
+
+
 @test("a poller that an administrator disconnects is gone at once, while it is held and between two polls")
 def _(s):
     d = s.diagnosis()
