@@ -6,9 +6,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define TOKENS_MAX 4096 /* that are remembered: services have few, users who publish one each */
+
 struct callers {
 	const struct config *config; /* borrowed */
-	pthread_rwlock_t lock;	     /* guards what follows */
+	pthread_mutex_t lock;	     /* guards what follows; held for a µs where the token is remembered */
 	struct token_keys *keys;
 };
 
@@ -24,6 +26,10 @@ static enum err load(const struct config *c, struct token_keys **keys)
 	struct buf problem = BUF_EMPTY;
 	enum err e = token_keys_load(keys, c->jwt_keys, &rules, &problem);
 
+	if (e == OK && token_keys_remember(*keys, TOKENS_MAX) != OK) {
+		token_keys_free(keys);
+		e = ERR_MEMORY;
+	}
 	if (e != OK)
 		log_error("JWT keys are not usable: %s",
 			  buf_ok(&problem) && problem.bytes ? problem.bytes : err_text(e));
@@ -44,7 +50,7 @@ enum err callers_new(struct callers **out, const struct config *c)
 		free(callers);
 		return e;
 	}
-	pthread_rwlock_init(&callers->lock, NULL);
+	pthread_mutex_init(&callers->lock, NULL);
 	*out = callers;
 	return OK;
 }
@@ -54,7 +60,7 @@ void callers_free(struct callers **callers)
 	if (!*callers)
 		return;
 	token_keys_free(&(*callers)->keys);
-	pthread_rwlock_destroy(&(*callers)->lock);
+	pthread_mutex_destroy(&(*callers)->lock);
 	free(*callers);
 	*callers = NULL;
 }
@@ -66,10 +72,10 @@ void callers_reload(struct callers *callers)
 
 	if (load(callers->config, &keys) != OK)
 		return;
-	pthread_rwlock_wrlock(&callers->lock);
+	pthread_mutex_lock(&callers->lock);
 	old = callers->keys;
 	callers->keys = keys;
-	pthread_rwlock_unlock(&callers->lock);
+	pthread_mutex_unlock(&callers->lock);
 	token_keys_free(&old);
 	log_notice("JWT keys loaded anew");
 }
@@ -86,11 +92,11 @@ enum err caller_check(struct callers *callers, const struct request *r, struct t
 		response_refuse(res, 401, "A token is required: Authorization: Bearer <token>.");
 		return ERR_NOT_FOUND;
 	}
-	pthread_rwlock_rdlock(&callers->lock);
+	pthread_mutex_lock(&callers->lock);
 	e = buf_ok(&token) ? token_verify(callers->keys, token.bytes ? token.bytes : "", token.len,
 					  clock_wall_us() / 1000000, claims, &why)
 			   : ERR_MEMORY;
-	pthread_rwlock_unlock(&callers->lock);
+	pthread_mutex_unlock(&callers->lock);
 	buf_free(&token);
 	if (e == OK)
 		return OK;

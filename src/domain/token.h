@@ -7,7 +7,7 @@
  * dropped, as long as the hash at least; the others are public keys in PEM. Adding a file and reloading rotates.
  *
  * Layer    domain: `now` comes in; the key files are read once, by token_keys_load().
- * Threads  verification is const: any number at once, unless the keys remember.
+ * Threads  verification is const: any number at once; one at a time when the keys remember.
  */
 #pragma once
 
@@ -56,7 +56,7 @@ enum err token_keys_load(struct token_keys **keys, const char *directory, const 
 void token_keys_free(struct token_keys **keys);
 
 /*
- * From now on one thread alone verifies with these keys, and a token that was found good is not checked anew each time
+ * From now on one thread at a time verifies with these keys, and a token that was found good is not checked anew each time
  * that it comes, until it expires. Once, before the first.
  *
  *	tokens_max	about so many are remembered; of more, those unused for the longest are forgotten
