@@ -49,6 +49,8 @@ struct options {
 	bool stay;
 };
 
+#define EACH_US_MAX 1000000
+
 struct run {
 	const struct options *options;
 	struct clients *clients;
@@ -57,6 +59,7 @@ struct run {
 	unsigned *arrived;     /* [number - base - 1]: how many clients have it */
 	int64_t *latency_ns;   /* [0 … complete): from the POST's start to its last client */
 	size_t posts_size;     /* of both */
+	uint32_t *each_us; /* [µs, at most EACH_US_MAX]: how many deliveries took so long from their POST's start */
 	size_t complete;
 	int64_t start_ns;
 };
@@ -92,13 +95,27 @@ static void received(void *context, int64_t number)
 	uint64_t i = (uint64_t)number - r->base - 1;
 	unsigned wanted = clients_of_topic(r->clients, topic_of(r, (uint64_t)number));
 
+	int64_t took_ns = now_ns() - poster_start_ns(r->poster, (uint64_t)number);
+
+	r->each_us[MIN(took_ns / 1000, EACH_US_MAX)]++;
 	if (++r->arrived[i] > wanted)
 		die("feedback %" PRId64 " came more often than there are clients", number);
 	if (r->arrived[i] < wanted)
 		return;
-	r->latency_ns[r->complete++] = now_ns() - poster_start_ns(r->poster, (uint64_t)number);
+	r->latency_ns[r->complete++] = took_ns;
 	if (r->options->poster.one_at_a_time)
 		poster_release(r->poster);
+}
+
+/* The time that so many percent of all deliveries took at most. */
+static double each_ms(const struct run *r, uint64_t deliveries, unsigned percent)
+{
+	uint64_t sum = 0;
+	size_t us = 0;
+
+	while (us < EACH_US_MAX && (sum += r->each_us[us]) * 100 < deliveries * percent)
+		us++;
+	return (double)us / 1000;
 }
 
 static void print_figures(struct run *r)
@@ -116,6 +133,8 @@ static void print_figures(struct run *r)
 		printf("p50_ms %.3f\n", (double)percentile(r->latency_ns, r->complete, 50) / 1e6);
 		printf("p99_ms %.3f\n", (double)percentile(r->latency_ns, r->complete, 99) / 1e6);
 		printf("max_ms %.3f\n", (double)percentile(r->latency_ns, r->complete, 100) / 1e6);
+		printf("each_p50_ms %.3f\n", each_ms(r, f->received, 50));
+		printf("each_p99_ms %.3f\n", each_ms(r, f->received, 99));
 		poster_print_statuses(r->poster);
 	}
 	puts("done");
@@ -131,6 +150,8 @@ static void run_begin(struct run *r)
 	r->base = poster_last(r->poster);
 	r->complete = 0;
 	make_room(r, o->seconds ? 65536 : posts);
+	r->each_us = must_alloc(r->each_us, (EACH_US_MAX + 1) * sizeof(*r->each_us));
+	memset(r->each_us, 0, (EACH_US_MAX + 1) * sizeof(*r->each_us));
 	poster_run(r->poster, posts);
 }
 
@@ -138,6 +159,8 @@ static void run_end(struct run *r)
 {
 	free(r->arrived);
 	free(r->latency_ns);
+	free(r->each_us);
+	r->each_us = NULL;
 	r->arrived = NULL;
 	r->latency_ns = NULL;
 	r->posts_size = 0;
