@@ -681,6 +681,53 @@ def _(s):
         equal(server.api.get(path("poll", d), s.token(), {"Origin": ours}).headers["Access-Control-Allow-Origin"], None, "by default")
 
 
+@test("polls that are answered with the same message at once each get a reply of their own: connection, origin, place, and form")
+def _(s):
+    d, other, ours = s.diagnosis(), s.diagnosis(), "https://app.example"
+    with s.node(TIDINGS_ALLOWED_ORIGINS=ours) as node:
+        def ask(query, *headers):
+            client = socket.create_connection(("127.0.0.1", node.port), WAIT_S)
+            client.sendall("\r\n".join((f"GET {query} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {s.token()}", *headers, "", "")).encode())
+            return client
+
+        def answer(client):
+            reply = http.client.HTTPResponse(client)
+            reply.begin()
+            equal(reply.status, 200, "status")
+            body = json.loads(reply.read())
+            client.close()
+            return reply.headers, body
+
+        places = poll(s, node, d)["cursor"]
+        begin = places.rsplit("-", 1)[0]
+        for turn in (1, 2, 3):
+            both = node.api.get(f"/poll?topics=diagnosis/{d},diagnosis/{other}", s.token()).want(200)["cursor"]
+            here = f"{begin}-{turn - 1}"
+            clients = [
+                ask(path("poll", d, cursor=here, timeout=55)),
+                ask(path("poll", d, cursor=here, timeout=55), "Connection: close"),
+                ask(path("poll", d, cursor=here, timeout=55)),
+                ask(path("poll", d, cursor=here, timeout=55), f"Origin: {ours}"),
+                ask(f"/poll?topics=diagnosis/{d}&cursor={here}&timeout=55"),
+                ask(f"/poll?topics=diagnosis/{d},diagnosis/{other}&cursor={both}&timeout=55"),
+                ask(path("poll", d, cursor=here, timeout=55)),
+            ]
+            with Stream(s, node, d, cursor=here) as stream, Stream(s, node, d, cursor=here) as second:
+                s.wait_watchers(d, len(clients) + 2)
+                s.recommend(d)
+                answers = [answer(c) for c in clients]
+                for each in (stream, second):
+                    event = each.event()
+                    equal((event["id"], event["data"]["seq"]), (f"{begin}-{turn}", turn), "event")
+            for n, (headers, body) in enumerate(answers):
+                equal(seqs(body), [turn], f"seqs of poll {n}")
+                equal(headers["Connection"], "close" if n == 1 else "keep-alive", f"connection of poll {n}")
+                equal(headers["Access-Control-Allow-Origin"], ours if n == 3 else None, f"origin of poll {n}")
+                equal("topics" in body, n in (4, 5), f"form of poll {n}")
+                equal(body["cursor"], both.replace(f"{begin}-{turn - 1}", f"{begin}-{turn}") if n == 5 else f"{begin}-{turn}", f"cursor of poll {n}")
+            s.wait_watchers(d, 0)
+
+
 @test("polls and event streams leave no token in a log")
 def _(s):
     d = s.diagnosis()
