@@ -48,6 +48,17 @@ def bounded(db):
     equal(db.counter(topic), (401, 426), "first and last: all that is old is gone")
 
 
+@test("what an ephemeral message trims, which has no seq itself, is known to be gone")
+def by_ephemeral(db):
+    topic = db.topic()
+    db.publish(topic, count=40, queue_max=10)
+    db.age(topic, 61)
+    db.batch([Request([Item(topic, ephemeral=True)])], queue_max=10)
+    first, last = db.counter(topic)
+    assert first > 1 and last == 40, (first, last)
+    equal(db.kept(topic), list(range(first, last + 1)), "kept")
+
+
 @test("several topics of one batch are trimmed each by its own limits")
 def several(db):
     topics = [db.topic() for _ in range(3)]
