@@ -1,5 +1,6 @@
 #include "ws/server.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -33,14 +34,27 @@ static int add_headers(const struct arrival *a, struct lws_process_html_args *ar
 
 /*
  * On an upgraded connection bytes go out as they are: they are whole frames already, the close frame too
- * (libwebsockets 4.1 with its libuv loop, as Debian builds it, drops a connection before it has sent its own). What the
- * kernel does not take, libwebsockets keeps.
+ * (libwebsockets 4.1 with its libuv loop, as Debian builds it, drops a connection before it has sent its own). They go
+ * straight to the kernel: on its way there lws_write() looks at much that a fan-out finds in no cache. What the kernel
+ * does not take libwebsockets keeps, so that nothing it says itself comes in between.
  */
 static ssize_t websocket_write(void *socket, struct span bytes, bool *full)
 {
-	if (lws_write(socket, (unsigned char *)bytes.bytes, bytes.len, LWS_WRITE_HTTP) < 0)
-		return -1;
-	*full = lws_partial_buffered(socket);
+	size_t sent = 0;
+
+	*full = false;
+	if (!lws_partial_buffered(socket)) {
+		ssize_t took = send(lws_get_socket_fd(socket), bytes.bytes, bytes.len, MSG_NOSIGNAL);
+
+		if (took < 0 && errno != EAGAIN && errno != EINTR)
+			return -1;
+		sent = (size_t)MAX(took, 0);
+	}
+	if (sent < bytes.len) {
+		if (lws_write(socket, (unsigned char *)bytes.bytes + sent, bytes.len - sent, LWS_WRITE_HTTP) < 0)
+			return -1;
+		*full = lws_partial_buffered(socket);
+	}
 	return (ssize_t)bytes.len;
 }
 

@@ -306,7 +306,20 @@ void session_close(struct session *s, enum close_code code, const char *reason)
 	session_refuse(s, 503, code, reason);
 }
 
-void session_finish(struct session *s, struct span bytes)
+void session_finish(struct session *s, struct buf *bytes)
+{
+	if (s->state != SESSION_CLOSING) {
+		s->close_sent = true;
+		s->out = *bytes;
+		*bytes = BUF_EMPTY;
+		if (!buf_ok(&s->out))
+			s->broken = true;
+		begin_closing(s);
+	}
+	buf_free(bytes);
+}
+
+void session_finish_now(struct session *s, struct span bytes)
 {
 	if (s->state == SESSION_CLOSING)
 		return;

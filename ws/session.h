@@ -143,11 +143,17 @@ void session_close(struct session *s, enum close_code code, const char *reason);
 void session_refuse(struct session *s, int status, enum close_code code, const char *reason);
 
 /*
- * These bytes, now or as soon as possible, and then the end.
+ * These bytes, and then the end, when the loop comes to it: whoever has them may ask again at once, and must not find
+ * this session. The session takes over what is in `bytes`.
+ */
+void session_finish(struct session *s, struct buf *bytes);
+
+/*
+ * The same from the fan-out, which ends replies right behind its slice: now.
  *
  *	bytes	.bytes NULL: there was no memory, and it is broken off
  */
-void session_finish(struct session *s, struct span bytes);
+void session_finish_now(struct session *s, struct span bytes);
 
 /* It has been sent the close frame, or the end of its reply. */
 bool session_close_sent(const struct session *s);

@@ -364,8 +364,7 @@ static void answer_poll(struct session *s, struct span messages)
 	struct buf reply = BUF_EMPTY;
 
 	voice_poll_reply(&reply, s, messages);
-	session_finish(s, buf_ok(&reply) ? (struct span){reply.bytes, reply.len} : (struct span){0});
-	buf_free(&reply);
+	session_finish(s, &reply);
 }
 
 #define POLL_BYTES 262144 /* of messages in a reply, from when on it goes out */
@@ -447,7 +446,7 @@ static bool deliver_in_words(struct subscription *sub, struct span frames)
 		s->held.failed = true;
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else if (poll) {
-		session_finish(s, bytes);
+		session_finish_now(s, bytes);
 	} else {
 		return session_write_now(s, bytes);
 	}
