@@ -215,6 +215,7 @@ http {
 	server {
 		listen 127.0.0.1:${port_of[nchan]} backlog=4096;
 		nchan_message_buffer_length 10000;
+		nchan_message_timeout 10s; # else a long run fills its memory, and it answers 500
 		nchan_subscriber_first_message newest;
 		location ~ ^/publish/(.+) { nchan_publisher; nchan_channel_id \$1; }
 		location ~ ^/ws/(.+) { nchan_subscriber websocket; nchan_channel_id \$1; }
