@@ -24,13 +24,11 @@ static void fetch(struct feed *f);
 /* From the loop alone: this ends sessions. */
 static void run_slice(struct feed *f)
 {
-	bool more = hub_run(f->node->hub, SLICE_WRITES);
-
+	hub_run(f->node->hub, SLICE_WRITES);
 	f->node->end_replies(f->node);
-	if (more)
-		feed_run(f);
-	else
-		uv_idle_stop(&f->runner);
+	/* Whoever came back by that may be due, too. */
+	uv_idle_stop(&f->runner);
+	feed_run(f);
 }
 
 static void on_run(uv_idle_t *runner)

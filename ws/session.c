@@ -325,10 +325,7 @@ void session_finish_now(struct session *s, struct span bytes)
 		return;
 	begin_closing(s);
 	s->close_sent = true;
-	if (bytes.bytes)
-		write_or_keep(s, bytes);
-	else
-		give_up(s);
+	write_or_keep(s, bytes);
 }
 
 /* ---- deadlines */

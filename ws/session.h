@@ -148,11 +148,7 @@ void session_refuse(struct session *s, int status, enum close_code code, const c
  */
 void session_finish(struct session *s, struct buf *bytes);
 
-/*
- * The same from the fan-out, which ends replies right behind its slice: now.
- *
- *	bytes	.bytes NULL: there was no memory, and it is broken off
- */
+/* The same from the fan-out, which ends replies right behind its slice: now. */
 void session_finish_now(struct session *s, struct span bytes);
 
 /* It has been sent the close frame, or the end of its reply. */
