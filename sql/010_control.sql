@@ -1,9 +1,9 @@
 -- Control: rights that are withdrawn, connections that are asked after, told to go, told to come again. What the nodes have to do
 -- they are told on the channel tidings_control, one line each:
 --
---	revoke <topic id> <seq> <user id>	end this user's subscriptions at that seq
+--	revoke <topic id> <seq> <user id>	that message, which is on its way, will end this user's subscriptions
 --	disconnect <connection>
---	reconnect <user id>
+--	reconnect <user id>			once what was revoked before this has ended
 --	report <connection>			say how it is, by tidings.report()
 
 set local role tidings_owner;

@@ -1,5 +1,6 @@
 #include "ws/control.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -30,16 +31,65 @@ static void disconnect(struct node *n, const struct uuid *id)
 	session_close(s, CLOSE_NORMAL, "disconnected by administrator");
 }
 
+/* Of all that is revoked most is about somebody who is elsewhere. */
+static bool is_here(const struct node *n, const char *user_id)
+{
+	return user_is_here(n->users, user_id) || user_is_here(n->live_users, user_id);
+}
+
+static bool is_of(const struct session *s, const char *user_id)
+{
+	return s->user && strcmp(s->user->id, user_id) == 0;
+}
+
+/* Is what came before its end still on its way to one of its subscriptions? */
+static bool awaits_end(const struct session *s)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (s->subscriptions[i]->ends_seq != 0)
+			return true;
+	return false;
+}
+
 static void reconnect(struct node *n, const char *user_id)
 {
 	struct session *s;
 
 	grace_end_user(n->grace, user_id, NULL);
 	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!s->user || strcmp(s->user->id, user_id) != 0)
+		if (!is_of(s, user_id))
 			continue;
 		s->leaves_no_place = true;
-		session_close(s, CLOSE_RESTART, "reconnect");
+		if (!awaits_end(s)) {
+			session_close(s, CLOSE_RESTART, "reconnect");
+			continue;
+		}
+		for (unsigned i = 0; i < s->subscriptions_count; i++)
+			if (s->subscriptions[i]->ends_seq == 0)
+				hub_leave(&s->subscriptions[i]->subscriber);
+		session_leave(s);
+	}
+}
+
+/* The message that says so may have been read, or is on its way: until then nothing ends but what follows it. */
+static void announce_end(struct node *n, const char *numbers)
+{
+	char *end;
+	int64_t topic_id = strtoll(numbers, &end, 10);
+	uint64_t seq = strtoull(end, &end, 10);
+	struct session *s;
+
+	if (*end != ' ' || seq == 0 || !is_here(n, end + 1))
+		return;
+	TAILQ_FOREACH (s, &n->sessions, link) {
+		if (!is_of(s, end + 1))
+			continue;
+		for (unsigned i = 0; i < s->subscriptions_count; i++) {
+			struct subscription *sub = s->subscriptions[i];
+
+			if (subscription_topic_id(sub) == topic_id && sub->known_seq < seq)
+				sub->ends_seq = seq;
+		}
 	}
 }
 
@@ -71,6 +121,8 @@ void control_order(struct node *n, const char *order)
 		disconnect(n, &id);
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
 		reconnect(n, what);
+	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
+		announce_end(n, what);
 	else if (strncmp(order, "report ", strlen("report ")) == 0 && is_id)
 		report(n, &id);
 }
@@ -93,8 +145,10 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 
 	t->revoked_seq = seq;
 	grace_end_user(n->grace, user_id, t);
+	if (!is_here(n, user_id))
+		return;
 	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!s->user || strcmp(s->user->id, user_id) != 0)
+		if (!is_of(s, user_id))
 			continue;
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
@@ -109,6 +163,8 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 				hub_serve(n->hub, &sub->subscriber);
 			if (s->state == SESSION_OPEN)
 				end_subscription(s, sub);
+			if (s->leave_by_ms != 0 && !awaits_end(s))
+				session_close(s, CLOSE_RESTART, "reconnect");
 			break;
 		}
 	}

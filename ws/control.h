@@ -1,9 +1,10 @@
 /*
  * control - what somebody who manages connections wants of this node, told by a notification (spec 3.4); and what
- *follows when a user may not have a topic any more.
+ * follows when a user may not have a topic any more.
  *
  *	disconnect <connection id>	it is closed; that its row goes confirms it
- *	reconnect <user id>		that user's connections are told to come back
+ *	revoke <topic id> <seq> <user id>	the message with that seq will end this user's subscriptions
+ *	reconnect <user id>		that user's connections are told to come back; once what is revoked has ended
  *	report <connection id>		what this node knows of it is written down
  *
  * Layer    ws.

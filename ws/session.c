@@ -12,6 +12,7 @@
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
 #define PAGE_WAIT_MS 5000	  /* that a poll waits, beyond its time, for a page of what it missed */
 #define EXPIRY_WARNING_S 60
+#define LEAVING_MS 1000 /* for what comes before the end of its subscriptions */
 #define CLOSING_MS 5000 /* for the close frame, and for the client's answer to it */
 
 /* ---- its subscriptions */
@@ -68,7 +69,9 @@ void session_drop(struct session *s, struct subscription *sub)
 
 bool session_awaits(const struct subscription *sub, enum subscription_state state)
 {
-	return sub->state == state && sub->session && sub->session->state == SESSION_OPEN;
+	const struct session *s = sub->session;
+
+	return sub->state == state && s && s->state == SESSION_OPEN && s->leave_by_ms == 0;
 }
 
 bool session_all_are(const struct session *s, enum subscription_state state)
@@ -328,6 +331,14 @@ void session_finish_now(struct session *s, struct span bytes)
 	write_or_keep(s, bytes);
 }
 
+void session_leave(struct session *s)
+{
+	if (s->state == SESSION_CLOSING || s->leave_by_ms != 0)
+		return;
+	s->leave_by_ms = clock_monotonic_ms() + LEAVING_MS;
+	session_set_deadline(s, clock_monotonic_ms());
+}
+
 /* ---- deadlines */
 
 static int64_t wall_to_monotonic_ms(int64_t wall_s, int64_t now_ms)
@@ -381,6 +392,8 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 			due_ms = MIN(due_ms, answer_deadline_ms(s, now_ms));
 		if (s->state == SESSION_NEW)
 			due_ms = MIN(due_ms, s->opened_ms + c->authenticate_s * 1000);
+		if (s->leave_by_ms)
+			due_ms = MIN(due_ms, s->leave_by_ms);
 		if (s->choked_ms)
 			due_ms = MIN(due_ms, s->choked_ms + c->slow_s * 1000);
 		if (s->expires_s)
@@ -433,6 +446,8 @@ void session_due(struct session *s, int64_t now_ms)
 	}
 	if (s->state == SESSION_NEW && now_ms >= s->opened_ms + c->authenticate_s * 1000) {
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
+	} else if (s->leave_by_ms && now_ms >= s->leave_by_ms) {
+		session_close(s, CLOSE_RESTART, "reconnect");
 	} else if (s->expires_s && clock_wall_us() / 1000000 >= s->expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");
 	} else if (s->timeout_ms && now_ms >= answer_deadline_ms(s, now_ms)) {

@@ -57,8 +57,10 @@ struct session {
 	int64_t opened_ms; /* monotonic, as all that follow */
 	int64_t heard_ms;  /* last frame from the client */
 	int64_t pinged_ms;
-	int64_t choked_ms; /* since when the socket takes nothing; 0: it does */
-	int64_t expires_s; /* wall: its token; 0: never */
+	int64_t choked_ms;   /* since when the socket takes nothing; 0: it does */
+	int64_t leave_by_ms; /* its user has to come again once some of its subscriptions have ended, then at the
+				latest; 0: they need not */
+	int64_t expires_s;   /* wall: its token; 0: never */
 	uint16_t close_code;
 	uint16_t status;	   /* of HTTP, where the close comes before a reply has begun */
 	const char *close_reason;  /* static */
@@ -99,7 +101,7 @@ struct subscription *session_add(struct session *s, const struct selected *wante
 /* One less. The ledger must not know it any more. */
 void session_drop(struct session *s, struct subscription *sub);
 
-/* Is the subscription in this state, and its session open? */
+/* Is the subscription in this state, and its session to stay open? */
 bool session_awaits(const struct subscription *sub, enum subscription_state state);
 
 /* Are all of its subscriptions in this state? */
@@ -150,6 +152,9 @@ void session_finish(struct session *s, struct buf *bytes);
 
 /* The same from the fan-out, which ends replies right behind its slice: now. */
 void session_finish_now(struct session *s, struct span bytes);
+
+/* It will be closed soon, by whoever ends its subscriptions or by its deadline: none of them goes on meanwhile. */
+void session_leave(struct session *s);
 
 /* It has been sent the close frame, or the end of its reply. */
 bool session_close_sent(const struct session *s);

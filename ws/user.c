@@ -25,6 +25,14 @@ struct user *user_enter(struct user **users, const char *id, size_t connections_
 	return u;
 }
 
+bool user_is_here(struct user *users, const char *id)
+{
+	struct user *u;
+
+	HASH_FIND_STR(users, id, u);
+	return u != NULL;
+}
+
 void user_leave(struct user **users, struct user *u)
 {
 	if (--u->connections > 0)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <uthash.h>
 
@@ -17,6 +18,9 @@ struct user {
 /* One connection more: the user, made if new; NULL: over `connections_max` (0: unlimited) or no memory (*full tells).
  */
 struct user *user_enter(struct user **users, const char *id, size_t connections_max, int *full);
+
+/* Has this user a connection here? */
+bool user_is_here(struct user *users, const char *id);
 
 /* One less. */
 void user_leave(struct user **users, struct user *u);

@@ -3,6 +3,7 @@ import contextlib
 import datetime
 import importlib
 import json
+import signal
 import socket
 import threading
 import uuid
@@ -680,6 +681,32 @@ def _(s):
         s.sql(f"update tidings.app_user set active = true where id = '{user}'")
         with combined(s, b, user, topic):
             pass
+
+
+@test("a node that has yet to read what came before an account was switched off: its connections get that, and nothing after it")
+def _(s):
+    user, other = person(s), person(s)
+    d = s.diagnosis(owner=other, granted=[user])
+    topic = f"diagnosis/{d}"
+    s.sql(f"insert into tidings.app_user values ('{user}'), ('{other}')")
+    one = publish(s, topic)
+    with s.node(TIDINGS_REQUIRE_USER="yes", **TALKATIVE) as node, combined(s, node, user, topic, "notifications") as live, s.connect(d, user=user, server=node) as alone:
+        node.signal(signal.SIGSTOP)
+        try:
+            for n in range(1, 7):
+                one(n)
+                if n == 3:
+                    notify(s, user)
+                    s.sql(f"update tidings.app_user set active = false where id = '{user}'")
+        finally:
+            node.signal(signal.SIGCONT)
+        said = [live.next() for _ in range(6)]
+        equal([m["seq"] for m in said if m.get("topic") == topic and "seq" in m], [1, 2, 3], "the messages")
+        equal({m["data"]["topic"] for m in said if m["type"] == "unsubscribed"}, {topic, f"notifications/{user}"}, "what has ended")
+        equal(len([m for m in said if m["type"] == "notification"]), 1, "notifications")
+        equal(live.client.closed(), (1012, "reconnect"), "the close")
+        equal([m["seq"] for m in alone.take(3)], [1, 2, 3], "of a connection to the diagnosis alone")
+        equal(alone.closed(), (1008, "not allowed"), "its close")
 
 
 @test("a diagnosis that changes hands in a stream of messages: the old owner gets nothing after it, an admin goes on")
