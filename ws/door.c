@@ -1,18 +1,14 @@
 #include "ws/door.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "domain/request_head.h"
 #include "ws/line.h"
+#include "ws/listening.h"
 #include "ws/reception.h"
 #include "ws/visitor.h"
 
@@ -20,13 +16,13 @@
 #define HEADS_MAX 1024	   /* heads that have come in part */
 #define ACCEPT_TURN 128	   /* sockets, before the loop looks at the others */
 #define SAY_EVERY_MS 10000 /* that some were sent away */
-#define BACKLOG 4096
 
 struct door {
 	struct node *node;
 	struct lines lines;
-	uv_poll_t listening;
-	int fd; /* -1: shut */
+	struct listening places[2]; /* a port, and perhaps a path */
+	unsigned places_count;
+	bool shut;
 	struct visitors visitors;
 	bool full;	  /* not accepting for the moment: out of descriptors */
 	bool said_full;	  /* such a time is one line in the log */
@@ -124,7 +120,8 @@ static void end_replies(struct node *n)
 static void pause_accepting(struct door *d)
 {
 	d->full = true;
-	uv_poll_stop(&d->listening);
+	for (unsigned i = 0; i < d->places_count; i++)
+		listening_stop(&d->places[i]);
 }
 
 /*
@@ -156,18 +153,20 @@ static struct visitor *longest_here(const struct door *d)
 	return silent ? silent : reading;
 }
 
-static void on_listen(uv_poll_t *poll, int status, int events)
+static void on_ready(uv_poll_t *poll, int status, int events)
 {
 	struct door *d = poll->data;
+	uv_os_fd_t listening;
 
 	(void)status;
 	(void)events;
-	for (int turn = 0; turn < ACCEPT_TURN && d->fd >= 0; turn++) {
+	uv_fileno((const uv_handle_t *)poll, &listening);
+	for (int turn = 0; turn < ACCEPT_TURN && !d->shut; turn++) {
 		int fd;
 
 		if (is_full(d))
 			send_away(d, longest_here(d));
-		fd = accept4(d->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			d->said_full = false;
 			welcome(d, fd);
@@ -184,38 +183,20 @@ static void on_listen(uv_poll_t *poll, int status, int events)
 	}
 }
 
-/* Sockets that are accepted have these options too. */
-static bool prepare(int fd)
+static bool listen_everywhere(struct door *d, uv_loop_t *loop, const struct config *c)
 {
-	int on = 1;
+	enum err e = listening_on_port(&d->places[0], loop, c->ws_address, c->ws_port);
 
-	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-	       setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
-	       setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0;
-}
-
-static int listen_on(const char *address, int64_t port)
-{
-	struct addrinfo hints = {
-		.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
-	struct addrinfo *found;
-	char service[8];
-	int fd = -1;
-
-	snprintf(service, sizeof(service), "%d", (int)port);
-	if (getaddrinfo(address, service, &hints, &found) != 0) {
-		log_error("TIDINGS_WS_ADDRESS is not an address");
-		return -1;
+	if (e == OK)
+		d->places_count++;
+	if (e == OK && c->ws_socket) {
+		e = listening_on_path(&d->places[1], loop, c->ws_socket);
+		if (e == OK)
+			d->places_count++;
 	}
-	fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || !prepare(fd) || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
-		log_error("cannot listen address=%s port=%s why=\"%s\"", address, service, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	freeaddrinfo(found);
-	return fd;
+	for (unsigned i = 0; i < d->places_count; i++)
+		d->places[i].poll.data = d;
+	return e == OK;
 }
 
 enum err door_new(struct door **d, struct node *n)
@@ -227,12 +208,11 @@ enum err door_new(struct door **d, struct node *n)
 	made->node = n;
 	n->reply_done = reply_done;
 	n->end_replies = end_replies;
-	made->fd = listen_on(n->config->ws_address, n->config->ws_port);
-	if (made->fd < 0 || uv_poll_init(n->loop, &made->listening, made->fd) != 0) {
-		free(made);
+	if (!listen_everywhere(made, n->loop, n->config)) {
+		/* Their handles are the loop's until it ends, and so does the program. */
+		door_shut(made);
 		return ERR_SYSTEM;
 	}
-	made->listening.data = made;
 	lines_init(&made->lines, n->loop);
 	visitors_init(&made->visitors);
 	*d = made;
@@ -241,18 +221,15 @@ enum err door_new(struct door **d, struct node *n)
 
 void door_open(struct door *d)
 {
-	if (d->fd >= 0)
-		uv_poll_start(&d->listening, UV_READABLE, on_listen);
+	for (unsigned i = 0; i < d->places_count; i++)
+		listening_start(&d->places[i], on_ready);
 }
 
 void door_shut(struct door *d)
 {
-	if (d->fd < 0)
-		return;
-	uv_poll_stop(&d->listening);
-	uv_close((uv_handle_t *)&d->listening, NULL);
-	close(d->fd);
-	d->fd = -1;
+	d->shut = true;
+	for (unsigned i = 0; i < d->places_count; i++)
+		listening_close(&d->places[i]);
 }
 
 void door_check(struct door *d, int64_t now_ms)
@@ -267,9 +244,9 @@ void door_check(struct door *d, int64_t now_ms)
 		d->sent_away = 0;
 		d->say_ms = now_ms + SAY_EVERY_MS;
 	}
-	if (d->full && d->fd >= 0) {
+	if (d->full && !d->shut) {
 		d->full = false;
-		uv_poll_start(&d->listening, UV_READABLE, on_listen);
+		door_open(d);
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * door - the sidecar's port: accepts sockets, and has their requests read.
+ * door - where the sidecar listens (listening.h): accepts sockets, and has their requests read.
  *
  *	accepted -> a visitor -> reception: a session, or a refusal
  *
@@ -16,9 +16,9 @@
 #include "ws/node.h"
 
 /*
- * Binds the port; who comes waits in the kernel until door_open().
+ * Binds the port, and the path if there is one; who comes waits in the kernel until door_open().
  *
- * ERR_SYSTEM  the port is taken, or not allowed: logged
+ * ERR_SYSTEM  it is taken, or not allowed: logged
  */
 enum err door_new(struct door **d, struct node *n) MUST_CHECK;
 void door_free(struct door **d);

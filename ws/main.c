@@ -97,7 +97,8 @@ static void open_door(struct node *n)
 		return;
 	n->open = true;
 	door_open(n->door);
-	log_notice("listening address=%s port=%d node=%s", n->config->ws_address, (int)n->config->ws_port, n->id_text);
+	log_notice("listening address=%s port=%d socket=%s node=%s", n->config->ws_address, (int)n->config->ws_port,
+		   n->config->ws_socket ? n->config->ws_socket : "", n->id_text);
 }
 
 /* Clients are let in when all that they may ask for can be done. */

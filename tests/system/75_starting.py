@@ -1,7 +1,9 @@
 """How the programs start: settings, and what they need not being there."""
+import signal
+import stat
 import subprocess
 
-from harness import equal, test, wait_until
+from harness import equal, free_port, test, wait_until
 
 PROGRAMS = ("tidings-ws", "broadcast.fcgi", "status.fcgi", "history.fcgi")
 
@@ -47,6 +49,37 @@ def _(s):
     done = start(s, "tidings-ws", TIDINGS_WS_PORT=s.node1.port)
     assert done.returncode > 0, f"{done.returncode}: {done.stderr}"
     assert str(s.node1.port) in done.stderr, done.stderr
+
+
+@test("a sidecar's socket is for its user and group alone, is freed when it ends, and is taken over from one that was killed, and from nothing else")
+def _(s):
+    d = s.diagnosis()
+    node = s.start_node()
+    at = node.socket.stat()
+    equal((stat.S_ISSOCK(at.st_mode), stat.S_IMODE(at.st_mode)), (True, 0o660), "socket, mode")
+    port = str(free_port())
+    done = start(s, "tidings-ws", TIDINGS_WS_PORT=port, TIDINGS_WS_SOCKET=node.socket)
+    assert done.returncode > 0 and str(node.socket) in done.stderr, f"{done.returncode}: {done.stderr}"
+    equal(node.socket.stat().st_ino, at.st_ino, "the socket of the one that runs")
+    with s.web(node) as web:
+        s.connect(d, server=web).close()
+        node.signal(signal.SIGKILL)
+        node.wait()
+        s.forget(node)
+        assert node.socket.exists(), "a killed one leaves its socket behind"
+        equal(web.api.get(f"/poll/{d}?timeout=0", s.token()).status, 503, "nobody there")
+        node = s.start_node(node.port)
+        wait_until(lambda: web.api.get(f"/poll/{d}?timeout=0", s.token()).status == 200, "the web server to find the new one")
+        s.connect(d, server=web).close()
+    s.forget(node)
+    equal(node.stop(), 0, "exit status")
+    assert not node.socket.exists(), "one that ends leaves nothing behind"
+    file = s.folder / "no-socket"
+    file.write_text("mine")
+    for path in (file, s.folder / ("x" * 108), s.folder / "nowhere" / "ws.sock"):
+        done = start(s, "tidings-ws", TIDINGS_WS_PORT=port, TIDINGS_WS_SOCKET=path)
+        assert done.returncode > 0 and ("TIDINGS_WS_SOCKET" in done.stderr or str(path) in done.stderr), f"{done.returncode}: {done.stderr}"
+    equal(file.read_text(), "mine", "the file")
 
 
 @test("everything may be started before the database, and serves once it is there", allow="database|connection|away|server")

@@ -468,7 +468,8 @@ class Node(Process):
     def __init__(self, stack, name, settings, port=None):
         self.port = port or free_port()
         self.api = Api(self.port)
-        env = stack.environment(**{"TIDINGS_WS_PORT": self.port, "TIDINGS_DRAIN_TIME": 0, **settings})
+        self.socket = stack.folder / f"ws-{self.port}.sock"
+        env = stack.environment(**{"TIDINGS_WS_PORT": self.port, "TIDINGS_WS_SOCKET": self.socket, "TIDINGS_DRAIN_TIME": 0, **settings})
         super().__init__(name, [stack.program("tidings-ws")], env, stack.logs)
         self.wait_port(self.port)
 
@@ -476,12 +477,12 @@ class Node(Process):
 class Web(Process):
     """A lighttpd with FastCGI programs of its own, in front of a sidecar."""
 
-    def __init__(self, stack, name, ws_port, settings):
+    def __init__(self, stack, name, node, settings):
         self.port = free_port()
         self.api = Api(self.port)
         self.folder = stack.folder / name
         self.folder.mkdir()
-        env = stack.environment(TIDINGS_PORT=self.port, TIDINGS_WS_PORT=ws_port, TIDINGS_STATE=self.folder,
+        env = stack.environment(TIDINGS_PORT=self.port, TIDINGS_WS_SOCKET=node.socket, TIDINGS_STATE=self.folder,
                                 TIDINGS_LIBEXEC=stack.program("broadcast.fcgi").parent, TIDINGS_SHARE=TOP, **settings)
         super().__init__(name, ["lighttpd", "-D", "-f", TOP / "etc" / "lighttpd.conf"], env, stack.logs, cwd=self.folder)
         self.wait_port(self.port)
@@ -656,7 +657,7 @@ class Stack:
         self.node1 = self.start_node(self.node1.port)
 
     def start_web(self, node=None, **settings):
-        web = Web(self, self._name("lighttpd"), (node or self.node1).port, settings)
+        web = Web(self, self._name("lighttpd"), node or self.node1, settings)
         self.processes.append(web)
         return web
 
