@@ -188,6 +188,22 @@ database_cpu_us()
 		END { printf "%.0f\n", ticks * 1000000 / hz }'
 }
 
+# path_cpu ARRAY NAME: CPU of each part on the way from the POST to the client, and of all
+path_cpu()
+{
+	local -n into=$1
+
+	server_of "$2"
+	into=()
+	if [ "$2" = tidings ]; then
+		into=([sidecar]=$(cpu_us "$sidecar_pid") [lighttpd]=$(cpu_us "$web_pid") [broadcast.fcgi]=$(cpu_us "$broadcast_pid")
+			[PostgreSQL]=$(database_cpu_us))
+		into[all]=$((into[sidecar] + into[lighttpd] + into[broadcast.fcgi] + into[PostgreSQL]))
+	else
+		into[all]=$(cpu_us "$server")
+	fi
+}
+
 # ---- the others
 
 # One process, as the sidecar is one.
