@@ -107,5 +107,6 @@ enum err request_body(const struct request *r, size_t len, struct buf *body)
 	if (len > INT_MAX)
 		return ERR_INPUT;
 	got = FCGX_GetStr(bytes, (int)len, r->fcgi->in);
+	FCGX_GetChar(r->fcgi->in); /* reads the record that ends it */
 	return got == (int)len ? OK : ERR_INPUT;
 }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -64,6 +65,11 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 		audit_write("authenticate", &(struct audit){.path = r.path, .outcome = "refused", .why = res.why});
 	response_send(&r, &res);
 	response_free(&res);
+	/* Its close(2) waits until the web server has closed, so that what nobody has read cannot break the reply. */
+	if (FCGX_HasSeenEOF(fcgi->in) == EOF)
+		FCGX_Detach(fcgi);
+	else
+		FCGX_Attach(fcgi);
 	FCGX_Finish_r(fcgi);
 }
 
