@@ -684,7 +684,7 @@ def _(s):
 @test("polls that are answered with the same message at once each get a reply of their own: connection, origin, place, and form")
 def _(s):
     d, other, ours = s.diagnosis(), s.diagnosis(), "https://app.example"
-    with s.node(TIDINGS_ALLOWED_ORIGINS=ours) as node:
+    with s.node(TIDINGS_ALLOWED_ORIGINS=ours, TIDINGS_POLL_GRACE=1) as node:
         def ask(query, *headers):
             client = socket.create_connection(("127.0.0.1", node.port), WAIT_S)
             client.sendall("\r\n".join((f"GET {query} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {s.token()}", *headers, "", "")).encode())

@@ -132,7 +132,7 @@ def _(s):
                 fill(s, b, 1, 10)
             reply = first.join()
             equal([m["topic"] for m in reply["messages"]], both[1:], "topics in the first reply")
-            reply = topics.poll(s, node, both, reply["cursor"], 20)
+            reply = topics.poll(s, node, both, reply["cursor"], 2)
             equal(reply["topics"][both[0]]["missed"], {"from": 1, "to": 1}, "what is told to be gone")
         reply = topics.poll(s, node, both[:1], other.join()["cursor"], 20)
         equal([m["seq"] for m in reply["messages"]], [2], "what the other gets in the end")

@@ -350,8 +350,9 @@ def _(s):
     with clients.Place(s) as place, opened(s, place) as page:
         topic = place.diagnosis()
         place.publish(topic)
-        for size in (WIDE, PHONE, NARROW):
-            for scheme in ("light", "dark"):
+        # What is narrower than a phone is laid out as one, and has its colours.
+        for size, schemes in ((WIDE, ("light", "dark")), (PHONE, ("light", "dark")), (NARROW, ("light",))):
+            for scheme in schemes:
                 how = f"{size['width']} px, {scheme}"
                 page.do("open", **size, scheme=scheme)
                 page.unfolded() or page.on("#fold", "click")
