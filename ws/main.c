@@ -65,6 +65,18 @@ static bool hub_writes(struct subscriber *s, struct span bytes, unsigned count)
 	return stages_deliver(subscription_of(s), bytes);
 }
 
+static void hub_will_write(struct subscriber *s)
+{
+	struct subscriber *after = TAILQ_NEXT(s, link);
+
+	session_expect(subscription_of(s)->session);
+	/* That could be found because this was done for it before. */
+	if (after) {
+		__builtin_prefetch(after);
+		__builtin_prefetch(&subscription_of(after)->session);
+	}
+}
+
 static void hub_is_behind(struct subscriber *subscriber)
 {
 	stages_behind(subscription_of(subscriber));
@@ -84,6 +96,7 @@ static void hub_has_delivered_private(struct hub_topic *t, uint64_t seq)
 
 static const struct hub_ops hub_ops = {
 	.write = hub_writes,
+	.soon = hub_will_write,
 	.behind = hub_is_behind,
 	.delivered = hub_has_delivered,
 	.delivered_private = hub_has_delivered_private,

@@ -103,6 +103,12 @@ static void hush(struct session *s)
 
 /* ---- writing */
 
+void session_expect(const struct session *s)
+{
+	__builtin_prefetch(&s->transport);
+	__builtin_prefetch(&s->state);
+}
+
 bool session_is_clear(const struct session *s)
 {
 	return s->state != SESSION_CLOSING && s->choked_ms == 0 && s->out.len == 0;

@@ -32,14 +32,18 @@ struct endpoint {
 };
 
 struct session {
-	TAILQ_ENTRY(session) link; /* in node.sessions */
-	struct wheel_entry wheel;
-	struct node *node;		   /* borrowed */
+	/* What each delivery looks at comes first: session_expect(). */
 	const struct transport *transport; /* static */
 	const struct voice *voice;	   /* static */
 	void *socket;			   /* borrowed: the transport's */
-	struct user *user;		   /* borrowed; NULL: anonymous, or not known yet */
-	const struct endpoint *endpoint;   /* static: of live health; NULL: its request named topics */
+	int64_t choked_ms;		   /* monotonic: since when the socket takes nothing; 0: it does */
+	enum session_state state;
+	enum role role;
+	TAILQ_ENTRY(session) link; /* in node.sessions */
+	struct wheel_entry wheel;
+	struct node *node;		 /* borrowed */
+	struct user *user;		 /* borrowed; NULL: anonymous, or not known yet */
+	const struct endpoint *endpoint; /* static: of live health; NULL: its request named topics */
 	struct subscription *self; /* owned, a reference; stands for the connection itself; NULL: not a live one */
 	struct subscription **subscriptions; /* owned, each a reference; in the order of the request */
 	unsigned subscriptions_count;
@@ -51,13 +55,10 @@ struct session {
 	struct buf in;	 /* a message that has not come whole */
 	struct buf held; /* frames that answer what was asked before `connect` went out; a poll's messages, until all of
 			    its topics have been looked at */
-	struct buf early; /* what a live client said before it was authenticated */
-	enum session_state state;
-	enum role role;
+	struct buf early;  /* what a live client said before it was authenticated */
 	int64_t opened_ms; /* monotonic, as all that follow */
 	int64_t heard_ms;  /* last frame from the client */
 	int64_t pinged_ms;
-	int64_t choked_ms;   /* since when the socket takes nothing; 0: it does */
 	int64_t leave_by_ms; /* its user has to come again once some of its subscriptions have ended, then at the
 				latest; 0: they need not */
 	int64_t expires_s;   /* wall: its token; 0: never */
@@ -112,6 +113,9 @@ struct subscription *session_turn(const struct session *s, unsigned i);
 void session_pass_turn(struct session *s, const struct subscription *sub);
 
 /* ---- writing */
+
+/* It will be written to soon: its memory may come on the way meanwhile. */
+void session_expect(const struct session *s);
 
 /* Nothing waits to be written to it, and it takes bytes. */
 bool session_is_clear(const struct session *s);

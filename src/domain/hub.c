@@ -388,6 +388,8 @@ bool hub_run(struct hub *h, unsigned writes_max)
 		for (unsigned turn = MIN(writes_max, TURN_WRITES); turn > 0 && (s = TAILQ_FIRST(&t->due)); turn--) {
 			TAILQ_REMOVE(&t->due, s, link);
 			s->state = SUB_OUT;
+			if (!TAILQ_EMPTY(&t->due))
+				h->ops->soon(TAILQ_FIRST(&t->due));
 			write_to(h, s);
 			writes_max--;
 		}

@@ -86,6 +86,8 @@ struct hub_ops {
 	 * the owner calls hub_writable() (or hub_leave(), when it is gone).
 	 */
 	bool (*write)(struct subscriber *s, struct span bytes, unsigned count);
+	/* It is written to next. With many, none of them is in the CPU's cache when its turn comes. */
+	void (*soon)(struct subscriber *s);
 	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
 	void (*behind)(struct subscriber *s);
 	/* topic->delivered_seq has grown. */

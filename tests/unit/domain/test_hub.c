@@ -64,6 +64,11 @@ static bool on_write(struct subscriber *s, struct span bytes, unsigned count)
 	return --c->takes > 0;
 }
 
+static void on_soon(struct subscriber *s)
+{
+	assert_int_not_equal(s->state, SUB_OUT);
+}
+
 static void on_behind(struct subscriber *s)
 {
 	assert_int_equal(s->state, SUB_OUT);
@@ -87,7 +92,7 @@ static void on_delivered_private(struct hub_topic *t, uint64_t seq)
 	private_seq = seq;
 }
 
-static const struct hub_ops ops = {on_write, on_behind, on_delivered, on_delivered_private};
+static const struct hub_ops ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private};
 
 static struct hub_topic *hold(int64_t id, uint64_t seq)
 {
