@@ -595,7 +595,7 @@ def _(s):
 @test("429 for a user with too many connections; a place that is left is free again")
 def _(s):
     d = s.diagnosis(granted=["457"])
-    with node_and_web(s, TIDINGS_USER_CONNECTIONS_MAX=2) as servers:
+    with node_and_web(s, TIDINGS_USER_CONNECTIONS_MAX=2, TIDINGS_POLL_GRACE=1) as servers:
         for server in servers:
             with Stream(s, servers[0], d) as one, s.connect(d, server=servers[0]):
                 for kind in ("poll", "sse"):
@@ -611,7 +611,7 @@ def _(s):
 @test("503 with Retry-After on a full node; one that is let in again works")
 def _(s):
     d = s.diagnosis()
-    with node_and_web(s, TIDINGS_CONNECTIONS_MAX=2) as servers:
+    with node_and_web(s, TIDINGS_CONNECTIONS_MAX=2, TIDINGS_POLL_GRACE=1) as servers:
         for server in servers:
             with Stream(s, servers[0], d) as one, s.connect(d, server=servers[0]):
                 for kind in ("poll", "sse"):

@@ -304,7 +304,7 @@ def _(s):
     # The cursor had moved past the first topic's messages, which were thrown away when the second one's page failed.
     a, b = s.diagnosis(), s.diagnosis()
     topics = [f"diagnosis/{a}", f"diagnosis/{b}"]
-    with s.node(TIDINGS_DATABASE_TIMEOUT=2000) as node, s.connect(a, server=node) as client:
+    with s.node(TIDINGS_DATABASE_TIMEOUT=2000, TIDINGS_POLL_GRACE=1) as node, s.connect(a, server=node) as client:
         start = node.api.get(f"/poll?topics={','.join(topics)}&timeout=0", s.token()).want(200)["cursor"]
         wait_until(lambda: s.watchers(b) == 0, "the poller to be gone")
         publish(s, a, 5)
