@@ -46,9 +46,18 @@ static bool is_of(const struct session *s, const char *user_id)
 static bool awaits_end(const struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (s->subscriptions[i]->ends_seq != 0)
+		if (s->subscriptions[i]->subscriber.ends_seq != 0)
 			return true;
 	return false;
+}
+
+/* It goes when the last of the ends that are announced has come; what has none has its end now. */
+static void leave(struct session *s)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (s->subscriptions[i]->subscriber.ends_seq == 0)
+			hub_leave(&s->subscriptions[i]->subscriber);
+	session_leave(s);
 }
 
 static void reconnect(struct node *n, const char *user_id)
@@ -60,14 +69,10 @@ static void reconnect(struct node *n, const char *user_id)
 		if (!is_of(s, user_id))
 			continue;
 		s->leaves_no_place = true;
-		if (!awaits_end(s)) {
+		if (awaits_end(s))
+			leave(s);
+		else
 			session_close(s, CLOSE_RESTART, "reconnect");
-			continue;
-		}
-		for (unsigned i = 0; i < s->subscriptions_count; i++)
-			if (s->subscriptions[i]->ends_seq == 0)
-				hub_leave(&s->subscriptions[i]->subscriber);
-		session_leave(s);
 	}
 }
 
@@ -87,8 +92,9 @@ static void announce_end(struct node *n, const char *numbers)
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 
-			if (subscription_topic_id(sub) == topic_id && sub->known_seq < seq)
-				sub->ends_seq = seq;
+			if (subscription_topic_id(sub) == topic_id && sub->known_seq < seq &&
+			    tail_seq(sub->subscriber.topic->tail) < seq)
+				sub->subscriber.ends_seq = seq;
 		}
 	}
 }
@@ -127,11 +133,19 @@ void control_order(struct node *n, const char *order)
 		report(n, &id);
 }
 
-/* A live connection goes on without the topic; one that asked for it in its request is at its end. */
+/*
+ * A live connection goes on without the topic; one that asked for it in its request is at its end, once what is before
+ * the ends of its other topics has come too.
+ */
 static void end_subscription(struct session *s, struct subscription *sub)
 {
+	sub->subscriber.ends_seq = 0;
 	if (s->endpoint) {
 		live_revoke(sub);
+		return;
+	}
+	if (awaits_end(s)) {
+		leave(s);
 		return;
 	}
 	if (s->dialog.diagnosis_id == 0)
@@ -153,9 +167,14 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 
-			/* One that was let in after it may have the topic again. */
-			if (sub->subscriber.topic != t || sub->known_seq >= seq)
+			if (sub->subscriber.topic != t)
 				continue;
+			/* One that was let in after it may have the topic again. */
+			if (sub->known_seq >= seq) {
+				if (sub->subscriber.ends_seq <= seq)
+					sub->subscriber.ends_seq = 0;
+				continue;
+			}
 			/* A poll whose reply is on its way is over, but the next one would take over its place. */
 			s->leaves_no_place = true;
 			/* What came before it is still theirs. */

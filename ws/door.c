@@ -189,7 +189,7 @@ static bool listen_everywhere(struct door *d, uv_loop_t *loop, const struct conf
 
 	if (e == OK)
 		d->places_count++;
-	if (e == OK && c->ws_socket) {
+	if (e == OK && c->ws_socket && *c->ws_socket) {
 		e = listening_on_path(&d->places[1], loop, c->ws_socket);
 		if (e == OK)
 			d->places_count++;

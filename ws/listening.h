@@ -14,6 +14,7 @@
 struct listening {
 	uv_poll_t poll;
 	int fd;		  /* -1: closed */
+	int lock;	  /* held while the path is ours; -1: a port */
 	const char *path; /* borrowed; NULL: a port */
 };
 
@@ -28,7 +29,7 @@ enum err listening_on_port(struct listening *l, uv_loop_t *loop, const char *add
 
 /*
  * The same on a path: for this process's user and group alone (0660). What a process that was killed has left there is
- * replaced.
+ * replaced. A file beside it, `<path>.lock`, is locked meanwhile, and stays.
  *
  *	path	outlives it
  */

@@ -12,7 +12,7 @@
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
 #define PAGE_WAIT_MS 5000	  /* that a poll waits, beyond its time, for a page of what it missed */
 #define EXPIRY_WARNING_S 60
-#define LEAVING_MS 1000 /* for what comes before the end of its subscriptions */
+#define LEAVING_MS 5000 /* for what comes before the end of its subscriptions */
 #define CLOSING_MS 5000 /* for the close frame, and for the client's answer to it */
 
 /* ---- its subscriptions */
@@ -71,7 +71,8 @@ bool session_awaits(const struct subscription *sub, enum subscription_state stat
 {
 	const struct session *s = sub->session;
 
-	return sub->state == state && s && s->state == SESSION_OPEN && s->leave_by_ms == 0;
+	return sub->state == state && s && s->state == SESSION_OPEN &&
+	       (s->leave_by_ms == 0 || sub->subscriber.ends_seq != 0);
 }
 
 bool session_all_are(const struct session *s, enum subscription_state state)
@@ -453,6 +454,7 @@ void session_due(struct session *s, int64_t now_ms)
 	if (s->state == SESSION_NEW && now_ms >= s->opened_ms + c->authenticate_s * 1000) {
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
 	} else if (s->leave_by_ms && now_ms >= s->leave_by_ms) {
+		log_info("closing a client whose rights have ended: what came before that was not there in time");
 		session_close(s, CLOSE_RESTART, "reconnect");
 	} else if (s->expires_s && clock_wall_us() / 1000000 >= s->expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");

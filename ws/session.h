@@ -157,7 +157,10 @@ void session_finish(struct session *s, struct buf *bytes);
 /* The same from the fan-out, which ends replies right behind its slice: now. */
 void session_finish_now(struct session *s, struct span bytes);
 
-/* It will be closed soon, by whoever ends its subscriptions or by its deadline: none of them goes on meanwhile. */
+/*
+ * It will be closed soon, by whoever ends its subscriptions or by its deadline. Those whose end is not announced go on
+ * no more; the caller takes them out of the hub.
+ */
 void session_leave(struct session *s);
 
 /* It has been sent the close frame, or the end of its reply. */

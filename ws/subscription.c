@@ -117,6 +117,7 @@ static void begin_place(struct subscription *sub)
 	sub->recovered = true;
 	sub->missed_from = sub->missed_to = 0;
 	sub->known_seq = 0;
+	sub->subscriber.ends_seq = 0;
 	sub->unsent = false;
 	sub->welcomed = false;
 }

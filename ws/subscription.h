@@ -57,8 +57,6 @@ struct subscription {
 	int64_t connected_us;		   /* wall */
 	int64_t allowed_ms;		   /* monotonic: when the database last said that it may have its topic */
 	uint64_t known_seq; /* the database had so many when it was attached: the tail may not have come to that yet */
-	uint64_t ends_seq; /* a message that takes its user the topic, and is on its way here; 0: nobody has told of one
-			    */
 	uint64_t unsent_up_to;
 	uint64_t missed_from, missed_to;
 	unsigned refs;

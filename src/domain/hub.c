@@ -245,7 +245,7 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 	bool more = true;
 
 	STAILQ_FOREACH (e, &s->topic->ephemerals, next) {
-		if (!more)
+		if (!more || s->ends_seq != 0)
 			break;
 		if (e->number <= s->ephemeral)
 			continue;
@@ -319,10 +319,10 @@ void hub_writable(struct hub *h, struct subscriber *s)
 
 void hub_serve(struct hub *h, struct subscriber *s)
 {
-	if (s->state != SUB_READY || has_everything(s))
-		return;
-	hub_leave(s);
-	write_to(h, s);
+	while (s->state == SUB_READY && !has_everything(s)) {
+		hub_leave(s);
+		write_to(h, s);
+	}
 }
 
 /* Frees tails until there is room, the longest unused first; not the one that is being written. */

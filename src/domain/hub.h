@@ -44,6 +44,8 @@ struct subscriber {
 	struct hub_topic *topic; /* borrowed; held by hub_hold() */
 	uint64_t seq;		 /* it has everything up to here */
 	uint64_t ephemeral;	 /* the number of the last ephemeral message that it was given, or that went by */
+	uint64_t ends_seq; /* that message, which is on its way, ends it: what is in no queue is not for it any more;
+			      0: none is known */
 	enum subscriber_state state;
 	struct reader reader;
 };
@@ -86,7 +88,7 @@ struct hub_ops {
 	 * the owner calls hub_writable() (or hub_leave(), when it is gone).
 	 */
 	bool (*write)(struct subscriber *s, struct span bytes, unsigned count);
-	/* It is written to next. With many, none of them is in the CPU's cache when its turn comes. */
+	/* It is the next in its topic's turn. With many, none of them is in the CPU's cache when it comes to it. */
 	void (*soon)(struct subscriber *s);
 	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
 	void (*behind)(struct subscriber *s);

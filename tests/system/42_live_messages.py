@@ -11,6 +11,7 @@ import uuid
 from harness import Closed, RawClient, equal, test, wait_until
 
 live_tests = importlib.import_module("41_live")
+topics = importlib.import_module("48_topics")
 Live = live_tests.Live
 
 # A node that lets a test talk as fast as it can, and be refused as often as it needs to.
@@ -583,6 +584,15 @@ def seqs_until_end(live, topic):
     return seqs, how
 
 
+def until_closed(next_message, said):
+    """All that comes goes into `said`; the code of the close."""
+    try:
+        while True:
+            said.append(next_message())
+    except Closed as c:
+        return c.code
+
+
 def revoked_seq(s, topic, user):
     return int(s.sql(f"select max(m.seq) from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = '{topic}' and m.revocation and m.to_user = '{user}'")[0][0])
 
@@ -689,24 +699,43 @@ def _(s):
     d = s.diagnosis(owner=other, granted=[user])
     topic = f"diagnosis/{d}"
     s.sql(f"insert into tidings.app_user values ('{user}'), ('{other}')")
-    one = publish(s, topic)
-    with s.node(TIDINGS_REQUIRE_USER="yes", **TALKATIVE) as node, combined(s, node, user, topic, "notifications") as live, s.connect(d, user=user, server=node) as alone:
+    token = s.service()
+
+    def one(n):
+        s.api.post("/ws/publish", {"topic": topic, "type": "n", "data": {"n": n, "text": "x" * 30000}}, token).want(200)
+
+    def ephemeral():
+        s.api.post("/ws/publish", {"topic": topic, "type": "typing", "data": {}, "ephemeral": True}, token).want(200)
+
+    both = [topic, f"notifications/{user}"]
+    with s.node(TIDINGS_REQUIRE_USER="yes", **TALKATIVE) as node, combined(s, node, user, topic, "notifications") as live, \
+            s.connect(d, user=user, server=node) as alone, topics.connect(s, node, both, s.token(user)) as several:
         node.signal(signal.SIGSTOP)
         try:
-            for n in range(1, 7):
+            for n in range(1, 9):
                 one(n)
-                if n == 3:
+                if n == 5:
                     notify(s, user)
                     s.sql(f"update tidings.app_user set active = false where id = '{user}'")
+                    ephemeral()
         finally:
             node.signal(signal.SIGCONT)
-        said = [live.next() for _ in range(6)]
-        equal([m["seq"] for m in said if m.get("topic") == topic and "seq" in m], [1, 2, 3], "the messages")
-        equal({m["data"]["topic"] for m in said if m["type"] == "unsubscribed"}, {topic, f"notifications/{user}"}, "what has ended")
+        said, everything = [], set()
+        equal(until_closed(live.next, said), 1012, "the close")
+        equal([m["seq"] for m in said if m.get("topic") == topic and m["type"] == "n"], [1, 2, 3, 4, 5], "the messages")
+        equal({m["data"]["topic"] for m in said if m["type"] == "unsubscribed"}, set(both), "what has ended")
         equal(len([m for m in said if m["type"] == "notification"]), 1, "notifications")
-        equal(live.client.closed(), (1012, "reconnect"), "the close")
-        equal([m["seq"] for m in alone.take(3)], [1, 2, 3], "of a connection to the diagnosis alone")
-        equal(alone.closed(), (1008, "not allowed"), "its close")
+        everything |= {m["type"] for m in said}
+        said = []
+        equal(until_closed(alone.next, said), 1008, "the close of a connection to the diagnosis alone")
+        equal([m["seq"] for m in said], [1, 2, 3, 4, 5], "its messages")
+        everything |= {m["type"] for m in said}
+        said = []
+        assert until_closed(several.next, said) in (1008, 1012), "the close of one to several topics"
+        equal([m["data"]["n"] for m in said if m["type"] == "n"], [1, 2, 3, 4, 5], "its messages")
+        equal(len([m for m in said if m["type"] == "notification"]), 1, "its notifications")
+        everything |= {m["type"] for m in said}
+        assert "typing" not in everything, "an ephemeral message from after the end came"
 
 
 @test("a diagnosis that changes hands in a stream of messages: the old owner gets nothing after it, an admin goes on")

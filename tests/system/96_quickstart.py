@@ -15,12 +15,15 @@ class Quickstart:
         env = {**{k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))}, "TIDINGS_PORT": str(port), "TIDINGS_WS_PORT": str(ws_port),
                "TIDINGS_STATE": str(state), "TIDINGS_BUILD": str(s.program("tidings-ws").parent)}
         with open(self.said, "wb") as out:
-            self.child = subprocess.Popen([TOP / "etc" / "quickstart"], env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            # Where this runs behind a shell's `&`, Ctrl-C is ignored, and bash would inherit that.
+            self.child = subprocess.Popen([TOP / "etc" / "quickstart"], env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         try:
             wait_until(lambda: "Ctrl-C stops everything" in self.text() or self.child.poll() is not None, "quickstart to be ready", 120)
             assert self.child.poll() is None, self.text()
         except BaseException:
             self.child.terminate()
+            self.child.wait(60)
             raise
 
     def text(self):
@@ -37,7 +40,12 @@ class Quickstart:
 
     def stop(self):
         self.child.send_signal(signal.SIGINT)
-        self.child.wait(60)
+        try:
+            self.child.wait(60)
+        except subprocess.TimeoutExpired:
+            self.child.terminate()
+            self.child.wait(60)
+            raise
         for log, last in (("tidings-ws", "notice: stopped"), ("postgresql", "database system is shut down")):
             lines = (self.state / "log" / f"{log}.log").read_text(errors="replace").splitlines()
             assert last in lines[-1], f"{log} was not ended in order: {lines[-3:]}"

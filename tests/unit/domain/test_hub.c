@@ -39,6 +39,16 @@ static struct client *client_of(struct subscriber *s)
 
 static void model_got(struct client *c, uint64_t seq);
 
+static struct subscriber *announced; /* who comes next, where nobody leaves and there is one topic */
+static unsigned announcements;
+
+static void on_soon(struct subscriber *s)
+{
+	assert_int_not_equal(s->state, SUB_OUT);
+	announced = s;
+	announcements++;
+}
+
 static bool on_write(struct subscriber *s, struct span bytes, unsigned count)
 {
 	struct client *c = client_of(s);
@@ -62,11 +72,6 @@ static bool on_write(struct subscriber *s, struct span bytes, unsigned count)
 	messages_seen += n;
 	c->writes++;
 	return --c->takes > 0;
-}
-
-static void on_soon(struct subscriber *s)
-{
-	assert_int_not_equal(s->state, SUB_OUT);
 }
 
 static void on_behind(struct subscriber *s)
@@ -105,7 +110,7 @@ static struct hub_topic *hold(int64_t id, uint64_t seq)
 static void start_with(size_t tail_max_bytes, size_t tails_max_bytes)
 {
 	assert_int_equal(hub_new(&hub, &ops, tail_max_bytes, tails_max_bytes, NULL), OK);
-	delivered_calls = private_calls = 0;
+	delivered_calls = private_calls = announcements = 0;
 	delivered_to = private_seq = messages_seen = 0;
 }
 
@@ -227,9 +232,12 @@ static void sends_each_message_to_all_who_listen_in_order_and_once(void **state)
 		join(&clients[i], t, 0);
 	for (unsigned i = 0; i < 5; i++) {
 		append(t);
-		while (hub_run(hub, 7))
+		while (hub_run(hub, 7)) {
 			check_lists(t, ARRAY_LEN(clients));
+			assert_ptr_equal(announced, TAILQ_FIRST(&t->due));
+		}
 	}
+	assert_int_equal(announcements, 5 * (ARRAY_LEN(clients) - 1));
 	for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
 		assert_got(&clients[i], 1, 5);
 		assert_int_equal(clients[i].writes, 5);
@@ -597,7 +605,7 @@ static void an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it(void 
 {
 	static const struct span frame = {"\x81\x02{}", 4};
 	struct hub_topic *t = hold(1, 0);
-	struct client current, due, waiting, full, excluded;
+	struct client current, due, waiting, full, excluded, ending;
 
 	(void)state;
 	join(&due, t, 0);
@@ -609,8 +617,10 @@ static void an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it(void 
 	full.takes = 1;
 	join(&excluded, t, 1);
 	excluded.subscriber.reader.connection_id.bytes[0] = 9;
+	join(&ending, t, 1);
+	ending.subscriber.ends_seq = 3;
 	assert_int_equal(hub_ephemeral(hub, t, frame, NULL, &excluded.subscriber.reader.connection_id), OK);
-	check_lists(t, 5);
+	check_lists(t, 6);
 	assert_int_equal(current.ephemerals, 0);
 	assert_false(hub_run(hub, 10));
 	assert_int_equal(current.ephemerals, 1);
@@ -619,6 +629,8 @@ static void an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it(void 
 	assert_int_equal(full.ephemerals, 1);
 	assert_int_equal(full.subscriber.state, SUB_WAITING);
 	assert_int_equal(excluded.ephemerals, 0);
+	assert_int_equal(ending.ephemerals, 0);
+	assert_int_equal(ending.subscriber.state, SUB_READY);
 	/* One of them is the stored message that was due. */
 	assert_int_equal(hub_counters(hub)->deliveries, 4);
 	assert_got(&due, 1, 1);
@@ -629,7 +641,8 @@ static void an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it(void 
 	hub_writable(hub, &waiting.subscriber);
 	assert_false(hub_run(hub, 10));
 	assert_int_equal(waiting.ephemerals, 0);
-	check_lists(t, 5);
+	check_lists(t, 6);
+	hub_leave(&ending.subscriber);
 	hub_leave(&current.subscriber);
 	hub_leave(&due.subscriber);
 	hub_leave(&waiting.subscriber);
