@@ -33,5 +33,5 @@ row()
 		"p50 $(spread "$ms.p50") ms, p99 $(spread "$ms.p99") ms; the last of the $clients: p50 $(spread "$ms.last.p50") ms, p99 $(
 			spread "$ms.last.p99") ms, the slowest $(spread "$ms.max") ms" "" \
 		"$(verdict "$(median < "$ms.p50") <= 2" "$(median < "$ms.p99") <= 10")"
-	note "CPU a delivery meanwhile, what its publish cost included: sidecar $(spread "$us.sidecar") µs, lighttpd $(spread "$us.lighttpd") µs."
+	note "From the POST to the client, CPU a delivery, with its part of the publish: sidecar $(spread "$us.sidecar") µs, lighttpd $(spread "$us.lighttpd") µs."
 }
