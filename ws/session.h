@@ -102,7 +102,7 @@ struct subscription *session_add(struct session *s, const struct selected *wante
 /* One less. The ledger must not know it any more. */
 void session_drop(struct session *s, struct subscription *sub);
 
-/* Is the subscription in this state, and its session to stay open? */
+/* Is the subscription in this state, and to go on: its session stays open, or awaits this one's end? */
 bool session_awaits(const struct subscription *sub, enum subscription_state state);
 
 /* Are all of its subscriptions in this state? */

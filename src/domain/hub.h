@@ -149,7 +149,7 @@ void hub_wait(struct hub *h, struct subscriber *s);
 /* Its transport can take bytes again: one write, and what is left is for hub_run(). */
 void hub_writable(struct hub *h, struct subscriber *s);
 
-/* It is served before its turn: one write of what it lacks, where it can take it now. */
+/* It is served before its turn: all that it lacks, as far as it can take it now. */
 void hub_serve(struct hub *h, struct subscriber *s);
 
 /*
