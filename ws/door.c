@@ -20,8 +20,7 @@
 struct door {
 	struct node *node;
 	struct lines lines;
-	struct listening places[2]; /* a port, and perhaps a path */
-	unsigned places_count;
+	struct listening places[2]; /* a port, and perhaps a path: closed where there is none */
 	bool shut;
 	struct visitors visitors;
 	bool full;	  /* not accepting for the moment: out of descriptors */
@@ -120,7 +119,7 @@ static void end_replies(struct node *n)
 static void pause_accepting(struct door *d)
 {
 	d->full = true;
-	for (unsigned i = 0; i < d->places_count; i++)
+	for (unsigned i = 0; i < ARRAY_LEN(d->places); i++)
 		listening_stop(&d->places[i]);
 }
 
@@ -185,18 +184,15 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 
 static bool listen_everywhere(struct door *d, uv_loop_t *loop, const struct config *c)
 {
-	enum err e = listening_on_port(&d->places[0], loop, c->ws_address, c->ws_port);
+	struct listening *port = &d->places[0], *path = &d->places[1];
 
-	if (e == OK)
-		d->places_count++;
-	if (e == OK && c->ws_socket && *c->ws_socket) {
-		e = listening_on_path(&d->places[1], loop, c->ws_socket);
-		if (e == OK)
-			d->places_count++;
-	}
-	for (unsigned i = 0; i < d->places_count; i++)
-		d->places[i].poll.data = d;
-	return e == OK;
+	port->fd = path->fd = -1;
+	if (listening_on_port(port, loop, c->ws_address, c->ws_port) != OK)
+		return false;
+	if (c->ws_socket && *c->ws_socket && listening_on_path(path, loop, c->ws_socket) != OK)
+		return false;
+	port->poll.data = path->poll.data = d;
+	return true;
 }
 
 enum err door_new(struct door **d, struct node *n)
@@ -221,14 +217,14 @@ enum err door_new(struct door **d, struct node *n)
 
 void door_open(struct door *d)
 {
-	for (unsigned i = 0; i < d->places_count; i++)
+	for (unsigned i = 0; i < ARRAY_LEN(d->places); i++)
 		listening_start(&d->places[i], on_ready);
 }
 
 void door_shut(struct door *d)
 {
 	d->shut = true;
-	for (unsigned i = 0; i < d->places_count; i++)
+	for (unsigned i = 0; i < ARRAY_LEN(d->places); i++)
 		listening_close(&d->places[i]);
 }
 

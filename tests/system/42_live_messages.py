@@ -584,13 +584,22 @@ def seqs_until_end(live, topic):
     return seqs, how
 
 
-def until_closed(next_message, said):
-    """All that comes goes into `said`; the code of the close."""
+def until_closed(client):
+    """All that comes, and the code of the close."""
+    said = []
     try:
         while True:
-            said.append(next_message())
+            said.append(client.next())
     except Closed as c:
-        return c.code
+        return said, c.code
+
+
+def switchable(s):
+    """A user with an account, another, and the topic of a diagnosis that the second owns and the first may see."""
+    user, other = person(s), person(s)
+    d = s.diagnosis(owner=other, granted=[user])
+    s.sql(f"insert into tidings.app_user values ('{user}'), ('{other}')")
+    return user, other, d, f"diagnosis/{d}"
 
 
 def revoked_seq(s, topic, user):
@@ -670,10 +679,7 @@ def _(s):
 
 @test("an account that is switched off in a stream of messages: its connections on two nodes get nothing after that, and are not let in again")
 def _(s):
-    user, other = person(s), person(s)
-    d = s.diagnosis(owner=other, granted=[user])
-    topic = f"diagnosis/{d}"
-    s.sql(f"insert into tidings.app_user values ('{user}'), ('{other}')")
+    user, other, d, topic = switchable(s)
     required = {"TIDINGS_REQUIRE_USER": "yes", **TALKATIVE}
     with s.node(**required) as a, s.node(**required) as b, combined(s, a, other, topic) as owner, combined(s, a, user, topic) as one, combined(s, b, user, topic) as two:
         check_revocation(s, topic, [(user, one), (user, two)], lambda: s.sql(f"update tidings.app_user set active = false where id = '{user}'"), publish(s, topic), owner)
@@ -695,10 +701,7 @@ def _(s):
 
 @test("a node that has yet to read what came before an account was switched off: its connections get that, and nothing after it")
 def _(s):
-    user, other = person(s), person(s)
-    d = s.diagnosis(owner=other, granted=[user])
-    topic = f"diagnosis/{d}"
-    s.sql(f"insert into tidings.app_user values ('{user}'), ('{other}')")
+    user, _other, d, topic = switchable(s)
     token = s.service()
 
     def one(n):
@@ -720,22 +723,22 @@ def _(s):
                     ephemeral()
         finally:
             node.signal(signal.SIGCONT)
-        said, everything = [], set()
-        equal(until_closed(live.next, said), 1012, "the close")
+        said, code = until_closed(live)
+        equal(code, 1012, "the close")
         equal([m["seq"] for m in said if m.get("topic") == topic and m["type"] == "n"], [1, 2, 3, 4, 5], "the messages")
         equal({m["data"]["topic"] for m in said if m["type"] == "unsubscribed"}, set(both), "what has ended")
         equal(len([m for m in said if m["type"] == "notification"]), 1, "notifications")
-        everything |= {m["type"] for m in said}
-        said = []
-        equal(until_closed(alone.next, said), 1008, "the close of a connection to the diagnosis alone")
+        all_types = {m["type"] for m in said}
+        said, code = until_closed(alone)
+        equal(code, 1008, "the close of a connection to the diagnosis alone")
         equal([m["seq"] for m in said], [1, 2, 3, 4, 5], "its messages")
-        everything |= {m["type"] for m in said}
-        said = []
-        assert until_closed(several.next, said) in (1008, 1012), "the close of one to several topics"
+        all_types |= {m["type"] for m in said}
+        said, code = until_closed(several)
+        assert code in (1008, 1012), "the close of one to several topics"
         equal([m["data"]["n"] for m in said if m["type"] == "n"], [1, 2, 3, 4, 5], "its messages")
         equal(len([m for m in said if m["type"] == "notification"]), 1, "its notifications")
-        everything |= {m["type"] for m in said}
-        assert "typing" not in everything, "an ephemeral message from after the end came"
+        all_types |= {m["type"] for m in said}
+        assert "typing" not in all_types, "an ephemeral message from after the end came"
 
 
 @test("a diagnosis that changes hands in a stream of messages: the old owner gets nothing after it, an admin goes on")

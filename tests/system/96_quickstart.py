@@ -6,28 +6,24 @@ import shlex
 import signal
 import subprocess
 
-from harness import Client, TOP, equal, free_port, test, wait_until
+from harness import Client, Process, TOP, equal, free_port, test, wait_until
 
 
-class Quickstart:
+class Quickstart(Process):
     def __init__(self, s, state, port, ws_port):
-        self.state, self.said = state, s.folder / "quickstart.log"
+        self.state = state
         env = {**{k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))}, "TIDINGS_PORT": str(port), "TIDINGS_WS_PORT": str(ws_port),
                "TIDINGS_STATE": str(state), "TIDINGS_BUILD": str(s.program("tidings-ws").parent)}
-        with open(self.said, "wb") as out:
-            # Where this runs behind a shell's `&`, Ctrl-C is ignored, and bash would inherit that.
-            self.child = subprocess.Popen([TOP / "etc" / "quickstart"], env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        # Where this runs behind a shell's `&`, Ctrl-C is ignored, and bash would inherit that.
+        super().__init__(s._name("quickstart"), ["env", "--default-signal=INT", TOP / "etc" / "quickstart"], env, s.folder)
         try:
-            wait_until(lambda: "Ctrl-C stops everything" in self.text() or self.child.poll() is not None, "quickstart to be ready", 120)
-            assert self.child.poll() is None, self.text()
+            wait_until(lambda: self.alive() and "Ctrl-C stops everything" in self.text(), "quickstart to be ready", 120)
         except BaseException:
-            self.child.terminate()
-            self.child.wait(60)
+            super().stop(60)
             raise
 
     def text(self):
-        return self.said.read_text(errors="replace")
+        return self.log.read_text(errors="replace")
 
     def token(self, name):
         return re.search(rf"^\s*{name}=(\S+)$", self.text(), re.M)[1]
@@ -38,13 +34,12 @@ class Quickstart:
         env = {**os.environ, "USER_TOKEN": self.token("USER_TOKEN")}
         return subprocess.run(["sh", "-c", commands[n].replace("curl ", "curl -sS --fail-with-body ", 1)], env=env, capture_output=True, text=True, check=True).stdout
 
-    def stop(self):
-        self.child.send_signal(signal.SIGINT)
+    def stop(self, seconds=60):
+        self.signal(signal.SIGINT)
         try:
-            self.child.wait(60)
+            self.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.child.terminate()
-            self.child.wait(60)
+            super().stop(seconds)
             raise
         for log, last in (("tidings-ws", "notice: stopped"), ("postgresql", "database system is shut down")):
             lines = (self.state / "log" / f"{log}.log").read_text(errors="replace").splitlines()
