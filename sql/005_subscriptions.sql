@@ -10,7 +10,7 @@ drop function tidings.flush(text, int8[], int8[], text[], int8[], text[], text[]
 --
 --	p_presence …	topics whose number of clients changed, and that number; 0: none any more
 --	p_opened …	subscriptions that are new: each a connection, and a topic of it
---	p_closed …	subscriptions that are gone
+--	p_closed …	subscriptions that are gone; one that is opened too is there again
 --	p_delivered …	how far some client has been sent, per topic
 --	p_sent …	messages for one user alone that have been sent
 --	p_opened_ever	connections since the node's start
@@ -38,13 +38,7 @@ begin
 		delete from presence where node_id = p_node::uuid and topic_id = any (array(
 			select i.topic_id from unnest(p_presence, p_clients) as i(topic_id, clients) where i.clients = 0));
 	end if;
-	if cardinality(p_opened) > 0 then
-		insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
-			select i.id::uuid, p_node::uuid, i.topic_id, i.user_id, i.transport, i.connected_at::timestamptz
-			from unnest(p_opened, p_opened_topics, p_opened_users, p_opened_transports, p_opened_at)
-				as i(id, topic_id, user_id, transport, connected_at)
-			on conflict do nothing;
-	end if;
+	-- Before what is new: of those that were given up and taken again meanwhile, the later counts.
 	if cardinality(p_closed) > 0 then
 		-- "+ 0": never by the index of topics. All live connections have a row of topic 0, and where the planner took the table for
 		-- empty it read all of those for each that closed.
@@ -52,6 +46,13 @@ begin
 			select c.ctid from (
 				select q.id, array_agg(q.topic_id) as topics from unnest(p_closed, p_closed_topics) as q(id, topic_id) group by q.id) i,
 			lateral (select o.ctid from connection o where o.id = i.id::uuid and o.topic_id + 0 = any (i.topics) offset 0) c));
+	end if;
+	if cardinality(p_opened) > 0 then
+		insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
+			select i.id::uuid, p_node::uuid, i.topic_id, i.user_id, i.transport, i.connected_at::timestamptz
+			from unnest(p_opened, p_opened_topics, p_opened_users, p_opened_transports, p_opened_at)
+				as i(id, topic_id, user_id, transport, connected_at)
+			on conflict do nothing;
 	end if;
 	if cardinality(p_delivered) > 0 then
 		insert into delivered as d (topic_id, seq)

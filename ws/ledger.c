@@ -243,12 +243,22 @@ void ledger_sent(struct ledger *l, int64_t topic_id, uint64_t seq)
 	soon(l);
 }
 
+/*
+ * What went between the database's look and its answer is not in `written`, and may be there all the same: written by a
+ * call that is on its way. So what says that it is gone is kept: the closed, and the topics with nobody left.
+ */
 void ledger_renew(struct ledger *l)
 {
 	struct subscription *sub;
+	struct present *p;
 	struct hub_topic *t;
 
-	ledger_lost(l);
+	array_release(&l->opened);
+	for (p = l->present; p; p = p->hh.next) {
+		p->clients = 0;
+		p->changed = true;
+	}
+	l->changed = HASH_COUNT(l->present);
 	l->node->renew = false;
 	TAILQ_FOREACH (sub, &l->written, written) {
 		if (array_add(&l->opened, sub))

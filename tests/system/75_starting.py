@@ -3,7 +3,7 @@ import signal
 import stat
 import subprocess
 
-from harness import equal, free_port, test, wait_until
+from harness import Lock, RawClient, Transaction, equal, free_port, test, wait_until
 
 PROGRAMS = ("tidings-ws", "broadcast.fcgi", "status.fcgi", "history.fcgi")
 
@@ -103,3 +103,48 @@ def _(s):
         if not s.postgres_alive:
             s.start_postgres()
     s.wait_ready()
+
+
+# The second time that a node makes itself known: it does so once with its queries, and again when it listens.
+SECOND_WAITS = """
+create sequence public.known;
+create function public.second_waits() returns trigger language plpgsql security definer as $$
+begin
+	if nextval('public.known') = 2 then
+		perform pg_advisory_xact_lock(4242);
+	end if;
+	return null;
+end $$;
+create trigger second_waits before insert on tidings.node for each statement execute function public.second_waits();
+"""
+NONE_WAITS = "drop trigger second_waits on tidings.node; drop function public.second_waits(); drop sequence public.known"
+
+
+@test("clients that come and go while their sidecar is still making itself known leave nothing behind", allow="database")
+def _(s):
+    d, late = s.diagnosis(owner="early"), s.folder / "late"
+    s.sql(SECOND_WAITS)
+    try:
+        with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(4242); end $$"):
+            with Lock(s, "tidings.node"):
+                node = s.start_node(TIDINGS_LISTEN_DATABASE=f"host={late} dbname=tidings", TIDINGS_DATABASE_TIMEOUT=20000)
+                clients = [RawClient(node.port, f"/ws/{d}?token={s.token('early')}"), RawClient(node.port, f"/ws/health?token={s.token('later')}")]
+                equal(clients[1].next()["type"], "connection_established", "the first message")
+                late.symlink_to(s.pg_folder)
+                wait_until(lambda: "connected link=listener" in node.log.read_text(), "the sidecar to listen")
+
+            def said(event, user):
+                return any(f"event={event} " in line and f"user={user} " in line for line in node.log.read_text().splitlines())
+
+            # What was asked before for the first one is answered too, then.
+            wait_until(lambda: said("authenticate", "later"), "the second one to be let in")
+            for client, user in zip(clients, ("early", "later")):
+                client.close()
+                wait_until(lambda: said("disconnect", user), f"{user} to be gone")
+    finally:
+        s.sql(NONE_WAITS)
+    with s.connect(s.diagnosis(), server=node):
+        wait_until(lambda: s.sql("select user_id from tidings.connection where user_id in ('early', 'later')") == [], "their connections to be gone")
+        wait_until(lambda: s.watchers(d) == 0, "nobody to be counted")
+    s.forget(node)
+    equal(node.stop(), 0, "exit status")

@@ -509,13 +509,13 @@ def descendants(pid):
     return found
 
 
-class Lock:
-    """Keeps a table of ours locked, so that the programs wait for the database."""
+class Transaction:
+    """Does something in the database that the programs have to wait for: until the end of the block."""
 
-    def __init__(self, s, table):
+    def __init__(self, s, statement):
         self.psql = subprocess.Popen(["psql", "-qXAt"], env=s.psql_env("postgres", "tidings"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      text=True)
-        self.psql.stdin.write(f"begin; lock table {table} in access exclusive mode; select 'locked';\n")
+        self.psql.stdin.write(f"begin; {statement}; select 'locked';\n")
         self.psql.stdin.flush()
         equal(self.psql.stdout.readline(), "locked\n", "answer of psql")
 
@@ -524,6 +524,13 @@ class Lock:
 
     def __exit__(self, *_):
         self.psql.communicate("commit;\n")
+
+
+class Lock(Transaction):
+    """Keeps a table of ours locked."""
+
+    def __init__(self, s, table):
+        super().__init__(s, f"lock table {table} in access exclusive mode")
 
 
 class Stack:
