@@ -214,3 +214,21 @@ def _(s):
             except Closed as end:
                 equal(end.code, 1012, "the close")
     equal(count(s, "chat_message", f"conversation_id = '{c}'"), 0, "messages")
+
+
+@test("a subscription that is given up and taken again while the database takes nothing down is there when it does again", allow="not now")
+def _(s):
+    topics = [f"diagnosis/{s.diagnosis()}" for _ in range(2)]
+    with s.node(**TALKATIVE) as node, combined(s, node, "456", *topics) as live:
+        s.sql("""create function public.refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$;
+            create trigger refuse before delete on tidings.presence for each statement execute function public.refuse()""")
+        try:
+            live.ask("unsubscribe", want="unsubscribed", subscription=topics[0])
+            wait_until(lambda: "not now" in node.log.read_text(), "the database to refuse it")
+        finally:
+            s.sql("drop function public.refuse() cascade")
+        live.ask("unsubscribe", want="unsubscribed", subscription=topics[1])
+        live.ask("subscribe", want="subscribed", subscription=topics[1])
+        equal(s.sql(f"""select t.name from tidings.connection c join tidings.topic t on t.id = c.topic_id
+            where t.name in ('{"', '".join(topics)}')"""), [[topics[1]]], "what is written down")
+        equal([s.watchers(t.split("/")[1]) for t in topics], [0, 1], "watchers")
