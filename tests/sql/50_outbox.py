@@ -61,7 +61,7 @@ def order(db):
     assert 50000 < due <= 60000, f"next in {due} ms"
     equal([b["data"]["n"] for b in db.bodies(topic)], [1, 2, 3], "order")
     db.sql("delete from tidings.outbox")
-    db.sql(f"select tidings.publish('relay/' || n % 7, 't', '{{}}') from generate_series(1, 1100) n")
+    db.sql("select tidings.publish('relay/' || n % 7, 't', '{}') from generate_series(1, 1100) n")
     equal([db.relay() for _ in range(4)], ["0", "0", "0", ""], "relay")
     equal(db.one("select sum(last_seq) from tidings.topic where name like 'relay/%'"), "1100", "messages")
 

@@ -1,6 +1,5 @@
 """Live health by HTTP (spec 3.3, 3.4, 6): broadcasts, POST /ws/send, management of connections. See 48_topics.py for the clients."""
 import concurrent.futures
-import datetime
 import importlib
 import json
 import re
@@ -8,25 +7,15 @@ import signal
 import uuid
 
 from harness import equal, test, wait_until
+from live import ahead, count, person
 
 topics = importlib.import_module("48_topics")
 
 HEALTH, CHAT, NOTIFY, SEND = "/ws/broadcast-health-update", "/ws/broadcast-chat-message", "/ws/broadcast-notification", "/ws/send"
 
 
-def person(s):
-    """A user whom nobody has ever heard of."""
-    s.ids += 1
-    return f"u{s.ids}"
-
-
 def admin(s):
     return s.token("root", role="admin")
-
-
-def ahead(seconds):
-    now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
-    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def listen(s, user, *names, server=None):
@@ -40,10 +29,6 @@ def say(s, kind, data, user, want=200, api=None, role=None, headers=None, **more
 
 def conversation(s, *users):
     return say(s, "create_conversation", {"participants": list(users[1:])}, users[0])["data"]["conversation_id"]
-
-
-def count(s, table, where):
-    return int(s.sql(f"select count(*) from tidings.{table} where {where}")[0][0])
 
 
 def audit_lines(s, **fields):

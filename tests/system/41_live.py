@@ -1,83 +1,10 @@
 """Live health (section 6): the four endpoints, what is said on them, and who may."""
-import json
-import threading
-
-from harness import Client, Closed, equal, test, wait_until
+from harness import Closed, equal, test, wait_until
+from live import Live
 
 
 def doors(s):
     return (s.node1, s.web1)
-
-
-class Live:
-    """A live-health connection. `welcome` is connection_established, `auth` the answer to authenticate."""
-
-    def __init__(self, s, server, endpoint="health", user="456", token=None, authenticate=True, how="message", role=None):
-        token = token or s.token(user, role=role)
-        url = f"ws://127.0.0.1:{server.port}/ws/{endpoint}"
-        protocols = None
-        if how == "query":
-            url += f"?token={token}"
-        elif how == "protocol":
-            protocols = ["tidings", f"bearer.{token}"]
-        self.client = Client(url, hello=False, subprotocols=protocols)
-        self.welcome = self.next()
-        equal(self.welcome["type"], "connection_established", "the first message")
-        self.auth = None
-        if authenticate:
-            if how == "message":
-                self.client.send({"type": "authenticate", "token": token})
-            self.auth = self.until("authenticated")
-            # Its own stream's place.
-            if endpoint != "combined" and self.auth["data"]["subscriptions"]:
-                self.subscribed = self.until("subscribed")
-
-    @property
-    def id(self):
-        return self.welcome["data"]["connection_id"]
-
-    def next(self):
-        return self.client.next()
-
-    def until(self, *types):
-        while True:
-            m = self.next()
-            if m["type"] in types:
-                return m
-            assert m["type"] != "error", m
-
-    def send(self, type, data=None, correlation=None, **members):
-        m = {"type": type, **members}
-        if data is not None:
-            m["data"] = data
-        if correlation:
-            m["correlation_id"] = correlation
-        self.client.send(m)
-
-    def ask(self, type, data=None, want=None, **members):
-        """Says it and gives the data of the answer; heartbeats and what is pushed meanwhile goes by."""
-        self.count = getattr(self, "count", 0) + 1
-        correlation = f"c{self.count}"
-        self.send(type, data, correlation, **members)
-        while True:
-            m = self.next()
-            if m.get("correlation_id") == correlation and m["type"] in (want, "error"):
-                break
-        equal(m["type"], want, f"answer to {type}: {m}")
-        return m["data"]
-
-    def refused(self, type, data=None, **members):
-        """The code of the error that it is answered with."""
-        return self.ask(type, data, "error", **members)["code"]
-
-    def close(self):
-        self.client.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.client.close()
 
 
 @test("connection_established, then authenticate by message, request or subprotocol: authenticated, and subscribed to the endpoint's own stream")

@@ -1,15 +1,12 @@
 """Live health with many users: 500 of them, each with 5 connections over two nodes."""
 import asyncio
-import importlib
 import json
 import pathlib
 
 import websockets
 
 from harness import equal, loop, test, wait_until
-
-messages = importlib.import_module("42_live_messages")
-Live, TALKATIVE, count, person = messages.Live, messages.TALKATIVE, messages.count, messages.person
+from live import TALKATIVE, Live, count, person
 
 ENDPOINTS = ("health", "chat", "notifications", "combined", "health")
 

@@ -1,11 +1,8 @@
 """Live health while the database or a sidecar goes away in the middle of a chat: who sent something is told, nothing is half stored, nothing is lost."""
-import importlib
 import threading
 
 from harness import Closed, equal, test, wait_until
-
-messages = importlib.import_module("42_live_messages")
-Live, TALKATIVE, combined, conversation, count, person = (messages.Live, messages.TALKATIVE, messages.combined, messages.conversation, messages.count, messages.person)
+from live import TALKATIVE, Live, combined, conversation, count, person
 
 
 class Writer:

@@ -1,14 +1,11 @@
 """The audit trail of live health: what happened, all of it, in one form; and never a token or what was said."""
 import collections
-import importlib
 import json
 import re
 import uuid
 
 from harness import equal, test, wait_until
-
-messages = importlib.import_module("42_live_messages")
-Live, TALKATIVE, combined, conversation, person = (messages.Live, messages.TALKATIVE, messages.combined, messages.conversation, messages.person)
+from live import TALKATIVE, Live, combined, conversation, person
 
 LINE = re.compile(r"\S+Z [\w.-]+\[\d+\] notice: audit event=(?P<event>\w+)(?P<rest>( \w+=(\"([^\"\\]|\\.)*\"|[A-Za-z0-9_.:/@+-]+))*)$")
 

@@ -5,7 +5,7 @@ import json
 import threading
 import urllib.parse
 
-from harness import WAIT_S, Client, Closed, equal, test, wait_until
+from harness import WAIT_S, Client, equal, test, wait_until
 
 
 def doors(s):

@@ -11,8 +11,8 @@ import threading
 
 import harness
 from harness import equal, test, wait_until
+from live import Live
 
-live = importlib.import_module("41_live")
 topics = importlib.import_module("48_topics")
 
 
@@ -57,7 +57,7 @@ def _(s):
     cursors = [epoch(s, s.node1, d) + "-0" for d in (a, b)]
     fill(s, a, 300, 60000)
     fill(s, b, 3, 10)
-    with node_and_backend(s) as (node, backend), live.Live(s, node, "combined") as one:
+    with node_and_backend(s) as (node, backend), Live(s, node, "combined") as one:
         for d, cursor in zip((a, b), cursors):
             one.send("subscribe", subscription=f"diagnosis/{d}", cursor=cursor)
         for _ in range(2):
@@ -206,7 +206,7 @@ def _(s):
                                 env=s.psql_env("postgres", "tidings"), stderr=subprocess.DEVNULL)
     try:
         for _ in range(30):
-            with live.Live(s, s.node1, "health", user, how="query", authenticate=False) as one:
+            with Live(s, s.node1, "health", user, how="query", authenticate=False) as one:
                 equal(one.until("authenticated", "unsubscribed")["type"], "authenticated", "what comes first")
                 one.ask("ping", want="pong")
     finally:
@@ -217,7 +217,7 @@ def _(s):
 @test("what somebody says that waits for a lock in the database keeps no message from others")
 def _(s):
     d, user = s.diagnosis(), "locked"
-    with s.node(TIDINGS_DATABASE_TIMEOUT=30000) as node, live.Live(s, node, "combined", user) as one, s.connect(d, server=node) as other:
+    with s.node(TIDINGS_DATABASE_TIMEOUT=30000) as node, Live(s, node, "combined", user) as one, s.connect(d, server=node) as other:
         one.ask("set_threshold", {"metric": "pulse", "high": 100}, "threshold_set")
         psql = subprocess.Popen(["psql", "-qXAt"], env=s.psql_env("postgres", "tidings"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         psql.stdin.write(f"begin; insert into tidings.health_reading (user_id, metric, value) values ('{user}', 'pulse', 1); select 'there';\n")

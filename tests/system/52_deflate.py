@@ -2,17 +2,16 @@
 import asyncio
 import json
 import os
-import socket
 import struct
 import threading
 import zlib
 
 import websockets
 
-from harness import Client, Closed, RawClient, equal, frame, loop, test, upgrade_request, wait_until
+from harness import Closed, RawClient, equal, frame, loop, test, upgrade_request
+from live import TALKATIVE
 
 AGREED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-TALKATIVE = {"TIDINGS_CLIENT_RATE": 100000, "TIDINGS_CLIENT_BURST": 100000}
 REASON = "a reason that says the same again and again, " * 20
 
 

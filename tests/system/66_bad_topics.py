@@ -2,7 +2,6 @@
 import contextlib
 import http.client
 import socket
-import threading
 import urllib.parse
 
 from harness import WAIT_S, Closed, RawClient, equal, read_reply, test, upgrade_request, wait_until

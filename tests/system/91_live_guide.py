@@ -6,11 +6,11 @@ import importlib
 import json
 import sys
 
-from harness import equal, test
+from harness import equal, test, wait_until
+from live import Live, person
 
 reference = importlib.import_module("90_quick_reference")
-messages = importlib.import_module("42_live_messages")
-Lines, Live, node_command = reference.Lines, messages.Live, reference.node_command
+Lines, node_command = reference.Lines, reference.node_command
 
 JAVASCRIPT = """\
 // Connect to health WebSocket
@@ -103,12 +103,12 @@ def reading(s, user):
 @test("live health's guide: the JavaScript client gets health updates and heartbeats, and is told why it is closed")
 def _(s):
     command, before = node_command()
-    user = messages.person(s)
+    user = person(s)
     with s.node(TIDINGS_HEARTBEAT=1) as node, s.web(node) as web:
         client = Lines([*command, before + here(JAVASCRIPT, web, s.token(user))])
         try:
             client.wait("Heartbeat received")
-            messages.wait_until(lambda: reading(s, user)["clients_notified"] == 1, "the client to be subscribed")
+            wait_until(lambda: reading(s, user)["clients_notified"] == 1, "the client to be subscribed")
             client.wait("Health update:")
             client.wait("blood_pressure")
             equal("WebSocket error" in client.text, False, f"an error: {client.text}")
@@ -125,7 +125,7 @@ def _(s):
 
 @test("live health's guide: the Python client, which subscribes before it has read an answer")
 def _(s):
-    user = messages.person(s)
+    user = person(s)
     client = Lines([sys.executable, "-u", "-c", here(PYTHON, s.web1, s.token(user))])
     try:
         client.wait("'type': 'connection_established'")
@@ -141,7 +141,7 @@ def _(s):
 
 @test("live health's guide: its messages, its status and the health of a connection have the members that it shows")
 def _(s):
-    user = messages.person(s)
+    user = person(s)
     with Live(s, s.web1, user=user) as live, Live(s, s.web1, user=user) as other:
         live.client.send(HEALTH_UPDATE)
         equal(live.until("health_update_stored")["data"]["metric"], "blood_pressure", "stored")

@@ -5,6 +5,7 @@ import os
 import signal
 
 from harness import TOP, Process, equal, test, wait_until
+from live import person
 
 live = importlib.import_module("22_live_http")
 
@@ -14,7 +15,7 @@ class Assistant:
 
     def __init__(self, s, web=None):
         self.s, self.web = s, web or s.web1
-        self.user, self.me = live.person(s), live.person(s)
+        self.user, self.me = person(s), person(s)
         self.token_file, self.cursor_file = s.private / f"{self.me}.token", s.private / f"{self.me}.cursor"
         self.token_file.write_text(s.token(self.me, role="service") + "\n")
         self.conversation = live.conversation(s, self.user, self.me)
