@@ -69,48 +69,6 @@ begin
 end
 $$;
 
-create or replace function tidings.status() returns json
-language sql stable security definer set search_path = tidings, pg_temp as $$
-	with live as (
-		select * from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
-	), present as (
-		select t.name, sum(p.clients) as clients
-		from presence p join live n on n.id = p.node_id join topic t on t.id = p.topic_id group by t.name
-	), diagnoses as (
-		select substr(name, 11) as id, clients from present where name ~ '^diagnosis/[1-9][0-9]{0,17}$'
-	), waiting as (
-		select substr(t.name, 11) as id,
-			t.last_seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + (
-				select count(*) from message m
-				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) as messages
-		from topic t left join delivered d on d.topic_id = t.id
-		where t.last_seq >= t.first_seq and t.name ~ '^diagnosis/[1-9][0-9]{0,17}$'
-	), connected as (
-		select c.* from connection c join live n on n.id = c.node_id
-	)
-	select json_build_object(
-		'total_diagnoses', (select count(*) from diagnoses),
-		'total_connections', (select count(distinct id) from connected),
-		'connections_by_diagnosis', coalesce((select json_object_agg(id, clients order by id::bigint) from diagnoses), '{}'),
-		'queued_messages_by_diagnosis', coalesce((
-			select json_object_agg(id, messages order by id::bigint) from waiting where messages > 0), '{}'),
-		'active_connections', (select count(distinct id) from connected),
-		'connections_opened', (select coalesce(sum(opened), 0) from live),
-		'users_online', (select count(distinct user_id) from connected),
-		'subscriptions', json_build_object(
-			'health_updates', (select coalesce(sum(clients), 0) from present where name ~ '^health/'),
-			'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chat/'),
-			'notifications', (select coalesce(sum(clients), 0) from present where name ~ '^notifications/')),
-		'connections_by_transport', (
-			select json_build_object('websocket', count(distinct id) filter (where transport = 'websocket'),
-				'sse', count(distinct id) filter (where transport = 'sse'), 'long_poll', count(distinct id) filter (where transport = 'long_poll'))
-			from connected),
-		'nodes', coalesce((
-			select json_agg(json_build_object('id', n.id, 'started_at',
-				to_char(n.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'connections',
-				(select count(distinct c.id) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n), '[]'))
-$$;
-
 revoke execute on all functions in schema tidings from public;
 grant execute on function tidings.flush(text, int8[], int8[], text[], int8[], text[], text[], text[], text[], int8[], int8[], int8[],
 	int8[], int8[], int8) to tidings_sidecar;
