@@ -4,6 +4,8 @@ import importlib
 
 from harness import equal, test, wait_until
 
+servers = importlib.import_module("95_web_servers")
+
 OURS, THEIRS = "https://app.example", "https://evil.example"
 ALLOWED = f"{OURS},https://b.example:8443"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
@@ -15,11 +17,9 @@ ROUTES = (("POST", UPDATE), ("POST", "/ws/broadcast-effectiveness-update"), ("PO
 
 @contextlib.contextmanager
 def doors(s, **settings):
-    """lighttpd and, where there is one, nginx: their programs know the same settings."""
-    nginx = importlib.import_module("95_nginx")
-    with s.web(**settings) as lighttpd, nginx.nginx(s, **settings) as other:
-        wait_until(lambda: other.api.get("/health").status == 200, "nginx to answer")
-        yield lighttpd, other
+    """lighttpd, nginx and Apache: their programs know the same settings."""
+    with s.web(**settings) as lighttpd, servers.web_server(s, servers.nginx, **settings) as nginx, servers.web_server(s, servers.apache, **settings) as apache:
+        yield lighttpd, nginx, apache
 
 
 def words(header):
