@@ -118,7 +118,9 @@ def _(s):
 @test("behind PgBouncer under load, with bodies larger than its buffers: dense, in order, nothing refused, nothing answered to somebody else")
 def _(s):
     small, large = s.diagnosis(), s.diagnosis()
-    with pooled(s) as p, s.node(TIDINGS_DATABASE=p.pooler.conninfo) as node2:
+    # On a busy machine two servers for all of it may take their time.
+    patient = {"TIDINGS_DATABASE_TIMEOUT": 60000}
+    with pooled(s, **patient) as p, s.node(TIDINGS_DATABASE=p.pooler.conninfo, **patient) as node2:
         clients = [s.connect(d, server=node) for d in (small, large) for node in (p.node, node2)]
         readers = [outage.Reader(c) for c in clients]
         load = outage.Load(p, small)
