@@ -301,62 +301,67 @@ static void on_written(void *context, enum err e)
 		soon(l);
 }
 
-/* The columns of one call, made from what has gathered. */
+/* What one call takes, made from what has gathered. */
 struct columns {
-	int64_t *presence_topics, *presence_clients, *opened_topics, *closed_topics, *delivered_topics, *delivered_seqs,
-		*sent_topics, *sent_seqs;
-	const char **opened_ids, **opened_users, **opened_transports, **opened_at, **closed_ids;
-	char (*texts)[UUID_TEXT_SIZE];
+	struct flush flush; /* its arrays are owned */
+	char (*ids)[UUID_TEXT_SIZE];
 	char (*times)[CLOCK_TEXT_SIZE];
-	struct flush flush;
 };
 
+/* Each with room for one more: an empty one is no failure. */
 static bool columns_new(struct columns *c, const struct ledger *l)
 {
 	size_t presence = l->changed + 1, opened = l->opened.count + 1, closed = l->closed_count + 1;
 	size_t delivered = HASH_COUNT(l->delivered) + 1, sent = l->sent.len / (2 * sizeof(int64_t)) + 1;
+	struct flush *f = &c->flush;
 
 	*c = (struct columns){
-		.presence_topics = calloc(presence, sizeof(int64_t)),
-		.presence_clients = calloc(presence, sizeof(int64_t)),
-		.opened_topics = calloc(opened, sizeof(int64_t)),
-		.opened_ids = calloc(opened, sizeof(char *)),
-		.opened_users = calloc(opened, sizeof(char *)),
-		.opened_transports = calloc(opened, sizeof(char *)),
-		.opened_at = calloc(opened, sizeof(char *)),
-		.texts = calloc(opened, UUID_TEXT_SIZE),
+		.flush =
+			{
+				.presence_topics = calloc(presence, sizeof(int64_t)),
+				.presence_clients = calloc(presence, sizeof(int64_t)),
+				.opened_topics = calloc(opened, sizeof(int64_t)),
+				.opened_ids = calloc(opened, sizeof(char *)),
+				.opened_users = calloc(opened, sizeof(char *)),
+				.opened_transports = calloc(opened, sizeof(char *)),
+				.opened_at = calloc(opened, sizeof(char *)),
+				.closed_ids = calloc(closed, sizeof(char *)),
+				.closed_topics = calloc(closed, sizeof(int64_t)),
+				.delivered_topics = calloc(delivered, sizeof(int64_t)),
+				.delivered_seqs = calloc(delivered, sizeof(int64_t)),
+				.sent_topics = calloc(sent, sizeof(int64_t)),
+				.sent_seqs = calloc(sent, sizeof(int64_t)),
+				.opened_ever = (int64_t)l->node->sessions_opened,
+			},
+		.ids = calloc(opened, UUID_TEXT_SIZE),
 		.times = calloc(opened, CLOCK_TEXT_SIZE),
-		.closed_ids = calloc(closed, sizeof(char *)),
-		.closed_topics = calloc(closed, sizeof(int64_t)),
-		.delivered_topics = calloc(delivered, sizeof(int64_t)),
-		.delivered_seqs = calloc(delivered, sizeof(int64_t)),
-		.sent_topics = calloc(sent, sizeof(int64_t)),
-		.sent_seqs = calloc(sent, sizeof(int64_t)),
 	};
-	return c->presence_topics && c->presence_clients && c->opened_topics && c->opened_ids && c->opened_users &&
-	       c->opened_transports && c->opened_at && c->texts && c->times && c->closed_ids && c->closed_topics &&
-	       c->delivered_topics && c->delivered_seqs && c->sent_topics && c->sent_seqs;
+	return f->presence_topics && f->presence_clients && f->opened_topics && f->opened_ids && f->opened_users &&
+	       f->opened_transports && f->opened_at && f->closed_ids && f->closed_topics && f->delivered_topics &&
+	       f->delivered_seqs && f->sent_topics && f->sent_seqs && c->ids && c->times;
 }
 
 static void columns_free(struct columns *c)
 {
-	void *all[] = {c->presence_topics,   c->presence_clients, c->opened_topics,  c->opened_ids,  c->opened_users,
-		       c->opened_transports, c->opened_at,	  c->texts,	     c->times,	     c->closed_ids,
-		       c->closed_topics,     c->delivered_topics, c->delivered_seqs, c->sent_topics, c->sent_seqs};
+	struct flush *f = &c->flush;
+	void *all[] = {
+		f->presence_topics,   f->presence_clients, f->opened_topics, f->opened_ids,    f->opened_users,
+		f->opened_transports, f->opened_at,	   f->closed_ids,    f->closed_topics, f->delivered_topics,
+		f->delivered_seqs,    f->sent_topics,	   f->sent_seqs,     c->ids,	       c->times};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		free(all[i]);
 }
 
-static void take_presence(struct columns *c, struct ledger *l)
+static void take_presence(struct flush *f, struct ledger *l)
 {
 	struct present *p, *next;
 
 	HASH_ITER (hh, l->present, p, next) {
 		if (!p->changed)
 			continue;
-		c->presence_topics[c->flush.presence_count] = p->topic_id;
-		c->presence_clients[c->flush.presence_count++] = p->clients;
+		f->presence_topics[f->presence_count] = p->topic_id;
+		f->presence_clients[f->presence_count++] = p->clients;
 		p->changed = false;
 		if (p->clients == 0) {
 			HASH_DEL(l->present, p);
@@ -368,39 +373,41 @@ static void take_presence(struct columns *c, struct ledger *l)
 
 static void take_opened(struct columns *c, const struct ledger *l)
 {
+	struct flush *f = &c->flush;
+
 	for (size_t i = 0; i < l->opened.count; i++) {
 		const struct subscription *sub = l->opened.items[i];
-		size_t n = c->flush.opened_count;
+		size_t n = f->opened_count;
 
 		/* Gone already: its closing is in the same call or was in one before. */
 		if (!sub->written_down)
 			continue;
-		c->opened_ids[n] = uuid_text(c->texts[n], &sub->subscriber.reader.connection_id);
-		c->opened_topics[n] = subscription_topic_id(sub);
-		c->opened_users[n] = sub->subscriber.reader.user_id;
-		c->opened_transports[n] = sub->transport;
-		c->opened_at[n] = clock_text(c->times[n], sub->connected_us);
-		c->flush.opened_count++;
+		f->opened_ids[n] = uuid_text(c->ids[n], &sub->subscriber.reader.connection_id);
+		f->opened_topics[n] = subscription_topic_id(sub);
+		f->opened_users[n] = sub->subscriber.reader.user_id;
+		f->opened_transports[n] = sub->transport;
+		f->opened_at[n] = clock_text(c->times[n], sub->connected_us);
+		f->opened_count++;
 	}
 }
 
-static void take_rest(struct columns *c, struct ledger *l)
+static void take_rest(struct flush *f, const struct ledger *l)
 {
 	const int64_t *pairs = (const int64_t *)(const void *)l->sent.bytes;
 	struct delivered *d;
 
 	for (size_t i = 0; i < l->closed_count; i++) {
-		c->closed_ids[i] = l->closed[i].id;
-		c->closed_topics[i] = l->closed[i].topic_id;
+		f->closed_ids[i] = l->closed[i].id;
+		f->closed_topics[i] = l->closed[i].topic_id;
 	}
-	c->flush.closed_count = l->closed_count;
+	f->closed_count = l->closed_count;
 	for (d = l->delivered; d; d = d->hh.next) {
-		c->delivered_topics[c->flush.delivered_count] = d->topic_id;
-		c->delivered_seqs[c->flush.delivered_count++] = d->seq;
+		f->delivered_topics[f->delivered_count] = d->topic_id;
+		f->delivered_seqs[f->delivered_count++] = d->seq;
 	}
 	for (size_t i = 0; i < l->sent.len / sizeof(int64_t); i += 2) {
-		c->sent_topics[c->flush.sent_count] = pairs[i];
-		c->sent_seqs[c->flush.sent_count++] = pairs[i + 1];
+		f->sent_topics[f->sent_count] = pairs[i];
+		f->sent_seqs[f->sent_count++] = pairs[i + 1];
 	}
 }
 
@@ -424,23 +431,9 @@ void ledger_flush(struct ledger *l)
 		soon(l);
 		return;
 	}
-	take_presence(&c, l);
+	take_presence(&c.flush, l);
 	take_opened(&c, l);
-	take_rest(&c, l);
-	c.flush.presence_topics = c.presence_topics;
-	c.flush.presence_clients = c.presence_clients;
-	c.flush.opened_ids = c.opened_ids;
-	c.flush.opened_topics = c.opened_topics;
-	c.flush.opened_users = c.opened_users;
-	c.flush.opened_transports = c.opened_transports;
-	c.flush.opened_at = c.opened_at;
-	c.flush.closed_ids = c.closed_ids;
-	c.flush.closed_topics = c.closed_topics;
-	c.flush.delivered_topics = c.delivered_topics;
-	c.flush.delivered_seqs = c.delivered_seqs;
-	c.flush.sent_topics = c.sent_topics;
-	c.flush.sent_seqs = c.sent_seqs;
-	c.flush.opened_ever = (int64_t)l->node->sessions_opened;
+	take_rest(&c.flush, l);
 
 	w->ledger = l;
 	w->opened = l->opened;

@@ -65,18 +65,18 @@ enum err calls_unsent(struct pipeline *p, int64_t topic_id, const char *user_id,
 /* ---- flush: whatever a node has to write down */
 
 struct flush {
-	/* parallel arrays, borrowed until calls_flush() returns */
-	const int64_t *presence_topics, *presence_clients;
+	/* parallel arrays, read until calls_flush() returns */
+	int64_t *presence_topics, *presence_clients;
 	size_t presence_count;
-	const char *const *opened_ids, *const *opened_users, *const *opened_transports, *const *opened_at;
-	const int64_t *opened_topics;
+	const char **opened_ids, **opened_users, **opened_transports, **opened_at;
+	int64_t *opened_topics;
 	size_t opened_count;
-	const char *const *closed_ids;
-	const int64_t *closed_topics;
+	const char **closed_ids;
+	int64_t *closed_topics;
 	size_t closed_count;
-	const int64_t *delivered_topics, *delivered_seqs;
+	int64_t *delivered_topics, *delivered_seqs;
 	size_t delivered_count;
-	const int64_t *sent_topics, *sent_seqs;
+	int64_t *sent_topics, *sent_seqs;
 	size_t sent_count;
 	int64_t opened_ever; /* connections since the node's start */
 };
