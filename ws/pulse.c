@@ -25,7 +25,7 @@ struct pulse {
 	int64_t heartbeat_ms; /* when the last was sent */
 	int64_t relay_ms;
 	int64_t sweep_ms;
-	bool heartbeat_under_way;
+	bool heartbeat_under_way, heartbeat_again;
 	bool relay_under_way, relay_again;
 	bool sweep_under_way;
 	bool stale; /* there are topics whose clients are to be sent away */
@@ -84,6 +84,8 @@ static void on_moved(struct pulse *p, const struct moved_row *row)
 	}
 }
 
+static void heartbeat(struct pulse *p);
+
 static void on_heartbeat(void *context, enum err e, const struct moved_row *rows, size_t count)
 {
 	struct pulse *p = context;
@@ -100,6 +102,8 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 	}
 	if (unknown)
 		ledger_renew(p->node->ledger);
+	if (p->heartbeat_again)
+		heartbeat(p);
 }
 
 static void heartbeat(struct pulse *p)
@@ -109,6 +113,7 @@ static void heartbeat(struct pulse *p)
 	int64_t *ids, *seqs;
 	const char **epochs;
 
+	p->heartbeat_again = false;
 	if (p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
 		return;
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
@@ -252,7 +257,6 @@ void pulse_database_up(struct pulse *p)
 	/* A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken
 	 * for granted. */
 	p->node->renew = true;
-	p->heartbeat_under_way = false;
 	heartbeat(p);
 	pulse_relay(p);
 }
@@ -264,8 +268,11 @@ void pulse_database_down(struct pulse *p)
 
 void pulse_listening(struct pulse *p)
 {
-	p->heartbeat_under_way = false;
-	heartbeat(p);
+	/* One that is under way may have looked before anything was heard. */
+	if (p->heartbeat_under_way)
+		p->heartbeat_again = true;
+	else
+		heartbeat(p);
 	pulse_relay(p);
 }
 
