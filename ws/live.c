@@ -58,7 +58,7 @@ static void send_error(struct session *s, const char *code, const char *message,
 /* One that goes on with it is sent away. */
 static void refuse(struct session *s, const char *code, const char *message, const char *correlation)
 {
-	if (++s->dialog.bad > s->node->dialog_limits.bad_max) {
+	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000)) {
 		log_info("closing a client that sends bad messages");
 		session_close(s, CLOSE_POLICY, "too many bad messages");
 	} else {

@@ -68,10 +68,16 @@ static void add_pong(struct buf *out, const struct dialog *d, int64_t wall_us)
 	buf_printf(out, "\"timestamp\":\"%s\"}}", clock_text(timestamp, wall_us));
 }
 
-static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, const char *code,
-				  const char *message, struct buf *reply)
+bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t now_us)
 {
-	if (++d->bad > limits->bad_max)
+	/* A clock that is 60 times slower: so one comes back each minute, not each second. */
+	return rate_take(&d->bad, 1, limits->bad_max, now_us / 60, NULL);
+}
+
+static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, int64_t now_us,
+				  const char *code, const char *message, struct buf *reply)
+{
+	if (!dialog_bear(d, limits, now_us))
 		return DIALOG_TOO_MANY_BAD;
 	add_head(reply, d, "error");
 	begin_data(reply);
@@ -99,14 +105,14 @@ enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits 
 	const char *problem, *type = "";
 
 	if (!rate_take(&d->bucket, limits->rate_per_s, limits->burst, now_us, NULL))
-		return refuse(d, limits, "rate_limited", "Too many messages: slow down.", reply);
+		return refuse(d, limits, now_us, "rate_limited", "Too many messages: slow down.", reply);
 	if (text.len == strlen("ping") && memcmp(text.bytes, "ping", text.len) == 0) {
 		add_pong(reply, d, wall_us);
 		return DIALOG_GO_ON;
 	}
 	if (json_read(&root, text.bytes, text.len, &problem) != OK || !json_object_is_type(root, json_type_object)) {
 		json_object_put(root);
-		return refuse(d, limits, "invalid_message", "A message must be a JSON object.", reply);
+		return refuse(d, limits, now_us, "invalid_message", "A message must be a JSON object.", reply);
 	}
 	if (json_object_object_get_ex(root, "type", &member) && json_object_is_type(member, json_type_string))
 		type = json_object_get_string(member);
@@ -114,20 +120,21 @@ enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits 
 		add_pong(reply, d, wall_us);
 	} else if (strcmp(type, "ack") == 0) {
 		if (!json_object_object_get_ex(root, "seq", &member) || !is_seq(member))
-			verdict = refuse(d, limits, "invalid_message", "An ack needs seq, an integer.", reply);
+			verdict = refuse(d, limits, now_us, "invalid_message", "An ack needs seq, an integer.", reply);
 	} else if (strcmp(type, "authenticate") == 0) {
 		if (d->identified) {
-			verdict = refuse(d, limits, "already_authenticated", "This connection has its user.", reply);
+			verdict = refuse(d, limits, now_us, "already_authenticated", "This connection has its user.",
+					 reply);
 		} else if (json_object_object_get_ex(root, "token", &member) &&
 			   json_object_is_type(member, json_type_string)) {
 			buf_add(reply, json_object_get_string(member), (size_t)json_object_get_string_len(member));
 			verdict = DIALOG_AUTHENTICATE;
 		} else {
-			verdict = refuse(d, limits, "invalid_message", "An authenticate message needs token, a text.",
-					 reply);
+			verdict = refuse(d, limits, now_us, "invalid_message",
+					 "An authenticate message needs token, a text.", reply);
 		}
 	} else {
-		verdict = refuse(d, limits, "unknown_type", "There is no such type of message here.", reply);
+		verdict = refuse(d, limits, now_us, "unknown_type", "There is no such type of message here.", reply);
 	}
 	json_object_put(root);
 	return verdict;

@@ -22,7 +22,7 @@
 struct dialog_limits {
 	int64_t rate_per_s; /* messages of a client */
 	int64_t burst;
-	int64_t bad_max; /* messages that got an error, before the connection is closed */
+	int64_t bad_max; /* messages that get an error, before the connection is closed; one is forgotten each minute */
 };
 
 /* One connection's side of it. All zero at first, diagnosis_id aside. */
@@ -30,7 +30,7 @@ struct dialog {
 	int64_t diagnosis_id; /* 0: the request named topics; then no message has one */
 	bool identified;      /* who it is has been said: no `authenticate` any more */
 	struct rate_bucket bucket;
-	unsigned bad;
+	struct rate_bucket bad;
 };
 
 enum dialog_verdict {
@@ -59,6 +59,9 @@ void dialog_missed_end(struct buf *out);
 
 /* Appends why the connection is about to be closed: it may not have this topic. */
 void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic);
+
+/* One more message gets an error. False: it was one too many, and the connection is to be closed with 1008 instead. */
+bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t now_us);
 
 /*
  * Takes one text message of the client.

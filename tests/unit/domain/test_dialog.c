@@ -202,7 +202,7 @@ static void hands_over_the_token_that_authenticates(void **state)
 	assert_int_equal(say(&d, &generous, text, sizeof(text) - 1, 0, "a.b.c"), DIALOG_AUTHENTICATE);
 	/* Whether it was good is for the caller to say. */
 	assert_false(d.identified);
-	assert_int_equal(d.bad, 0);
+	assert_int_equal(d.bad.ready_us, 0);
 	assert_reply("{\"type\":\"authenticate\"}", NO_TOKEN);
 	assert_reply("{\"type\":\"authenticate\",\"token\":null}", NO_TOKEN);
 	assert_reply("{\"type\":\"authenticate\",\"token\":[\"a\"]}", NO_TOKEN);
@@ -234,7 +234,6 @@ static void answers_no_more_than_the_rate_allows(void **state)
 	assert_int_equal(say(&d, &limits, "ping", 4, now_us + 100000, PONG), DIALOG_GO_ON);
 	assert_int_equal(say(&d, &limits, "{\"type\":\"authenticate\",\"token\":\"a\"}", 35, now_us + 100000, LIMITED),
 			 DIALOG_GO_ON);
-	assert_int_equal(d.bad, 3);
 }
 
 static void closes_after_too_many_bad_messages_without_a_reply(void **state)
@@ -249,6 +248,19 @@ static void closes_after_too_many_bad_messages_without_a_reply(void **state)
 	assert_int_equal(say(&d, &limits, "ping", 4, 0, PONG), DIALOG_GO_ON);
 	assert_int_equal(say(&d, &limits, "{\"type\":\"ack\"}", 14, 0, NO_SEQ), DIALOG_GO_ON);
 	assert_int_equal(say(&d, &limits, "x", 1, 0, NULL), DIALOG_TOO_MANY_BAD);
+}
+
+static void forgets_one_bad_message_each_minute(void **state)
+{
+	static const struct dialog_limits limits = {.rate_per_s = 0, .burst = 1, .bad_max = 2};
+	static const int64_t minute_us = 60000000;
+	struct dialog d = fresh;
+
+	(void)state;
+	for (int64_t minute = 0; minute < 100; minute++)
+		assert_int_equal(say(&d, &limits, "x", 1, minute * minute_us, NO_OBJECT), DIALOG_GO_ON);
+	assert_int_equal(say(&d, &limits, "x", 1, 99 * minute_us + 1, NO_OBJECT), DIALOG_GO_ON);
+	assert_int_equal(say(&d, &limits, "x", 1, 100 * minute_us - 60, NULL), DIALOG_TOO_MANY_BAD);
 }
 
 static void a_flood_is_closed_too(void **state)
@@ -278,6 +290,7 @@ int main(void)
 		cmocka_unit_test(authenticates_only_once),
 		cmocka_unit_test(answers_no_more_than_the_rate_allows),
 		cmocka_unit_test(closes_after_too_many_bad_messages_without_a_reply),
+		cmocka_unit_test(forgets_one_bad_message_each_minute),
 		cmocka_unit_test(a_flood_is_closed_too),
 	};
 
