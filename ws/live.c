@@ -212,6 +212,7 @@ static void hear_early(struct session *s)
 	size_t at = 0, len;
 
 	s->early = BUF_EMPTY;
+	s->node->waiting_bytes -= (int64_t)early.len;
 	while (at < early.len && s->state == SESSION_OPEN) {
 		memcpy(&len, early.bytes + at, sizeof(len));
 		at += sizeof(len);
@@ -221,11 +222,20 @@ static void hear_early(struct session *s)
 	buf_free(&early);
 }
 
+/* Whether so many bytes more may wait for the database, of what all have said. */
+static bool has_room(const struct node *n, size_t bytes)
+{
+	return n->waiting_bytes + (int64_t)bytes <= n->config->catch_up_max_bytes;
+}
+
 static void keep_early(struct session *s, struct span text)
 {
+	size_t before = s->early.len;
+
 	buf_add(&s->early, &text.len, sizeof(text.len));
 	buf_add(&s->early, text.bytes, text.len);
-	if (!buf_ok(&s->early))
+	s->node->waiting_bytes += (int64_t)(s->early.len - before);
+	if (!buf_ok(&s->early) || !has_room(s->node, 0))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	else if (s->early.len > EARLY_MAX)
 		session_close(s, CLOSE_POLICY, "too many messages before it is authenticated");
@@ -430,6 +440,8 @@ static void refresh(struct session *s, const struct client_message *m)
 /* ---- what the database does */
 
 struct acting {
+	struct node *node;
+	size_t bytes;		   /* that wait */
 	struct subscription *self; /* with a reference */
 	char *correlation;	   /* owned; NULL: none */
 	const char *type;	   /* static */
@@ -461,6 +473,7 @@ static void on_act(void *context, enum err e, const struct act_row *row)
 	struct acting *a = context;
 	struct session *s = a->self->session;
 
+	a->node->waiting_bytes -= (int64_t)a->bytes;
 	if (s) {
 		s->acts--;
 		if (s->state == SESSION_OPEN)
@@ -476,6 +489,7 @@ static void act(struct session *s, const struct client_message *m)
 	const struct config *c = s->node->config;
 	char connection_id[UUID_TEXT_SIZE];
 	struct acting *a;
+	size_t bytes = m->data.len + m->correlation_id.len;
 	struct act sent = {
 		.user_id = s->user->id,
 		.role = role_text(s->role),
@@ -494,6 +508,11 @@ static void act(struct session *s, const struct client_message *m)
 		       m->correlation_id.bytes);
 		return;
 	}
+	if (!has_room(s->node, bytes)) {
+		send_error(s, "unavailable", "Too much waits for the database: try again later.",
+			   m->correlation_id.bytes);
+		return;
+	}
 	a = calloc(1, sizeof(*a));
 	if (a && m->correlation_id.bytes) {
 		a->correlation = strdup(m->correlation_id.bytes);
@@ -506,6 +525,9 @@ static void act(struct session *s, const struct client_message *m)
 		send_error(s, "unavailable", "The server is short of memory.", m->correlation_id.bytes);
 		return;
 	}
+	a->node = s->node;
+	a->bytes = bytes;
+	s->node->waiting_bytes += (int64_t)bytes;
 	a->type = sent.type;
 	a->self = subscription_ref(s->self);
 	s->acts++;

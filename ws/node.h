@@ -97,6 +97,7 @@ struct node {
 	/* Sockets whose replies the fan-out has written: ends those replies, while they are at hand. */
 	void (*end_replies)(struct node *n);
 	int64_t pending_bytes; /* that wait for sockets, in all sessions */
+	int64_t waiting_bytes; /* of what live clients have said, that wait for the database, in all sessions */
 	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
 	bool open;	       /* clients are let in */
 	bool draining;

@@ -534,6 +534,7 @@ void session_end(struct session *s)
 	TAILQ_REMOVE(&n->sessions, s, link);
 	n->sessions_count--;
 	n->pending_bytes -= s->charged_bytes;
+	n->waiting_bytes -= (int64_t)s->early.len;
 	free(s->subscriptions);
 	buf_free(&s->out);
 	buf_free(&s->in);

@@ -1,7 +1,8 @@
 """Live health while the database or a sidecar goes away in the middle of a chat: who sent something is told, nothing is half stored, nothing is lost."""
+import contextlib
 import threading
 
-from harness import Closed, equal, test, wait_until
+from harness import Closed, Lock, Transaction, equal, test, wait_until
 from live import TALKATIVE, Live, combined, conversation, count, person
 
 
@@ -229,3 +230,57 @@ def _(s):
         equal(s.sql(f"""select t.name from tidings.connection c join tidings.topic t on t.id = c.topic_id
             where t.name in ('{"', '".join(topics)}')"""), [[topics[1]]], "what is written down")
         equal([s.watchers(t.split("/")[1]) for t in topics], [0, 1], "watchers")
+
+
+@test("what all live clients have said and the database has not answered has a limit; beyond it they are told so, and all before it is answered")
+def _(s):
+    large = "\N{GRINNING FACE}" * 4000  # 48,000 bytes as it is written in JSON
+    with s.node(TIDINGS_CATCH_UP_MAX=1 << 20, TIDINGS_DATABASE_TIMEOUT=60000, **TALKATIVE) as node, contextlib.ExitStack() as stack:
+        talkers = [stack.enter_context(combined(s, node, person(s))) for _ in range(2)]
+        places = [conversation(t, person(s)) for t in talkers]
+
+        def say(talker, n):
+            talkers[talker].send("chat_message", {"conversation_id": places[talker], "message": large}, f"c{n}")
+
+        def answers(talker, count):
+            told = {}
+            while len(told) < count:
+                m = talkers[talker].next()
+                if m.get("correlation_id"):
+                    assert m["correlation_id"] not in told, m
+                    told[m["correlation_id"]] = m["data"].get("code", m["type"])
+            return told
+
+        with Lock(s, "tidings.participant"):
+            for n in range(15):
+                say(0, n)
+            talkers[0].send("ping", correlation="heard")
+            equal(answers(0, 1), {"heard": "pong"}, "what is answered at once")
+            for n in range(15):
+                say(1, n)
+            talkers[1].send("ping", correlation="heard")
+            refused = answers(1, 1)
+            while "heard" not in refused:
+                refused.update(answers(1, 1))
+            equal({code for c, code in refused.items() if c != "heard"}, {"unavailable"}, "beyond the limit")
+        equal(set(answers(0, 15).values()), {"chat_message_sent"}, "before the limit")
+        equal(set(answers(1, 16 - len(refused)).values()), {"chat_message_sent"}, "of the other")
+        say(1, "again")
+        equal(answers(1, 1), {"cagain": "chat_message_sent"}, "when there is room")
+
+        user = person(s)
+        with Transaction(s, f"do $$ begin perform pg_advisory_xact_lock(hashtextextended('tidings.admit {user}', 0)); end $$"):
+            early = [stack.enter_context(Live(s, node, user=user, authenticate=False)) for _ in range(5)]
+            for live in early:
+                live.send("authenticate", token=s.token(user))
+                for _ in range(5):
+                    live.send("ping", large)
+            wait_until(lambda: any(live.client.ws.closed for live in early), "one to be too many")
+        ends = []
+        for live in early:
+            try:
+                ends.append(live.until("authenticated")["type"])
+            except Closed as end:
+                ends.append(end.code)
+        equal(set(ends), {"authenticated", 1013}, "what becomes of those who talk early")
+        talkers[0].ask("ping", want="pong")
