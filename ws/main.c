@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "domain/inflate.h"
 #include "ws/catch_up.h"
 #include "ws/control.h"
 #include "ws/door.h"
@@ -371,6 +372,8 @@ static enum err start(struct sidecar *s)
 		e = load_keys(n);
 	if (e == OK && c->deflate)
 		e = deflater_new(&n->deflater);
+	if (e == OK && c->deflate)
+		e = inflater_new(&n->inflater);
 	if (e == OK)
 		e = hub_new(&n->hub, &hub_ops, (size_t)c->tail_max_bytes, (size_t)c->tails_max_bytes, n->deflater);
 	if (e == OK)
@@ -436,6 +439,7 @@ static void stop(struct sidecar *s)
 	edition_free(&n->replies);
 	hub_free(&n->hub);
 	deflater_free(&n->deflater);
+	inflater_free(&n->inflater);
 	token_keys_free(&n->keys);
 }
 

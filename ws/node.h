@@ -76,6 +76,7 @@ struct node {
 
 	struct hub *hub;
 	struct deflater *deflater; /* NULL: compression is not offered */
+	struct inflater *inflater; /* the same */
 	struct wheel wheel;	   /* the sessions' deadlines */
 	struct session_list sessions;
 	size_t sessions_count;

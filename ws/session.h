@@ -71,6 +71,7 @@ struct session {
 	bool close_sent;
 	bool greeted;	       /* `connect`, or what stands for it, has been said */
 	bool inflates;	       /* takes compressed messages */
+	bool packed;	       /* what is in `in` is compressed */
 	bool keep_alive;       /* HTTP: another request may follow */
 	bool asking;	       /* one of its subscriptions asks for a page of what it missed */
 	bool authenticated;    /* a live one: that has been said */

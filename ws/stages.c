@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "domain/inflate.h"
 #include "domain/utf8.h"
 #include "store/acts.h"
 #include "ws/audit.h"
@@ -210,24 +211,58 @@ static void receive_whole(struct session *s)
 	buf_free(&reply);
 }
 
-void stages_receive(struct session *s, const void *bytes, size_t len, bool final, bool binary)
+/* False: it is no message, and the connection is closed. */
+static bool unpack(struct session *s)
 {
+	struct buf text = BUF_EMPTY;
+	enum err e = inflater_add_text(s->node->inflater, &text, (struct span){s->in.bytes, s->in.len},
+				       (size_t)s->node->config->message_max_bytes);
+
+	if (e == OK) {
+		buf_free(&s->in);
+		s->in = text;
+		return true;
+	}
+	buf_free(&text);
+	if (e == ERR_TOO_LARGE)
+		session_close(s, CLOSE_TOO_BIG, "message too large");
+	else if (e == ERR_INPUT)
+		session_close(s, CLOSE_UNREADABLE, "compressed, and damaged");
+	else
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	return false;
+}
+
+static void receive_last(struct session *s)
+{
+	if (s->packed && !unpack(s))
+		return;
+	if (utf8_valid(s->in.bytes ? s->in.bytes : "", s->in.len))
+		receive_whole(s);
+	else
+		session_close(s, CLOSE_UNREADABLE, "not UTF-8");
+}
+
+void stages_receive(struct session *s, const struct piece *p)
+{
+	size_t len_max = (size_t)s->node->config->message_max_bytes;
+
 	session_heard(s);
 	if (s->state == SESSION_CLOSING)
 		return;
-	if (binary) {
+	if (p->binary) {
 		session_close(s, CLOSE_UNSUPPORTED, "text only");
 		return;
 	}
-	buf_add(&s->in, bytes, len);
-	if (s->in.len > (size_t)s->node->config->message_max_bytes)
+	if (p->first)
+		s->packed = p->packed;
+	buf_add(&s->in, p->bytes.bytes, p->bytes.len);
+	if (s->in.len > (s->packed ? inflate_packed_max(len_max) : len_max))
 		session_close(s, CLOSE_TOO_BIG, "message too large");
 	else if (!buf_ok(&s->in))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (final && !utf8_valid(s->in.bytes ? s->in.bytes : "", s->in.len))
-		session_close(s, CLOSE_NOT_UTF8, "not UTF-8");
-	else if (final)
-		receive_whole(s);
+	else if (p->last)
+		receive_last(s);
 	else
 		return;
 	buf_free(&s->in);

@@ -38,8 +38,15 @@ void stages_end(struct session *s);
 /* The socket takes bytes again. */
 void stages_writable(struct session *s);
 
-/* Part of a message, or the rest of it. */
-void stages_receive(struct session *s, const void *bytes, size_t len, bool final, bool binary);
+/* Part of a message. */
+struct piece {
+	struct span bytes;
+	bool first, last;
+	bool binary;
+	bool packed; /* of the first one: the message is compressed */
+};
+
+void stages_receive(struct session *s, const struct piece *p);
 
 /* The gate has let it in, or has not. */
 void stages_attached(struct subscription *sub, const struct attach_row *row);

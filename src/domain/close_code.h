@@ -9,7 +9,7 @@ enum close_code {
 	CLOSE_NORMAL = 1000,
 	CLOSE_IDLE = 1001,
 	CLOSE_UNSUPPORTED = 1003, /* a binary frame */
-	CLOSE_NOT_UTF8 = 1007,
+	CLOSE_UNREADABLE = 1007,  /* not UTF-8, or compressed and damaged */
 	CLOSE_POLICY = 1008,
 	CLOSE_TOO_BIG = 1009,
 	CLOSE_FAULT = 1011, /* ours */
