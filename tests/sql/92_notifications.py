@@ -30,7 +30,7 @@ def row(db, id, columns="attempts, sent_at is not null, push_at is not null, ack
 
 
 def make_due(db, user):
-    db.sql(f"update tidings.notification set push_at = clock_timestamp(), due_at = least(due_at, clock_timestamp()) where user_id = '{user}' and push_at is not null")
+    db.sql(f"update tidings.notification set push_at = created_at, due_at = least(due_at, clock_timestamp()) where user_id = '{user}' and push_at is not null")
 
 
 def quiet_now():
