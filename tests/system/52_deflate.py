@@ -130,6 +130,10 @@ def _(s):
             frames = dict(client.frame() for _ in range(2))
             equal(frames.get(10), b"?", "pong of the protocol")
             equal(json.loads(frames[1])["type"], "pong", f"answer to fragments of {size}")
+            for fragments in ((packed, b""), (b"", packed), (b"", packed, b"")):
+                for n, part in enumerate(fragments):
+                    client.s.sendall(compressed_frame(part, opcode=0 if n else 1, fin=n + 1 == len(fragments), first=n == 0))
+                equal(client.next()["type"], "pong", f"answer to fragments of which some are empty, {size}")
             client.send(1, json.dumps({"type": "ping", "pad": noise}).encode())
             equal(client.next()["type"], "pong", "answer to one as it is")
 
