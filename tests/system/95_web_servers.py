@@ -47,29 +47,41 @@ def nginx_configuration(s, folder, port, backend):
     return f"daemon off;\n{user}pid {folder}/pid;\nerror_log stderr crit;\nevents {{ }}\nhttp {{\ninclude /etc/nginx/mime.types;\n{paths}{site}}}\n"
 
 
+def socket_of(s, node):
+    """The sidecar's; their workers are of the group that it is for."""
+    if s.pg_user:
+        shutil.chown(node.socket, group="www-data")
+    return node.socket
+
+
 def nginx(s, folder, port, node):
     return "nginx", nginx_configuration(s, folder, port, f"127.0.0.1:{node.port}"), NGINX
 
 
 def nginx_by_path(s, folder, port, node):
-    """Its workers are of the group that the sidecar's socket is for."""
-    if s.pg_user:
-        shutil.chown(node.socket, group="www-data")
-    return "nginx", nginx_configuration(s, folder, port, f"unix:{node.socket}"), NGINX
+    return "nginx", nginx_configuration(s, folder, port, f"unix:{socket_of(s, node)}"), NGINX
 
 
-def apache(s, folder, port, node):
+def apache_configuration(s, folder, port, backend):
     modules = ("mpm_event", "authz_core", "alias", "dir", "mime", "headers", "proxy", "proxy_http", "proxy_fcgi")
     site = replace_each((harness.TOP / "etc/apache.conf.example").read_text(), (
-        ("http://127.0.0.1:8001", f"http://127.0.0.1:{node.port}"), ("/run/tidings/", f"{folder}/"), ("${APACHE_LOG_DIR}/", f"{folder}/"),
+        ("http://127.0.0.1:8001", backend), ("/run/tidings/", f"{folder}/"), ("${APACHE_LOG_DIR}/", f"{folder}/"),
         ("/usr/local/share/tidings/", f"{harness.TOP}/")))
     loads = "".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n" for m in modules)
     user = "User www-data\nGroup www-data\n" if s.pg_user else ""
-    return "apache2", (f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nMutex file:{folder} default\nListen 127.0.0.1:{port}\n{loads}"
-                       f"{user}ErrorLog /dev/stderr\nTypesConfig /etc/mime.types\n<VirtualHost *:{port}>\n{site}</VirtualHost>\n"), APACHE
+    return (f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nMutex file:{folder} default\nListen 127.0.0.1:{port}\n{loads}"
+            f"{user}ErrorLog /dev/stderr\nTypesConfig /etc/mime.types\n<VirtualHost *:{port}>\n{site}</VirtualHost>\n")
 
 
-SERVERS = (nginx, nginx_by_path, apache)
+def apache(s, folder, port, node):
+    return "apache2", apache_configuration(s, folder, port, f"http://127.0.0.1:{node.port}"), APACHE
+
+
+def apache_by_path(s, folder, port, node):
+    return "apache2", apache_configuration(s, folder, port, f"unix:{socket_of(s, node)}|http://tidings-ws"), APACHE
+
+
+SERVERS = (nginx, nginx_by_path, apache, apache_by_path)
 
 
 @contextlib.contextmanager
@@ -131,7 +143,7 @@ def use(s, web):
     client.close()
 
 
-@test("behind nginx, by the sidecar's port and by its path, and behind Apache: every route, WebSocket too, and errors are problems")
+@test("behind nginx and behind Apache, by the sidecar's port and by its path: every route, WebSocket too, and errors are problems")
 def _(s):
     for kind in SERVERS:
         with web_server(s, kind) as web:
