@@ -93,7 +93,7 @@ static void page_add(struct page *p, struct span message, bool private, uint64_t
 	}
 	p->count++;
 	if (private)
-		ledger_sent(p->catch_up->node->ledger, sub->subscriber.topic->id, seq);
+		ledger_sent(p->catch_up->node->ledger, sub->subscriber.topic, seq);
 }
 
 /* Writes it; the subscription then has everything up to `seq`. */

@@ -23,7 +23,7 @@ void ledger_closed(struct ledger *l, struct subscription *sub); /* does nothing 
 void ledger_erase(struct ledger *l, const struct subscription *sub);
 
 void ledger_delivered(struct ledger *l, const struct hub_topic *t);
-void ledger_sent(struct ledger *l, int64_t topic_id, uint64_t seq);
+void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq);
 
 /* The database is away: what was not written will be written anew. */
 void ledger_lost(struct ledger *l);

@@ -91,7 +91,7 @@ static void hub_has_delivered(struct hub_topic *t)
 
 static void hub_has_delivered_private(struct hub_topic *t, uint64_t seq)
 {
-	ledger_sent(the_node->ledger, t->id, seq);
+	ledger_sent(the_node->ledger, t, seq);
 }
 
 static const struct hub_ops hub_ops = {
