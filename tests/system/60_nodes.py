@@ -116,6 +116,33 @@ def _(s):
             client.close()
 
 
+@test("a message for one user, and a later one that is delivered to others while that user connects: it waits for them, and comes once")
+def _(s):
+    d = s.diagnosis(granted=["457"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as there:
+        with Lock(s, "tidings.delivered"):
+            # What comes behind it waits with it: reading the messages, and then letting in the user.
+            first = s.connect(s.diagnosis(), server=node, hello=False)
+            s.wait_blocked("attach")
+            s.recommend(d, "for 457", to_user_id="457")
+            s.recommend(d, "for all")
+            s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+            equal(there.next()["type"], "typing", "what comes when the node has heard of all three")
+            late = s.connect(d, user="457", server=node, hello=False)
+            node.has_read()
+        equal(there.next()["data"]["reason"], "for all", "at the other")
+        equal(late.next()["type"], "connect", "first")
+        s.recommend(d, "last")
+        m = late.next()
+        equal((m["type"], [x["data"]["reason"] for x in m["data"].get("messages", [])]), ("reconnect_messages", ["for 457"]), "what waited")
+        equal(late.next()["data"]["reason"], "last", "the next message")
+        with s.connect(d, user="457", server=node) as again:
+            s.recommend(d, "afterwards")
+            equal(again.next()["data"]["reason"], "afterwards", "who comes after that")
+        first.close()
+        late.close()
+
+
 @test("clients_notified is right again after a node could not say goodbye to its former session in the database",
       allow="database|connection|statement|lock|sidecar")
 def _(s):
