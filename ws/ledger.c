@@ -127,6 +127,9 @@ static void forget_present(struct ledger *l)
 
 void ledger_lost(struct ledger *l)
 {
+	for (size_t i = 0; i < l->opened.count; i++)
+		if (session_awaits(l->opened.items[i], SUBSCRIPTION_COUNTING))
+			session_close(l->opened.items[i]->session, CLOSE_TRY_LATER, "try again later");
 	array_release(&l->opened);
 	l->closed_count = 0;
 	buf_free(&l->sent);

@@ -25,7 +25,7 @@ void ledger_erase(struct ledger *l, const struct subscription *sub);
 void ledger_delivered(struct ledger *l, const struct hub_topic *t);
 void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq);
 
-/* The database is away: what was not written will be written anew. */
+/* The database is away: what was not written will be written anew; who waits to be counted is to come again. */
 void ledger_lost(struct ledger *l);
 
 /* The database knows nothing of this node: everything again. */

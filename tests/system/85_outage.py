@@ -182,6 +182,19 @@ def _(s):
         client.close()
 
 
+@test("who has been let in but not counted yet when the database goes away is told to come again", allow=EXPECTED)
+def _(s):
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, Lock(s, "tidings.presence"):
+        with Lock(s, "tidings.delivered"):
+            one = s.connect(s.diagnosis(), server=node, hello=False)
+            s.wait_blocked("attach")
+            two = s.connect(s.diagnosis(), server=node, hello=False)
+            node.has_read()
+        # The first is being written down; the second, let in before that began, waits for it.
+        s.sql(f"select pg_terminate_backend({s.wait_blocked('flush')})")
+        equal([client.closed() for client in (one, two)], [(1013, "try again later")] * 2, "the closes")
+
+
 @test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)
 def _(s):
     locked, free = s.diagnosis(), s.diagnosis()
