@@ -257,6 +257,8 @@ void pulse_database_up(struct pulse *p)
 	/* A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken
 	 * for granted. */
 	p->node->renew = true;
+	for (struct hub_topic *t = hub_first(p->node->hub); t; t = hub_next(t))
+		t->revoked_seq = MIN(t->revoked_seq, tail_seq(t->tail));
 	heartbeat(p);
 	pulse_relay(p);
 }

@@ -1,10 +1,11 @@
 """Live health: rights that end while messages flow. What was sequenced before the end arrives, nothing after it does."""
 import contextlib
+import http.client
 import importlib
 import signal
 import threading
 
-from harness import Closed, equal, test, wait_until
+from harness import WAIT_S, Closed, Lock, equal, test, wait_until
 from live import TALKATIVE, Live, combined, conversation, notify, person
 
 topics = importlib.import_module("48_topics")
@@ -255,3 +256,28 @@ def _(s):
 
 
 # ---------------------------------------------------------------------------------------------------- races
+
+
+@test("a poller who comes back when its right has ended, which its node has heard and not yet read, gets nothing from after the end")
+def _(s):
+    user = person(s)
+    d, token = s.diagnosis(granted=[user]), s.token(user)
+
+    def typing(n):
+        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {"n": n}, "ephemeral": True}, s.service()).want(200)
+        equal(owner.next()["data"]["n"], n, "at the owner: so the node has heard of all before it")
+
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, TIDINGS_POLL_GRACE=60) as node, s.connect(d, server=node) as owner, \
+            contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)) as poll:
+        cursor = node.api.get(f"/poll/{d}?timeout=0", token).want(200)["cursor"]
+        with Lock(s, "tidings.delivered"):
+            first = s.connect(s.diagnosis(), server=node, hello=False)
+            s.wait_blocked("attach")
+            s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d}")
+            typing(1)
+            poll.request("GET", f"/poll/{d}?timeout=50&cursor={cursor}", headers={"Authorization": f"Bearer {token}"})
+            node.has_read()
+            typing(2)
+        reply = poll.getresponse()
+        equal((reply.status, b"typing" in reply.read()), (403, False), "the reply")
+        first.close()
