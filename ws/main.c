@@ -259,6 +259,7 @@ static void on_drain_tick(uv_timer_t *timer)
 			return;
 		ledger_flush(n->ledger);
 		s->leaving = SAYING_FAREWELL;
+		n->said_farewell = true;
 		s->farewell_ms = now_ms;
 		if (calls_farewell(n->pipeline, n->id_text, on_farewell, s) != OK)
 			s->leaving = STOPPED;

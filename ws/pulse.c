@@ -114,7 +114,7 @@ static void heartbeat(struct pulse *p)
 	const char **epochs;
 
 	p->heartbeat_again = false;
-	if (p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
+	if (n->said_farewell || p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
 		return;
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
 	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) != OK)

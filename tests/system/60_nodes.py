@@ -170,6 +170,23 @@ def _(s):
         equal(s.recommend(d)["clients_notified"], 0, "clients_notified when all are gone")
 
 
+@test("a node that has said farewell to the database does not say behind it that it lives", allow="database|terminat|connection")
+def _(s):
+    with s.node() as node:
+        node_id = node.id()
+        with Lock(s, "tidings.presence"):
+            node.signal(signal.SIGTERM)
+            queries = s.wait_blocked("farewell")
+            # Whoever listens anew sends a heartbeat.
+            listening = "from pg_stat_activity where application_name = 'tidings-ws listener'"
+            before = [pid for [pid] in s.sql(f"select pid {listening} order by backend_start")]
+            s.sql(f"select pg_terminate_backend({before[-1]})")
+            wait_until(lambda: s.sql(f"select 1 {listening} and pid not in ({', '.join(before)}) and query like 'LISTEN%' and state = 'idle'"), "it to listen anew")
+        equal(node.wait(), 0, "exit status")
+        wait_until(lambda: not s.sql(f"select 1 from pg_stat_activity where pid = {queries}"), "its session to end")
+        equal(s.sql(f"select heartbeat_at from tidings.node where id = '{node_id}'"), [], "the node")
+
+
 @test("a topic that gets another epoch (a standby that lacked the newest took over): everyone gets 1012 and comes back, told that it is not recovered")
 def _(s):
     # All of them were sent away at once, however many; now over the time that a draining node takes.
