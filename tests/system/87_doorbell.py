@@ -354,6 +354,26 @@ def _(s):
         equal(client.next()["seq"], 3, "seq")
 
 
+@test("what comes behind large messages that have expired waits for no heartbeat", allow="no heartbeat now")
+def _(s):
+    d = s.diagnosis()
+    topic = f"diagnosis/{d}"
+    one = "tidings.publish('%s', 'n', json_build_object('n', %d, 'x', repeat('x', 200000)), null, %s)"
+    with s.node() as node, s.connect(d, server=node) as client:
+        node.signal(signal.SIGSTOP)
+        try:
+            s.sql("""create function public.refuse() returns trigger language plpgsql as $$ begin raise 'no heartbeat now'; end $$;
+                create trigger refuse before update of heartbeat_at on tidings.node for each row execute function public.refuse()""")
+            s.sql("select " + ", ".join(one % (topic, n, "clock_timestamp() + interval '1 second'" if n == 0 else "null") for n in range(3)))
+            wait_until(lambda: s.sql(f"""select 1 from tidings.topic t join tidings.message m on m.topic_id = t.id
+                where t.name = '{topic}' and t.last_seq = 3 and m.seq = 1 and m.expires_at < clock_timestamp()"""), "the first to expire")
+            node.signal(signal.SIGCONT)
+            equal([client.next()["data"]["n"] for _n in range(2)], [1, 2], "the others")
+        finally:
+            node.signal(signal.SIGCONT)
+            s.sql("drop function public.refuse() cascade")
+
+
 @test("no NOTIFY at all, under load: dense and in order on two nodes")
 def _(s):
     d = s.diagnosis()
