@@ -60,7 +60,7 @@ static void leave(struct session *s)
 	session_leave(s);
 }
 
-static void reconnect(struct node *n, const char *user_id)
+void control_reconnect(struct node *n, const char *user_id)
 {
 	struct session *s;
 
@@ -129,7 +129,7 @@ void control_order(struct node *n, const char *order)
 	if (strncmp(order, "disconnect ", strlen("disconnect ")) == 0 && is_id)
 		disconnect(n, &id);
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
-		reconnect(n, what);
+		control_reconnect(n, what);
 	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
 		announce_end(n, what);
 	else if (strncmp(order, "report ", strlen("report ")) == 0 && is_id)

@@ -109,12 +109,17 @@ static void on_readable(void *context)
 	}
 }
 
+bool listener_is_deaf(const struct listener *l)
+{
+	return link_is_up(l->link) && link_is_pooled(l->link) && !l->keeps_sessions;
+}
+
 static void on_up(void *context)
 {
 	struct listener *l = context;
 
 	l->listening = false;
-	if (link_is_pooled(l->link) && !l->keeps_sessions) {
+	if (listener_is_deaf(l)) {
 		if (!l->said_deaf)
 			log_warning(
 				"no notifications through a pooler: messages come up to 4 s late, ephemeral ones not "

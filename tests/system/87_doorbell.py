@@ -18,6 +18,7 @@ import websockets
 
 import harness
 from harness import Lock, Process, Skip, equal, free_port, test, wait_until
+from live import TALKATIVE, combined, person
 
 outage = importlib.import_module("85_outage")
 streams = importlib.import_module("47_streams")
@@ -201,6 +202,16 @@ def _(s):
         equal(s.recommend(locked, api=p.api)["seq"], 2, "seq afterwards: the refused one was not half done")
         log = p.web.log.read_text(errors="replace")
         assert re.search(r"statement=publish_batch error=.?(55P03|57014)", log), log[-1500:]
+
+
+@test("behind PgBouncer, where no order is heard, the connections of an account that is switched off are sent away all the same")
+def _(s):
+    user = person(s)
+    s.sql(f"insert into tidings.app_user values ('{user}')")
+    with pooled(s, TIDINGS_REQUIRE_USER="yes", **TALKATIVE) as p, combined(s, p.node, user) as live, combined(s, p.node, person(s), role="service") as service:
+        s.sql(f"update tidings.app_user set active = false where id = '{user}'")
+        equal(live.client.closed()[0], 1012, "the close")
+        service.ask("ping", want="pong")
 
 
 @test("PgBouncer killed and started again under load, three times: nothing acknowledged is lost, nobody is dropped", allow=EXPECTED)
