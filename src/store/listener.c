@@ -81,6 +81,7 @@ static void on_readable(void *context)
 		if (!result) {
 			if (!l->listening) {
 				l->listening = true;
+				link_await(l->link, false);
 				l->ops->up(l->context);
 			}
 			break;
@@ -130,7 +131,7 @@ static void on_up(void *context)
 	if (!PQsendQuery(link_connection(l->link), LISTEN))
 		link_drop(l->link, "LISTEN cannot be sent");
 	else
-		link_flush(l->link);
+		link_await(l->link, true);
 }
 
 static void on_down(void *context)

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -280,6 +281,49 @@ def _(s):
         s.recommend(d, api=p.api)
         equal(client.next()["seq"], 1, "seq")
         equal(p.lines("no notifications"), [], "lines about what a pooler takes away")
+
+
+@contextlib.contextmanager
+def mute_at_first(s):
+    """Another way to PostgreSQL, on which the first LISTEN gets no answer: what to connect to."""
+    folder, port, muted = s.folder / s._name("mute"), free_port(), threading.Event()
+
+    def carry(source, target, to_server):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if to_server and b"LISTEN" in data and not muted.is_set():
+                    muted.set()
+                else:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                ours, _address = server.accept()
+                theirs = socket.socket(socket.AF_UNIX)
+                theirs.connect(f"{s.pg_folder}/.s.PGSQL.5432")
+                threading.Thread(target=carry, args=(ours, theirs, True), daemon=True).start()
+                threading.Thread(target=carry, args=(theirs, ours, False), daemon=True).start()
+
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/.s.PGSQL.{port}")
+        server.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"host={folder} port={port} dbname=tidings"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@test("a LISTEN that gets no answer is given up, and another connection listens")
+def _(s):
+    d = s.diagnosis()
+    with mute_at_first(s) as conninfo, s.node(TIDINGS_LISTEN_DATABASE=conninfo, TIDINGS_DATABASE_TIMEOUT=1000) as node, s.connect(d, server=node) as client:
+        before = s.sql("select pid from pg_stat_activity where application_name = 'tidings-ws listener'")
+        wait_until(lambda: s.sql(f"""select 1 from pg_stat_activity where application_name = 'tidings-ws listener'
+            and query like 'LISTEN%' and pid not in ({', '.join(pid for [pid] in before)})"""), "it to listen")
+        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+        equal(client.next()["type"], "typing", "what only NOTIFY brings")
 
 
 @test("tidings check works through PgBouncer; tidings migrate says that it takes PostgreSQL itself")
