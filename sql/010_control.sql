@@ -172,7 +172,8 @@ begin
 end
 $$;
 
--- Tells all of a user's connections to come again, and how many they are.
+-- Tells all of a user's connections to come again, and how many are known: also where none is, for what is written down of them may be
+-- on its way.
 create function tidings.reconnect_user(p_user text, p_role text, p_target text, out outcome text, out connections int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -187,9 +188,7 @@ begin
 	connections := (
 		select count(distinct c.id) from connection c join node n on n.id = c.node_id
 		where c.user_id = p_target and n.heartbeat_at > clock_timestamp() - interval '15 seconds');
-	if connections > 0 then
-		perform pg_notify('tidings_control', 'reconnect ' || p_target);
-	end if;
+	perform pg_notify('tidings_control', 'reconnect ' || p_target);
 end
 $$;
 

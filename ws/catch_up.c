@@ -93,7 +93,7 @@ static void page_add(struct page *p, struct span message, bool private, uint64_t
 	}
 	p->count++;
 	if (private)
-		ledger_sent(p->catch_up->node->ledger, sub->subscriber.topic->id, seq);
+		ledger_sent(p->catch_up->node->ledger, sub->subscriber.topic, seq);
 }
 
 /* Writes it; the subscription then has everything up to `seq`. */
@@ -137,9 +137,12 @@ static enum err send_request(struct page_request *r)
 	struct pipeline *p = r->catch_up->node->pipeline;
 	const struct subscription *sub = STAILQ_FIRST(&r->asking);
 
-	if (r->unsent)
+	if (r->unsent) {
+		/* So that what has been sent is not found again. */
+		ledger_flush(r->catch_up->node->ledger);
 		return calls_unsent(p, r->place.topic_id, sub->subscriber.reader.user_id, sub->unsent_up_to, on_page,
 				    r);
+	}
 	return calls_fetch(p, &r->place.topic_id, &r->place.after, 1, PAGE_ROWS, PAGE_BYTES, on_page, r);
 }
 

@@ -60,7 +60,7 @@ static void leave(struct session *s)
 	session_leave(s);
 }
 
-static void reconnect(struct node *n, const char *user_id)
+void control_reconnect(struct node *n, const char *user_id)
 {
 	struct session *s;
 
@@ -82,9 +82,13 @@ static void announce_end(struct node *n, const char *numbers)
 	char *end;
 	int64_t topic_id = strtoll(numbers, &end, 10);
 	uint64_t seq = strtoull(end, &end, 10);
+	struct hub_topic *t = hub_find(n->hub, topic_id);
 	struct session *s;
 
-	if (*end != ' ' || seq == 0 || !is_here(n, end + 1))
+	if (*end != ' ' || seq == 0 || !t)
+		return;
+	t->revoked_seq = MAX(t->revoked_seq, seq);
+	if (!is_here(n, end + 1))
 		return;
 	TAILQ_FOREACH (s, &n->sessions, link) {
 		if (!is_of(s, end + 1))
@@ -92,8 +96,7 @@ static void announce_end(struct node *n, const char *numbers)
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 
-			if (subscription_topic_id(sub) == topic_id && sub->known_seq < seq &&
-			    tail_seq(sub->subscriber.topic->tail) < seq)
+			if (sub->subscriber.topic == t && sub->known_seq < seq && tail_seq(t->tail) < seq)
 				sub->subscriber.ends_seq = seq;
 		}
 	}
@@ -126,7 +129,7 @@ void control_order(struct node *n, const char *order)
 	if (strncmp(order, "disconnect ", strlen("disconnect ")) == 0 && is_id)
 		disconnect(n, &id);
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
-		reconnect(n, what);
+		control_reconnect(n, what);
 	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
 		announce_end(n, what);
 	else if (strncmp(order, "report ", strlen("report ")) == 0 && is_id)
@@ -157,7 +160,7 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 {
 	struct session *s;
 
-	t->revoked_seq = seq;
+	t->revoked_seq = MAX(t->revoked_seq, seq);
 	grace_end_user(n->grace, user_id, t);
 	if (!is_here(n, user_id))
 		return;

@@ -78,7 +78,8 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 			topic_rows = topic_bytes = 0;
 		}
 		topic_bytes += m->body.len;
-		if (++topic_rows == FETCH_ROWS || topic_bytes >= FETCH_BYTES)
+		/* The database has counted the bytes of one that came without its body, too. */
+		if (++topic_rows == FETCH_ROWS || topic_bytes >= FETCH_BYTES || !m->body.bytes)
 			hub_ring(h, rows[i].topic_id);
 		/* Let go, or let go and held anew, while this was on its way. */
 		if (!t || t->stale || m->seq <= tail_seq(t->tail))

@@ -127,6 +127,9 @@ static void forget_present(struct ledger *l)
 
 void ledger_lost(struct ledger *l)
 {
+	for (size_t i = 0; i < l->opened.count; i++)
+		if (session_awaits(l->opened.items[i], SUBSCRIPTION_COUNTING))
+			session_close(l->opened.items[i]->session, CLOSE_TRY_LATER, "try again later");
 	array_release(&l->opened);
 	l->closed_count = 0;
 	buf_free(&l->sent);
@@ -223,6 +226,9 @@ void ledger_delivered(struct ledger *l, const struct hub_topic *t)
 {
 	struct delivered *d;
 
+	/* Its numbers are not the database's any more. */
+	if (t->stale)
+		return;
 	HASH_FIND(hh, l->delivered, &t->id, sizeof(t->id), d);
 	if (!d) {
 		d = calloc(1, sizeof(*d));
@@ -235,10 +241,12 @@ void ledger_delivered(struct ledger *l, const struct hub_topic *t)
 	soon(l);
 }
 
-void ledger_sent(struct ledger *l, int64_t topic_id, uint64_t seq)
+void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq)
 {
-	int64_t pair[2] = {topic_id, (int64_t)seq};
+	int64_t pair[2] = {t->id, (int64_t)seq};
 
+	if (t->stale)
+		return;
 	buf_add(&l->sent, pair, sizeof(pair));
 	soon(l);
 }
@@ -259,6 +267,9 @@ void ledger_renew(struct ledger *l)
 		p->changed = true;
 	}
 	l->changed = HASH_COUNT(l->present);
+	/* What has gathered may be of a numbering that is not the database's. */
+	forget_delivered(l);
+	buf_free(&l->sent);
 	l->node->renew = false;
 	TAILQ_FOREACH (sub, &l->written, written) {
 		if (array_add(&l->opened, sub))

@@ -23,9 +23,9 @@ void ledger_closed(struct ledger *l, struct subscription *sub); /* does nothing 
 void ledger_erase(struct ledger *l, const struct subscription *sub);
 
 void ledger_delivered(struct ledger *l, const struct hub_topic *t);
-void ledger_sent(struct ledger *l, int64_t topic_id, uint64_t seq);
+void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq);
 
-/* The database is away: what was not written will be written anew. */
+/* The database is away: what was not written will be written anew; who waits to be counted is to come again. */
 void ledger_lost(struct ledger *l);
 
 /* The database knows nothing of this node: everything again. */

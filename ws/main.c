@@ -92,7 +92,7 @@ static void hub_has_delivered(struct hub_topic *t)
 
 static void hub_has_delivered_private(struct hub_topic *t, uint64_t seq)
 {
-	ledger_sent(the_node->ledger, t->id, seq);
+	ledger_sent(the_node->ledger, t, seq);
 }
 
 static const struct hub_ops hub_ops = {
@@ -260,6 +260,7 @@ static void on_drain_tick(uv_timer_t *timer)
 			return;
 		ledger_flush(n->ledger);
 		s->leaving = SAYING_FAREWELL;
+		n->said_farewell = true;
 		s->farewell_ms = now_ms;
 		if (calls_farewell(n->pipeline, n->id_text, on_farewell, s) != OK)
 			s->leaving = STOPPED;

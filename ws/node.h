@@ -102,4 +102,5 @@ struct node {
 	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
 	bool open;	       /* clients are let in */
 	bool draining;
+	bool said_farewell; /* to the database: it is not to be told again that this node lives */
 };

@@ -6,11 +6,13 @@
 
 #include "base/log.h"
 #include "store/calls.h"
+#include "ws/control.h"
 #include "ws/door.h"
 #include "ws/feed.h"
 #include "ws/grace.h"
 #include "ws/ledger.h"
 #include "ws/session.h"
+#include "ws/user.h"
 
 #define TICK_MS WHEEL_STEP_MS
 #define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
@@ -28,7 +30,9 @@ struct pulse {
 	bool heartbeat_under_way, heartbeat_again;
 	bool relay_under_way, relay_again;
 	bool sweep_under_way;
-	bool stale; /* there are topics whose clients are to be sent away */
+	bool accounts_due, accounts_under_way;
+	unsigned accounts_asked; /* how many times */
+	bool stale;		 /* there are topics whose clients are to be sent away */
 };
 
 static struct session *session_of(struct wheel_entry *e)
@@ -114,7 +118,7 @@ static void heartbeat(struct pulse *p)
 	const char **epochs;
 
 	p->heartbeat_again = false;
-	if (p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
+	if (n->said_farewell || p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
 		return;
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
 	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) != OK)
@@ -145,6 +149,54 @@ static void heartbeat(struct pulse *p)
 	free(ids);
 	free(seqs);
 	free(epochs);
+}
+
+/* ---- accounts: nobody may have heard that one was switched off */
+
+static void ask_accounts(struct pulse *p);
+
+static void on_accounts(void *context, enum err e, const char *const *withdrawn, size_t count)
+{
+	struct pulse *p = context;
+
+	p->accounts_under_way = false;
+	/* The next heartbeat tries again. */
+	if (e != OK) {
+		p->accounts_due = true;
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		control_reconnect(p->node, withdrawn[i]);
+	if (p->accounts_due)
+		ask_accounts(p);
+}
+
+/* Services and admins need no account. */
+static void ask_accounts(struct pulse *p)
+{
+	struct node *n = p->node;
+	struct session *s;
+	const char **ids;
+	size_t count = 0;
+
+	if (!n->config->require_user)
+		return;
+	p->accounts_due = true;
+	if (p->accounts_under_way || !pipeline_is_up(n->pipeline))
+		return;
+	ids = calloc(n->sessions_count + 1, sizeof(*ids));
+	if (!ids)
+		return;
+	p->accounts_due = false;
+	p->accounts_asked++;
+	TAILQ_FOREACH (s, &n->sessions, link) {
+		if (!s->user || s->role >= ROLE_SERVICE || s->user->asked == p->accounts_asked)
+			continue;
+		s->user->asked = p->accounts_asked;
+		ids[count++] = s->user->id;
+	}
+	p->accounts_under_way = count > 0 && calls_accounts(n->pipeline, ids, count, on_accounts, p) == OK;
+	free(ids);
 }
 
 /* ---- the outbox */
@@ -224,8 +276,11 @@ static void on_tick(uv_timer_t *timer)
 		p->relay_ms = now_ms;
 		pulse_relay(p);
 	}
-	if (p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS)
+	if (p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS) {
 		heartbeat(p);
+		if (p->accounts_due || listener_is_deaf(n->listener))
+			ask_accounts(p);
+	}
 	if (now_ms - p->sweep_ms >= SWEEP_MS && !p->sweep_under_way) {
 		p->sweep_ms = now_ms;
 		sweep_after(p, 0);
@@ -257,7 +312,10 @@ void pulse_database_up(struct pulse *p)
 	/* A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken
 	 * for granted. */
 	p->node->renew = true;
+	for (struct hub_topic *t = hub_first(p->node->hub); t; t = hub_next(t))
+		t->revoked_seq = MIN(t->revoked_seq, tail_seq(t->tail));
 	heartbeat(p);
+	ask_accounts(p);
 	pulse_relay(p);
 }
 
@@ -273,6 +331,7 @@ void pulse_listening(struct pulse *p)
 		p->heartbeat_again = true;
 	else
 		heartbeat(p);
+	ask_accounts(p);
 	pulse_relay(p);
 }
 

@@ -1,6 +1,7 @@
 /*
  * pulse - what happens by itself: deadlines, a heartbeat every four seconds, the outbox's relay when something is due,
- * a sweep of the queue once a minute; and what has to be done when the database comes back.
+ * a sweep of the queue once a minute; and what has to be done when the database comes back: where users need accounts
+ * (TIDINGS_REQUIRE_USER), asking for those of the users who are here, as with each heartbeat while nothing is heard.
  *
  * Layer    ws.
  */

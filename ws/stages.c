@@ -454,8 +454,10 @@ static void poll_caught_up(struct session *s, struct subscription *sub)
 		return;
 	}
 	s->waiting = true;
+	/* One that has ended goes on no more. */
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		go_live(s->subscriptions[i]);
+		if (session_awaits(s->subscriptions[i], SUBSCRIPTION_CAUGHT_UP))
+			go_live(s->subscriptions[i]);
 }
 
 void stages_caught_up(struct subscription *sub)

@@ -141,7 +141,8 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	sub->known_seq = row->last_seq;
 	if (!w->has_cursor) {
 		sub->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), row->last_seq);
-		sub->unsent = row->unsent;
+		/* What went out since the database looked may have passed over some of theirs. */
+		sub->unsent = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
 		sub->unsent_up_to = delivered;
 	} else if (w->cursor_damaged || strcmp(w->cursor.epoch, row->epoch) != 0 || w->cursor.seq > row->last_seq) {
 		sub->recovered = false;
@@ -162,9 +163,9 @@ bool subscription_can_resume(const struct subscription *sub, int64_t now_ms)
 	const struct selected *w = sub->wanted;
 	const struct hub_topic *t = sub->subscriber.topic;
 
-	return t && !t->stale && now_ms - sub->allowed_ms < ALLOWED_MS && w->has_cursor && !w->cursor_damaged &&
-	       strcmp(w->cursor.epoch, t->epoch) == 0 && w->cursor.seq >= tail_floor(t->tail) &&
-	       w->cursor.seq <= tail_seq(t->tail);
+	return t && !t->stale && t->revoked_seq <= tail_seq(t->tail) && now_ms - sub->allowed_ms < ALLOWED_MS &&
+	       w->has_cursor && !w->cursor_damaged && strcmp(w->cursor.epoch, t->epoch) == 0 &&
+	       w->cursor.seq >= tail_floor(t->tail) && w->cursor.seq <= tail_seq(t->tail);
 }
 
 void subscription_resume(struct subscription *sub)

@@ -12,7 +12,8 @@
 struct user {
 	UT_hash_handle hh; /* by id */
 	unsigned connections;
-	char id[]; /* NUL-terminated */
+	unsigned asked; /* the last time that the database was asked for the account, by pulse's count; 0: never */
+	char id[];	/* NUL-terminated */
 };
 
 /* One connection more: the user, made if new; NULL: over `connections_max` (0: unlimited) or no memory (*full tells).

@@ -9,7 +9,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct watcher *w = poll->data;
 
-	/* An error shows when the descriptor is read. */
+	/* An error shows when the descriptor is read, once all that came before it has been; and libuv has stopped. */
+	if (status < 0)
+		uv_poll_start(poll, w->events, on_poll);
 	link_ready(w->link, status < 0 || (events & UV_READABLE), status >= 0 && (events & UV_WRITABLE));
 }
 

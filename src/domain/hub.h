@@ -74,7 +74,7 @@ struct hub_topic {
 	uint64_t ephemeral;		  /* the number of the last */
 	size_t ephemeral_bytes;
 	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
-	uint64_t revoked_seq;	/* of the last revocation that went by; 0: none */
+	uint64_t revoked_seq;	/* of the last revocation that went by or is announced; 0: none */
 	unsigned holders;	/* who uses it: the last one out frees it */
 	bool busy;
 	bool stale; /* its numbering is not the database's any more: nothing is fetched for it, and its holders are to

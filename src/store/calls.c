@@ -77,6 +77,7 @@ struct call {
 		sweep_answer sweep;
 		admit_answer admit;
 		act_answer act;
+		accounts_answer accounts;
 	} to;
 	void *context;
 	size_t count; /* rows that must come */
@@ -416,6 +417,36 @@ enum err calls_redeliver(struct pipeline *p, const char *user_id)
 
 	add_text(&params, user_id);
 	return send_call(p, &redeliver_statement, &params, on_plain, &(struct call){0});
+}
+
+static const struct pipeline_statement accounts_statement = {
+	"accounts", "select w.id from unnest($1::text[], tidings.user_active($1)) as w(id, active) where not w.active"};
+
+static void on_accounts(void *context, enum err e, const PGresult *rows)
+{
+	struct call call = *(struct call *)context;
+	size_t count = e == OK ? (size_t)PQntuples(rows) : 0;
+	const char **made = count > 0 ? calloc(count, sizeof(*made)) : NULL;
+
+	free(context);
+	if (count > 0 && !made) {
+		e = ERR_MEMORY;
+		count = 0;
+	}
+	for (int i = 0; i < (int)count; i++)
+		made[i] = text_at(rows, i, 0);
+	call.to.accounts(call.context, e, made, count);
+	free(made);
+}
+
+enum err calls_accounts(struct pipeline *p, const char *const *user_ids, size_t count, accounts_answer answer,
+			void *context)
+{
+	struct params params = {0};
+
+	add_texts(&params, user_ids, count);
+	return send_call(p, &accounts_statement, &params, on_accounts,
+			 &(struct call){.to.accounts = answer, .context = context});
 }
 
 static const struct pipeline_statement report_statement = {

@@ -140,6 +140,13 @@ enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, v
 /* This user is back, and wants their notifications: the critical ones that are not acked go again. */
 enum err calls_redeliver(struct pipeline *p, const char *user_id) MUST_CHECK;
 
+/* Which of these users are not in tidings.app_user, or not active. */
+typedef void (*accounts_answer)(void *context, enum err e, const char *const *withdrawn, size_t count); /* lent */
+
+/* What `user_ids` points to is borrowed until calls_accounts() returns. */
+enum err calls_accounts(struct pipeline *p, const char *const *user_ids, size_t count, accounts_answer answer,
+			void *context) MUST_CHECK;
+
 /* What this node knows of a connection that somebody asks about. Parallel arrays, borrowed. */
 enum err calls_report(struct pipeline *p, const char *node_id, const char *connection_id, const char *last_activity,
 		      const char *state) MUST_CHECK;

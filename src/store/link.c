@@ -22,9 +22,9 @@ struct link {
 	struct conninfo *conninfo; /* owned */
 	PGconn *connection;	   /* owned; NULL when down */
 	int64_t timeout_ms;
-	int64_t connect_by_ms; /* until it is up */
-	bool greeted;	       /* the database has answered */
-	bool pooled;	       /* once it is up */
+	int64_t answer_by_ms; /* it is given up then; 0: no answer is awaited here */
+	bool greeted;	      /* the database has answered */
+	bool pooled;	      /* once it is up */
 	struct backoff backoff;
 	bool said_away; /* an outage is one line in the log */
 	const struct link_ops *ops;
@@ -72,8 +72,7 @@ static void flush(struct link *l)
 {
 	int left = PQflush(l->connection);
 
-	l->ops->watch(l->loop, PQsocket(l->connection), true, left > 0,
-		      l->state == LINK_GREETING ? l->connect_by_ms : 0);
+	l->ops->watch(l->loop, PQsocket(l->connection), true, left > 0, l->answer_by_ms);
 }
 
 /* Only an answer shows that there is a server: so it is now that an outage has ended. */
@@ -98,6 +97,7 @@ static void go_on_greeting(struct link *l)
 		return;
 	}
 	l->state = LINK_UP;
+	l->answer_by_ms = 0;
 	l->said_away = false;
 	backoff_reset(&l->backoff);
 	log_notice("database connected link=%s pooler=%s", l->name, l->pooled ? "yes" : "no");
@@ -115,7 +115,7 @@ static void go_on_connecting(struct link *l)
 	if (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
 		bool reading = next == PGRES_POLLING_READING;
 
-		l->ops->watch(l->loop, PQsocket(l->connection), reading, !reading, l->connect_by_ms);
+		l->ops->watch(l->loop, PQsocket(l->connection), reading, !reading, l->answer_by_ms);
 	} else if (next == PGRES_POLLING_OK && PQsetnonblocking(l->connection, 1) == 0 &&
 		   hello_send(l->connection, l->timeout_ms)) {
 		l->state = LINK_GREETING;
@@ -134,9 +134,9 @@ static void connect_now(struct link *l)
 		return;
 	}
 	l->state = LINK_CONNECTING;
-	l->connect_by_ms = clock_monotonic_ms() + CONNECT_MAX_MS;
+	l->answer_by_ms = clock_monotonic_ms() + CONNECT_MAX_MS;
 	/* The first poll comes when the socket is writable (libpq's manual, PQconnectStartParams). */
-	l->ops->watch(l->loop, PQsocket(l->connection), false, true, l->connect_by_ms);
+	l->ops->watch(l->loop, PQsocket(l->connection), false, true, l->answer_by_ms);
 }
 
 enum err link_open(struct link **l, const char *name, const char *conninfo, const char *default_user,
@@ -181,6 +181,14 @@ void link_flush(struct link *l)
 		flush(l);
 }
 
+void link_await(struct link *l, bool answer)
+{
+	if (l->state != LINK_UP)
+		return;
+	l->answer_by_ms = answer ? clock_monotonic_ms() + 2 * l->timeout_ms : 0;
+	flush(l);
+}
+
 void link_ready(struct link *l, bool readable, bool writable)
 {
 	if (l->state == LINK_CONNECTING) {
@@ -205,10 +213,12 @@ void link_ready(struct link *l, bool readable, bool writable)
 
 void link_due(struct link *l)
 {
-	if (l->state == LINK_CONNECTING || l->state == LINK_GREETING)
-		give_up(l, "connecting takes too long");
-	else if (l->state == LINK_DOWN)
+	if (l->state == LINK_DOWN)
 		connect_now(l);
+	else if (l->state != LINK_UP)
+		give_up(l, "connecting takes too long");
+	else if (l->answer_by_ms != 0)
+		give_up(l, "no answer");
 }
 
 void link_drop(struct link *l, const char *why)

@@ -12,5 +12,8 @@
 /* Lent, valid until the next call that gets the link; NULL when down. */
 PGconn *link_connection(const struct link *l);
 
+/* Sends what was asked, and drops the link when no answer comes in time; false: it came. */
+void link_await(struct link *l, bool answer);
+
 /* A pooler answered (store/hello.h). Of a link that is up. */
 bool link_is_pooled(const struct link *l);

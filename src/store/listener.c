@@ -81,6 +81,7 @@ static void on_readable(void *context)
 		if (!result) {
 			if (!l->listening) {
 				l->listening = true;
+				link_await(l->link, false);
 				l->ops->up(l->context);
 			}
 			break;
@@ -109,12 +110,17 @@ static void on_readable(void *context)
 	}
 }
 
+bool listener_is_deaf(const struct listener *l)
+{
+	return link_is_up(l->link) && link_is_pooled(l->link) && !l->keeps_sessions;
+}
+
 static void on_up(void *context)
 {
 	struct listener *l = context;
 
 	l->listening = false;
-	if (link_is_pooled(l->link) && !l->keeps_sessions) {
+	if (listener_is_deaf(l)) {
 		if (!l->said_deaf)
 			log_warning(
 				"no notifications through a pooler: messages come up to 4 s late, ephemeral ones not "
@@ -125,7 +131,7 @@ static void on_up(void *context)
 	if (!PQsendQuery(link_connection(l->link), LISTEN))
 		link_drop(l->link, "LISTEN cannot be sent");
 	else
-		link_flush(l->link);
+		link_await(l->link, true);
 }
 
 static void on_down(void *context)

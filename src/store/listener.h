@@ -45,3 +45,6 @@ enum err listener_open(struct listener **l, const char *conninfo, bool keeps_ses
 		       const struct listener_ops *ops, void *loop, void *context) MUST_CHECK;
 void listener_close(struct listener **l);
 struct link *listener_link(struct listener *l);
+
+/* It is up, and hears nothing: there is a pooler. */
+bool listener_is_deaf(const struct listener *l);

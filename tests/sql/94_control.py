@@ -51,7 +51,7 @@ def reconnect(db):
     ask = lambda who, role, target: call(db, f"select * from tidings.reconnect_user('{who}', '{role}', '{target}')")
     equal((ask(user, "user", user), ask("root", "admin", user)), (["ok", "3"],) * 2, "answers")
     equal((ask("other", "user", user), ask("svc", "service", user), ask("root", "admin", "nobody")), (["forbidden", ""], ["forbidden", ""], ["ok", "0"]), "others")
-    equal(heard(), [f"reconnect {user}"] * 2, "control")
+    equal(heard(), [f"reconnect {user}"] * 2 + ["reconnect nobody"], "control")
 
 
 @test("the health of a connection: what is written down of it, and what its node reports when asked")

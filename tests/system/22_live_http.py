@@ -327,6 +327,16 @@ def _(s):
     equal(s.api.post(f"/ws/user/{user}/reconnect", "", s.token(user)).want(200)["connections"], 0, "connections")
 
 
+@test("a user is told to come again also while what is written down of them, which a crash has emptied, is on its way")
+def _(s):
+    user = person(s)
+    with listen(s, user, f"health/{user}") as one, listen(s, "456", "health/456") as other:
+        s.sql(f"delete from tidings.connection where user_id = '{user}'")
+        equal(s.api.post(f"/ws/user/{user}/reconnect", "", admin(s)).want(200), {"status": "reconnecting", "user_id": user, "connections": 0}, "reply")
+        equal(one.closed()[0], 1012, "close code")
+        other.answers()
+
+
 @test("while the database is away everything is 503 with Retry-After, and nothing is half stored", allow="database|Database|statement")
 def _(s):
     ann, bob = person(s), person(s)

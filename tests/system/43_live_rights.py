@@ -1,10 +1,12 @@
 """Live health: rights that end while messages flow. What was sequenced before the end arrives, nothing after it does."""
 import contextlib
+import http.client
 import importlib
+import json
 import signal
 import threading
 
-from harness import Closed, equal, test, wait_until
+from harness import WAIT_S, Closed, Lock, Transaction, equal, test, wait_until
 from live import TALKATIVE, Live, combined, conversation, notify, person
 
 topics = importlib.import_module("48_topics")
@@ -255,3 +257,71 @@ def _(s):
 
 
 # ---------------------------------------------------------------------------------------------------- races
+
+
+@test("a poller who comes back when its right has ended, which its node has heard and not yet read, gets nothing from after the end")
+def _(s):
+    user = person(s)
+    d, token = s.diagnosis(granted=[user]), s.token(user)
+
+    def typing(n):
+        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {"n": n}, "ephemeral": True}, s.service()).want(200)
+        equal(owner.next()["data"]["n"], n, "at the owner: so the node has heard of all before it")
+
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, TIDINGS_POLL_GRACE=60) as node, s.connect(d, server=node) as owner, \
+            contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)) as poll:
+        cursor = node.api.get(f"/poll/{d}?timeout=0", token).want(200)["cursor"]
+        with Lock(s, "tidings.delivered"):
+            first = s.connect(s.diagnosis(), server=node, hello=False)
+            s.wait_blocked("attach")
+            s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d}")
+            typing(1)
+            poll.request("GET", f"/poll/{d}?timeout=50&cursor={cursor}", headers={"Authorization": f"Bearer {token}"})
+            node.has_read()
+            typing(2)
+        reply = poll.getresponse()
+        equal((reply.status, b"typing" in reply.read()), (403, False), "the reply")
+        first.close()
+
+
+@test("a poll of two topics, one of which has ended while the other is still looked at, gets nothing of that one from after the end")
+def _(s):
+    user = person(s)
+    a, b = s.diagnosis(granted=[user]), s.diagnosis(granted=[user])
+    names, token = topics.names(a, b), s.token(user)
+    cursor = topics.poll(s, s.node1, names, timeout=0, token=token)["cursor"]
+    # Where it goes on has to be read from the database.
+    s.recommend(b, "for somebody else", to_user_id="457")
+
+    def end(d):
+        s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d} and user_id = '{user}'")
+
+    def typing(d):
+        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+        equal(owner.next()["type"], "typing", "at the owner: so the node has heard of all before it")
+
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, topics.connect(s, node, names) as owner, contextlib.ExitStack() as stack:
+        poll = stack.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)))
+        s.sql(f"""create function public.hold() returns trigger language plpgsql security definer as $$ begin
+                perform pg_advisory_xact_lock(4242); return new; end $$;
+            create trigger hold before insert on tidings.connection for each row when (new.user_id = '{user}') execute function public.hold()""")
+        stack.callback(s.sql, "drop function public.hold() cascade")
+        with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(4242); end $$"):
+            # Two are asked about before it: so both of its topics are asked about, and written down, in one call.
+            with Lock(s, "tidings.delivered"):
+                stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
+                s.wait_blocked("attach")
+                stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
+                node.has_read()
+                poll.request("GET", topics.path("poll", names, cursor=cursor, timeout=50), headers={"Authorization": f"Bearer {token}"})
+                node.has_read()
+            s.wait_blocked("flush")
+            # The end of the one is read behind that; the end of the other far behind what is still to be looked at.
+            end(a)
+            typing(a)
+            s.recommend(a, "after the end")
+            s.sql(f"do $$ begin for i in 1 .. 500 loop perform tidings.revoke('nobody', '{names[1]}'); end loop; end $$")
+            end(b)
+            typing(b)
+        equal(json.load(poll.getresponse())["messages"], [], "the messages")
+        topics.poll(s, node, names, cursor=cursor, token=token, want=403)

@@ -1,9 +1,13 @@
 """Live health while the database or a sidecar goes away in the middle of a chat: who sent something is told, nothing is half stored, nothing is lost."""
 import contextlib
+import importlib
+import signal
 import threading
 
 from harness import Closed, Lock, Transaction, equal, test, wait_until
 from live import TALKATIVE, Live, combined, conversation, count, person
+
+topics = importlib.import_module("48_topics")
 
 
 class Writer:
@@ -212,6 +216,27 @@ def _(s):
             except Closed as end:
                 equal(end.code, 1012, "the close")
     equal(count(s, "chat_message", f"conversation_id = '{c}'"), 0, "messages")
+
+
+@test("an account that is switched off right after the database crashed, while nothing is written down and no node hears: its connections are found and sent away",
+      allow="database|Database|connection|terminat|server")
+def _(s):
+    user, other = person(s), person(s)
+    s.sql(f"insert into tidings.app_user values ('{user}'), ('{other}')")
+    with s.node(TIDINGS_REQUIRE_USER="yes", **TALKATIVE) as node, combined(s, node, user) as live, combined(s, node, other) as stays, \
+            combined(s, node, person(s), role="service") as service, topics.connect(s, node, [f"health/{user}"], s.token(user)) as plain:
+        node.signal(signal.SIGSTOP)
+        try:
+            s.stop_postgres("immediate")
+            s.start_postgres()
+            s.sql(f"update tidings.app_user set active = false where id = '{user}'")
+        finally:
+            node.signal(signal.SIGCONT)
+        equal(live.client.closed()[0], 1012, "the close")
+        assert plain.closed()[0] in (1008, 1012), "the close of one that asked for a topic"
+        s.wait_ready()
+        for client in (stays, service):
+            client.ask("ping", want="pong")
 
 
 @test("a subscription that is given up and taken again while the database takes nothing down is there when it does again", allow="not now")

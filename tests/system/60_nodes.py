@@ -116,6 +116,33 @@ def _(s):
             client.close()
 
 
+@test("a message for one user, and a later one that is delivered to others while that user connects: it waits for them, and comes once")
+def _(s):
+    d = s.diagnosis(granted=["457"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as there:
+        with Lock(s, "tidings.delivered"):
+            # What comes behind it waits with it: reading the messages, and then letting in the user.
+            first = s.connect(s.diagnosis(), server=node, hello=False)
+            s.wait_blocked("attach")
+            s.recommend(d, "for 457", to_user_id="457")
+            s.recommend(d, "for all")
+            s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+            equal(there.next()["type"], "typing", "what comes when the node has heard of all three")
+            late = s.connect(d, user="457", server=node, hello=False)
+            node.has_read()
+        equal(there.next()["data"]["reason"], "for all", "at the other")
+        equal(late.next()["type"], "connect", "first")
+        s.recommend(d, "last")
+        m = late.next()
+        equal((m["type"], [x["data"]["reason"] for x in m["data"].get("messages", [])]), ("reconnect_messages", ["for 457"]), "what waited")
+        equal(late.next()["data"]["reason"], "last", "the next message")
+        with s.connect(d, user="457", server=node) as again:
+            s.recommend(d, "afterwards")
+            equal(again.next()["data"]["reason"], "afterwards", "who comes after that")
+        first.close()
+        late.close()
+
+
 @test("clients_notified is right again after a node could not say goodbye to its former session in the database",
       allow="database|connection|statement|lock|sidecar")
 def _(s):
@@ -143,6 +170,23 @@ def _(s):
         equal(s.recommend(d)["clients_notified"], 0, "clients_notified when all are gone")
 
 
+@test("a node that has said farewell to the database does not say behind it that it lives", allow="database|terminat|connection")
+def _(s):
+    with s.node() as node:
+        node_id = node.id()
+        with Lock(s, "tidings.presence"):
+            node.signal(signal.SIGTERM)
+            queries = s.wait_blocked("farewell")
+            # Whoever listens anew sends a heartbeat.
+            listening = "from pg_stat_activity where application_name = 'tidings-ws listener'"
+            before = [pid for [pid] in s.sql(f"select pid {listening} order by backend_start")]
+            s.sql(f"select pg_terminate_backend({before[-1]})")
+            wait_until(lambda: s.sql(f"select 1 {listening} and pid not in ({', '.join(before)}) and query like 'LISTEN%' and state = 'idle'"), "it to listen anew")
+        equal(node.wait(), 0, "exit status")
+        wait_until(lambda: not s.sql(f"select 1 from pg_stat_activity where pid = {queries}"), "its session to end")
+        equal(s.sql(f"select heartbeat_at from tidings.node where id = '{node_id}'"), [], "the node")
+
+
 @test("a topic that gets another epoch (a standby that lacked the newest took over): everyone gets 1012 and comes back, told that it is not recovered")
 def _(s):
     # All of them were sent away at once, however many; now over the time that a draining node takes.
@@ -167,3 +211,34 @@ def _(s):
                 equal(client.seqs_up_to(1), [1], "what is there")
                 equal(s.recommend(d)["seq"], 2, "seq")
                 equal(client.next()["seq"], 2, "the next message")
+
+
+@test("a database that lost the newest messages (a standby that lacked them took over): what is published then waits for the next client",
+      allow="database|connection|terminat|server")
+def _(s):
+    # The old numbers were written down as delivered: what came under them again went to nobody.
+    d = s.diagnosis()
+    row = f"(select id from tidings.topic where name = 'diagnosis/{d}')"
+    with s.node() as node:
+        client = s.connect(d, server=node)
+        for n in range(5):
+            s.recommend(d, str(n))
+        equal(client.seqs_up_to(5), [1, 2, 3, 4, 5], "seqs")
+        wait_until(lambda: s.sql(f"select seq from tidings.delivered where topic_id = {row}") == [["5"]], "that to be written down")
+        node.signal(signal.SIGSTOP)
+        try:
+            s.sql(f"""begin; update tidings.topic set epoch = 'restored', last_seq = 2 where id = {row};
+                delete from tidings.message where topic_id = {row} and seq > 2;
+                update tidings.delivered set seq = 2 where topic_id = {row}; commit;
+                select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'tidings-ws%'""")
+        finally:
+            node.signal(signal.SIGCONT)
+        equal(client.closed()[0], 1012, "the close")
+        s.wait_ready()
+        # When this one is in, all that the node wrote down about the first is.
+        wait_until(lambda: s.lets_in(s.diagnosis(), node), "clients to be let in")
+        for n in range(3):
+            s.recommend(d, f"new {n}")
+        with s.connect(d, server=node) as back:
+            s.recommend(d, "live")
+            equal(back.seqs_up_to(6), [3, 4, 5, 6], "what waited, and what is new")

@@ -1,10 +1,12 @@
 """PostgreSQL goes away under load and comes back: nothing acknowledged is lost, nobody is dropped, nothing of ours is restarted."""
 import contextlib
 import http.client
+import pathlib
+import signal
 import subprocess
 import threading
 
-from harness import Closed, equal, test, wait_until
+from harness import Closed, Lock, Transaction, equal, test, wait_until
 
 
 class Load:
@@ -160,6 +162,37 @@ def _(s):
             wait_until(lambda: load.seen(200) > before + 50, "broadcasts to be taken")
 
     outage(s, away)
+
+
+@test("a database connection that ends with statements still to be read in it is found out and made anew, without waiting for a timeout", allow=EXPECTED)
+def _(s):
+    # The socket has an error, on which libuv stops; what the server said last was read, and then nothing.
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node:
+        with Transaction(s, f"update tidings.node set opened = opened where id = '{node.id()}'"):
+            pid = s.wait_blocked("heartbeat")
+            client = s.connect(s.diagnosis(), server=node, hello=False)
+            node.has_read()
+            node.signal(signal.SIGSTOP)
+            try:
+                s.sql(f"select pg_terminate_backend({pid})")
+                wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "it to end")
+            finally:
+                node.signal(signal.SIGCONT)
+            wait_until(lambda: node.log.read_text().count("database connected link=queries") == 2, "it to be made anew")
+        client.close()
+
+
+@test("who has been let in but not counted yet when the database goes away is told to come again", allow=EXPECTED)
+def _(s):
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, Lock(s, "tidings.presence"):
+        with Lock(s, "tidings.delivered"):
+            one = s.connect(s.diagnosis(), server=node, hello=False)
+            s.wait_blocked("attach")
+            two = s.connect(s.diagnosis(), server=node, hello=False)
+            node.has_read()
+        # The first is being written down; the second, let in before that began, waits for it.
+        s.sql(f"select pg_terminate_backend({s.wait_blocked('flush')})")
+        equal([client.closed() for client in (one, two)], [(1013, "try again later")] * 2, "the closes")
 
 
 @test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)

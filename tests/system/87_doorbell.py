@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -18,6 +19,7 @@ import websockets
 
 import harness
 from harness import Lock, Process, Skip, equal, free_port, test, wait_until
+from live import TALKATIVE, combined, person
 
 outage = importlib.import_module("85_outage")
 streams = importlib.import_module("47_streams")
@@ -203,6 +205,16 @@ def _(s):
         assert re.search(r"statement=publish_batch error=.?(55P03|57014)", log), log[-1500:]
 
 
+@test("behind PgBouncer, where no order is heard, the connections of an account that is switched off are sent away all the same")
+def _(s):
+    user = person(s)
+    s.sql(f"insert into tidings.app_user values ('{user}')")
+    with pooled(s, TIDINGS_REQUIRE_USER="yes", **TALKATIVE) as p, combined(s, p.node, user) as live, combined(s, p.node, person(s), role="service") as service:
+        s.sql(f"update tidings.app_user set active = false where id = '{user}'")
+        equal(live.client.closed()[0], 1012, "the close")
+        service.ask("ping", want="pong")
+
+
 @test("PgBouncer killed and started again under load, three times: nothing acknowledged is lost, nobody is dropped", allow=EXPECTED)
 def _(s):
     d = s.diagnosis()
@@ -269,6 +281,49 @@ def _(s):
         s.recommend(d, api=p.api)
         equal(client.next()["seq"], 1, "seq")
         equal(p.lines("no notifications"), [], "lines about what a pooler takes away")
+
+
+@contextlib.contextmanager
+def mute_at_first(s):
+    """Another way to PostgreSQL, on which the first LISTEN gets no answer: what to connect to."""
+    folder, port, muted = s.folder / s._name("mute"), free_port(), threading.Event()
+
+    def carry(source, target, to_server):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if to_server and b"LISTEN" in data and not muted.is_set():
+                    muted.set()
+                else:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                ours, _address = server.accept()
+                theirs = socket.socket(socket.AF_UNIX)
+                theirs.connect(f"{s.pg_folder}/.s.PGSQL.5432")
+                threading.Thread(target=carry, args=(ours, theirs, True), daemon=True).start()
+                threading.Thread(target=carry, args=(theirs, ours, False), daemon=True).start()
+
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/.s.PGSQL.{port}")
+        server.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"host={folder} port={port} dbname=tidings"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@test("a LISTEN that gets no answer is given up, and another connection listens")
+def _(s):
+    d = s.diagnosis()
+    with mute_at_first(s) as conninfo, s.node(TIDINGS_LISTEN_DATABASE=conninfo, TIDINGS_DATABASE_TIMEOUT=1000) as node, s.connect(d, server=node) as client:
+        before = s.sql("select pid from pg_stat_activity where application_name = 'tidings-ws listener'")
+        wait_until(lambda: s.sql(f"""select 1 from pg_stat_activity where application_name = 'tidings-ws listener'
+            and query like 'LISTEN%' and pid not in ({', '.join(pid for [pid] in before)})"""), "it to listen")
+        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+        equal(client.next()["type"], "typing", "what only NOTIFY brings")
 
 
 @test("tidings check works through PgBouncer; tidings migrate says that it takes PostgreSQL itself")
@@ -352,6 +407,26 @@ def _(s):
     with s.connect(d) as client:
         s.recommend(d, "heard")
         equal(client.next()["seq"], 3, "seq")
+
+
+@test("what comes behind large messages that have expired waits for no heartbeat", allow="no heartbeat now")
+def _(s):
+    d = s.diagnosis()
+    topic = f"diagnosis/{d}"
+    one = "tidings.publish('%s', 'n', json_build_object('n', %d, 'x', repeat('x', 200000)), null, %s)"
+    with s.node() as node, s.connect(d, server=node) as client:
+        node.signal(signal.SIGSTOP)
+        try:
+            s.sql("""create function public.refuse() returns trigger language plpgsql as $$ begin raise 'no heartbeat now'; end $$;
+                create trigger refuse before update of heartbeat_at on tidings.node for each row execute function public.refuse()""")
+            s.sql("select " + ", ".join(one % (topic, n, "clock_timestamp() + interval '1 second'" if n == 0 else "null") for n in range(3)))
+            wait_until(lambda: s.sql(f"""select 1 from tidings.topic t join tidings.message m on m.topic_id = t.id
+                where t.name = '{topic}' and t.last_seq = 3 and m.seq = 1 and m.expires_at < clock_timestamp()"""), "the first to expire")
+            node.signal(signal.SIGCONT)
+            equal([client.next()["data"]["n"] for _n in range(2)], [1, 2], "the others")
+        finally:
+            node.signal(signal.SIGCONT)
+            s.sql("drop function public.refuse() cascade")
 
 
 @test("no NOTIFY at all, under load: dense and in order on two nodes")

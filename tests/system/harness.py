@@ -473,6 +473,14 @@ class Node(Process):
         super().__init__(name, [stack.program("tidings-ws")], env, stack.logs)
         self.wait_port(self.port)
 
+    def id(self):
+        """As the database knows it."""
+        return wait_until(lambda: re.search(r"listening address=.* node=(\S+)", self.log.read_text()), f"{self.name} to tell its id")[1]
+
+    def has_read(self):
+        """What was sent to it before this has been read: so has a request that came behind it."""
+        self.api.get("/nothing")
+
 
 class Web(Process):
     """A lighttpd with FastCGI programs of its own, in front of a sidecar."""
@@ -764,6 +772,12 @@ class Stack:
         """Database, sidecars and web server are all well again."""
         wait_until(lambda: self.api.get("/health").status == 200, "/health to be 200", 60)
         wait_until(lambda: self.lets_in(4, self.node1), "the first sidecar to let clients in", 60)
+
+    def wait_blocked(self, function):
+        """Until the newest sidecar's call of that function waits for somebody's lock. The pid of its server process."""
+        return int(wait_until(lambda: self.sql(f"""select pid from (select * from pg_stat_activity where application_name = 'tidings-ws queries'
+            order by backend_start desc limit 1) newest where wait_event_type = 'Lock' and query like '%tidings.{function}(%'"""),
+            f"{function}() to wait")[0][0])
 
     def log_files(self):
         return sorted(p for p in self.folder.rglob("*") if p.is_file() and (p.suffix == ".log" or p.parent.name in ("log", "logs"))
