@@ -1,6 +1,6 @@
 /*
  * live - the live-health endpoints (spec section 6): one authenticated connection, its subscriptions as it wants them,
- *and what its client says.
+ * and what its client says.
  *
  *	established -> authenticate -> admit (database) -> ledger -> own stream -> authenticated
  *	subscribe -> gate -> ledger -> subscribed, what was missed, and then what comes

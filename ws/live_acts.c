@@ -1,0 +1,119 @@
+#include "ws/live_acts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "domain/live.h"
+#include "store/acts.h"
+#include "ws/audit.h"
+#include "ws/live_say.h"
+#include "ws/user.h"
+
+#define ACTS_MAX 64 /* messages of one client that the database has not answered */
+
+bool live_has_room(const struct node *n, size_t bytes)
+{
+	return n->waiting_bytes + (int64_t)bytes <= n->config->catch_up_max_bytes;
+}
+
+bool live_requires_user(const struct session *s)
+{
+	return s->node->config->require_user && s->role < ROLE_SERVICE;
+}
+
+struct acting {
+	struct node *node;
+	size_t bytes;		   /* that wait */
+	struct subscription *self; /* with a reference */
+	char *correlation;	   /* owned; NULL: none */
+	const char *type;	   /* static */
+};
+
+static void answer_act(struct session *s, const struct acting *a, enum err e, const struct act_row *row)
+{
+	/* An ordinary user is told the same of what is not there and of what is somebody else's. */
+	bool not_found = row && row->outcome == ERR_NOT_FOUND && s->role >= ROLE_SERVICE;
+	struct buf text = BUF_EMPTY;
+
+	audit_act(s, a->type, act_outcome_text(e != OK ? e : row->outcome));
+	if (e == OK && row->outcome == OK) {
+		buf_add_text(&text, row->reply);
+		live_say(s, &text);
+	} else if (e != OK) {
+		live_say_error(s, "unavailable", "The database is away: what was sent may not have been stored.",
+			       a->correlation);
+	} else if (row->outcome == ERR_INPUT) {
+		live_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);
+	} else {
+		live_refuse(s, not_found ? "not_found" : "forbidden",
+			    not_found ? "There is no such thing." : "This is not allowed.", a->correlation);
+	}
+}
+
+static void on_act(void *context, enum err e, const struct act_row *row)
+{
+	struct acting *a = context;
+	struct session *s = a->self->session;
+
+	a->node->waiting_bytes -= (int64_t)a->bytes;
+	if (s) {
+		s->acts--;
+		if (s->state == SESSION_OPEN)
+			answer_act(s, a, e, row);
+	}
+	subscription_unref(a->self);
+	free(a->correlation);
+	free(a);
+}
+
+void live_act(struct session *s, const struct client_message *m)
+{
+	const struct config *c = s->node->config;
+	char connection_id[UUID_TEXT_SIZE];
+	struct acting *a;
+	size_t bytes = m->data.len + m->correlation_id.len;
+	struct act sent = {
+		.user_id = s->user->id,
+		.role = role_text(s->role),
+		.connection_id = uuid_text(connection_id, &s->id),
+		.type = client_type_text(m->type),
+		.data = m->data.bytes,
+		.correlation = m->correlation_id.bytes,
+		.queue_max = c->queue_max,
+		.queue_min_age_s = c->queue_min_age_s,
+		.require_user = live_requires_user(s),
+	};
+	enum err e;
+
+	if (s->acts >= ACTS_MAX) {
+		live_refuse(s, "rate_limited", "Too many messages wait for the database: slow down.",
+			    m->correlation_id.bytes);
+		return;
+	}
+	if (!live_has_room(s->node, bytes)) {
+		live_say_error(s, "unavailable", "Too much waits for the database: try again later.",
+			       m->correlation_id.bytes);
+		return;
+	}
+	a = calloc(1, sizeof(*a));
+	if (a && m->correlation_id.bytes) {
+		a->correlation = strdup(m->correlation_id.bytes);
+		if (!a->correlation) {
+			free(a);
+			a = NULL;
+		}
+	}
+	if (!a) {
+		live_say_error(s, "unavailable", "The server is short of memory.", m->correlation_id.bytes);
+		return;
+	}
+	a->node = s->node;
+	a->bytes = bytes;
+	s->node->waiting_bytes += (int64_t)bytes;
+	a->type = sent.type;
+	a->self = subscription_ref(s->self);
+	s->acts++;
+	e = calls_act(s->node->acts, &sent, on_act, a);
+	if (e != OK)
+		on_act(a, e, NULL);
+}

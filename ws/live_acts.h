@@ -1,0 +1,18 @@
+/*
+ * live_acts - what a live client says that the database does (tidings.act()), and how much of that may wait.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "domain/client_message.h"
+#include "ws/session.h"
+
+/* It is answered when the database has; or refused. */
+void live_act(struct session *s, const struct client_message *m);
+
+/* Whether so many bytes more may wait for the database, of what all have said. */
+bool live_has_room(const struct node *n, size_t bytes);
+
+/* Services and admins need no account. */
+bool live_requires_user(const struct session *s);
