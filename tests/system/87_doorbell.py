@@ -321,7 +321,7 @@ def _(s):
     with mute_at_first(s) as conninfo, s.node(TIDINGS_LISTEN_DATABASE=conninfo, TIDINGS_DATABASE_TIMEOUT=1000) as node, s.connect(d, server=node) as client:
         before = s.sql("select pid from pg_stat_activity where application_name = 'tidings-ws listener'")
         wait_until(lambda: s.sql(f"""select 1 from pg_stat_activity where application_name = 'tidings-ws listener'
-            and query like 'LISTEN%' and pid not in ({', '.join(pid for [pid] in before)})"""), "it to listen")
+            and query like 'LISTEN%' and state = 'idle' and pid not in ({', '.join(pid for [pid] in before)})"""), "it to listen")
         s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
         equal(client.next()["type"], "typing", "what only NOTIFY brings")
 
