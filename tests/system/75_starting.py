@@ -55,6 +55,8 @@ def _(s):
 def _(s):
     d = s.diagnosis()
     node = s.start_node()
+    # It comes a moment after the port.
+    wait_until(node.socket.exists, "the socket")
     at = node.socket.stat()
     equal((stat.S_ISSOCK(at.st_mode), stat.S_IMODE(at.st_mode)), (True, 0o660), "socket, mode")
     port = str(free_port())
