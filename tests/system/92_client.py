@@ -96,9 +96,9 @@ class Driven:
 class Place:
     """A sidecar that comes and goes, with a web server before it that stays."""
 
-    def __init__(self, s):
-        self.s = s
-        self.node = s.start_node()
+    def __init__(self, s, **settings):
+        self.s, self.settings = s, settings
+        self.node = s.start_node(**settings)
         self.web = s.start_web(self.node)
         self.user = str(s.diagnosis())  # one that nobody else is
 
@@ -108,7 +108,7 @@ class Place:
         self.s.forget(self.node)
 
     def start(self):
-        self.node = self.s.start_node(self.node.port)
+        self.node = self.s.start_node(self.node.port, **self.settings)
 
     def diagnosis(self):
         return f"diagnosis/{self.s.diagnosis(owner=self.user)}"

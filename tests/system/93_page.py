@@ -190,6 +190,29 @@ def _(s):
             page.on(DISCONNECT, "click")
 
 
+@test("where compression is switched on Chromium agrees to it, is understood, and understands")
+def _(s):
+    with clients.Place(s, TIDINGS_DEFLATE="yes") as place, opened(s, place) as page:
+        topic, reason = place.diagnosis(), "the same again and again, " * 150
+
+        def said(what):
+            """Of the messages that came."""
+            return page.evaluate(f"said.map((m) => {what})")
+
+        path = s.ws_path(number(topic), s.token(place.user))
+        page.evaluate(f"""window.said = [];
+            window.ws = new WebSocket(location.origin.replace("http", "ws") + "{path}");
+            ws.onmessage = ({{ data }}) => said.push(JSON.parse(data));
+            ws.onopen = () => ws.send(JSON.stringify({{ type: "ping", pad: "x".repeat(60000) }}))""")
+        wait_until(lambda: said("m.type") == ["connect", "pong"], "the answer to a long ping")
+        equal(page.evaluate("ws.extensions"), "permessage-deflate; server_no_context_takeover; client_no_context_takeover", "what was agreed")
+        s.recommend(int(number(topic)), reason, token=s.token(place.user))
+        wait_until(lambda: said("m.data.reason")[2:] == [reason], "a long message")
+        # Larger than a message may be, and small on its way.
+        page.evaluate("ws.onclose = ({ code }) => (window.code = code); ws.send(' '.repeat(1e6))")
+        wait_until(lambda: page.evaluate("window.code") == 1009, "the close")
+
+
 @test("the live page shows a break and the return, and nothing is lost in between", allow=OUTAGE)
 def _(s):
     with clients.Place(s) as place, opened(s, place) as page:
