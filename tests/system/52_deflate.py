@@ -1,14 +1,17 @@
 """permessage-deflate (RFC 7692), where TIDINGS_DEFLATE switches it on: compressed once, for whoever agreed to it."""
 import asyncio
+import contextlib
 import json
 import os
+import random
+import socket
 import struct
 import threading
 import zlib
 
 import websockets
 
-from harness import Closed, RawClient, equal, frame, loop, test, upgrade_request
+from harness import Closed, RawClient, equal, frame, loop, test, upgrade_request, wait_until
 from live import TALKATIVE
 
 AGREED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -185,6 +188,37 @@ def _(s):
             assert client.end() in (1002, None)
         other.answers()
         s.wait_watchers(d, 1)
+
+
+def any_frame(dice):
+    """One that a client may send, or not: of any kind and size, compressed or not, damaged or cut off."""
+    payload = dice.choice((
+        lambda: b"", lambda: b"ping", lambda: dice.randbytes(dice.choice((1, 5, 125, 126, 200, 1023, 1024, 1025, 5000))),
+        lambda: json.dumps({"type": "ping", "pad": "x" * dice.choice((1, 1000, 3000))}).encode(),
+        lambda: pack(b" " * dice.randrange(3070, 3100)), lambda: pack(b" " * dice.randrange(9000)), lambda: pack(dice.randbytes(300))[:dice.randrange(1, 300)]))()
+    made = bytearray(frame(dice.choice((0, 1, 1, 1, 2, 3, 8, 9, 10, 11)), payload, fin=dice.random() < 0.7))
+    made[0] |= dice.choice((0, 0, 0, 0x40, 0x40, 0x40, 0x20, 0x70))
+    return bytes(made[: dice.randrange(1, len(made) + 1)] if dice.random() < 0.1 else made)
+
+
+@test("frames of any kind, in any order, cut anywhere, on connections that are closed or reset at any moment: the sidecar goes on, and none of them stays")
+def _(s):
+    d, dice = s.diagnosis(), random.Random(1)
+    paths = (s.ws_path(d, s.token()), f"/ws/combined?token={s.token()}", "/ws/health")
+    with s.node(TIDINGS_DEFLATE="yes", TIDINGS_LIVE_CONNECTIONS_MAX=1000, **TALKATIVE) as node:
+        for _ in range(1500):
+            path = dice.choice(paths)
+            with Deflating(node.port, path) if dice.random() < 0.7 else RawClient(node.port, path) as client, contextlib.suppress(OSError):
+                data = b"".join(any_frame(dice) for _ in range(dice.randrange(1, 12)))
+                while data:
+                    size = dice.choice((1, 2, 7, 100, 1000, 100000))
+                    client.s.sendall(data[:size])
+                    data = data[size:]
+                if dice.random() < 0.5:
+                    client.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        with s.connect(d, server=node) as client:
+            client.answers()
+            wait_until(lambda: s.sql(f"select count(distinct id) from tidings.connection where node_id = '{node.id()}'") == [["1"]], "all others to be gone")
 
 
 @test("a client library that compresses by itself works through the web server, and on live connections")
