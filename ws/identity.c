@@ -55,3 +55,8 @@ enum err identity_renew(struct session *s, const char *token, size_t len)
 	session_set_deadline(s, clock_monotonic_ms());
 	return OK;
 }
+
+bool identity_needs_account(const struct session *s)
+{
+	return s->node->config->require_user && s->role < ROLE_SERVICE;
+}

@@ -19,3 +19,7 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 
 /* A newer token of the same user: the session lasts as long as that. ERR_UNAUTHORIZED  it is not one */
 enum err identity_renew(struct session *s, const char *token, size_t len) MUST_CHECK;
+
+/* Whether the user has to be in tidings.app_user, and active (TIDINGS_REQUIRE_USER). Services and admins need no
+ * account. */
+bool identity_needs_account(const struct session *s);

@@ -202,7 +202,7 @@ static void admit(struct session *s)
 				.connection_id = uuid_text(id, &s->id),
 				.transport = s->transport->name,
 				.connected_at = clock_text(connected_at, s->self->connected_us),
-				.require_user = live_requires_user(s),
+				.require_user = identity_needs_account(s),
 				.connections_max = c->live_connections_max,
 			},
 			on_admit, a);

@@ -6,6 +6,7 @@
 #include "domain/live.h"
 #include "store/acts.h"
 #include "ws/audit.h"
+#include "ws/identity.h"
 #include "ws/live_say.h"
 #include "ws/user.h"
 
@@ -14,11 +15,6 @@
 bool live_has_room(const struct node *n, size_t bytes)
 {
 	return n->waiting_bytes + (int64_t)bytes <= n->config->catch_up_max_bytes;
-}
-
-bool live_requires_user(const struct session *s)
-{
-	return s->node->config->require_user && s->role < ROLE_SERVICE;
 }
 
 struct acting {
@@ -81,7 +77,7 @@ void live_act(struct session *s, const struct client_message *m)
 		.correlation = m->correlation_id.bytes,
 		.queue_max = c->queue_max,
 		.queue_min_age_s = c->queue_min_age_s,
-		.require_user = live_requires_user(s),
+		.require_user = identity_needs_account(s),
 	};
 	enum err e;
 

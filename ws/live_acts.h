@@ -13,6 +13,3 @@ void live_act(struct session *s, const struct client_message *m);
 
 /* Whether so many bytes more may wait for the database, of what all have said. */
 bool live_has_room(const struct node *n, size_t bytes);
-
-/* Services and admins need no account. */
-bool live_requires_user(const struct session *s);

@@ -10,6 +10,7 @@
 #include "ws/door.h"
 #include "ws/feed.h"
 #include "ws/grace.h"
+#include "ws/identity.h"
 #include "ws/ledger.h"
 #include "ws/session.h"
 #include "ws/user.h"
@@ -171,7 +172,6 @@ static void on_accounts(void *context, enum err e, const char *const *withdrawn,
 		ask_accounts(p);
 }
 
-/* Services and admins need no account. */
 static void ask_accounts(struct pulse *p)
 {
 	struct node *n = p->node;
@@ -190,7 +190,7 @@ static void ask_accounts(struct pulse *p)
 	p->accounts_due = false;
 	p->accounts_asked++;
 	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!s->user || s->role >= ROLE_SERVICE || s->user->asked == p->accounts_asked)
+		if (!s->user || !identity_needs_account(s) || s->user->asked == p->accounts_asked)
 			continue;
 		s->user->asked = p->accounts_asked;
 		ids[count++] = s->user->id;

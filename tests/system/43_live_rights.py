@@ -186,9 +186,6 @@ def _(s):
     def one(n):
         s.api.post("/ws/publish", {"topic": topic, "type": "n", "data": {"n": n, "text": "x" * 30000}}, token).want(200)
 
-    def ephemeral():
-        s.api.post("/ws/publish", {"topic": topic, "type": "typing", "data": {}, "ephemeral": True}, token).want(200)
-
     both = [topic, f"notifications/{user}"]
     with s.node(TIDINGS_REQUIRE_USER="yes", **TALKATIVE) as node, combined(s, node, user, topic, "notifications") as live, \
             s.connect(d, user=user, server=node) as alone, topics.connect(s, node, both, s.token(user)) as several:
@@ -199,7 +196,7 @@ def _(s):
                 if n == 5:
                     notify(s, user)
                     s.sql(f"update tidings.app_user set active = false where id = '{user}'")
-                    ephemeral()
+                    s.typing(topic)
         finally:
             node.signal(signal.SIGCONT)
         said, code = until_closed(live)
@@ -265,7 +262,7 @@ def _(s):
     d, token = s.diagnosis(granted=[user]), s.token(user)
 
     def typing(n):
-        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {"n": n}, "ephemeral": True}, s.service()).want(200)
+        s.typing(f"diagnosis/{d}", n=n)
         equal(owner.next()["data"]["n"], n, "at the owner: so the node has heard of all before it")
 
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000, TIDINGS_POLL_GRACE=60) as node, s.connect(d, server=node) as owner, \
@@ -297,7 +294,7 @@ def _(s):
         s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d} and user_id = '{user}'")
 
     def typing(d):
-        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+        s.typing(f"diagnosis/{d}")
         equal(owner.next()["type"], "typing", "at the owner: so the node has heard of all before it")
 
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, topics.connect(s, node, names) as owner, contextlib.ExitStack() as stack:

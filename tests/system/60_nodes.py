@@ -126,7 +126,7 @@ def _(s):
             s.wait_blocked("attach")
             s.recommend(d, "for 457", to_user_id="457")
             s.recommend(d, "for all")
-            s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+            s.typing(f"diagnosis/{d}")
             equal(there.next()["type"], "typing", "what comes when the node has heard of all three")
             late = s.connect(d, user="457", server=node, hello=False)
             node.has_read()

@@ -322,7 +322,7 @@ def _(s):
         before = s.sql("select pid from pg_stat_activity where application_name = 'tidings-ws listener'")
         wait_until(lambda: s.sql(f"""select 1 from pg_stat_activity where application_name = 'tidings-ws listener'
             and query like 'LISTEN%' and state = 'idle' and pid not in ({', '.join(pid for [pid] in before)})"""), "it to listen")
-        s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "typing", "data": {}, "ephemeral": True}, s.service()).want(200)
+        s.typing(f"diagnosis/{d}")
         equal(client.next()["type"], "typing", "what only NOTIFY brings")
 
 

@@ -773,6 +773,10 @@ class Stack:
         wait_until(lambda: self.api.get("/health").status == 200, "/health to be 200", 60)
         wait_until(lambda: self.lets_in(4, self.node1), "the first sidecar to let clients in", 60)
 
+    def typing(self, topic, **data):
+        """An ephemeral message: nothing is stored, and it comes by NOTIFY alone."""
+        self.api.post("/ws/publish", {"topic": topic, "type": "typing", "data": data, "ephemeral": True}, self.service()).want(200)
+
     def wait_blocked(self, function):
         """Until the newest sidecar's call of that function waits for somebody's lock. The pid of its server process."""
         return int(wait_until(lambda: self.sql(f"""select pid from (select * from pg_stat_activity where application_name = 'tidings-ws queries'
