@@ -14,7 +14,7 @@
 /*
  *	send_page	gives a page, in the voice of its session, to a subscription; takes over what is in it
  *	caught_up	the subscription has all that it missed: it is CATCHING no more when this returns, or its
- *session is not open any more
+ * session is not open any more
  */
 enum err catch_up_new(struct catch_up **c, struct node *n,
 		      void (*send_page)(struct subscription *sub, struct buf *page),

@@ -11,7 +11,7 @@
 
 /*
  * The session is this user's from now on. False: it is being closed; a token that is none is 401 or 1008, a user with
- *as many connections as allowed 429 or 1008.
+ * as many connections as allowed 429 or 1008.
  *
  *	connections_max		of this user on this node, of its kind; 0: unlimited
  */

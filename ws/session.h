@@ -3,7 +3,8 @@
  *
  *	NEW	connected; says who it is with `authenticate`, unless the request did
  *	OPEN	its subscriptions (subscription.h) are on their way, each by itself; once all are counted `connect` goes
- *out CLOSING	it will be sent a close frame, or the end of its reply, as soon as it takes one
+ *		out
+ *	CLOSING	it will be sent a close frame, or the end of its reply, as soon as it takes one
  *
  * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session
  * alone. `out` holds a page of what was missed, or replies: never live messages; those wait in the tail.

@@ -1,9 +1,9 @@
 /*
  * voice - how a transport says things: the same session, told as WebSocket frames, as server-sent events or as the
- *reply to a poll.
+ * reply to a poll.
  *
  *	welcome, then what was missed (missed_begin, missed_add …, missed_end), then message after message; at last
- *goodbye
+ *	goodbye
  *
  * All of them append bytes, ready to be written.
  *

@@ -82,7 +82,7 @@ static void add_key(struct buf *out, const char *key, bool *first)
 
 /*
  * Leaves with each value of `object` how it was written: two numbers that json-c cannot hold are the same only if
- *written the same.
+ * written the same.
  *
  *	texts	out: the caller frees it, after the last use of the values; NULL without memory
  */

@@ -2,19 +2,19 @@
  * hub - who listens to what on this node, and how a new message reaches them all.
  *
  * A subscriber is a cursor into its topic's tail. A message that comes makes every subscriber who had everything DUE;
- *hub_run() writes to those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor
- *a topic with one. Who could not take all WAITS until its transport is writable again, and then gets whatever has
- *gathered, in one write. Who waited so long that the tail has moved on is BEHIND: its owner reads from the database
- *until it is back within the tail.
+ * hub_run() writes to those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor
+ * a topic with one. Who could not take all WAITS until its transport is writable again, and then gets whatever has
+ * gathered, in one write. Who waited so long that the tail has moved on is BEHIND: its owner reads from the database
+ * until it is back within the tail.
  *
  *	hub_join(seq) -> CURRENT --message--> DUE --hub_run()--> CURRENT
- *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING |
- *BEHIND BEHIND --read from the database--> hub_join(seq)
+ *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING | BEHIND
+ *	BEHIND --read from the database--> hub_join(seq)
  *
  * Layer    domain: writing is a function of the owner's; no socket, no clock.
  * Threads  none: the event loop's.
  * Memory   subscribers are their owners'; all tails together at most tails_max (the longest unused tail is forgotten
- *first).
+ *          first).
  */
 #pragma once
 

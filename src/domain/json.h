@@ -3,7 +3,7 @@
  *
  * json-c makes the tree, but it forgives more than RFC 8259 does, keeps silent about duplicate keys, and rounds numbers
  * that don't fit. So a small scanner goes over the text first: what it lets through is JSON to every reader, and what
- *is only passed on (`data`, `old_data`, …) is copied from the text, not made anew from the tree.
+ * is only passed on (`data`, `old_data`, …) is copied from the text, not made anew from the tree.
  *
  *	json_read()	text -> checked tree
  *	json_next()	walks the values of a checked object or array as text, in the order in which json-c has them too

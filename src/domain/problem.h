@@ -1,8 +1,8 @@
 /*
  * problem - why a request was refused, as application/problem+json (RFC 9457).
  *
- *	{"type":"about:blank","title":"Unprocessable
- *Entity","status":422,"detail":"…","errors":[{"field":"rating","message":"…"}]}
+ *	{"type":"about:blank","title":"Unprocessable Content","status":422,"detail":"…",
+ *	 "errors":[{"field":"rating","message":"…"}]}
  *
  * Layer    domain.
  */

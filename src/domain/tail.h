@@ -2,19 +2,19 @@
  * tail - the newest messages of one topic, ready to send.
  *
  * A message that fans out to 10,000 clients is encoded once. So each topic that someone listens to keeps its newest
- *messages as finished WebSocket frames, back to back; a subscriber is nothing but a seq: whatever lies after it is what
- *it still has to get, and goes out in one write.
+ * messages as finished WebSocket frames, back to back; a subscriber is nothing but a seq: whatever lies after it is what
+ * it still has to get, and goes out in one write.
  *
  *	fetched from the database -> tail_append()		in seq order, no holes
  *	a subscriber can be written to -> tail_after()		everything after its seq, at most so many bytes
  *
  * A few messages are for one user only, or for all but one connection. They lie in the tail as the others do;
- *tail_after() passes over what is not for the reader. One that has expired has a seq and no bytes.
+ * tail_after() passes over what is not for the reader. One that has expired has a seq and no bytes.
  *
  * Layer    domain: no socket, no clock, no I/O.
  * Threads  none: the event loop's.
  * Memory   at most bytes_max of frames, compressed ones included; the oldest messages leave first. A seq older than the
- *tail is ERR_EVICTED: ask the database.
+ *          tail is ERR_EVICTED: ask the database.
  */
 #pragma once
 
@@ -82,11 +82,13 @@ void tail_forget(struct tail *t, uint64_t seq);
 
 /*
  * Bytes of whole frames after `seq` that are for `reader`, at most max_bytes, never half a frame (one frame that is
- *larger comes alone).
+ * larger comes alone).
  *
  *	bytes	out: lent, valid until the next tail_append() or tail_forget(); may be empty where nothing was for the
- *reader last	out: the seq up to which the reader then has everything; equal to `seq` when there is nothing new count
- *out: messages in `bytes` private	out: bytes hold exactly one message, for this user alone
+ *		reader
+ *	last	out: the seq up to which the reader then has everything; equal to `seq` when there is nothing new
+ *	count	out: messages in `bytes`
+ *	private	out: bytes hold exactly one message, for this user alone
  *
  * ERR_EVICTED  seq + 1 is no longer kept: the caller reads from the database, or reports the hole
  */
@@ -95,7 +97,7 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 
 /*
  * The JSON text of one kept message (its frame without the header), for transports that are not WebSocket; lent as
- *above. Empty when it is not for the reader.
+ * above. Empty when it is not for the reader.
  *
  *	private	out: it is for this user alone
  */

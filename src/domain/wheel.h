@@ -2,11 +2,11 @@
  * wheel - deadlines of many objects, in steps of 200 ms (a hashed timing wheel).
  *
  * Ten thousand connections have a heartbeat, a token that expires and an idle limit. Each has ONE entry, set to the
- *earliest of what it waits for; setting, moving and taking out cost the same however many there are.
+ * earliest of what it waits for; setting, moving and taking out cost the same however many there are.
  *
  *	wheel_set(entry, due)		again and again
  *	once a step: wheel_expire()	gives back, one by one, what is due; its owner looks what it was and sets the
- *next
+ *					next
  *
  * Layer    domain: the time comes in, in monotonic milliseconds.
  * Threads  none: the event loop's.

@@ -10,7 +10,7 @@
  *			has reached it
  *
  * They are told apart by the process id that the connection was given for cancelling: a pooler makes up its own. A
- *pooler also lets us in when there is no server behind it; that somebody answers shows here too.
+ * pooler also lets us in when there is no server behind it; that somebody answers shows here too.
  *
  * Layer    store: libpq-fe.h is for files of this folder only.
  */

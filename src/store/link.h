@@ -2,7 +2,7 @@
  * link - one connection to PostgreSQL that never blocks and comes back by itself.
  *
  * It lives in somebody's event loop without knowing which: it says what to watch, and is told when that happened. When
- *the connection is lost it is made anew, with jittered backoff, for as long as the link is open.
+ * the connection is lost it is made anew, with jittered backoff, for as long as the link is open.
  *
  *	ops.watch(fd, read, write, due)	-> the loop -> link_ready() and link_due()
  *

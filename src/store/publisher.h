@@ -2,16 +2,17 @@
  * publisher - group commit: whatever requests have gathered since the last commit become the next one.
  *
  * A commit costs a flush of the log and, with a NOTIFY, a lock on the whole server: one per request is some hundred a
- *second, one per batch ten times that and more, and nobody waits longer than the commit under way and their own.
+ * second, one per batch ten times that and more, and nobody waits longer than the commit under way and their own.
  *
- *	worker threads -> publisher_publish(): queue, sleep	one thread: takes what is there, publish_batch_run(),
- *wakes each
+ *	worker threads -> publisher_publish(): queue, sleep
+ *	one thread: takes what is there, publish_batch_run(), wakes each
  *
  * While the database is away every request is ERR_AWAY at once; the thread tries to connect at growing intervals.
  *
  * Layer    store.
  * Threads  publisher_publish() from any number at once; each waits for its own, so the queue is as long as there are
- *threads. Time     a request waits for at most two statement timeouts and a connection attempt.
+ *          threads.
+ * Time     a request waits for at most two statement timeouts and a connection attempt.
  */
 #pragma once
 

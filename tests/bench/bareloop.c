@@ -4,7 +4,7 @@
  *
  *	GET		a WebSocket client, as load makes them: always the key of RFC 6455's example
  *	POST		its body, a JSON object, goes to every client as one frame, a seq put in front; then it is
- *answered
+ *			answered
  *
  * It knows no topics, checks nothing, keeps nothing, and a client whose socket is full ends it: what it saves by that,
  * nobody else can save. End of stdin ends it.
