@@ -11,7 +11,7 @@ static const char usage[] =
 	"usage: tidings check [--dir DIR]\n"
 	"       tidings check --check-config\n"
 	"\n"
-	"  --dir DIR        where the numbered files of `tidings migrate` are (" TIDINGS_SQL_DIR ")\n"
+	"  --dir DIR        where the SQL files of `tidings migrate` are (" TIDINGS_SQL_DIR ")\n"
 	"  --check-config   print the configuration and exit\n";
 
 /* A line for each thing; *all_ok stays as it is only when this one is. */
@@ -38,18 +38,18 @@ static void check_migrations(struct db *db, const char *directory, bool *all_ok)
 {
 	struct migrations *migrations = NULL;
 	struct buf problem = BUF_EMPTY;
-	size_t applied = 0;
+	struct buf pending = BUF_EMPTY;
 	enum err e = migrations_load(&migrations, directory, &problem);
 
 	if (e == OK)
-		e = migrations_compare(migrations, db, &applied, &problem);
-	if (e == OK && applied < migrations_count(migrations)) {
-		buf_printf(&problem, "%zu of %zu are missing: run tidings migrate",
-			   migrations_count(migrations) - applied, migrations_count(migrations));
+		e = migrations_compare(migrations, db, &pending, &problem);
+	if (e == OK && pending.len > 0) {
+		buf_add_text(&problem, "the schema is not up to date: run tidings migrate");
 		e = ERR_CONFIG;
 	}
 	say("migrations", e, &problem, all_ok);
 	migrations_free(&migrations);
+	buf_free(&pending);
 	buf_free(&problem);
 }
 

@@ -1,19 +1,22 @@
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cli/command.h"
 #include "store/migration.h"
 
-static const char usage[] = "usage: tidings migrate [--dir DIR]\n"
+static const char usage[] = "usage: tidings migrate [--status] [--dir DIR]\n"
 			    "\n"
-			    "  --dir DIR   where the numbered files are (" TIDINGS_SQL_DIR ")\n"
+			    "  --status    say what is missing, and change nothing\n"
+			    "  --dir DIR   where the SQL files are (" TIDINGS_SQL_DIR ")\n"
 			    "\n"
 			    "TIDINGS_DATABASE must name a superuser, or a role that may create roles and a schema.\n";
 
-static const char *take_directory(int argc, char **argv)
+static const char *take_directory(int argc, char **argv, bool *status)
 {
 	static const struct option options[] = {
+		{"status", no_argument, NULL, 's'},
 		{"dir", required_argument, NULL, 'd'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -26,9 +29,12 @@ static const char *take_directory(int argc, char **argv)
 			fputs(usage, stdout);
 			exit(0);
 		}
-		if (option != 'd')
+		if (option == 's')
+			*status = true;
+		else if (option == 'd')
+			directory = optarg;
+		else
 			return NULL;
-		directory = optarg;
 	}
 	if (optind == argc)
 		return directory;
@@ -38,7 +44,8 @@ static const char *take_directory(int argc, char **argv)
 
 int migrate_command(int argc, char **argv)
 {
-	const char *directory = take_directory(argc, argv);
+	bool status = false;
+	const char *directory = take_directory(argc, argv, &status);
 	struct migrations *migrations = NULL;
 	struct buf problem = BUF_EMPTY;
 	struct buf report = BUF_EMPTY;
@@ -56,8 +63,12 @@ int migrate_command(int argc, char **argv)
 		if (e != OK)
 			buf_printf(&problem, "the database cannot be reached: %s", db ? db_problem(db) : err_text(e));
 	}
-	if (e == OK)
+	if (e == OK && status)
+		e = migrations_compare(migrations, db, &report, &problem);
+	else if (e == OK)
 		e = migrations_apply(migrations, db, &report, &problem);
+	if (status && report.len > 0)
+		puts("missing:");
 	if (report.len > 0)
 		fputs(report.bytes, stdout);
 	else if (e == OK)

@@ -1,5 +1,5 @@
 /*
- * calls - what a sidecar asks the database: one function here for one in sql/004_sidecar.sql and 005.
+ * calls - what a sidecar asks the database: one function here for one in sql/code/40_nodes.sql and 10_topics.sql.
  *
  * All go through the pipeline; each answers once, later, with OK and its rows or with an error and none. Until then the
  * caller keeps what `context` points to.

@@ -1,26 +1,20 @@
 #include "store/migration.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "store/db_internal.h"
+#include "store/sql_files.h"
 
-#define FILE_MAX (16 * 1024 * 1024) /* bytes */
 #define DIGITS 3
 #define CHECKSUM_SIZE 65
 
-struct file {
-	char *name;	 /* owned: 001_schema.sql; its number is its place in the list, from 1 */
-	struct buf text; /* UTF-8, without NUL */
-};
-
 struct migrations {
-	struct file *files;
-	size_t count;
+	struct sql_files tables; /* a file's number is its place in the list, from 1 */
+	struct sql_files code;
+	struct sql_files rules;
+	struct buf code_text; /* all of code/, one after the other */
 };
 
 static const struct db_statement exists = {"migration_exists", "SELECT to_regclass('tidings.migration') IS NOT NULL"};
@@ -33,97 +27,94 @@ static const struct db_statement unlock = {"migration_unlock", "SELECT pg_adviso
 static const struct db_statement record = {"migration_record",
 					   "INSERT INTO tidings.migration (version, name, checksum) VALUES ($1::int, "
 					   "$2, encode(sha256($3::bytea), 'hex'))"};
+static const struct db_statement code_checksum = {"code_checksum", "SELECT checksum FROM tidings.code"};
+static const struct db_statement rule_exists = {"rule_exists",
+						"SELECT EXISTS (SELECT FROM pg_proc WHERE pronamespace = "
+						"to_regnamespace('tidings') AND proname = $1)"};
+/* What this transaction has made or replaced is of its xid. */
+static const struct db_statement code_record = {
+	"code_record", "INSERT INTO tidings.code (checksum, functions) "
+		       "SELECT encode(sha256($1::bytea), 'hex'), array_agg(p.oid::regprocedure::text) FROM pg_proc p "
+		       "WHERE p.pronamespace = 'tidings'::regnamespace AND p.xmin = pg_current_xact_id()::xid "
+		       "ON CONFLICT (one) DO UPDATE SET checksum = excluded.checksum, functions = excluded.functions, "
+		       "loaded_at = now()"};
 static const char create[] = "CREATE SCHEMA IF NOT EXISTS tidings;"
 			     "CREATE TABLE tidings.migration ("
 			     "	version int PRIMARY KEY,"
 			     "	name text NOT NULL,"
 			     "	checksum text NOT NULL," /* SHA-256 of the file, in hex */
 			     "	applied_at timestamptz NOT NULL DEFAULT now()"
+			     ");"
+			     "CREATE TABLE tidings.code ("
+			     "	one boolean PRIMARY KEY DEFAULT true CHECK (one),"
+			     "	checksum text NOT NULL," /* SHA-256 of all of code/, in hex */
+			     "	functions text[] NOT NULL,"
+			     "	loaded_at timestamptz NOT NULL DEFAULT now()"
 			     ")";
+/* Names as regprocedure prints them depend on the search_path; a function may call one that is in a later file. */
+static const char code_begin[] = "BEGIN; SET LOCAL search_path = pg_catalog; SET LOCAL check_function_bodies = off;"
+				 "SET LOCAL ROLE tidings_owner";
+static const char code_drop_stale[] =
+	"RESET ROLE;"
+	"DO $$ DECLARE stale regprocedure; BEGIN"
+	" FOR stale IN SELECT p.oid::regprocedure FROM tidings.code c, unnest(c.functions) f, pg_proc p"
+	"  WHERE p.oid = to_regprocedure(f)::oid AND p.xmin <> pg_current_xact_id()::xid LOOP"
+	"  EXECUTE format('DROP FUNCTION %s', stale);"
+	" END LOOP; END $$";
 
 /* --- the files --- */
 
-static int is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-/* 001_name.sql; a name that starts otherwise is not ours. */
-static int is_ours(const struct dirent *entry)
-{
-	return is_digit(entry->d_name[0]);
-}
-
 static bool well_named(const char *name)
 {
-	size_t digits = 0;
-	size_t len = strlen(name);
-
-	while (is_digit(name[digits]))
-		digits++;
-	return digits == DIGITS && name[digits] == '_' && len > DIGITS + 1 + 4 && strcmp(name + len - 4, ".sql") == 0;
+	return strspn(name, "0123456789") == DIGITS && name[DIGITS] == '_' && strlen(name) > DIGITS + 1 + 4;
 }
 
-static enum err load_file(struct file *f, const char *directory, const char *name, size_t number, struct buf *problem)
+static enum err check_numbers(const struct sql_files *tables, struct buf *problem)
+{
+	for (size_t i = 0; i < tables->count; i++) {
+		const char *name = tables->files[i].name;
+
+		if (!well_named(name)) {
+			buf_printf(problem, "tables/%s is not named like 001_name.sql", name);
+			return ERR_CONFIG;
+		}
+		if (strtoul(name, NULL, 10) != i + 1) {
+			buf_printf(problem, "tables/%s is where %03zu should be: a number is missing or there twice",
+				   name, i + 1);
+			return ERR_CONFIG;
+		}
+	}
+	return OK;
+}
+
+static enum err load_folder(struct sql_files *out, const char *folder, const char *name, struct buf *problem)
 {
 	struct buf path = BUF_EMPTY;
 	enum err e = OK;
 
-	buf_printf(&path, "%s/%s", directory, name);
-	f->name = strdup(name);
-	if (!f->name || !buf_ok(&path)) {
-		e = ERR_MEMORY;
-		goto out;
-	}
-	e = ERR_CONFIG;
-	if (!well_named(name)) {
-		buf_printf(problem, "%s is not named like 001_name.sql", path.bytes);
-		goto out;
-	}
-	if (strtoul(name, NULL, 10) != number) {
-		buf_printf(problem, "%s is where migration %03zu should be: a number is missing or there twice",
-			   path.bytes, number);
-		goto out;
-	}
-	if (file_read(path.bytes, FILE_MAX, false, &f->text) != OK) {
-		buf_printf(problem, "%s cannot be read, is too large, or can be written by every user of this machine",
-			   path.bytes);
-		goto out;
-	}
-	if (memchr(f->text.bytes, '\0', f->text.len)) {
-		buf_printf(problem, "%s is not a text file", path.bytes);
-		goto out;
-	}
-	e = OK;
-out:
+	buf_printf(&path, "%s/%s", folder, name);
+	e = buf_ok(&path) ? sql_files_load(out, path.bytes, problem) : ERR_MEMORY;
 	buf_free(&path);
 	return e;
 }
 
-enum err migrations_load(struct migrations **out, const char *directory, struct buf *problem)
+enum err migrations_load(struct migrations **out, const char *folder, struct buf *problem)
 {
-	struct dirent **entries = NULL;
-	int found = scandir(directory, &entries, is_ours, alphasort);
 	struct migrations *m = calloc(1, sizeof(*m));
 	enum err e = m ? OK : ERR_MEMORY;
 
-	if (found < 0) {
-		buf_printf(problem, "the folder of migrations %s cannot be read: %s", directory, strerror(errno));
-		e = ERR_CONFIG;
-	} else if (found == 0) {
-		buf_printf(problem, "the folder %s has no migrations in it", directory);
-		e = ERR_CONFIG;
-	}
-	if (e == OK) {
-		m->files = calloc((size_t)found, sizeof(*m->files));
-		e = m->files ? OK : ERR_MEMORY;
-	}
-	for (int i = 0; i < found; i++) {
-		if (e == OK)
-			e = load_file(&m->files[m->count++], directory, entries[i]->d_name, (size_t)i + 1, problem);
-		free(entries[i]);
-	}
-	free(entries);
+	if (e == OK)
+		e = load_folder(&m->tables, folder, "tables", problem);
+	if (e == OK)
+		e = check_numbers(&m->tables, problem);
+	if (e == OK)
+		e = load_folder(&m->code, folder, "code", problem);
+	if (e == OK)
+		e = load_folder(&m->rules, folder, "rules", problem);
+	for (size_t i = 0; e == OK && i < m->code.count; i++)
+		buf_add(&m->code_text, m->code.files[i].text.bytes, m->code.files[i].text.len);
+	if (e == OK && !buf_ok(&m->code_text))
+		e = ERR_MEMORY;
 	if (e != OK)
 		migrations_free(&m);
 	*out = m;
@@ -136,18 +127,12 @@ void migrations_free(struct migrations **out)
 
 	if (!m)
 		return;
-	for (size_t i = 0; i < m->count; i++) {
-		free(m->files[i].name);
-		buf_free(&m->files[i].text);
-	}
-	free(m->files);
+	sql_files_free(&m->tables);
+	sql_files_free(&m->code);
+	sql_files_free(&m->rules);
+	buf_free(&m->code_text);
 	free(m);
 	*out = NULL;
-}
-
-size_t migrations_count(const struct migrations *m)
-{
-	return m->count;
 }
 
 /* --- the database --- */
@@ -194,7 +179,8 @@ static enum err checksum_of(struct db *db, const struct buf *text, char out[CHEC
 }
 
 /* Row `i` of what is recorded against the file that should be there. */
-static enum err compare_one(const struct migrations *m, struct db *db, const PGresult *rows, int i, struct buf *problem)
+static enum err compare_one(const struct sql_files *tables, struct db *db, const PGresult *rows, int i,
+			    struct buf *problem)
 {
 	unsigned long version = strtoul(PQgetvalue(rows, i, 0), NULL, 10);
 	const char *name = PQgetvalue(rows, i, 1);
@@ -205,42 +191,105 @@ static enum err compare_one(const struct migrations *m, struct db *db, const PGr
 		buf_printf(problem, "the database lacks migration %03d, though it has a later one", i + 1);
 		return ERR_CONFLICT;
 	}
-	if ((size_t)i >= m->count) {
+	if (i == 0 && strcmp(name, tables->files[0].name) != 0) {
+		buf_printf(
+			problem,
+			"the schema of this database began with %s, before the first release, and cannot be brought up "
+			"to date: save what you need of it, DROP SCHEMA tidings CASCADE, and migrate again",
+			name);
+		return ERR_CONFLICT;
+	}
+	if ((size_t)i >= tables->count) {
 		buf_printf(problem, "the database has migration %s, which is newer than this program", name);
 		return ERR_CONFLICT;
 	}
-	e = checksum_of(db, &m->files[i].text, of_file, problem);
+	e = checksum_of(db, &tables->files[i].text, of_file, problem);
 	if (e != OK)
 		return e;
 	if (strcmp(of_file, PQgetvalue(rows, i, 2)) != 0) {
-		buf_printf(problem, "%s has changed since it was applied to this database", m->files[i].name);
+		buf_printf(problem, "%s has changed since it was applied to this database", tables->files[i].name);
 		return ERR_CONFLICT;
 	}
 	return OK;
 }
 
-enum err migrations_compare(const struct migrations *m, struct db *db, size_t *applied, struct buf *problem)
+/*	applied		out: so many of the files, from the first on, are in the database */
+static enum err compare_tables(const struct sql_files *tables, struct db *db, size_t *applied, struct buf *problem)
 {
 	PGresult *rows = NULL;
 	bool there = false;
 	enum err e = table_exists(db, &there, problem);
 
-	if (e != OK)
+	*applied = 0;
+	if (e != OK || !there)
 		return e;
-	if (!there) {
-		*applied = 0;
-		return OK;
-	}
 	e = told(db, db_query(db, &list, 0, NULL, NULL, NULL, &rows), problem, "reading the table tidings.migration");
 	for (int i = 0; e == OK && i < PQntuples(rows); i++)
-		e = compare_one(m, db, rows, i, problem);
+		e = compare_one(tables, db, rows, i, problem);
 	if (e == OK)
 		*applied = (size_t)PQntuples(rows);
 	PQclear(rows);
 	return e;
 }
 
-static enum err record_one(struct db *db, const struct file *f, size_t version)
+/*	current		out: the database has this code, and no other */
+static enum err compare_code(const struct migrations *m, struct db *db, bool *current, struct buf *problem)
+{
+	char of_files[CHECKSUM_SIZE] = "";
+	PGresult *rows = NULL;
+	enum err e = checksum_of(db, &m->code_text, of_files, problem);
+
+	if (e == OK)
+		e = told(db, db_query(db, &code_checksum, 0, NULL, NULL, NULL, &rows), problem,
+			 "reading the table tidings.code");
+	if (e == OK)
+		*current = PQntuples(rows) == 1 && strcmp(PQgetvalue(rows, 0, 0), of_files) == 0;
+	PQclear(rows);
+	return e;
+}
+
+/* authorize.sql makes tidings.authorize(). */
+static enum err find_rule(struct db *db, const struct sql_file *rule, bool *there, struct buf *problem)
+{
+	struct buf name = BUF_EMPTY;
+	PGresult *result = NULL;
+	enum err e = OK;
+
+	buf_add(&name, rule->name, strlen(rule->name) - strlen(".sql"));
+	if (!buf_ok(&name))
+		return ERR_MEMORY;
+	e = told(db, db_query(db, &rule_exists, 1, (const char *const[]){name.bytes}, NULL, NULL, &result), problem,
+		 rule->name);
+	if (e == OK)
+		*there = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+	PQclear(result);
+	buf_free(&name);
+	return e;
+}
+
+enum err migrations_compare(const struct migrations *m, struct db *db, struct buf *pending, struct buf *problem)
+{
+	size_t applied = 0;
+	bool current = false;
+	enum err e = compare_tables(&m->tables, db, &applied, problem);
+
+	for (size_t i = applied; e == OK && i < m->tables.count; i++)
+		buf_printf(pending, "tables/%s\n", m->tables.files[i].name);
+	if (e == OK && applied > 0)
+		e = compare_code(m, db, &current, problem);
+	if (e == OK && !current)
+		buf_add_text(pending, "code\n");
+	for (size_t i = 0; e == OK && i < m->rules.count; i++) {
+		bool there = false;
+
+		e = find_rule(db, &m->rules.files[i], &there, problem);
+		if (e == OK && !there)
+			buf_printf(pending, "rules/%s\n", m->rules.files[i].name);
+	}
+	return e;
+}
+
+static enum err record_one(struct db *db, const struct sql_file *f, size_t version)
 {
 	char number[24];
 	const char *const values[] = {number, f->name, f->text.bytes};
@@ -255,36 +304,75 @@ static enum err record_one(struct db *db, const struct file *f, size_t version)
 	return e;
 }
 
-/* Between BEGIN and COMMIT. */
-static enum err run_and_record(struct db *db, const struct file *f, size_t version, struct buf *problem)
+/* After what was done since BEGIN. The first error is the one to tell; a connection that is gone has rolled back by itself. */
+static enum err end_transaction(struct db *db, enum err e, struct buf *problem, const char *doing)
 {
-	enum err e = db_run(db, f->name, f->text.bytes);
-
-	if (e == OK && !db_in_transaction(db)) {
-		buf_printf(problem, "%s ended its transaction, which a migration must not do", f->name);
-		return ERR_DATABASE;
-	}
-	/* The file may have taken another role; our table is its maker's. */
 	if (e == OK)
-		e = db_run(db, "reset role", "RESET ROLE");
-	if (e == OK)
-		e = record_one(db, f, version);
-	return told(db, e, problem, f->name);
+		return told(db, db_run(db, "commit", "COMMIT"), problem, doing);
+	if (db_is_open(db) && db_run(db, "rollback", "ROLLBACK") != OK)
+		buf_add_text(problem, " (and it could not be rolled back)");
+	return e;
 }
 
-static enum err apply_one(struct db *db, const struct file *f, size_t version, struct buf *problem)
+/* Between BEGIN and COMMIT. */
+static enum err run_file(struct db *db, const struct sql_file *f, struct buf *problem)
+{
+	enum err e = told(db, db_run(db, f->name, f->text.bytes), problem, f->name);
+
+	if (e == OK && !db_in_transaction(db)) {
+		buf_printf(problem, "%s ended its transaction, which it must not do", f->name);
+		return ERR_DATABASE;
+	}
+	return e;
+}
+
+static enum err apply_table(struct db *db, const struct sql_file *f, size_t version, struct buf *problem)
 {
 	enum err e = told(db, db_run(db, "begin", "BEGIN"), problem, "beginning a transaction");
 
 	if (e != OK)
 		return e;
-	e = run_and_record(db, f, version, problem);
+	e = run_file(db, f, problem);
+	/* The file may have taken another role; our table is its maker's. */
 	if (e == OK)
-		return told(db, db_run(db, "commit", "COMMIT"), problem, f->name);
-	/* The first error is the one to tell; a connection that is gone has rolled back by itself. */
-	if (db_is_open(db) && db_run(db, "rollback", "ROLLBACK") != OK)
-		buf_add_text(problem, " (and it could not be rolled back)");
+		e = told(db, db_run(db, "reset role", "RESET ROLE"), problem, f->name);
+	if (e == OK)
+		e = told(db, record_one(db, f, version), problem, f->name);
+	return end_transaction(db, e, problem, f->name);
+}
+
+static enum err record_code(struct db *db, const struct buf *text)
+{
+	const int lengths[] = {(int)text->len};
+	const int formats[] = {1};
+	PGresult *r = NULL;
+	enum err e = db_query(db, &code_record, 1, (const char *const[]){text->bytes}, lengths, formats, &r);
+
+	PQclear(r);
 	return e;
+}
+
+static enum err apply_code(const struct migrations *m, struct db *db, struct buf *problem)
+{
+	enum err e = told(db, db_run(db, "begin", code_begin), problem, "beginning a transaction");
+
+	for (size_t i = 0; e == OK && i < m->code.count; i++)
+		e = run_file(db, &m->code.files[i], problem);
+	if (e == OK)
+		e = told(db, db_run(db, "drop stale functions", code_drop_stale), problem, "dropping former functions");
+	if (e == OK)
+		e = told(db, record_code(db, &m->code_text), problem, "recording the code");
+	return end_transaction(db, e, problem, "the code");
+}
+
+static enum err apply_rule(struct db *db, const struct sql_file *f, struct buf *problem)
+{
+	enum err e = told(db, db_run(db, "begin", "BEGIN; SET LOCAL ROLE tidings_owner"), problem,
+			  "beginning a transaction");
+
+	if (e == OK)
+		e = run_file(db, f, problem);
+	return end_transaction(db, e, problem, f->name);
 }
 
 static enum err apply_locked(const struct migrations *m, struct db *db, struct buf *report, struct buf *problem)
@@ -297,11 +385,26 @@ static enum err apply_locked(const struct migrations *m, struct db *db, struct b
 		e = told(db, db_run(db, "create tidings.migration", create), problem,
 			 "creating the table tidings.migration");
 	if (e == OK)
-		e = migrations_compare(m, db, &applied, problem);
-	for (size_t i = applied; e == OK && i < m->count; i++) {
-		e = apply_one(db, &m->files[i], i + 1, problem);
+		e = compare_tables(&m->tables, db, &applied, problem);
+	for (size_t i = applied; e == OK && i < m->tables.count; i++) {
+		e = apply_table(db, &m->tables.files[i], i + 1, problem);
 		if (e == OK)
-			buf_printf(report, "applied %s\n", m->files[i].name);
+			buf_printf(report, "applied tables/%s\n", m->tables.files[i].name);
+	}
+	if (e == OK)
+		e = compare_code(m, db, &there, problem);
+	if (e == OK && !there) {
+		e = apply_code(m, db, problem);
+		if (e == OK)
+			buf_add_text(report, "loaded code\n");
+	}
+	for (size_t i = 0; e == OK && i < m->rules.count; i++) {
+		e = find_rule(db, &m->rules.files[i], &there, problem);
+		if (e != OK || there)
+			continue;
+		e = apply_rule(db, &m->rules.files[i], problem);
+		if (e == OK)
+			buf_printf(report, "made rules/%s\n", m->rules.files[i].name);
 	}
 	return e;
 }

@@ -38,7 +38,7 @@ def tables(db):
 def owner(db):
     equal(db.sql("select rolname, rolcanlogin from pg_roles where rolname like 'tidings%' and (rolsuper or rolcreaterole or rolcreatedb or "
                  "rolreplication or rolbypassrls or rolcanlogin = (rolname = 'tidings_owner'))"), [], "roles")
-    equal(db.sql("select relname from pg_class where relnamespace = 'tidings'::regnamespace and relname !~ '^migration' and "
+    equal(db.sql("select relname from pg_class where relnamespace = 'tidings'::regnamespace and relname !~ '^(migration|code)' and "
                  "relowner <> 'tidings_owner'::regrole"), [], "tables of others")
     equal(db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and proowner <> 'tidings_owner'::regrole"), [], "functions of others")
 
@@ -80,7 +80,7 @@ def hostile(db):
 def migrate_twice(db):
     state = lambda: db.sql("select version, name, checksum, applied_at from tidings.migration order by 1")
     before = state()
-    assert len(before) >= 4, before
+    assert before, "nothing is recorded"
     done = subprocess.run([db.program("tidings"), "migrate", "--dir", harness.TOP / "sql"], capture_output=True, text=True,
                           env=db.environment(TIDINGS_DATABASE=db.conninfo + " user=postgres"))
     equal(done.returncode, 0, done.stderr)

@@ -1,37 +1,129 @@
-"""Migrating a database that an operator has made their own."""
-import pathlib
+"""Migrating: a database that an operator has made their own, code that changes, and what is refused."""
+import itertools
 import shutil
 import subprocess
 
 import harness
 from harness import equal, test
 
-
-def migrate(db, database, folder):
-    done = subprocess.run([db.program("tidings"), "migrate", "--dir", folder], capture_output=True, text=True,
-                          env=db.environment(TIDINGS_DATABASE=f"{db.conninfo} user=postgres dbname={database}"))
-    equal(done.returncode, 0, done.stdout + done.stderr)
+COUNT = itertools.count(1)
 
 
-@test("rules that an operator has replaced, and tables that are views of theirs, survive the migrations")
+class Theirs:
+    """A database of its own, and a copy of sql/ to change."""
+
+    def __init__(self, db):
+        self.db, self.name = db, f"theirs{next(COUNT)}"
+        self.folder = db.folder / self.name
+        shutil.copytree(harness.TOP / "sql", self.folder)
+        db.sql(f"create database {self.name}")
+
+    def run(self, *more):
+        return subprocess.run([self.db.program("tidings"), "migrate", "--dir", self.folder, *more], capture_output=True, text=True,
+                              env=self.db.environment(TIDINGS_DATABASE=f"{self.db.conninfo} user=postgres dbname={self.name}"))
+
+    def migrate(self, *more):
+        done = self.run(*more)
+        equal(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout.splitlines()
+
+    def refused(self):
+        done = self.run()
+        equal((done.returncode, done.stdout), (1, ""), done.stderr)
+        return done.stderr
+
+    def sql(self, sql):
+        return [r[-1] for r in self.db.sql(sql, database=self.name)]
+
+    def add(self, path, text):
+        with open(self.folder / path, "a") as f:
+            f.write(text)
+
+
+@test("rules that an operator has replaced, and tables that are views of theirs, survive code that is loaded anew")
 def own_rules(db):
-    first = db.folder / "first"
-    first.mkdir()
-    for path in pathlib.Path(harness.TOP / "sql").glob("00[1-5]_*.sql"):
-        shutil.copy(path, first)
-    db.sql("create database theirs")
-    migrate(db, "theirs", first)
+    theirs = Theirs(db)
+    theirs.migrate()
     own = "language plpgsql stable as $$ begin return topic = 'theirs'; end $$"
-    theirs = lambda sql: [r[-1] for r in db.sql(sql, database="theirs")]
-    theirs(f"""create or replace function tidings.authorize(user_id text, role text, topic text, action text) returns boolean {own};
+    theirs.sql(f"""create or replace function tidings.authorize(user_id text, role text, topic text, action text) returns boolean {own};
         create or replace function tidings.topic_exists(topic text) returns boolean {own};
         drop table tidings.diagnosis cascade; create table public.plant (id bigint, owner text);
         create view tidings.diagnosis as select id, owner, false as public from public.plant;
         grant select on tidings.diagnosis to tidings_owner""")
-    migrate(db, "theirs", harness.TOP / "sql")
-    equal(theirs("select tidings.authorize('u', 'user', t, 'subscribe'), tidings.topic_exists(t) from unnest(array['theirs', 'health/u']) t order by t"),
+    theirs.add("code/00_text.sql", "-- another\n")
+    equal(theirs.migrate(), ["loaded code"], "what was done")
+    equal(theirs.sql("select tidings.authorize('u', 'user', t, 'subscribe'), tidings.topic_exists(t) from unnest(array['theirs', 'health/u']) t order by t"),
           ["f", "t"], "their rules")
-    equal(theirs("select count(*) from pg_trigger where not tgisinternal and tgrelid = 'tidings.diagnosis'::regclass"), ["0"], "triggers on their view")
-    theirs("insert into public.plant values (1, 'u'); insert into tidings.app_user values ('u')")
-    equal(theirs("update tidings.app_user set active = false; select count(*) from tidings.message m join tidings.topic t on t.id = m.topic_id "
-                 "where m.revocation and t.name = 'diagnosis/1'")[-1], "1", "revocations of what the view says is theirs")
+    equal(theirs.sql("select count(*) from pg_trigger where not tgisinternal and tgrelid = 'tidings.diagnosis'::regclass"), ["0"], "triggers on their view")
+    theirs.sql("insert into public.plant values (1, 'u'); insert into tidings.app_user values ('u')")
+    equal(theirs.sql("update tidings.app_user set active = false; select count(*) from tidings.message m join tidings.topic t on t.id = m.topic_id "
+                     "where m.revocation and t.name = 'diagnosis/1'")[-1], "1", "revocations of what the view says is theirs")
+
+
+@test("code that changes: what is new is there, what is gone is dropped, who was granted a function still may call it; --status tells beforehand")
+def code_changes(db):
+    theirs = Theirs(db)
+    equal(theirs.migrate("--status"), ["missing:", "tables/001_first.sql", "code", "rules/authorize.sql", "rules/topic_exists.sql"], "before")
+    theirs.add("code/00_text.sql", "\ncreate function tidings.former() returns int language sql as 'select 1';\n")
+    theirs.migrate()
+    equal(theirs.sql("select tidings.former()"), ["1"], "the function")
+    theirs.sql("create role their_app; grant usage on schema tidings to their_app; grant execute on function tidings.publish to their_app")
+    path = theirs.folder / "code/00_text.sql"
+    path.write_text(path.read_text().replace("former", "latter"))
+    equal(theirs.migrate("--status"), ["missing:", "code"], "what is missing")
+    equal(theirs.sql("select to_regproc('tidings.former') is null"), ["f"], "changed by --status")
+    equal(theirs.migrate(), ["loaded code"], "what was done")
+    equal(theirs.sql("select to_regproc('tidings.former') is null, tidings.latter()"), ["1"], "the new function")
+    equal(theirs.sql("select to_regproc('tidings.former') is null"), ["t"], "the former one")
+    equal(theirs.sql("select bool_and(has_function_privilege('their_app', oid, 'execute')) from pg_proc where proname = 'publish' "
+                     "and pronamespace = 'tidings'::regnamespace"), ["t"], "their grant")
+    equal(theirs.sql("select bool_or(has_function_privilege('public', oid, 'execute')) from pg_proc where pronamespace = 'tidings'::regnamespace"),
+          ["f"], "what the public may call")
+    equal(theirs.migrate(), ["up to date"], "once more")
+    theirs.sql("drop owned by their_app; drop role their_app; drop function tidings.authorize")
+    equal(theirs.migrate(), ["made rules/authorize.sql"], "a rule that was dropped")
+
+
+@test("code with a fault in it is refused, and leaves the former code and every table as they were")
+def faulty_code(db):
+    theirs = Theirs(db)
+    theirs.migrate()
+    state = lambda: theirs.sql("select checksum from tidings.code") + theirs.sql("select string_agg(xmin::text, ',' order by oid) from pg_proc "
+                                                                                "where pronamespace = 'tidings'::regnamespace")
+    before = state()
+    theirs.add("code/90_grants.sql", "grant nonsense;\n")
+    assert "90_grants.sql failed: 42601" in theirs.refused()
+    equal(state(), before, "the code")
+
+
+@test("what does not fit together is refused in a sentence: numbers, files that changed or are unknown, transactions that are ended")
+def refused(db):
+    theirs = Theirs(db)
+    table = lambda name, text="select 1;\n": (theirs.folder / "tables" / name).write_text(text)
+    theirs.migrate()
+    table("003_late.sql")
+    assert "003_late.sql is where 002 should be" in theirs.refused()
+    (theirs.folder / "tables/003_late.sql").rename(theirs.folder / "tables/2_late.sql")
+    assert "2_late.sql is not named like 001_name.sql" in theirs.refused()
+    (theirs.folder / "tables/2_late.sql").unlink()
+    table("002_ends.sql", "commit;\n")
+    assert "002_ends.sql ended its transaction" in theirs.refused()
+    equal(theirs.sql("select count(*) from tidings.migration"), ["1"], "recorded")
+    table("002_ends.sql")
+    theirs.migrate()
+    table("002_ends.sql", "select 2;\n")
+    assert "002_ends.sql has changed since it was applied" in theirs.refused()
+    (theirs.folder / "tables/002_ends.sql").unlink()
+    assert "002_ends.sql, which is newer than this program" in theirs.refused()
+    shutil.rmtree(theirs.folder / "rules")
+    assert f"the folder {theirs.folder}/rules cannot be read" in theirs.refused()
+
+
+@test("a database from before the first release is told what to do, and stays as it is")
+def before_release(db):
+    theirs = Theirs(db)
+    theirs.migrate()
+    theirs.sql("update tidings.migration set name = '001_schema.sql', checksum = repeat('0', 64); drop table tidings.code")
+    assert "DROP SCHEMA tidings CASCADE, and migrate again" in theirs.refused()
+    theirs.sql("drop schema tidings cascade")
+    theirs.migrate()

@@ -1,9 +1,7 @@
 -- Health: readings are judged where they are inserted, whoever inserts them; thresholds, history.
 
-set local role tidings_owner;
-
 -- Does this reading cross its threshold? It does when its metric was inside and now is not, or was outside on the other side.
-create function tidings.health_judge() returns trigger
+create or replace function tidings.health_judge() returns trigger
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -35,10 +33,11 @@ begin
 end
 $$;
 
-create trigger health_judge before insert on tidings.health_reading for each row execute function tidings.health_judge();
+create or replace trigger health_judge before insert on tidings.health_reading
+	for each row execute function tidings.health_judge();
 
 -- Another threshold is judged afresh.
-create function tidings.health_judge_afresh() returns trigger
+create or replace function tidings.health_judge_afresh() returns trigger
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -57,7 +56,7 @@ begin
 end
 $$;
 
-create trigger health_judge_afresh after insert or update or delete on tidings.health_threshold
+create or replace trigger health_judge_afresh after insert or update or delete on tidings.health_threshold
 	for each row execute function tidings.health_judge_afresh();
 
 -- The messages of a reading: health_update; and when it raised an alert health_alert and, unless it is left to the relay, the
@@ -65,7 +64,7 @@ create trigger health_judge_afresh after insert or update or delete on tidings.h
 --
 --	p_now		the caller appends the notification's message too, and tells pushed() of it
 --	note_id		the notification that is among the messages, as the last
-create function tidings.health_messages(p_reading tidings.health_reading, p_correlation text, p_now boolean,
+create or replace function tidings.health_messages(p_reading tidings.health_reading, p_correlation text, p_now boolean,
 	out topics text[], out bodies text[], out note_id uuid)
 language plpgsql as $$
 declare
@@ -100,7 +99,7 @@ end
 $$;
 
 -- Readings that somebody's SQL inserted are pushed by the relay: that transaction may stay open, and delays nobody.
-create function tidings.health_push() returns trigger
+create or replace function tidings.health_push() returns trigger
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -119,16 +118,16 @@ begin
 end
 $$;
 
-create trigger health_push after insert on tidings.health_reading referencing new table as fresh
+create or replace trigger health_push after insert on tidings.health_reading referencing new table as fresh
 	for each statement execute function tidings.health_push();
 
 -- Whose health a request is about: its own user's, or who is named.
-create function tidings.health_user(q tidings.request) returns text
+create or replace function tidings.health_user(q tidings.request) returns text
 language sql immutable as $$
 	select coalesce(q.data ->> 'user_id', q.user_id)
 $$;
 
-create function tidings.act_health_update(q tidings.request) returns tidings.answer
+create or replace function tidings.act_health_update(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_user text := health_user(q);
@@ -163,7 +162,7 @@ begin
 end
 $$;
 
-create function tidings.act_set_threshold(q tidings.request) returns tidings.answer
+create or replace function tidings.act_set_threshold(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_user text := health_user(q);
@@ -194,7 +193,7 @@ begin
 end
 $$;
 
-create function tidings.act_get_thresholds(q tidings.request) returns tidings.answer
+create or replace function tidings.act_get_thresholds(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_user text := health_user(q);
@@ -211,7 +210,7 @@ $$;
 
 -- What was measured after `since`, the oldest first: asked again with the last timestamp it goes on, so what has the same timestamp
 -- comes together although it be a few more. Without `since`: the newest. more: there is more after these (before these).
-create function tidings.act_get_health(q tidings.request) returns tidings.answer
+create or replace function tidings.act_get_health(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_user text := health_user(q);
@@ -253,12 +252,8 @@ begin
 end
 $$;
 
-create function tidings.reading_json(p_reading tidings.health_reading) returns json
+create or replace function tidings.reading_json(p_reading tidings.health_reading) returns json
 language sql stable as $$
 	select json_strip_nulls(json_build_object('id', p_reading.id, 'metric', p_reading.metric, 'value', p_reading.value,
 		'unit', p_reading.unit, 'timestamp', tidings.stamp(p_reading.measured_at), 'alert', p_reading.alert))
 $$;
-
-revoke execute on all functions in schema tidings from public;
-
-reset role;

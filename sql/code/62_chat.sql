@@ -1,17 +1,15 @@
 -- Chat: conversations, who takes part, what was said. A message goes to chat/<conversation>, and to chats/<user> of everyone who
 -- takes part: so that one subscription, with one cursor, is all of a user's conversations.
 
-set local role tidings_owner;
-
 -- Who takes part.
-create function tidings.participants(p_conversation uuid) returns text[]
+create or replace function tidings.participants(p_conversation uuid) returns text[]
 language plpgsql stable as $$
 begin
 	return array(select p.user_id from participant p where p.conversation_id = p_conversation order by p.joined_at, p.user_id);
 end
 $$;
 
-create function tidings.users_json(p_users text[]) returns json
+create or replace function tidings.users_json(p_users text[]) returns json
 language plpgsql immutable as $$
 begin
 	return coalesce(array_to_json(array(select user_json(p_users[i]) from generate_series(1, cardinality(p_users)) as i)), '[]');
@@ -20,7 +18,7 @@ $$;
 
 -- A conversation with these, and with whoever creates it: an ordinary user takes part, a service or admin only when named. Created
 -- again by the same it is as it is.
-create function tidings.act_create_conversation(q tidings.request) returns tidings.answer
+create or replace function tidings.act_create_conversation(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_id uuid := coalesce((q.data ->> 'conversation_id')::uuid, gen_random_uuid());
@@ -43,7 +41,7 @@ end
 $$;
 
 -- Lets someone in: who takes part may, and the creator, services and admins. Nobody comes in uninvited.
-create function tidings.act_join(q tidings.request) returns tidings.answer
+create or replace function tidings.act_join(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_id uuid := q.data ->> 'conversation_id';
@@ -68,7 +66,7 @@ begin
 end
 $$;
 
-create function tidings.act_chat_message(q tidings.request) returns tidings.answer
+create or replace function tidings.act_chat_message(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_conversation uuid := q.data ->> 'conversation_id';
@@ -98,7 +96,7 @@ end
 $$;
 
 -- sender is what is shown; user_id is who it was, whatever a service calls itself.
-create function tidings.chat_json(p_said tidings.chat_message) returns json
+create or replace function tidings.chat_json(p_said tidings.chat_message) returns json
 language plpgsql stable as $$
 begin
 	return (
@@ -109,7 +107,7 @@ begin
 end
 $$;
 
-create function tidings.act_typing(q tidings.request) returns tidings.answer
+create or replace function tidings.act_typing(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_conversation uuid := q.data ->> 'conversation_id';
@@ -132,7 +130,7 @@ end
 $$;
 
 -- The newest messages, or those before one; oldest first. more: there are older ones.
-create function tidings.act_get_history(q tidings.request) returns tidings.answer
+create or replace function tidings.act_get_history(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_conversation uuid := q.data ->> 'conversation_id';
@@ -152,7 +150,3 @@ begin
 		'more', exists (select from chat_message m where m.conversation_id = v_conversation and m.id < v_first)));
 end
 $$;
-
-revoke execute on all functions in schema tidings from public;
-
-reset role;

@@ -1,12 +1,25 @@
 -- What the sidecars call, and what the status pages read.
 
-set local role tidings_owner;
+-- Is each of these there, and active?
+create or replace function tidings.user_active(p_users text[]) returns boolean[]
+language plpgsql stable security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+begin
+	return array(
+		select coalesce((select u.active from app_user u where u.id = p_users[i]), false)
+		from generate_series(1, cardinality(p_users)) as i);
+end
+$$;
 
 -- May each of these subscribe, and where is the topic? A row per item.
 --
+--	p_require_user	refuse users who are not in tidings.app_user, or not active; services and admins need no account
+--	last_seq	a revocation up to it is over: only one that comes after it ends the subscription
 --	delivered_seq	how far some client has been sent
 --	unsent		there are messages for this user alone, up to delivered_seq, that they have not been sent
-create function tidings.attach(p_users text[], p_roles text[], p_topics text[])
+create or replace function tidings.attach(p_users text[], p_roles text[], p_topics text[], p_require_user boolean default false)
 returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -14,11 +27,24 @@ set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_merg
 as $$
 declare
 	v_count int := cardinality(p_topics);
+	v_lasts int8[];
 	v_outcomes text[];
 	v_tag text := cluster_tag();
 begin
+	-- Before the right is asked for: so a right that is withdrawn in between has its revocation after last_seq.
+	v_lasts := array(
+		select coalesce((select t.last_seq from topic t where t.name = p_topics[i]), 0) from generate_series(1, v_count) as i);
 	v_outcomes := array(
 		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe') from generate_series(1, v_count) as i);
+	if p_require_user then
+		for i in 1 .. v_count loop
+			if v_outcomes[i] = 'ok' and p_users[i] is not null and p_roles[i] not in ('service', 'admin')
+				and not exists (select from app_user u where u.id = p_users[i] and u.active)
+			then
+				v_outcomes[i] := 'forbidden';
+			end if;
+		end loop;
+	end if;
 
 	insert into topic (name)
 		select distinct p_topics[i] collate "C" as name from generate_series(1, v_count) as i
@@ -28,59 +54,60 @@ begin
 
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
 	return query
-		select i::int8, v_outcomes[i], t.id, t.epoch || v_tag, t.last_seq, t.first_seq, coalesce(d.seq, 0),
+		select i::int8, v_outcomes[i], t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
+			case when t.id is not null then least(t.first_seq, v_lasts[i] + 1) end, least(coalesce(d.seq, 0), v_lasts[i]),
 			coalesce((select true from message m
-				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= d.seq limit 1), false)
+				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false)
 		from generate_series(1, v_count) as i
 		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
 		left join lateral (select o.seq from delivered o where o.topic_id = t.id offset 0) d on true;
 end
 $$;
 
--- What comes after a seq, for several topics at once: each at most p_rows messages and, its first aside, p_bytes of bodies. A
--- message that has expired has a null body: its seq is passed over.
-create function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
-returns table (topic_id int8, seq int8, to_user text, exclude text, body text)
-language plpgsql stable security definer
+-- Lets a live-health connection in, and writes it down (on topic 0: it stands for itself), unless its user has p_max of them over
+-- all nodes that live. One connection of a user at a time: so of those that come at once, to several nodes, no more than p_max get in.
+--
+--	p_require_user	refuse one who is not in tidings.app_user, or not active
+--	returns		ok | no_user | too_many
+create or replace function tidings.admit(p_node text, p_user text, p_connection text, p_transport text, p_connected_at text,
+	p_require_user boolean, p_max int8) returns text
+language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
-	return query
-		select t.id, m.seq, m.to_user, m.exclude::text,
-			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end
-		from unnest(p_topics, p_after) with ordinality as t(id, after, place)
-		cross join lateral (
-			select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
-			from (select * from message q where q.topic_id = t.id and q.seq > t.after order by q.seq limit p_rows) p
-		) m
-		where m.before < p_bytes or m.before = 0
-		order by t.place, m.seq;
+	perform set_config('synchronous_commit', 'off', true);
+	perform pg_advisory_xact_lock(hashtextextended('tidings.admit ' || p_user, 0));
+	if p_require_user and not (user_active(array[p_user]))[1] then
+		return 'no_user';
+	elsif (
+		select count(*) from connection c
+		where c.user_id = p_user and c.topic_id = 0 and c.node_id = any (array(
+			select n.id from node n where n.heartbeat_at > clock_timestamp() - interval '15 seconds'))) >= p_max
+	then
+		return 'too_many';
+	end if;
+	-- Whoever buries the dead locks them: so it never meets this one half way.
+	perform from node n where n.id = p_node::uuid for key share;
+	insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
+		values (p_connection::uuid, p_node::uuid, 0, p_user, p_transport, p_connected_at::timestamptz)
+		on conflict do nothing;
+	return 'ok';
 end
-$$;
-
--- Messages for one user alone that they have not been sent, up to a seq.
-create function tidings.unsent(p_topic int8, p_user text, p_up_to int8)
-returns table (seq int8, body text)
-language sql stable security definer set search_path = tidings, pg_temp as $$
-	select m.seq, m.body from message m
-	where m.topic_id = p_topic and m.to_user = p_user and not m.sent and m.seq <= p_up_to
-		and (m.expires_at is null or m.expires_at > clock_timestamp())
-	order by m.seq
 $$;
 
 -- Whatever a node has to write down, in one call: what is in it is safe to write twice.
 --
 --	p_presence …	topics whose number of clients changed, and that number; 0: none any more
---	p_opened …	connections that are new
---	p_closed	connections that are gone
+--	p_opened …	subscriptions that are new: each a connection, and a topic of it
+--	p_closed …	subscriptions that are gone; one that is opened too is there again
 --	p_delivered …	how far some client has been sent, per topic
 --	p_sent …	messages for one user alone that have been sent
 --	p_opened_ever	connections since the node's start
-create function tidings.flush(
+create or replace function tidings.flush(
 	p_node text, p_presence int8[], p_clients int8[],
 	p_opened text[], p_opened_topics int8[], p_opened_users text[], p_opened_transports text[], p_opened_at text[],
-	p_closed text[], p_delivered int8[], p_delivered_seqs int8[], p_sent int8[], p_sent_seqs int8[], p_opened_ever int8) returns void
+	p_closed text[], p_closed_topics int8[], p_delivered int8[], p_delivered_seqs int8[], p_sent int8[], p_sent_seqs int8[], p_opened_ever int8) returns void
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -101,15 +128,21 @@ begin
 		delete from presence where node_id = p_node::uuid and topic_id = any (array(
 			select i.topic_id from unnest(p_presence, p_clients) as i(topic_id, clients) where i.clients = 0));
 	end if;
+	-- Before what is new: of those that were given up and taken again meanwhile, the later counts.
+	if cardinality(p_closed) > 0 then
+		-- "+ 0": never by the index of topics. All live connections have a row of topic 0, and where the planner took the table for
+		-- empty it read all of those for each that closed.
+		delete from connection where ctid = any (array(
+			select c.ctid from (
+				select q.id, array_agg(q.topic_id) as topics from unnest(p_closed, p_closed_topics) as q(id, topic_id) group by q.id) i,
+			lateral (select o.ctid from connection o where o.id = i.id::uuid and o.topic_id + 0 = any (i.topics) offset 0) c));
+	end if;
 	if cardinality(p_opened) > 0 then
 		insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
 			select i.id::uuid, p_node::uuid, i.topic_id, i.user_id, i.transport, i.connected_at::timestamptz
 			from unnest(p_opened, p_opened_topics, p_opened_users, p_opened_transports, p_opened_at)
 				as i(id, topic_id, user_id, transport, connected_at)
 			on conflict do nothing;
-	end if;
-	if cardinality(p_closed) > 0 then
-		delete from connection where id = any (p_closed::uuid[]);
 	end if;
 	if cardinality(p_delivered) > 0 then
 		insert into delivered as d (topic_id, seq)
@@ -131,7 +164,7 @@ $$;
 --
 --	returns	a row per topic that has moved (last_seq) or is another now (epoch; null when it is gone);
 --		and one with topic_id 0 when this node was not known: it has to write its presence and connections anew
-create function tidings.heartbeat(p_node text, p_started_at text, p_connections int8, p_opened int8,
+create or replace function tidings.heartbeat(p_node text, p_started_at text, p_connections int8, p_opened int8,
 	p_topics int8[], p_last_seqs int8[], p_epochs text[])
 returns table (topic_id int8, last_seq int8, epoch text)
 language plpgsql security definer
@@ -168,19 +201,19 @@ end
 $$;
 
 -- A node goes, and says so.
-create function tidings.farewell(p_node text) returns void
+create or replace function tidings.farewell(p_node text) returns void
 language sql security definer set search_path = tidings, pg_temp as $$
 	delete from presence where node_id = p_node::uuid;
 	delete from connection where node_id = p_node::uuid;
 	delete from node where id = p_node::uuid;
 $$;
 
-create function tidings.live_nodes() returns int8
+create or replace function tidings.live_nodes() returns int8
 language sql stable security definer set search_path = tidings, pg_temp as $$
 	select count(*) from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
 $$;
 
-create function tidings.status() returns json
+create or replace function tidings.status() returns json
 language sql stable security definer set search_path = tidings, pg_temp as $$
 	with live as (
 		select * from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
@@ -193,7 +226,9 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 		select substr(t.name, 11) as id,
 			t.last_seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + (
 				select count(*) from message m
-				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) as messages
+				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) - (
+				select count(*) from message m
+				where m.topic_id = t.id and m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1)) as messages
 		from topic t left join delivered d on d.topic_id = t.id
 		where t.last_seq >= t.first_seq and t.name ~ '^diagnosis/[1-9][0-9]{0,17}$'
 	), connected as (
@@ -201,32 +236,23 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 	)
 	select json_build_object(
 		'total_diagnoses', (select count(*) from diagnoses),
-		'total_connections', (select count(*) from connected),
+		'total_connections', (select count(distinct id) from connected),
 		'connections_by_diagnosis', coalesce((select json_object_agg(id, clients order by id::bigint) from diagnoses), '{}'),
 		'queued_messages_by_diagnosis', coalesce((
 			select json_object_agg(id, messages order by id::bigint) from waiting where messages > 0), '{}'),
-		'active_connections', (select count(*) from connected),
+		'active_connections', (select count(distinct id) from connected),
 		'connections_opened', (select coalesce(sum(opened), 0) from live),
 		'users_online', (select count(distinct user_id) from connected),
 		'subscriptions', json_build_object(
 			'health_updates', (select coalesce(sum(clients), 0) from present where name ~ '^health/'),
-			'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chat/'),
+			'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chats?/'),
 			'notifications', (select coalesce(sum(clients), 0) from present where name ~ '^notifications/')),
 		'connections_by_transport', (
-			select json_build_object('websocket', count(*) filter (where transport = 'websocket'),
-				'sse', count(*) filter (where transport = 'sse'), 'long_poll', count(*) filter (where transport = 'long_poll'))
+			select json_build_object('websocket', count(distinct id) filter (where transport = 'websocket'),
+				'sse', count(distinct id) filter (where transport = 'sse'), 'long_poll', count(distinct id) filter (where transport = 'long_poll'))
 			from connected),
 		'nodes', coalesce((
 			select json_agg(json_build_object('id', n.id, 'started_at',
 				to_char(n.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'connections',
-				(select count(*) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n), '[]'))
+				(select count(distinct c.id) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n), '[]'))
 $$;
-
-revoke execute on all functions in schema tidings from public;
-grant execute on function tidings.attach(text[], text[], text[]), tidings.fetch(int8[], int8[], int8, int8),
-	tidings.unsent(int8, text, int8),
-	tidings.flush(text, int8[], int8[], text[], int8[], text[], text[], text[], text[], int8[], int8[], int8[], int8[], int8),
-	tidings.heartbeat(text, text, int8, int8, int8[], int8[], text[]), tidings.farewell(text) to tidings_sidecar;
-grant execute on function tidings.status(), tidings.live_nodes() to tidings_reader;
-
-reset role;

@@ -1,10 +1,8 @@
 -- Notifications: kept in a table, pushed to notifications/<user> when they are due and the user wants them, critical ones again and
 -- again until they are acked. push_at is when the relay has to look at one next.
 
-set local role tidings_owner;
-
 -- When to push to this user what is due at p_at: then, when their quiet hours end, or (null) never.
-create function tidings.hold(p_user text, p_type text, p_priority text, p_at timestamptz) returns timestamptz
+create or replace function tidings.hold(p_user text, p_type text, p_priority text, p_at timestamptz) returns timestamptz
 language plpgsql stable as $$
 declare
 	v_wish tidings.notification_preference%rowtype;
@@ -38,7 +36,7 @@ begin
 end
 $$;
 
-create function tidings.notification_text(p_note tidings.notification) returns text
+create or replace function tidings.notification_text(p_note tidings.notification) returns text
 language plpgsql as $$
 begin
 	return message_text('notification', 'notifications/' || p_note.user_id, p_note.correlation, 'notification', (
@@ -53,7 +51,7 @@ $$;
 --	p_now	push it now if it is to be pushed now: body is its message, which the caller appends and tells pushed() of.
 --		Otherwise, and whatever is for later, is left to the relay
 --	status	sent | scheduled (not due yet) | held (by quiet hours, until push_at) | off (not wanted)
-create function tidings.note(p_user text, p_type text, p_title text, p_message text, p_priority text, p_publisher text,
+create or replace function tidings.note(p_user text, p_type text, p_title text, p_message text, p_priority text, p_publisher text,
 	p_correlation text, p_due timestamptz, p_now boolean, out id uuid, out body text, out status text, out push_at timestamptz)
 language plpgsql as $$
 declare
@@ -82,7 +80,7 @@ end
 $$;
 
 -- These went into the queue, at these seqs. A critical one goes again in 30 s, 60 s, … 1 h, for a day after the first time.
-create function tidings.pushed(p_notes uuid[], p_seqs int8[]) returns void
+create or replace function tidings.pushed(p_notes uuid[], p_seqs int8[]) returns void
 language plpgsql as $$
 declare
 	v_now timestamptz := clock_timestamp();
@@ -103,83 +101,9 @@ begin
 end
 $$;
 
--- Moves what is due from the outbox and from the notifications into the queue; one node at a time. Returns in how many ms the next
--- is due: 0 when there may be more now, null when nothing waits, and -1 when another node is at it.
-create or replace function tidings.relay(p_queue_max int8, p_queue_min_age_s int8) returns int8
-language plpgsql security definer
-set search_path = tidings, pg_temp
-set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
-set plan_cache_mode = force_generic_plan
-as $$
-declare
-	v_ids int8[];
-	v_topics text[];
-	v_bodies text[];
-	v_flags int8[];
-	v_to_users text[];
-	v_excludes text[];
-	v_expires_at text[];
-	v_none text[];
-	v_seqs int8[];
-	v_note tidings.notification%rowtype;
-	v_notes uuid[] := '{}';
-	v_looked boolean := false;
-	v_count int;
-	v_when timestamptz;
-	v_now timestamptz := clock_timestamp();
-begin
-	if not pg_try_advisory_xact_lock(hashtext('tidings.relay')) then
-		return -1;
-	end if;
-	select array_agg(o.id), array_agg(o.topic), array_agg(o.body), array_agg(o.ephemeral::int::int8), array_agg(o.to_user),
-			array_agg(o.exclude::text), array_agg(o.expires_at::text), array_agg(null::text)
-		into v_ids, v_topics, v_bodies, v_flags, v_to_users, v_excludes, v_expires_at, v_none
-		from (select * from outbox where deliver_at <= v_now order by deliver_at, id limit 500
-			for update skip locked) o;
-	v_count := coalesce(cardinality(v_ids), 0);
-
-	for v_note in
-		select * from notification n where n.push_at <= v_now order by n.push_at, n.id limit 500 for update skip locked
-	loop
-		v_looked := true;
-		v_when := hold(v_note.user_id, v_note.type, v_note.priority, v_now);
-		if v_when <= v_now then
-			v_notes := v_notes || v_note.id;
-			v_topics := v_topics || ('notifications/' || v_note.user_id);
-			v_bodies := v_bodies || notification_text(v_note);
-			v_flags := v_flags || 0::int8;
-			v_to_users := v_to_users || null::text;
-			v_excludes := v_excludes || null::text;
-			v_expires_at := v_expires_at || null::text;
-			v_none := v_none || null::text;
-		else
-			update notification n set push_at = v_when where n.id = v_note.id;
-		end if;
-	end loop;
-
-	if v_topics is null then
-		if v_looked then
-			return 0;
-		end if;
-		v_when := least((select min(o.deliver_at) from outbox o), (select min(n.push_at) from notification n where n.push_at is not null));
-		-- What another transaction has locked is due already: soon again, but not at once.
-		return case when v_when is not null then greatest(ceil(extract(epoch from v_when - clock_timestamp()) * 1000)::int8, 100) end;
-	end if;
-	select a.seqs into v_seqs from append(v_topics, v_bodies, v_flags, v_to_users, v_excludes, v_expires_at, v_none::int8[], v_none, v_none,
-		p_queue_max, p_queue_min_age_s) a;
-	if v_ids is not null then
-		delete from outbox where id = any (v_ids);
-	end if;
-	if cardinality(v_notes) > 0 then
-		perform pushed(v_notes, v_seqs[v_count + 1:]);
-	end if;
-	return 0;
-end
-$$;
-
 -- These users are back: their critical notifications that are not acked go again, the newest 100 of each. To be called when a
 -- session has subscribed to its own notifications, not at every poll. Returns how many.
-create function tidings.redeliver(p_users text[]) returns int8
+create or replace function tidings.redeliver(p_users text[]) returns int8
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
@@ -201,14 +125,14 @@ begin
 end
 $$;
 
-create function tidings.unread(p_user text) returns int8
+create or replace function tidings.unread(p_user text) returns int8
 language plpgsql stable as $$
 begin
 	return (select count(*) from notification n where n.user_id = p_user and n.read_at is null and n.due_at <= clock_timestamp());
 end
 $$;
 
-create function tidings.act_notify(q tidings.request) returns tidings.answer
+create or replace function tidings.act_notify(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_user text := q.data ->> 'user_id';
@@ -243,7 +167,7 @@ begin
 end
 $$;
 
-create function tidings.preferences(p_user text) returns json
+create or replace function tidings.preferences(p_user text) returns json
 language plpgsql stable as $$
 declare
 	v_wish tidings.notification_preference%rowtype;
@@ -258,7 +182,7 @@ begin
 end
 $$;
 
-create function tidings.act_get_preferences(q tidings.request) returns tidings.answer
+create or replace function tidings.act_get_preferences(q tidings.request) returns tidings.answer
 language plpgsql as $$
 begin
 	return answered(q, 'preferences', preferences(q.user_id));
@@ -266,7 +190,7 @@ end
 $$;
 
 -- What is not named stays as it was; quiet_hours null: none any more.
-create function tidings.act_set_preferences(q tidings.request) returns tidings.answer
+create or replace function tidings.act_set_preferences(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_types jsonb := coalesce(q.data ->> 'types', '{}')::jsonb;
@@ -314,7 +238,7 @@ begin
 end
 $$;
 
-create function tidings.act_mark_read(q tidings.request) returns tidings.answer
+create or replace function tidings.act_mark_read(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_id uuid := q.data ->> 'id';
@@ -332,7 +256,7 @@ begin
 end
 $$;
 
-create function tidings.act_get_notifications(q tidings.request) returns tidings.answer
+create or replace function tidings.act_get_notifications(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_limit int8 := least(greatest(coalesce((q.data ->> 'limit')::int8, 50), 1), 100);
@@ -354,14 +278,14 @@ end
 $$;
 
 -- As its user is shown it in a list.
-create function tidings.notification_json(p_note tidings.notification) returns json
+create or replace function tidings.notification_json(p_note tidings.notification) returns json
 language sql stable as $$
 	select json_strip_nulls(json_build_object('id', p_note.id, 'type', p_note.type, 'title', p_note.title, 'message', p_note.message,
 		'priority', p_note.priority, 'created_at', tidings.stamp(p_note.created_at), 'read', p_note.read_at is not null,
 		'read_at', tidings.stamp(p_note.read_at), 'acked_at', tidings.stamp(p_note.acked_at)))
 $$;
 
-create function tidings.act_ack(q tidings.request) returns tidings.answer
+create or replace function tidings.act_ack(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_id uuid := q.data ->> 'id';
@@ -386,7 +310,7 @@ begin
 end
 $$;
 
-create function tidings.act_get_receipt(q tidings.request) returns tidings.answer
+create or replace function tidings.act_get_receipt(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_note tidings.notification%rowtype;
@@ -401,8 +325,3 @@ begin
 		'sent_at', stamp(v_note.sent_at), 'attempts', v_note.attempts, 'acked_at', stamp(v_note.acked_at), 'read_at', stamp(v_note.read_at))));
 end
 $$;
-
-revoke execute on all functions in schema tidings from public;
-grant execute on function tidings.redeliver(text[]) to tidings_sidecar;
-
-reset role;

@@ -1,0 +1,61 @@
+-- Who may do what. An operator replaces the two functions of rules/, which ask the defaults here: PL/pgSQL, because it keeps its
+-- plans. Only functions that run as the owner, with a search_path of their own, call these: so they have neither, which would cost
+-- more than the rest of them.
+
+-- May this user (null: nobody in particular) with this role do `action` ('subscribe' or 'publish') to `topic`?
+create or replace function tidings.default_authorize(user_id text, role text, topic text, action text) returns boolean
+language plpgsql stable as $$
+declare
+	v_diagnosis bigint;
+begin
+	if role = 'admin' then
+		return true;
+	elsif role = 'service' and action = 'publish' then
+		return true;
+	elsif role = 'service' and topic !~ '^chats?/' then
+		return false; -- of chat it reads what it takes part in: an assistant does
+	elsif topic ~ '^diagnosis/[1-9][0-9]{0,17}$' then
+		v_diagnosis := substr(topic, 11)::bigint;
+		if user_id is null then
+			return action = 'subscribe' and exists (select from tidings.diagnosis d where d.id = v_diagnosis and d.public);
+		end if;
+		return exists (select from tidings.diagnosis d where d.id = v_diagnosis and d.owner = default_authorize.user_id)
+			or exists (select from tidings.diagnosis_grant g where g.diagnosis_id = v_diagnosis and g.user_id = default_authorize.user_id);
+	elsif topic ~ '^chat/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+		return exists (
+			select from tidings.participant p
+			where p.conversation_id = substr(topic, 6)::uuid and p.user_id = default_authorize.user_id);
+	elsif role = 'clinician' and action = 'subscribe' and starts_with(topic, 'health/') and exists (
+		select from tidings.health_grant g where g.user_id = substr(topic, 8) and g.clinician_id = default_authorize.user_id)
+	then
+		return true;
+	end if;
+	return coalesce(topic in ('health/' || user_id, 'notifications/' || user_id, 'chats/' || user_id), false);
+end
+$$;
+
+-- Is there such a thing? Asked for diagnoses and conversations only: every other topic exists as soon as somebody names it.
+create or replace function tidings.default_topic_exists(topic text) returns boolean
+language plpgsql stable as $$
+begin
+	if topic ~ '^diagnosis/[1-9][0-9]{0,17}$' then
+		return exists (select from tidings.diagnosis d where d.id = substr(topic, 11)::bigint);
+	elsif topic ~ '^chat/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
+		return exists (select from tidings.conversation c where c.id = substr(topic, 6)::uuid);
+	end if;
+	return true;
+end
+$$;
+
+-- 'ok', 'forbidden' or 'not_found'. The last is for the log, and for those who may publish everywhere: an ordinary user is told
+-- the same as for a diagnosis that is someone else's.
+create or replace function tidings.verdict(user_id text, role text, topic text, action text) returns text
+language plpgsql stable as $$
+begin
+	return case
+		when not tidings.topic_exists(topic) then 'not_found'
+		when tidings.authorize(user_id, role, topic, action) then 'ok'
+		else 'forbidden'
+	end;
+end
+$$;

@@ -1,0 +1,270 @@
+-- The topics and their queues: appending, reading, trimming.
+
+-- What makes a numbering different although the topic's own epoch is the same: another cluster, another database (restored
+-- from a dump), another timeline (failover, restore to a point in time).
+create or replace function tidings.cluster_tag() returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+	select substr(md5(concat_ws(' ',
+		(select system_identifier from pg_control_system()),
+		(select oid from pg_database where datname = current_database()),
+		case when pg_is_in_recovery() then null else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end)), 1, 6)
+$$;
+
+create or replace function tidings.append(
+	p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[], p_expires_at text[],
+	p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
+	p_queue_max int8, p_queue_min_age_s int8, out seqs int8[], out clients int8[])
+language plpgsql
+as $$
+declare
+	v_count int := cardinality(p_topics);
+	v_topics int8[]; -- per item: its topic's id
+	v_ids int8[];	 -- the topics', ascending; the next four run in parallel
+	v_lasts int8[];
+	v_firsts int8[];
+	v_limits int8[]; -- what may be trimmed ends here
+	v_present int8[];
+	v_gone int8[];
+	v_deleted int8;
+	v_live uuid[] := array(select id from node where heartbeat_at > clock_timestamp() - interval '15 seconds');
+	v_place int;
+	v_now timestamptz;
+	v_old numeric;
+	v_new numeric;
+begin
+	v_topics := array(select (select t.id from topic t where t.name = i.name) from unnest(p_topics) as i(name));
+	if num_nulls(variadic v_topics) > 0 then
+		insert into topic (name)
+			select distinct i.name collate "C" as name from unnest(p_topics, v_topics) as i(name, id) where i.id is null order by 1
+			on conflict do nothing;
+		v_topics := array(select (select t.id from topic t where t.name = i.name) from unnest(p_topics) as i(name));
+	end if;
+
+	select array_agg(t.id), array_agg(t.last_seq), array_agg(t.first_seq),
+			array_agg((select sum(p.clients)::int8 from presence p where p.topic_id = t.id and p.node_id = any (v_live)))
+		into v_ids, v_lasts, v_firsts, v_present
+		from (select id, last_seq, first_seq from topic where id = any (v_topics) order by id for update) t;
+
+	-- After the lock: so created_at follows seq.
+	v_now := clock_timestamp();
+
+	v_limits := v_lasts;
+	seqs := array_fill(null::int8, array[v_count]);
+	clients := seqs;
+	for i in 1 .. v_count loop
+		v_place := width_bucket(v_topics[i], v_ids);
+		if v_ids[v_place] is distinct from v_topics[i] then
+			raise exception 'tidings: a topic was deleted meanwhile' using errcode = 'serialization_failure';
+		end if;
+		clients[i] := coalesce(v_present[v_place], 0);
+		if p_flags[i] & 1 = 0 then
+			v_lasts[v_place] := v_lasts[v_place] + 1;
+			seqs[i] := v_lasts[v_place];
+		else
+			perform pg_notify('tidings_ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
+				octet_length(coalesce(p_to_users[i], '')), coalesce(p_to_users[i], ''), p_bodies[i]));
+		end if;
+	end loop;
+
+	if num_nonnulls(variadic p_effect_ids) > 0 then
+		for i in 1 .. v_count loop
+			continue when p_effect_ids[i] is null;
+			v_new := p_effect_values[i]::numeric;
+			v_old := coalesce(p_effect_olds[i]::numeric, (
+				select value from effectiveness where topic_id = v_topics[i] and recommendation_id = p_effect_ids[i]));
+			insert into effectiveness values (v_topics[i], p_effect_ids[i], v_new)
+				on conflict (topic_id, recommendation_id) do update set value = excluded.value;
+			if v_old is not null then
+				-- The body ends with the braces of data and of the message.
+				p_bodies[i] := left(p_bodies[i], -2) || ',"old_effectiveness":' || trim_scale(v_old) || ',"improvement":'
+					|| trim_scale(v_new - v_old) || '}}';
+			end if;
+		end loop;
+	end if;
+
+	insert into message (topic_id, seq, created_at, expires_at, exclude, to_user, body)
+		select v_topics[i], seqs[i], v_now, p_expires_at[i]::timestamptz, p_excludes[i]::uuid, p_to_users[i], p_bodies[i]
+		from generate_series(1, v_count) as i where seqs[i] is not null;
+
+	-- What is too many and old enough may go, a bounded number at a time: more than came, so it keeps up.
+	for i in 1 .. cardinality(v_ids) loop
+		v_limits[i] := least(v_firsts[i] + 2 * (v_lasts[i] - v_limits[i]) + 16, v_lasts[i] - p_queue_max);
+	end loop;
+	v_gone := array(
+		select case when v_limits[i] >= v_firsts[i] then (
+			select max(m.seq) from message m
+			where m.topic_id = v_ids[i] and m.seq >= v_firsts[i] and m.seq <= v_limits[i]
+				and m.created_at < v_now - make_interval(secs => p_queue_min_age_s)) end
+		from generate_series(1, cardinality(v_ids)) as i);
+	if num_nonnulls(variadic v_gone) > 0 then
+		delete from message where ctid = any (array(
+			select m.ctid from generate_series(1, cardinality(v_ids)) as i cross join lateral (
+				select o.ctid from message o
+				where o.topic_id = v_ids[i] and o.seq >= v_firsts[i] and o.seq <= v_gone[i] offset 0) m));
+		get diagnostics v_deleted = row_count;
+		-- One that a sidecar marked as sent meanwhile is at another ctid now.
+		if v_deleted < (select sum(v_gone[i] - v_firsts[i] + 1) from generate_series(1, cardinality(v_ids)) as i) then
+			for i in 1 .. cardinality(v_ids) loop
+				delete from message m where m.topic_id = v_ids[i] and m.seq >= v_firsts[i] and m.seq <= v_gone[i];
+			end loop;
+		end if;
+	end if;
+
+	update topic t
+		set last_seq = v_lasts[width_bucket(t.id, v_ids)],
+			first_seq = coalesce(v_gone[width_bucket(t.id, v_ids)] + 1, t.first_seq)
+		where t.id = any (v_ids) and (t.last_seq < v_lasts[width_bucket(t.id, v_ids)] or v_gone[width_bucket(t.id, v_ids)] is not null);
+
+	if num_nonnulls(variadic p_to_users) + num_nonnulls(variadic p_excludes) > 0 then
+		for i in 1 .. v_count loop
+			if p_to_users[i] is not null then
+				clients[i] := (select count(*) from connection c
+					where c.topic_id = v_topics[i] and c.user_id = p_to_users[i] and c.node_id = any (v_live));
+			end if;
+			if p_excludes[i] is not null then
+				clients[i] := clients[i] - (select count(*) from connection c
+					where c.id = p_excludes[i]::uuid and c.topic_id = v_topics[i] and c.node_id = any (v_live)
+						and (p_to_users[i] is null or c.user_id = p_to_users[i]));
+			end if;
+		end loop;
+	end if;
+
+	-- A doorbell: which topics have something new.
+	for i in 0 .. (cardinality(v_ids) - 1) / 350 loop
+		perform pg_notify('tidings', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
+	end loop;
+end
+$$;
+
+-- What comes after a seq, for several topics at once: each at most p_rows messages and, its first aside, p_bytes of bodies. A
+-- message that has expired has a null body: its seq is passed over.
+create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
+returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean)
+language plpgsql stable security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+begin
+	return query
+		select t.id, m.seq, m.to_user, m.exclude::text,
+			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end, m.revocation
+		from unnest(p_topics, p_after) with ordinality as t(id, after, place)
+		cross join lateral (
+			select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
+			from (select * from message q where q.topic_id = t.id and q.seq > t.after order by q.seq limit p_rows) p
+		) m
+		where m.before < p_bytes or m.before = 0
+		order by t.place, m.seq;
+end
+$$;
+
+-- Messages for one user alone that they have not been sent, up to a seq.
+create or replace function tidings.unsent(p_topic int8, p_user text, p_up_to int8)
+returns table (seq int8, body text)
+language sql stable security definer set search_path = tidings, pg_temp as $$
+	select m.seq, m.body from message m
+	where m.topic_id = p_topic and m.to_user = p_user and not m.sent and m.seq <= p_up_to
+		and (m.expires_at is null or m.expires_at > clock_timestamp())
+	order by m.seq
+$$;
+
+-- What a client would get by GET /ws/history (spec 3.4). Header columns are repeated in every row; seq is null when there is none.
+-- Revocations are for the sidecars.
+create or replace function tidings.history(p_user text, p_role text, p_topic text, p_epoch text, p_after int8, p_limit int8)
+returns table (outcome text, epoch text, recovered boolean, missed_from int8, missed_to int8, next_seq int8, seq int8, body text)
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+	v_topic topic%rowtype;
+	v_outcome text := verdict(p_user, p_role, p_topic, 'subscribe');
+	v_after int8;
+begin
+	if v_outcome <> 'ok' then
+		return query select v_outcome, null::text, null::boolean, null::int8, null::int8, null::int8, null::int8, null::text;
+		return;
+	end if;
+	select * into v_topic from topic t where t.name = p_topic;
+	if not found then
+		insert into topic (name) values (p_topic) on conflict do nothing;
+		select * into v_topic from topic t where t.name = p_topic;
+	end if;
+	epoch := v_topic.epoch || cluster_tag();
+	recovered := true;
+	if p_epoch is null then
+		v_after := greatest(v_topic.last_seq - p_limit, v_topic.first_seq - 1);
+	elsif p_epoch <> epoch or p_after > v_topic.last_seq then
+		recovered := false;
+		v_after := greatest(v_topic.last_seq - p_limit, v_topic.first_seq - 1);
+	else
+		v_after := greatest(p_after, v_topic.first_seq - 1);
+		if v_after > p_after then
+			recovered := false;
+			missed_from := p_after + 1;
+			missed_to := v_after;
+		end if;
+	end if;
+	-- What is kept is looked at once more, in the statement that reads: it may have been trimmed since.
+	return query
+		with kept as (
+			select greatest(v_after, t.first_seq - 1) as after from topic t where t.id = v_topic.id
+		), page as (
+			select m.seq, m.body, m.to_user, m.expires_at, m.revocation from message m
+			where m.topic_id = v_topic.id and m.seq > v_after and m.seq <= v_topic.last_seq order by m.seq limit p_limit
+		), told as (
+			select history.recovered and (p_epoch is null or k.after = v_after) as recovered,
+				case when p_epoch is null or k.after = v_after then history.missed_from else coalesce(history.missed_from, p_after + 1) end
+					as missed_from,
+				case when p_epoch is null or k.after = v_after then history.missed_to else k.after end as missed_to,
+				k.after
+			from kept k
+		)
+		select 'ok', history.epoch, t.recovered, t.missed_from, t.missed_to,
+			coalesce((select max(p.seq) from page p), least(greatest(t.after, 0), v_topic.last_seq)), m.seq, m.body
+		from told t left join (
+			select p.seq, p.body from page p
+			where not p.revocation and (p.to_user is null or p.to_user = p_user) and (p.expires_at is null or p.expires_at > clock_timestamp())
+		) m on true
+		order by m.seq;
+end
+$$;
+
+-- Trims what nobody publishes to any more, topic by topic in id order. Returns the id to go on after, null at the end.
+create or replace function tidings.sweep(p_after int8, p_topics int8, p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8)
+returns int8
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+	v_last int8;
+	v_gone int8;
+	v_old record;
+	v_now timestamptz := clock_timestamp();
+begin
+	select max(id) into v_last from (select id from topic where id > p_after order by id limit p_topics) t;
+	delete from idempotency where ctid = any (array(
+		select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
+		order by k.created_at limit 1000 for update skip locked));
+	-- Looked at without a lock first: most have nothing to trim. Skipping what is locked, it waits for no appender.
+	for v_old in
+		select t.id, t.first_seq, t.last_seq from topic t
+		where t.id > p_after and t.id <= v_last and t.last_seq >= t.first_seq and (
+			select m.created_at from message m
+			where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq limit 1) < v_now - make_interval(
+				secs => case when t.last_seq - t.first_seq >= p_queue_max then least(p_queue_min_age_s, p_queue_ttl_s) else p_queue_ttl_s end)
+		order by t.id for update skip locked
+	loop
+		v_gone := (
+			select max(m.seq) from message m
+			where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_old.first_seq + 10000
+				and m.created_at < v_now - make_interval(
+					secs => case when m.seq <= v_old.last_seq - p_queue_max then least(p_queue_min_age_s, p_queue_ttl_s) else p_queue_ttl_s end));
+		continue when v_gone is null;
+		delete from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_gone;
+		update topic t set first_seq = v_gone + 1 where t.id = v_old.id;
+	end loop;
+	return v_last;
+end
+$$;

@@ -1,0 +1,143 @@
+-- Publishing by HTTP.
+
+-- One transaction for many requests, each with one or more items. See src/store/publisher.h for the caller's side.
+--
+--	p_callers … p_hashes		a row per request; p_keys and p_hashes null without Idempotency-Key
+--	p_requests … p_effect_olds	a row per item; p_requests is its request, from 1
+--	outcome	ok | scheduled | forbidden | not_found | key_reused | replayed (seq and clients are those of the first time)
+create or replace function tidings.publish_batch(
+	p_callers text[], p_roles text[], p_keys text[], p_hashes text[],
+	p_requests int8[], p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[],
+	p_deliver_at text[], p_expires_at text[], p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
+	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8)
+returns table (item int8, outcome text, seq int8, clients int8)
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+	v_count int := cardinality(p_requests);
+	v_verdicts text[] := array_fill('ok'::text, array[cardinality(p_callers)]); -- per request
+	v_verdict text;
+	v_keyed boolean := num_nonnulls(variadic p_keys) > 0;
+	v_late boolean[] := array_fill(false, array[v_count]); -- per item: to be delivered later
+	v_items int8[];	   -- those to append now, when they are not all
+	v_seqs int8[];
+	v_clients int8[];
+	v_some record;
+	v_request int8;
+	v_hash text;
+	v_now timestamptz := clock_timestamp();
+begin
+	if exists (
+		select from (
+			select distinct p_callers[p_requests[i]] as caller, p_roles[p_requests[i]] as role, p_topics[i] as topic
+			from generate_series(1, v_count) as i
+			offset 0) a -- asked once for each, not once an item
+		where verdict(a.caller, a.role, a.topic, 'publish') <> 'ok')
+	then
+		for i in 1 .. v_count loop
+			v_request := p_requests[i];
+			continue when v_verdicts[v_request] = 'forbidden';
+			v_verdict := verdict(p_callers[v_request], p_roles[v_request], p_topics[i], 'publish');
+			if v_verdict <> 'ok' then
+				v_verdicts[v_request] := v_verdict;
+			end if;
+		end loop;
+	end if;
+
+	if v_keyed then
+		-- Sorted, so that two batches with the same keys never wait for each other in a ring.
+		for v_request in
+			select r from generate_series(1, cardinality(p_keys)) as r
+			where p_keys[r] is not null and v_verdicts[r] = 'ok'
+			order by p_callers[r] collate "C", p_keys[r] collate "C", r
+		loop
+			insert into idempotency as known (caller, key, hash, created_at)
+				values (p_callers[v_request], p_keys[v_request], p_hashes[v_request], v_now)
+				on conflict on constraint idempotency_pkey do update
+					set hash = excluded.hash, results = null, created_at = excluded.created_at
+					where known.created_at < v_now - interval '24 hours';
+			if not found then
+				select k.hash into v_hash from idempotency k
+					where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
+				v_verdicts[v_request] := case when v_hash = p_hashes[v_request] then 'replayed' else 'key_reused' end;
+			end if;
+		end loop;
+	end if;
+
+	if num_nonnulls(variadic p_deliver_at) > 0 then
+		for i in 1 .. v_count loop
+			v_late[i] := coalesce(p_deliver_at[i]::timestamptz > v_now, false);
+		end loop;
+		insert into outbox (deliver_at, expires_at, ephemeral, exclude, to_user, topic, body)
+			select p_deliver_at[i]::timestamptz, p_expires_at[i]::timestamptz, p_flags[i] & 1 = 1, p_excludes[i]::uuid,
+				p_to_users[i], p_topics[i], p_bodies[i]
+			from generate_series(1, v_count) as i
+			where v_late[i] and v_verdicts[p_requests[i]] = 'ok';
+		if found then
+			perform pg_notify('tidings_outbox', '');
+		end if;
+	end if;
+
+	if 'ok' = all (v_verdicts) and not true = any (v_late) then
+		select a.seqs, a.clients into v_seqs, v_clients
+			from append(p_topics, p_bodies, p_flags, p_to_users, p_excludes, p_expires_at, p_effect_ids, p_effect_values,
+				p_effect_olds, p_queue_max, p_queue_min_age_s) a;
+	else
+		v_items := array(
+			select i from generate_series(1, v_count) as i where v_verdicts[p_requests[i]] = 'ok' and not v_late[i]);
+		if cardinality(v_items) > 0 then
+			select a.* into v_some from append(
+				array(select p_topics[k] from unnest(v_items) as k),
+				array(select p_bodies[k] from unnest(v_items) as k),
+				array(select p_flags[k] from unnest(v_items) as k),
+				array(select p_to_users[k] from unnest(v_items) as k),
+				array(select p_excludes[k] from unnest(v_items) as k),
+				array(select p_expires_at[k] from unnest(v_items) as k),
+				array(select p_effect_ids[k] from unnest(v_items) as k),
+				array(select p_effect_values[k] from unnest(v_items) as k),
+				array(select p_effect_olds[k] from unnest(v_items) as k),
+				p_queue_max, p_queue_min_age_s) a;
+			v_seqs := array_fill(null::int8, array[v_count]);
+			v_clients := v_seqs;
+			for n in 1 .. cardinality(v_items) loop
+				v_seqs[v_items[n]] := v_some.seqs[n];
+				v_clients[v_items[n]] := v_some.clients[n];
+			end loop;
+		end if;
+	end if;
+
+	if v_keyed then
+		-- More than came, so it keeps up. Those that another batch is at can wait.
+		delete from idempotency where ctid = any (array(
+			select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
+			order by k.created_at limit 2 * cardinality(p_keys) + 16 for update skip locked));
+		for v_some in
+			select p_requests[i] as request, jsonb_agg(jsonb_build_array(v_seqs[i], v_clients[i]) order by i) as results
+			from generate_series(1, v_count) as i
+			where v_verdicts[p_requests[i]] = 'ok' and p_keys[p_requests[i]] is not null
+			group by p_requests[i]
+		loop
+			update idempotency k set results = v_some.results
+				where k.caller = p_callers[v_some.request] and k.key = p_keys[v_some.request];
+		end loop;
+		for v_request in select r from generate_series(1, cardinality(p_keys)) as r where v_verdicts[r] = 'replayed' loop
+			select array_agg((e.result ->> 0)::int8 order by e.place) as seqs, array_agg((e.result ->> 1)::int8 order by e.place) as clients
+				into v_some
+				from idempotency k, jsonb_array_elements(k.results) with ordinality as e(result, place)
+				where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
+			v_items := array(select i from generate_series(1, v_count) as i where p_requests[i] = v_request);
+			for n in 1 .. cardinality(v_items) loop
+				v_seqs[v_items[n]] := v_some.seqs[n];
+				v_clients[v_items[n]] := v_some.clients[n];
+			end loop;
+		end loop;
+	end if;
+
+	return query
+		select i::int8, case when v_late[i] and v_verdicts[p_requests[i]] = 'ok' then 'scheduled' else v_verdicts[p_requests[i]] end,
+			v_seqs[i], coalesce(v_clients[i], 0)
+		from generate_series(1, v_count) as i;
+end
+$$;

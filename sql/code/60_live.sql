@@ -1,0 +1,133 @@
+-- Whatever a client says that touches the database comes in here: from a WebSocket, by POST, or by a service's broadcast.
+
+create or replace function tidings.refusal(p_outcome text, p_detail text default null) returns tidings.answer
+language sql immutable as $$
+	select row(p_outcome, p_detail, null, null, null, null)::tidings.answer
+$$;
+
+create or replace function tidings.answered(p_request tidings.request, p_type text, p_data json, p_topic text default null,
+	p_seq int8 default null, p_clients int8 default null) returns tidings.answer
+language plpgsql as $$
+begin
+	return row('ok', null, '{"type":' || to_json(p_type) || ',"data":' || p_data || ',"timestamp":"' || tidings.stamp(clock_timestamp())
+		|| '"' || coalesce(',"correlation_id":' || p_request.correlation, '') || '}', p_topic, p_seq, p_clients)::tidings.answer;
+end
+$$;
+
+-- Appends what a request made; the arrays run in parallel, p_excludes being connections that do not get it.
+create or replace function tidings.put(p_request tidings.request, p_topics text[], p_bodies text[], p_excludes text[],
+	p_ephemeral boolean default false, out seqs int8[], out clients int8[])
+language plpgsql as $$
+declare
+	v_none text[] := array_fill(null::text, array[cardinality(p_topics)]);
+begin
+	select a.seqs, a.clients into put.seqs, put.clients
+		from append(p_topics, p_bodies, array_fill(p_ephemeral::int::int8, array[cardinality(p_topics)]), v_none, p_excludes, v_none,
+			v_none::int8[], v_none, v_none, p_request.queue_max, p_request.queue_min_age_s) a;
+end
+$$;
+
+-- One act in one transaction.
+--
+--	p_user, p_role	from the token
+--	p_connection	the sender's, which does not get what it said itself; null by HTTP
+--	p_data		its members, their kinds and lengths already seen to: here is decided what they mean and who may
+--	p_correlation	the JSON text of its correlation_id, or null
+--	p_require_user	refuse one who is not in tidings.app_user, or not active: a connection may outlive its account
+--	outcome		ok | forbidden | not_found | invalid, with detail, a sentence, where it helps. As in verdict(), an ordinary
+--			user is told the same for the second and the third
+--	reply		the whole reply, when ok
+--	topic …		of the message that was published, when one was; its seq is null when it is ephemeral or for later
+--
+-- Without bitmap scans pages are read in the order of their index, however large the tables have become since the plan was made.
+create or replace function tidings.act(p_user text, p_role text, p_connection text, p_type text, p_data json, p_correlation text,
+	p_queue_max int8, p_queue_min_age_s int8, p_require_user boolean default false)
+returns table (outcome text, detail text, reply text, topic text, seq int8, clients int8)
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+	q request := row(p_user, p_role, p_connection, p_data, p_correlation, p_queue_max, p_queue_min_age_s);
+	a answer;
+begin
+	begin
+		if p_user is null or p_require_user and not (user_active(array[p_user]))[1] then
+			a := refusal('forbidden');
+		else
+			case p_type
+				when 'health_update' then a := act_health_update(q);
+				when 'set_threshold' then a := act_set_threshold(q);
+				when 'get_thresholds' then a := act_get_thresholds(q);
+				when 'get_health' then a := act_get_health(q);
+				when 'create_conversation' then a := act_create_conversation(q);
+				when 'join' then a := act_join(q);
+				when 'chat_message' then a := act_chat_message(q);
+				when 'typing' then a := act_typing(q);
+				when 'get_history' then a := act_get_history(q);
+				when 'notify' then a := act_notify(q);
+				when 'set_preferences' then a := act_set_preferences(q);
+				when 'get_preferences' then a := act_get_preferences(q);
+				when 'mark_read' then a := act_mark_read(q);
+				when 'get_notifications' then a := act_get_notifications(q);
+				when 'ack' then a := act_ack(q);
+				when 'get_receipt' then a := act_get_receipt(q);
+				else a := refusal('invalid', 'There is no such type');
+			end case;
+		end if;
+	exception when data_exception or integrity_constraint_violation then
+		-- A number that float8 cannot hold, a day that is in no calendar: of that nothing is done.
+		a := refusal('invalid', 'A value is outside of what can be stored');
+	end;
+	return query select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients;
+end
+$$;
+
+--	p_key, p_hash	of the caller's; the hash is of what must be the same
+--	outcome		also: key_reused, the same key came with another hash
+--
+-- What is refused leaves no trace: it may be tried again.
+create or replace function tidings.act_once(p_user text, p_role text, p_connection text, p_type text, p_data json, p_correlation text,
+	p_queue_max int8, p_queue_min_age_s int8, p_key text, p_hash text)
+returns table (outcome text, detail text, reply text, topic text, seq int8, clients int8)
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+	v_now timestamptz := clock_timestamp();
+	v_known idempotency%rowtype;
+begin
+	insert into idempotency as known (caller, key, hash, created_at)
+		values (p_user, p_key, p_hash, v_now)
+		on conflict on constraint idempotency_pkey do update
+			set hash = excluded.hash, results = null, created_at = excluded.created_at
+			where known.created_at < v_now - interval '24 hours';
+	if not found then
+		select * into v_known from idempotency k where k.caller = p_user and k.key = p_key;
+		if v_known.hash is distinct from p_hash then
+			return query select 'key_reused', null::text, null::text, null::text, null::int8, null::int8;
+		else
+			return query select 'ok', null::text, v_known.results ->> 0, v_known.results ->> 1,
+				(v_known.results ->> 2)::int8, (v_known.results ->> 3)::int8;
+		end if;
+		return;
+	end if;
+
+	select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients
+		into act_once.outcome, act_once.detail, act_once.reply, act_once.topic, act_once.seq, act_once.clients
+		from act(p_user, p_role, p_connection, p_type, p_data, p_correlation, p_queue_max, p_queue_min_age_s) a;
+	if outcome = 'ok' then
+		update idempotency k set results = jsonb_build_array(act_once.reply, act_once.topic, act_once.seq, act_once.clients)
+			where k.caller = p_user and k.key = p_key;
+	else
+		delete from idempotency k where k.caller = p_user and k.key = p_key;
+	end if;
+	-- More than came, so it keeps up. Those that another is at can wait.
+	delete from idempotency where ctid = any (array(
+		select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
+		order by k.created_at limit 16 for update skip locked));
+	return next;
+end
+$$;
