@@ -27,7 +27,7 @@ void response_refuse(struct response *res, int status, const char *detail)
 
 void response_fault(struct response *res, enum err e)
 {
-	if (e == ERR_AWAY || e == ERR_MEMORY)
+	if (e == ERR_AWAY || e == ERR_BUSY || e == ERR_MEMORY)
 		response_refuse(res, 503, "This is not possible at the moment: try again in a few seconds.");
 	else
 		response_refuse(res, 500, "Something went wrong on our side.");

@@ -10,10 +10,47 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 		case when pg_is_in_recovery() then null else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end)), 1, 6)
 $$;
 
+-- Makes topics that may be new. One whose name another transaction has inserted, and not committed yet, is hardly waited for: it may
+-- not be there afterwards.
+create or replace function tidings.make_topics(p_names text[]) returns void
+language plpgsql set lock_timeout = '20ms'
+as $$
+declare
+	v_name text;
+	v_locked int := 0;
+begin
+	begin
+		insert into topic (name)
+			select distinct n collate "C" as name from unnest(p_names) as n order by 1
+			on conflict do nothing;
+		return;
+	exception when lock_not_available then
+		null;
+	end;
+	for v_name in select distinct n collate "C" as name from unnest(p_names) as n order by 1 loop
+		begin
+			insert into topic (name) values (v_name) on conflict do nothing;
+		exception when lock_not_available then
+			v_locked := v_locked + 1;
+			exit when v_locked = 5;
+		end;
+	end loop;
+end
+$$;
+
+-- Appends messages to their topics; the arrays run in parallel.
+--
+--	p_flags		1: ephemeral
+--	p_groups	items with the same number are appended together or not at all. With it a topic that another transaction has
+--			locked is not waited for: the groups that need it are busy, and nothing of them is done. null: it is waited for
+--	p_briefly	all topics are waited for, as long as another batch may take; lock_not_available (55P03) when that is too short
+--	seqs		null for what is ephemeral, or busy
+--	clients		who is connected to the topic, and gets the message
 create or replace function tidings.append(
 	p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[], p_expires_at text[],
 	p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
-	p_queue_max int8, p_queue_min_age_s int8, out seqs int8[], out clients int8[])
+	p_queue_max int8, p_queue_min_age_s int8, p_groups int8[] default null, p_briefly boolean default false,
+	out seqs int8[], out clients int8[], out busy boolean[])
 language plpgsql
 as $$
 declare
@@ -26,36 +63,68 @@ declare
 	v_present int8[];
 	v_gone int8[];
 	v_deleted int8;
+	v_lock_timeout text := current_setting('lock_timeout');
 	v_live uuid[] := array(select id from node where heartbeat_at > clock_timestamp() - interval '15 seconds');
 	v_place int;
+	v_locked int8[]; -- groups that need a topic that another has locked
 	v_now timestamptz;
 	v_old numeric;
 	v_new numeric;
 begin
+	if p_briefly then
+		perform set_config('lock_timeout', '20ms', true);
+	end if;
 	v_topics := array(select (select t.id from topic t where t.name = i.name) from unnest(p_topics) as i(name));
 	if num_nulls(variadic v_topics) > 0 then
-		insert into topic (name)
-			select distinct i.name collate "C" as name from unnest(p_topics, v_topics) as i(name, id) where i.id is null order by 1
-			on conflict do nothing;
+		if p_groups is null or p_briefly then
+			insert into topic (name)
+				select distinct i.name collate "C" as name from unnest(p_topics, v_topics) as i(name, id) where i.id is null order by 1
+				on conflict do nothing;
+		else
+			perform make_topics(array(select i.name from unnest(p_topics, v_topics) as i(name, id) where i.id is null));
+		end if;
 		v_topics := array(select (select t.id from topic t where t.name = i.name) from unnest(p_topics) as i(name));
 	end if;
 
-	select array_agg(t.id), array_agg(t.last_seq), array_agg(t.first_seq),
-			array_agg((select sum(p.clients)::int8 from presence p where p.topic_id = t.id and p.node_id = any (v_live)))
-		into v_ids, v_lasts, v_firsts, v_present
-		from (select id, last_seq, first_seq from topic where id = any (v_topics) order by id for update) t;
+	if p_groups is null or p_briefly then
+		select array_agg(t.id), array_agg(t.last_seq), array_agg(t.first_seq),
+				array_agg((select sum(p.clients)::int8 from presence p where p.topic_id = t.id and p.node_id = any (v_live)))
+			into v_ids, v_lasts, v_firsts, v_present
+			from (select id, last_seq, first_seq from topic where id = any (v_topics) order by id for update) t;
+	else
+		select array_agg(t.id), array_agg(t.last_seq), array_agg(t.first_seq),
+				array_agg((select sum(p.clients)::int8 from presence p where p.topic_id = t.id and p.node_id = any (v_live)))
+			into v_ids, v_lasts, v_firsts, v_present
+			from (select id, last_seq, first_seq from topic where id = any (v_topics) order by id for update skip locked) t;
+	end if;
+	if p_briefly then
+		perform set_config('lock_timeout', v_lock_timeout, true);
+	end if;
+
+	busy := array_fill(false, array[v_count]);
+	seqs := array_fill(null::int8, array[v_count]);
+	clients := seqs;
+	if num_nulls(variadic v_topics) > 0 or not coalesce(v_topics <@ v_ids, false) then
+		if p_groups is null or p_briefly then
+			raise exception 'tidings: a topic was deleted meanwhile' using errcode = 'serialization_failure';
+		end if;
+		v_locked := array(
+			select p_groups[i] from generate_series(1, v_count) as i where v_topics[i] is null or not v_topics[i] = any (coalesce(v_ids, '{}')));
+		for i in 1 .. v_count loop
+			busy[i] := p_groups[i] = any (v_locked);
+		end loop;
+		if not false = any (busy) then
+			return;
+		end if;
+	end if;
 
 	-- After the lock: so created_at follows seq.
 	v_now := clock_timestamp();
 
 	v_limits := v_lasts;
-	seqs := array_fill(null::int8, array[v_count]);
-	clients := seqs;
 	for i in 1 .. v_count loop
+		continue when busy[i];
 		v_place := width_bucket(v_topics[i], v_ids);
-		if v_ids[v_place] is distinct from v_topics[i] then
-			raise exception 'tidings: a topic was deleted meanwhile' using errcode = 'serialization_failure';
-		end if;
 		clients[i] := coalesce(v_present[v_place], 0);
 		if p_flags[i] & 1 = 0 then
 			v_lasts[v_place] := v_lasts[v_place] + 1;
@@ -68,7 +137,7 @@ begin
 
 	if num_nonnulls(variadic p_effect_ids) > 0 then
 		for i in 1 .. v_count loop
-			continue when p_effect_ids[i] is null;
+			continue when p_effect_ids[i] is null or busy[i];
 			v_new := p_effect_values[i]::numeric;
 			v_old := coalesce(p_effect_olds[i]::numeric, (
 				select value from effectiveness where topic_id = v_topics[i] and recommendation_id = p_effect_ids[i]));
@@ -117,6 +186,7 @@ begin
 
 	if num_nonnulls(variadic p_to_users) + num_nonnulls(variadic p_excludes) > 0 then
 		for i in 1 .. v_count loop
+			continue when busy[i];
 			if p_to_users[i] is not null then
 				clients[i] := (select count(*) from connection c
 					where c.topic_id = v_topics[i] and c.user_id = p_to_users[i] and c.node_id = any (v_live));

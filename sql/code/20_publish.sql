@@ -4,12 +4,15 @@
 --
 --	p_callers … p_hashes		a row per request; p_keys and p_hashes null without Idempotency-Key
 --	p_requests … p_effect_olds	a row per item; p_requests is its request, from 1
+--	p_skip_locked		topics that another transaction has locked are not waited for; else they are, as long as another batch
+--				may take: lock_not_available (55P03) when that is too short, and the batch is to be tried again with it
 --	outcome	ok | scheduled | forbidden | not_found | key_reused | replayed (seq and clients are those of the first time)
+--		| busy (another transaction has a topic of the request locked: nothing of it was done, and it is to be tried again)
 create or replace function tidings.publish_batch(
 	p_callers text[], p_roles text[], p_keys text[], p_hashes text[],
 	p_requests int8[], p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[],
 	p_deliver_at text[], p_expires_at text[], p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
-	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8)
+	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8, p_skip_locked boolean)
 returns table (item int8, outcome text, seq int8, clients int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -24,6 +27,7 @@ declare
 	v_items int8[];	   -- those to append now, when they are not all
 	v_seqs int8[];
 	v_clients int8[];
+	v_busy boolean[];
 	v_some record;
 	v_request int8;
 	v_hash text;
@@ -70,20 +74,12 @@ begin
 		for i in 1 .. v_count loop
 			v_late[i] := coalesce(p_deliver_at[i]::timestamptz > v_now, false);
 		end loop;
-		insert into outbox (deliver_at, expires_at, ephemeral, exclude, to_user, topic, body)
-			select p_deliver_at[i]::timestamptz, p_expires_at[i]::timestamptz, p_flags[i] & 1 = 1, p_excludes[i]::uuid,
-				p_to_users[i], p_topics[i], p_bodies[i]
-			from generate_series(1, v_count) as i
-			where v_late[i] and v_verdicts[p_requests[i]] = 'ok';
-		if found then
-			perform pg_notify('tidings_outbox', '');
-		end if;
 	end if;
 
 	if 'ok' = all (v_verdicts) and not true = any (v_late) then
-		select a.seqs, a.clients into v_seqs, v_clients
+		select a.seqs, a.clients, a.busy into v_seqs, v_clients, v_busy
 			from append(p_topics, p_bodies, p_flags, p_to_users, p_excludes, p_expires_at, p_effect_ids, p_effect_values,
-				p_effect_olds, p_queue_max, p_queue_min_age_s) a;
+				p_effect_olds, p_queue_max, p_queue_min_age_s, p_requests, not p_skip_locked) a;
 	else
 		v_items := array(
 			select i from generate_series(1, v_count) as i where v_verdicts[p_requests[i]] = 'ok' and not v_late[i]);
@@ -98,17 +94,47 @@ begin
 				array(select p_effect_ids[k] from unnest(v_items) as k),
 				array(select p_effect_values[k] from unnest(v_items) as k),
 				array(select p_effect_olds[k] from unnest(v_items) as k),
-				p_queue_max, p_queue_min_age_s) a;
+				p_queue_max, p_queue_min_age_s,
+				array(select p_requests[k] from unnest(v_items) as k), not p_skip_locked) a;
 			v_seqs := array_fill(null::int8, array[v_count]);
 			v_clients := v_seqs;
+			v_busy := array_fill(false, array[v_count]);
 			for n in 1 .. cardinality(v_items) loop
 				v_seqs[v_items[n]] := v_some.seqs[n];
 				v_clients[v_items[n]] := v_some.clients[n];
+				v_busy[v_items[n]] := v_some.busy[n];
 			end loop;
+		end if;
+	end if;
+	if true = any (v_busy) then
+		for i in 1 .. v_count loop
+			if v_busy[i] then
+				v_verdicts[p_requests[i]] := 'busy';
+			end if;
+		end loop;
+	end if;
+
+	if true = any (v_late) then
+		insert into outbox (deliver_at, expires_at, ephemeral, exclude, to_user, topic, body)
+			select p_deliver_at[i]::timestamptz, p_expires_at[i]::timestamptz, p_flags[i] & 1 = 1, p_excludes[i]::uuid,
+				p_to_users[i], p_topics[i], p_bodies[i]
+			from generate_series(1, v_count) as i
+			where v_late[i] and v_verdicts[p_requests[i]] = 'ok';
+		if found then
+			perform pg_notify('tidings_outbox', '');
 		end if;
 	end if;
 
 	if v_keyed then
+		-- A key is used by what was done: not by what was not, nor by what came in this batch after it.
+		for v_request in select r from generate_series(1, cardinality(p_keys)) as r where p_keys[r] is not null and v_verdicts[r] = 'busy' loop
+			delete from idempotency k where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
+		end loop;
+		for v_request in select r from generate_series(1, cardinality(p_keys)) as r where v_verdicts[r] in ('replayed', 'key_reused') loop
+			if not exists (select from idempotency k where k.caller = p_callers[v_request] and k.key = p_keys[v_request]) then
+				v_verdicts[v_request] := 'busy';
+			end if;
+		end loop;
 		-- More than came, so it keeps up. Those that another batch is at can wait.
 		delete from idempotency where ctid = any (array(
 			select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,8 @@
 
 struct db {
 	struct conninfo *conninfo;
-	int64_t timeout_ms;
+	int64_t timeout_ms;				     /* of an answer */
+	int64_t statement_ms;				     /* of a statement, and of a lock, at the server */
 	PGconn *conn;					     /* NULL: not open */
 	const struct db_statement *prepared[STATEMENTS_MAX]; /* on this connection */
 	size_t prepared_count;
@@ -66,13 +68,14 @@ const char *db_problem(const struct db *db)
 	return buf_ok(&db->problem) && db->problem.len > 0 ? db->problem.bytes : "unknown";
 }
 
-static void log_problem(const struct db *db, const char *what, const char *name)
+static void log_problem(const struct db *db, enum log_level level, const char *what, const char *name)
 {
 	const char *problem = db_problem(db);
 	char quoted_name[QUOTED_SIZE];
 	char quoted[QUOTED_SIZE];
 
-	log_error("%s statement=%s error=%s", what, log_quote(quoted_name, sizeof(quoted_name), name, strlen(name)),
+	log_write(level, "%s statement=%s error=%s", what,
+		  log_quote(quoted_name, sizeof(quoted_name), name, strlen(name)),
 		  log_quote(quoted, sizeof(quoted), problem, strlen(problem)));
 }
 
@@ -80,7 +83,7 @@ static void log_problem(const struct db *db, const char *what, const char *name)
 static enum err lost(struct db *db, const char *name, const char *message)
 {
 	set_problem(db, NULL, message ? message : PQerrorMessage(db->conn));
-	log_problem(db, "database connection lost", name);
+	log_problem(db, LOG_ERROR_, "database connection lost", name);
 	disconnect(db);
 	return ERR_AWAY;
 }
@@ -92,7 +95,7 @@ static enum err refused(struct db *db, const char *name, const PGresult *r)
 	enum err e = sqlstate_err(sqlstate);
 
 	set_problem(db, sqlstate, message ? message : PQresultErrorMessage(r));
-	log_problem(db, "database error", name);
+	log_problem(db, e == ERR_BUSY ? LOG_WARNING_ : LOG_ERROR_, "database error", name);
 	if (PQstatus(db->conn) != CONNECTION_OK || sqlstate_spoils_connection(sqlstate))
 		disconnect(db);
 	return e;
@@ -218,7 +221,7 @@ enum err db_query(struct db *db, const struct db_statement *s, int count, const 
 	if (!db_is_open(db))
 		return ERR_AWAY;
 	if (db->pooled) {
-		if (!hello_send_timeouts(db->conn, db->timeout_ms) ||
+		if (!hello_send_timeouts(db->conn, db->statement_ms) ||
 		    !PQsendQueryParams(db->conn, s->sql, count, NULL, values, lengths, formats, 0) ||
 		    !PQpipelineSync(db->conn))
 			return lost(db, s->name, NULL);
@@ -246,6 +249,29 @@ enum err db_run(struct db *db, const char *name, const char *sql)
 	return e;
 }
 
+enum err db_limit(struct db *db, int64_t statement_ms)
+{
+	static const struct db_statement limit = {
+		"limit",
+		"SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false)",
+	};
+	char text[24];
+	const char *const values[] = {text};
+	PGresult *r = NULL;
+	enum err e = OK;
+
+	if (db->statement_ms == statement_ms)
+		return OK;
+	if (db_is_open(db) && !db->pooled) {
+		snprintf(text, sizeof(text), "%" PRId64, statement_ms);
+		e = db_query(db, &limit, ARRAY_LEN(values), values, NULL, NULL, &r);
+		PQclear(r);
+	}
+	if (e == OK)
+		db->statement_ms = statement_ms;
+	return e;
+}
+
 bool db_in_transaction(const struct db *db)
 {
 	return db->conn && PQtransactionStatus(db->conn) == PQTRANS_INTRANS;
@@ -268,7 +294,7 @@ static enum err greet(struct db *db)
 	bool pooled = false;
 	enum err e = OK;
 
-	if (!hello_send(db->conn, db->timeout_ms))
+	if (!hello_send(db->conn, db->statement_ms))
 		return lost(db, name, NULL);
 	e = receive(db, name, &answer);
 	if (e == OK && (!hello_read(answer, &pooled) || (pooled && !PQenterPipelineMode(db->conn))))
@@ -288,7 +314,7 @@ enum err db_reopen(struct db *db)
 		return ERR_MEMORY;
 	if (PQstatus(db->conn) != CONNECTION_OK || PQsetnonblocking(db->conn, 1) != 0) {
 		set_problem(db, NULL, PQerrorMessage(db->conn));
-		log_problem(db, "database cannot be reached", "connect");
+		log_problem(db, LOG_ERROR_, "database cannot be reached", "connect");
 		disconnect(db);
 		return ERR_AWAY;
 	}
@@ -326,7 +352,7 @@ enum err db_open(struct db **out, const char *conninfo, const char *default_user
 		db_close(&db);
 		return e;
 	}
-	db->timeout_ms = timeout_ms;
+	db->timeout_ms = db->statement_ms = timeout_ms;
 	*out = db;
 	return db_reopen(db);
 }

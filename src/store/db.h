@@ -53,6 +53,12 @@ enum err db_reopen(struct db *db) MUST_CHECK;
  */
 enum err db_ensure(struct db *db) MUST_CHECK;
 
+/*
+ * How long the server works on a statement, and waits for a lock, from now on. How long an answer is waited for here stays
+ * what db_open() was told. Errors as those of a statement.
+ */
+enum err db_limit(struct db *db, int64_t statement_ms) MUST_CHECK;
+
 /* Whether a pooler answered: there is no session on which anything stays. False when it is not open. */
 bool db_is_pooled(const struct db *db);
 

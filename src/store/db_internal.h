@@ -22,6 +22,7 @@ struct db_statement {
  *	result				out: taken, PQclear() it; text format; NULL on error
  *
  * ERR_AWAY      the statement may or may not have run; ask db_is_open()
+ * ERR_BUSY      others were in the way; it was undone
  * ERR_DATABASE  the server refused it, and has undone it
  */
 enum err db_query(struct db *db, const struct db_statement *s, int count, const char *const *values, const int *lengths,

@@ -29,6 +29,7 @@ enum {
 	QUEUE_MAX = ARRAYS_COUNT,
 	QUEUE_MIN_AGE,
 	QUEUE_TTL,
+	SKIP_LOCKED,
 	PARAMETERS_COUNT
 };
 
@@ -47,12 +48,12 @@ static const struct db_statement publish_statement = {
 	"(SELECT array_agg(encode(sha256(f), 'hex') ORDER BY n) FROM unnest($4::bytea[]) WITH ORDINALITY AS u(f, n)), "
 	"$5::int8[], $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[], $12::text[], "
 	"$13::int8[], "
-	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8)",
+	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8, $19::boolean)",
 };
 
 struct publish_batch {
 	struct pgarray arrays[ARRAYS_COUNT];
-	char numbers[PARAMETERS_COUNT - ARRAYS_COUNT][24]; /* the last parameters, as text */
+	char numbers[SKIP_LOCKED - ARRAYS_COUNT][24]; /* the limits of the queue, as text */
 };
 
 enum err publish_batch_new(struct publish_batch **out, const struct config *c)
@@ -135,9 +136,14 @@ static enum err read_results(const PGresult *result, struct publish_request *con
 	int row = 0;
 
 	for (size_t r = 0; r < count; r++) {
+		requests[r]->busy = false;
 		for (size_t i = 0; i < requests[r]->publications->count; i++, row++) {
 			struct publish_result *out = &requests[r]->results[i];
 
+			if (row < rows && strcmp(PQgetvalue(result, row, 1), "busy") == 0) {
+				requests[r]->busy = true;
+				continue;
+			}
 			if (row >= rows || strtoll(PQgetvalue(result, row, 0), NULL, 10) != row + 1 ||
 			    !parse_outcome(PQgetvalue(result, row, 1), &out->outcome)) {
 				log_error("publish_batch answered what was not asked row=%d rows=%d", row, rows);
@@ -151,7 +157,7 @@ static enum err read_results(const PGresult *result, struct publish_request *con
 }
 
 enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publish_request *const *requests,
-			   size_t count)
+			   size_t count, bool skip_locked)
 {
 	const char *values[PARAMETERS_COUNT];
 	int lengths[PARAMETERS_COUNT] = {0};
@@ -170,8 +176,9 @@ enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publis
 		lengths[i] = (int)b->arrays[i].bytes.len;
 		formats[i] = 1;
 	}
-	for (int i = ARRAYS_COUNT; i < PARAMETERS_COUNT; i++)
+	for (int i = ARRAYS_COUNT; i < SKIP_LOCKED; i++)
 		values[i] = b->numbers[i - ARRAYS_COUNT];
+	values[SKIP_LOCKED] = skip_locked ? "t" : "f";
 	e = db_query(db, &publish_statement, PARAMETERS_COUNT, values, lengths, formats, &result);
 	if (e != OK)
 		return e;

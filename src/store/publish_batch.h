@@ -22,6 +22,7 @@ struct publish_request {
 	struct span fingerprint; /* what must be the same when the key is: path and body; not looked at without a key */
 	const struct publications *publications;
 	struct publish_result *results; /* out: one per publication; written only when all went well */
+	bool busy;			/* out: a topic of it is locked: nothing was done, and there are no results */
 };
 
 struct publish_batch; /* opaque: the parameters, kept from batch to batch */
@@ -32,8 +33,12 @@ void publish_batch_free(struct publish_batch **b);
 /*
  * Publishes. A refusal of a request is a result, not an error.
  *
+ *	skip_locked	requests for topics that another transaction has locked are busy; else they are waited for, as long as
+ *			another batch may take, and then it is ERR_BUSY for all
+ *
  * ERR_AWAY      it may or may not have been published
+ * ERR_BUSY      none of it was, because of what others were doing
  * ERR_DATABASE  none of it was
  */
 enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publish_request *const *requests,
-			   size_t count) MUST_CHECK;
+			   size_t count, bool skip_locked) MUST_CHECK;

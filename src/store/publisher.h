@@ -7,12 +7,17 @@
  *	worker threads -> publisher_publish(): queue, sleep
  *	one thread: takes what is there, publish_batch_run(), wakes each
  *
+ * What cannot be done now holds nobody up. A request for a topic that another transaction has locked is tried again, in
+ * later batches, for as long as a statement may take. A batch that fails as a whole is tried again in parts, in turn with
+ * new ones, until the request that it fails for is alone: the database gives a batch a quarter of the time of a statement,
+ * and the whole to a request that is alone.
+ *
  * While the database is away every request is ERR_AWAY at once; the thread tries to connect at growing intervals.
  *
  * Layer    store.
  * Threads  publisher_publish() from any number at once; each waits for its own, so the queue is as long as there are
  *          threads.
- * Time     a request waits for at most two statement timeouts and a connection attempt.
+ * Time     a request waits for at most three statement timeouts and a connection attempt.
  */
 #pragma once
 
@@ -34,7 +39,9 @@ enum err publisher_start(struct publisher **p, const struct config *c) MUST_CHEC
  * Publishes all of a request or nothing, and waits until it is committed.
  *
  * ERR_AWAY      database away; where it broke during the commit, it may have been published: an idempotency key makes
- * trying again safe ERR_DATABASE  nothing was published
+ *               trying again safe
+ * ERR_BUSY      nothing was published: a topic stayed locked
+ * ERR_DATABASE  nothing was published
  */
 enum err publisher_publish(struct publisher *p, struct publish_request *r) MUST_CHECK;
 

@@ -10,13 +10,16 @@ static const char *const away[] = {
 	"08",	 /* connection exceptions */
 	"25006", /* read-only: we are talking to a server that has become a standby */
 	"25P03", /* idle in transaction for too long */
-	"40001", /* serialization failure */
-	"40P01", /* deadlock */
 	"53",	 /* out of disk, memory or connections */
-	"55P03", /* lock_timeout */
-	"57014", /* statement_timeout, or an administrator's cancel */
 	"57P",	 /* shutdown, crash, starting up, database dropped, idle timeout */
 	"58",	 /* input/output error of the server */
+};
+
+static const char *const busy[] = {
+	"40001", /* serialization failure */
+	"40P01", /* deadlock */
+	"55P03", /* lock_timeout */
+	"57014", /* statement_timeout, or an administrator's cancel */
 };
 
 /* What was prepared is gone (a pooler gave us another server) or has another shape (a migration ran meanwhile). */
@@ -41,5 +44,7 @@ enum err sqlstate_err(const char *sqlstate)
 		return ERR_AWAY;
 	if (listed(sqlstate, away, ARRAY_LEN(away)) || sqlstate_spoils_connection(sqlstate))
 		return ERR_AWAY;
+	if (listed(sqlstate, busy, ARRAY_LEN(busy)))
+		return ERR_BUSY;
 	return ERR_DATABASE;
 }

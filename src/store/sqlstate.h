@@ -10,8 +10,9 @@
 #include "base/err.h"
 
 /*
- * ERR_AWAY when another try, later or on a new connection, may succeed: connection lost, shutdown, failover, timeout,
- * out of resources, deadlock, a prepared statement that is gone or outdated. ERR_DATABASE otherwise.
+ * ERR_BUSY when others were in the way, and nothing was done: lock or statement timeout, deadlock, serialization.
+ * ERR_AWAY when another try, later or on a new connection, may succeed: connection lost, shutdown, failover, out of
+ * resources, a prepared statement that is gone or outdated. ERR_DATABASE otherwise.
  *
  *	sqlstate	borrowed: five characters; NULL or empty (libpq has none when the connection broke) is ERR_AWAY
  */

@@ -181,3 +181,30 @@ def scheduled(db):
     equal(outcomes(db.batch([Request([Item(topic), Item(topic), Item(topic)], key="sched", hash="1")])),
           [("replayed", 1), ("replayed", None), ("replayed", 2)], "again")
     db.sql("delete from tidings.outbox")
+
+
+@test("a request that finds a topic locked is busy as a whole: nothing is published, scheduled or remembered, and its key is not used")
+def busy(db):
+    locked, free, holder = db.topic(), db.topic(), db.session("postgres")
+    db.batch([effect(t, 1, "0.5") for t in (locked, free)])
+    holder.sql(f"begin; select from tidings.topic where name = '{locked}' for update")
+    later = "2099-01-01T00:00:00Z"
+    requests = [
+        Request([Item(free), Item(locked), Item(free, deliver_at=later)], key="busy", hash="1"),
+        Request([Item(free), Item(locked), Item(free, deliver_at=later)], key="busy", hash="1"),
+        Request([Item(free)], key="busy", hash="2"),
+        Request([Item(free), Item(free, deliver_at=later)], key="free", hash="1"),
+        effect(locked, 1, "0.6"),
+        effect(free, 1, "0.7"),
+    ]
+    equal(outcomes(db.batch(requests)), [("busy", None)] * 7 + [("ok", 2), ("scheduled", None), ("busy", None), ("ok", 3)], "while it is locked")
+    equal(db.one(f"select count(*) from tidings.outbox where topic = '{free}'"), "1", "scheduled")
+    equal(db.one("select count(*) from tidings.idempotency where key = 'busy'"), "0", "keys of the busy")
+    equal(effects(db, free), [(None, None), (None, None), (0.5, 0.2)], "effectiveness of the free one")
+    refusal = db.session().receive_after(batch_sql([Request([Item(free), Item(locked)])], skip_locked=False))
+    assert "lock timeout" in refusal[0][0], refusal
+    holder.sql("rollback")
+    equal(outcomes(db.batch(requests[:2])), [("ok", 4), ("ok", 2), ("scheduled", None), ("replayed", 4), ("replayed", 2), ("replayed", None)], "after")
+    db.batch([effect(locked, 1, "0.9")])
+    equal(effects(db, locked)[-1], (0.5, 0.4), "effectiveness of the one that was locked")
+    db.sql("delete from tidings.outbox")

@@ -195,6 +195,50 @@ def _(s):
         equal([client.closed() for client in (one, two)], [(1013, "try again later")] * 2, "the closes")
 
 
+@test("broadcasts to a diagnosis that someone holds locked hold up nobody, come late when it is free again, and are numbered then", allow=EXPECTED)
+def _(s):
+    locked, others = s.diagnosis(), [s.diagnosis() for _ in range(6)]
+    replies = []
+    with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web, s.connect(locked) as waiting:
+        slow = threading.Thread(target=lambda: replies.append((locked, web.api.post(
+            "/ws/broadcast-recommendation-update", {"diagnosis_id": locked, "old_data": {}, "new_data": {}, "reason": "kept"}, s.token()))))
+        with Transaction(s, f"select from tidings.topic where name = 'diagnosis/{locked}' for update"):
+            slow.start()
+            for n in range(20):
+                for d in others:
+                    equal(web.api.post("/ws/broadcast-recommendation-update", {"diagnosis_id": d, "old_data": {}, "new_data": {}, "reason": "r"},
+                                       s.token()).want(200)["seq"], n + 1, "seq of another diagnosis")
+            equal(replies, [], "replies while it is locked")
+        slow.join()
+        equal([(d, r.status, r.json["seq"]) for d, r in replies], [(locked, 200, 1)], "the reply when it is free")
+        equal(waiting.next()["seq"], 1, "seq at its client")
+
+
+@test("a request that takes longer than a statement may gets 503 alone: who came with it is served", allow=EXPECTED)
+def _(s):
+    slow, others = s.diagnosis(), [s.diagnosis() for _ in range(8)]
+    s.sql("""alter function tidings.verdict(text, text, text, text) rename to real_verdict;
+        create function tidings.verdict(user_id text, role text, topic text, action text) returns text language plpgsql as $$
+            begin if topic = 'diagnosis/%d' then perform pg_sleep(60); end if; return tidings.real_verdict(user_id, role, topic, action); end $$;
+        alter function tidings.verdict owner to tidings_owner""" % slow)
+    replies, barrier = {}, threading.Barrier(len(others) + 1)
+    try:
+        with s.web(TIDINGS_DATABASE_TIMEOUT=2000) as web:
+            def post(d):
+                barrier.wait()
+                replies[d] = web.api.post("/ws/broadcast-recommendation-update",
+                                          {"diagnosis_id": d, "old_data": {}, "new_data": {}, "reason": "r"}, s.token()).status
+
+            threads = [threading.Thread(target=post, args=(d,)) for d in [slow, *others]]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+    finally:
+        s.sql("drop function tidings.verdict(text, text, text, text); alter function tidings.real_verdict(text, text, text, text) rename to verdict")
+    equal(replies, {slow: 503, **{d: 200 for d in others}}, "replies")
+
+
 @test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)
 def _(s):
     locked, free = s.diagnosis(), s.diagnosis()
