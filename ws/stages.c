@@ -357,12 +357,10 @@ void stages_refused(struct subscription *sub, enum err why)
 		s->refused_topic = subscription_topic(sub);
 	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know.
 	 */
-	if (why == ERR_FORBIDDEN && s->role == ROLE_SERVICE)
+	if (s->role == ROLE_SERVICE)
 		s->close_detail = ROLE_SERVICE_READS_NOTHING;
-	if (why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE)
-		session_refuse(s, 404, CLOSE_POLICY, "not allowed");
-	else
-		session_refuse(s, 403, CLOSE_POLICY, s->close_detail ? s->close_detail : "not allowed");
+	session_refuse(s, why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE ? 404 : 403, CLOSE_POLICY,
+		       s->close_detail ? s->close_detail : "not allowed");
 }
 
 /*
