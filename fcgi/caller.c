@@ -10,7 +10,7 @@
 
 struct callers {
 	const struct config *config; /* borrowed */
-	pthread_mutex_t lock;	     /* guards what follows; held for a µs where the token is remembered */
+	pthread_rwlock_t lock;	     /* guards what follows: read while a token is checked, written by a reload */
 	struct token_keys *keys;
 };
 
@@ -37,6 +37,17 @@ static enum err load(const struct config *c, struct token_keys **keys)
 	return e;
 }
 
+/* A reload does not wait for ever while there are always tokens to check. */
+static void make_lock(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attributes;
+
+	pthread_rwlockattr_init(&attributes);
+	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(lock, &attributes);
+	pthread_rwlockattr_destroy(&attributes);
+}
+
 enum err callers_new(struct callers **out, const struct config *c)
 {
 	struct callers *callers = calloc(1, sizeof(*callers));
@@ -50,7 +61,7 @@ enum err callers_new(struct callers **out, const struct config *c)
 		free(callers);
 		return e;
 	}
-	pthread_mutex_init(&callers->lock, NULL);
+	make_lock(&callers->lock);
 	*out = callers;
 	return OK;
 }
@@ -60,7 +71,7 @@ void callers_free(struct callers **callers)
 	if (!*callers)
 		return;
 	token_keys_free(&(*callers)->keys);
-	pthread_mutex_destroy(&(*callers)->lock);
+	pthread_rwlock_destroy(&(*callers)->lock);
 	free(*callers);
 	*callers = NULL;
 }
@@ -72,10 +83,10 @@ void callers_reload(struct callers *callers)
 
 	if (load(callers->config, &keys) != OK)
 		return;
-	pthread_mutex_lock(&callers->lock);
+	pthread_rwlock_wrlock(&callers->lock);
 	old = callers->keys;
 	callers->keys = keys;
-	pthread_mutex_unlock(&callers->lock);
+	pthread_rwlock_unlock(&callers->lock);
 	token_keys_free(&old);
 	log_notice("JWT keys loaded anew");
 }
@@ -84,24 +95,27 @@ enum err caller_check(struct callers *callers, const struct request *r, struct t
 		      struct response *res)
 {
 	struct buf token = BUF_EMPTY;
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 	enum err e = OK;
 
 	if (!request_token(r, &token)) {
 		buf_free(&token);
-		response_refuse(res, 401, "A token is required: Authorization: Bearer <token>.");
+		response_refuse(res, 401, PROBLEM_NO_TOKEN);
 		return ERR_NOT_FOUND;
 	}
-	pthread_mutex_lock(&callers->lock);
+	pthread_rwlock_rdlock(&callers->lock);
 	e = buf_ok(&token) ? token_verify(callers->keys, token.bytes ? token.bytes : "", token.len,
-					  clock_wall_us() / 1000000, claims, &why)
+					  clock_wall_us() / 1000000, claims, &fault)
 			   : ERR_MEMORY;
-	pthread_mutex_unlock(&callers->lock);
+	pthread_rwlock_unlock(&callers->lock);
 	buf_free(&token);
 	if (e == OK)
 		return OK;
-	response_refuse(res, 401, "The token is not valid, or has expired.");
-	if (why)
-		res->why = why;
-	return ERR_UNAUTHORIZED;
+	if (!fault) {
+		response_fault(res, e);
+		return e;
+	}
+	response_refuse(res, 401, fault->detail);
+	res->why = fault->why;
+	return e;
 }

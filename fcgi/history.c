@@ -96,9 +96,11 @@ static void refuse(enum err e, const struct question *q, struct response *res)
 	if (e != ERR_FORBIDDEN && e != ERR_NOT_FOUND)
 		response_fault(res, e);
 	else if (q->anonymous)
-		response_refuse(res, 401, "A token is required: Authorization: Bearer <token>.");
+		response_refuse(res, 401, PROBLEM_NO_TOKEN);
 	else if (e == ERR_NOT_FOUND && is_trusted)
 		response_refuse(res, 404, "There is no such diagnosis.");
+	else if (q->caller.role == ROLE_SERVICE)
+		response_refuse(res, 403, ROLE_SERVICE_READS_NOTHING);
 	else
 		response_refuse(res, 403, "You may not read this.");
 }

@@ -334,7 +334,7 @@ static bool check_user(struct visit *v)
 	if (e != OK) {
 		response_fault(v->res, e);
 	} else if (!active) {
-		response_refuse(v->res, 401, "The token is not valid, or has expired.");
+		response_refuse(v->res, 401, "This user has no active account.");
 		v->res->why = "no such user";
 	}
 	return e == OK && active;

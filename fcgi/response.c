@@ -9,6 +9,7 @@ void response_problem(struct response *res, const struct problem *p)
 {
 	res->status = p->status;
 	res->problem = true;
+	res->detail = p->detail;
 	res->why = p->detail;
 	if (p->status == 503 && res->retry_after_s == 0)
 		res->retry_after_s = AWAY_RETRY_S;
@@ -49,7 +50,7 @@ static void send_head(FCGX_Stream *out, const struct response *res)
 	FCGX_FPrintF(out, "Content-Type: %s\r\n", res->problem ? "application/problem+json" : "application/json");
 	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)res->body.len);
 	if (res->status == 401)
-		FCGX_PutS("WWW-Authenticate: Bearer\r\n", out);
+		FCGX_FPrintF(out, PROBLEM_CHALLENGE, res->detail);
 	if (res->allow)
 		FCGX_FPrintF(out, "Allow: %s\r\n", res->allow);
 	if (res->retry_after_s > 0)

@@ -19,6 +19,7 @@ struct response {
 	int status;	       /* 200 unless something else is set; 204 has no body */
 	bool problem;	       /* application/problem+json, else application/json */
 	struct buf body;       /* owned */
+	const char *detail;    /* static: of a refusal: one plain sentence for the caller */
 	const char *allow;     /* static: with 405; with 204, which answers a preflight: what may be sent */
 	int64_t retry_after_s; /* 0: none */
 	const char *why;       /* static: for the log; NULL: not refused */

@@ -5,25 +5,28 @@
 #include "base/log.h"
 #include "ws/user.h"
 
-static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims)
+static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims,
+		       const struct token_fault **fault)
 {
-	const char *why = "";
-	enum err e = token_verify(s->node->keys, token, len, clock_wall_us() / 1000000, claims, &why);
+	enum err e = token_verify(s->node->keys, token, len, clock_wall_us() / 1000000, claims, fault);
 
 	if (e != OK)
 		log_info("refused a token topic=%s why=\"%s\"",
-			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : s->endpoint->name, why);
+			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : s->endpoint->name,
+			 (*fault)->why);
 	return e;
 }
 
 bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max)
 {
+	const struct token_fault *fault;
 	struct token_claims claims;
 	int full;
 
-	if (verify(s, token, len, &claims) != OK) {
+	if (verify(s, token, len, &claims, &fault) != OK) {
 		s->error_code = "authentication_failed";
-		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
+		s->close_detail = fault->detail;
+		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
 		return false;
 	}
 	s->user = user_enter(s->endpoint ? &s->node->live_users : &s->node->users, claims.user_id, connections_max,
@@ -43,13 +46,20 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	return true;
 }
 
-enum err identity_renew(struct session *s, const char *token, size_t len)
+enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail)
 {
+	const struct token_fault *fault;
 	struct token_claims claims;
 
-	/* What was subscribed to was judged by the role: with another it has to come again. */
-	if (verify(s, token, len, &claims) != OK || strcmp(claims.user_id, s->user->id) != 0 || claims.role != s->role)
+	if (verify(s, token, len, &claims, &fault) != OK) {
+		*detail = fault->detail;
 		return ERR_UNAUTHORIZED;
+	}
+	/* What was subscribed to was judged by the role: with another it has to come again. */
+	if (strcmp(claims.user_id, s->user->id) != 0 || claims.role != s->role) {
+		*detail = "This token is not one of this user in this role.";
+		return ERR_UNAUTHORIZED;
+	}
 	s->expires_s = claims.expires_s;
 	s->told_expiring = false;
 	session_set_deadline(s, clock_monotonic_ms());

@@ -17,8 +17,14 @@
  */
 bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
 
-/* A newer token of the same user: the session lasts as long as that. ERR_UNAUTHORIZED  it is not one */
-enum err identity_renew(struct session *s, const char *token, size_t len) MUST_CHECK;
+/*
+ * A newer token of the same user: the session lasts as long as that.
+ *
+ *	detail	out: static: a sentence for the client, when not OK
+ *
+ * ERR_UNAUTHORIZED  it is not one
+ */
+enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail) MUST_CHECK;
 
 /* Whether the user has to be in tidings.app_user, and active (TIDINGS_REQUIRE_USER). Services and admins need no
  * account. */

@@ -172,7 +172,8 @@ static void on_admit(void *context, enum err e)
 		self->state = SUBSCRIPTION_COUNTING;
 		ledger_opened(s->node->ledger, self);
 	} else if (e == ERR_UNAUTHORIZED) {
-		refuse_user(s, "authentication_failed", "authentication failed", "no such user");
+		s->close_detail = "This user has no active account.";
+		refuse_user(s, "authentication_failed", "no active account", "no such user");
 	} else if (e == ERR_LIMIT) {
 		refuse_user(s, "too_many_connections", "too many connections", "too many connections");
 	} else {
@@ -244,12 +245,12 @@ void live_begin(struct session *s, const char *token)
 
 static void refresh(struct session *s, const struct client_message *m)
 {
+	const char *detail;
 	struct buf text = BUF_EMPTY;
 
-	if (identity_renew(s, m->token.bytes, m->token.len) != OK) {
+	if (identity_renew(s, m->token.bytes, m->token.len, &detail) != OK) {
 		audit_authenticate(s, "refresh refused");
-		live_refuse(s, "authentication_failed",
-			    "This token is not one of this user in this role, or not valid.", m->correlation_id.bytes);
+		live_refuse(s, "authentication_failed", detail, m->correlation_id.bytes);
 		return;
 	}
 	audit_authenticate(s, "refreshed");

@@ -145,7 +145,10 @@ void live_refuse_askers(const struct subscription *sub, bool forbidden)
 
 	STAILQ_FOREACH (a, &sub->askers, next) {
 		if (forbidden)
-			live_refuse(sub->session, "forbidden", "This subscription is not allowed.", a->correlation);
+			live_refuse(sub->session, "forbidden",
+				    sub->session->role == ROLE_SERVICE ? ROLE_SERVICE_READS_NOTHING
+								       : "This subscription is not allowed.",
+				    a->correlation);
 		else
 			live_say_error(sub->session, "unavailable", LIVE_AWAY, a->correlation);
 	}

@@ -66,6 +66,7 @@ struct session {
 	uint16_t close_code;
 	uint16_t status;	   /* of HTTP, where the close comes before a reply has begun */
 	const char *close_reason;  /* static */
+	const char *close_detail;  /* static: the same as a sentence, where there is room for one; NULL: the reason */
 	const char *error_code;	   /* static: a live client is told before the close; NULL: it is not */
 	const char *refused_topic; /* lent by a subscription; NULL: that is not why */
 	bool broken;		   /* its socket takes nothing any more */

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "domain/inflate.h"
+#include "domain/problem.h"
 #include "domain/utf8.h"
 #include "store/acts.h"
 #include "ws/audit.h"
@@ -106,6 +107,7 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 		attach(s);
 	} else if (!s->voice->frames_as_they_are) {
 		/* Only a WebSocket can say later who it is. */
+		s->close_detail = PROBLEM_NO_TOKEN;
 		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
 	}
 	return s;
@@ -355,7 +357,10 @@ void stages_refused(struct subscription *sub, enum err why)
 		s->refused_topic = subscription_topic(sub);
 	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know.
 	 */
-	session_refuse(s, why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE ? 404 : 403, CLOSE_POLICY, "not allowed");
+	if (s->role == ROLE_SERVICE)
+		s->close_detail = ROLE_SERVICE_READS_NOTHING;
+	session_refuse(s, why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE ? 404 : 403, CLOSE_POLICY,
+		       s->close_detail ? s->close_detail : "not allowed");
 }
 
 /*

@@ -93,13 +93,19 @@ static void websocket_heartbeat(struct buf *out)
 	buf_add(out, FRAME_PING, FRAME_PING_SIZE);
 }
 
+static const char *sentence_of(const struct session *s)
+{
+	return s->close_detail ? s->close_detail : s->close_reason;
+}
+
 static void websocket_goodbye(struct buf *out, const struct session *s)
 {
 	uint8_t frame[FRAME_CLOSE_MAX];
 	struct buf text = BUF_EMPTY;
 
 	if (s->refused_topic) {
-		dialog_forbidden(&text, &s->dialog, s->refused_topic);
+		dialog_forbidden(&text, &s->dialog, s->refused_topic,
+				 s->close_detail ? s->close_detail : "This topic is not allowed.");
 		add_text_frame(out, &text);
 	}
 	buf_add(out, frame, frame_close(frame, s->close_code, s->close_reason));
@@ -163,7 +169,7 @@ static void live_voice_goodbye(struct buf *out, const struct session *s)
 	struct buf text = BUF_EMPTY;
 
 	if (s->error_code) {
-		live_error(&text, s->error_code, s->close_reason, NULL, clock_wall_us());
+		live_error(&text, s->error_code, sentence_of(s), NULL, clock_wall_us());
 		add_text_frame(out, &text);
 	}
 	websocket_goodbye(out, s);
@@ -197,7 +203,7 @@ static void add_head(struct buf *out, const struct session *s, int status, const
 			   "Retry-After, WWW-Authenticate\r\n",
 			   s->allowed_origin);
 	if (status == 401)
-		buf_add_text(out, "WWW-Authenticate: Bearer\r\n");
+		buf_printf(out, PROBLEM_CHALLENGE, sentence_of(s));
 	if (status == 429 || status == 503)
 		buf_printf(out, "Retry-After: %d\r\n", RETRY_AFTER_S);
 	buf_printf(out, "Connection: %s\r\n\r\n", s->keep_alive ? "keep-alive" : "close");
@@ -221,7 +227,7 @@ static void add_problem(struct buf *out, const struct session *s)
 	if (s->refused_topic)
 		problem_add_field(&problem, "", "topics", s->refused_topic);
 	problem.status = s->status;
-	problem.detail = s->close_reason;
+	problem.detail = sentence_of(s);
 	problem_write(&body, &problem);
 	problem_free(&problem);
 	add_reply(out, s, s->status, "application/problem+json", &body);

@@ -85,11 +85,11 @@ static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *
 	return DIALOG_GO_ON;
 }
 
-void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic)
+void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic, const char *message)
 {
 	add_head(out, d, "error");
 	begin_data(out);
-	buf_printf(out, "\"code\":\"forbidden\",\"message\":\"This topic is not allowed.\",\"topic\":\"%s\"}}", topic);
+	buf_printf(out, "\"code\":\"forbidden\",\"message\":\"%s\",\"topic\":\"%s\"}}", message, topic);
 }
 
 static bool is_seq(struct json_object *value)

@@ -57,8 +57,8 @@ void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *to
 void dialog_missed_add(struct buf *out, bool first, struct span message);
 void dialog_missed_end(struct buf *out);
 
-/* Appends why the connection is about to be closed: it may not have this topic. */
-void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic);
+/* Appends why the connection is about to be closed: it may not have this topic. `message` is a sentence without " or \. */
+void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic, const char *message);
 
 /* One more message gets an error. False: it was one too many, and the connection is to be closed with 1008 instead. */
 bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t now_us);

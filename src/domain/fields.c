@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "domain/json.h"
 #include "domain/rfc3339.h"
 #include "domain/topic.h"
 #include "domain/user.h"
@@ -118,9 +119,9 @@ static bool is_quiet_hours(const struct field *f)
 
 static bool is_user(const struct field *f)
 {
-	if (json_object_is_type(f->value, json_type_int))
-		return f->text.len <= DIGITS_MAX;
-	return is_text(f) && user_id_valid(field_text(f), text_len(f));
+	int64_t number = 0;
+
+	return json_int64(f->value, &number) || (is_text(f) && user_id_valid(field_text(f), text_len(f)));
 }
 
 static bool is_users(const struct field *f)

@@ -388,6 +388,15 @@ bool json_equal(struct json_object *a, struct json_object *b)
 	return json_object_equal(a, b);
 }
 
+bool json_int64(struct json_object *value, int64_t *number)
+{
+	if (!json_object_is_type(value, json_type_int))
+		return false;
+	*number = json_object_get_int64(value);
+	/* The smallest is also what all below it are held as. */
+	return *number < 0 ? *number > INT64_MIN : json_object_get_uint64(value) == (uint64_t)*number;
+}
+
 void json_add_compact(struct buf *out, struct span text)
 {
 	bool in_string = false;

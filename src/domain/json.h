@@ -15,6 +15,7 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/defs.h"
@@ -42,6 +43,9 @@ bool json_next(struct span *rest, struct span *value);
 /* The same value, whatever the order of keys; 1 is 1.0. Numbers that json-c cannot hold are never equal. NULL is
  * `null`. */
 bool json_equal(struct json_object *a, struct json_object *b);
+
+/* Whether it is an integer of 64 bits, and which. json-c holds any other as the nearest that it can. */
+bool json_int64(struct json_object *value, int64_t *number);
 
 /* Appends a checked text without the space between its parts: never a line break. */
 void json_add_compact(struct buf *out, struct span text);

@@ -21,6 +21,12 @@ struct problem {
 
 #define PROBLEM_NONE ((struct problem){0})
 
+/* The line of a 401's head that says why, printf-like (RFC 6750 3). The detail is ASCII without " and \. */
+#define PROBLEM_CHALLENGE "WWW-Authenticate: Bearer error=\"invalid_token\", error_description=\"%s\"\r\n"
+
+/* The detail of a 401 where no token came. */
+#define PROBLEM_NO_TOKEN "A token is required: Authorization: Bearer <token>."
+
 /* "Not Found", …: the title of about:blank is the status' own phrase. Lent: static. */
 const char *problem_title(int status);
 

@@ -1,48 +1,26 @@
 /*
  * token - who the caller is, from a JWT (spec section 2, RFC 7519, RFC 8725).
  *
- * Keys are files in one directory, named `<kid>.<ALG>`: `default.HS256`, `2026-11.RS256`. The file name binds a key to
- * exactly one algorithm, so what a token's header says never chooses how it is checked: the header's kid finds the key
- * (`default` when it has none), and its alg must then be that key's. HS keys are raw bytes, one trailing newline
- * dropped, as long as the hash at least; the others are public keys in PEM. Adding a file and reloading rotates.
+ * What a token's header says never chooses how it is checked: its kid finds the key (`default` when it has none), and
+ * its alg must be the one that the key is for. Adding a key's file and loading anew rotates.
  *
  * Layer    domain: `now` comes in; the key files are read once, by token_keys_load().
- * Threads  verification is const: any number at once; one at a time when the keys remember.
+ * Threads  token_verify() and token_make(): any number at once.
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/user.h"
-
-enum role { ROLE_USER, ROLE_CLINICIAN, ROLE_SERVICE, ROLE_ADMIN };
-
-/* "user", "clinician", …; lent: static. */
-const char *role_text(enum role r);
-
-struct token_claims {
-	char user_id[USER_ID_MAX + 1]; /* sub, as text; 1..128 printable bytes without control characters */
-	enum role role;		       /* the most powerful of role and roles that we know; else ROLE_USER */
-	int64_t expires_s;	       /* seconds since 1970, leeway included: refused from then on; 0: never */
-};
-
-struct token_rules {
-	const char *algorithms; /* borrowed: "HS256,RS256": those that may be used */
-	const char *issuer;	/* borrowed; NULL: any */
-	const char *audience;	/* borrowed; NULL: any */
-	bool require_exp;
-	int64_t leeway_s;
-};
+#include "domain/claims.h"
 
 struct token_keys; /* opaque */
 
 /*
- * Loads every key of `directory`.
+ * Loads every key of `directory`: see key_ring.
  *
  *	rules	copied but for its texts, which are borrowed for as long as the keys live
  *	keys	out: taken by the caller, freed by token_keys_free()
@@ -56,8 +34,8 @@ enum err token_keys_load(struct token_keys **keys, const char *directory, const 
 void token_keys_free(struct token_keys **keys);
 
 /*
- * From now on one thread at a time verifies with these keys, and a token that was found good is not checked anew each time
- * that it comes, until it expires. Once, before the first.
+ * From now on a token that was found good is not checked anew each time that it comes, until it expires. Once, before the
+ * first. Other keys, loaded later, know nothing of what these have found good.
  *
  *	tokens_max	about so many are remembered; of more, those unused for the longest are forgotten
  */
@@ -66,12 +44,14 @@ enum err token_keys_remember(struct token_keys *keys, size_t tokens_max) MUST_CH
 /*
  * Checks a compact JWT of at most 8 KiB: algorithm, signature (constant time), exp, nbf, iss, aud, sub.
  *
- *	why	out: lent, static: what was wrong, for the log only ("expired", "bad signature"), not for a reply
+ *	claims	out: set only when OK
+ *	fault	out: lent, static: what is wrong, when not OK. Its bearer is told no more than that, unless the signature
+ *		was good
  *
  * ERR_UNAUTHORIZED  it is not valid now
  */
-enum err token_verify(const struct token_keys *keys, const char *jwt, size_t len, int64_t now_s,
-		      struct token_claims *claims, const char **why) MUST_CHECK;
+enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int64_t now_s, struct token_claims *claims,
+		      const struct token_fault **fault) MUST_CHECK;
 
 /*
  * Makes a token: what `tidings token` prints.

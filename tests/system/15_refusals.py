@@ -63,7 +63,7 @@ def _(s):
             reply = s.api.post(path, body, headers=headers)
             assert reply.status == 401, f"{path} {name}: {reply}"
             reply.check_problem()
-            assert reply.headers.get("WWW-Authenticate", "").startswith("Bearer"), f"{path} {name}: {reply}"
+            equal(reply.headers["WWW-Authenticate"], f'Bearer error="invalid_token", error_description="{reply.json["detail"]}"', f"{path} {name}")
     equal(s.api.get(f"/ws/history/{d}").want(401)["status"], 401, "history")
 
 

@@ -86,9 +86,9 @@ def _(s):
     with s.node(TIDINGS_AUTHENTICATE_TIMEOUT=1) as node:
         equal(how_it_went(node, lambda live: None), [connect, ("disconnect", "", "authenticate not sent in time")], "silence")
     with s.node(TIDINGS_REQUIRE_USER="yes", TIDINGS_LIVE_CONNECTIONS_MAX=1, **TALKATIVE) as node:
-        for token in ("nonsense", s.token(user, ttl=-1), s.token(user) + "x"):
-            equal(how_it_went(node, says(token)), [connect, ("authenticate", "", "authentication failed"), ("disconnect", "", "authentication failed")], "a bad token")
-        equal(how_it_went(node, says(s.token(person(s)))), [connect, ("authenticate", "", "no such user"), ("disconnect", "", "authentication failed")], "no such user")
+        for token, why in (("nonsense", "authentication failed"), (s.token(user) + "x", "authentication failed"), (s.token(user, ttl=-1), "token expired")):
+            equal(how_it_went(node, says(token)), [connect, ("authenticate", "", why), ("disconnect", "", why)], "a bad token")
+        equal(how_it_went(node, says(s.token(person(s)))), [connect, ("authenticate", "", "no such user"), ("disconnect", "", "no active account")], "no such user")
         with Live(s, node, user=user) as live:
             for _ in range(2):
                 equal(how_it_went(node, says(s.token(user))), [connect, ("authenticate", "", "too many connections"), ("disconnect", "", "too many connections")], "one too many")

@@ -557,8 +557,8 @@ def _(s):
         for kind in ("poll", "sse"):
             for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer x.y.z"}, {"Authorization": f"Bearer {s.token(ttl=-5)}"}):
                 reply = server.api.get(path(kind, d), None, headers)
-                reply.want(401)
-                equal(reply.headers["WWW-Authenticate"], "Bearer", "WWW-Authenticate")
+                why = reply.want(401)["detail"]
+                equal(reply.headers["WWW-Authenticate"], f'Bearer error="invalid_token", error_description="{why}"', "WWW-Authenticate")
                 check_headers(reply)
             server.api.get(path(kind, d) + "?token=x").want(401)
             server.api.get(path(kind, d) + "?token=").want(401)

@@ -104,7 +104,7 @@ static void greets_who_named_topics_with_the_place_in_each(void **state)
 	assert_string_equal(out.bytes,
 			    "{\"type\":\"reconnect_messages\",\"topic\":\"b/c\",\"data\":{\"messages\":[]}}");
 	buf_clear(&out);
-	dialog_forbidden(&out, &d, "b/c");
+	dialog_forbidden(&out, &d, "b/c", "This topic is not allowed.");
 	assert_string_equal(out.bytes,
 			    "{\"type\":\"error\",\"data\":{\"code\":\"forbidden\",\"message\":\"This topic is not "
 			    "allowed.\",\"topic\":\"b/c\"}}");

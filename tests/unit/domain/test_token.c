@@ -2,6 +2,7 @@
  * Real keys, made anew for every run: a folder of them in the working directory. Tokens that token_make() would not
  * make are signed here, so that only what a test is about is wrong with them.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,6 +23,7 @@
 #define NOW_S INT64_C(1800000000)
 #define SECRET "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define OTHER_SECRET "fedcba9876543210fedcba9876543210"
+#define UNREADABLE "payload that libjwt cannot read: no JSON, a number out of its range, or \\u0000"
 #define HS256_HEADER "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
 
 static char directory[] = "test_token.XXXXXX";
@@ -207,7 +209,8 @@ static char *signed_hmac(const char *header, const char *payload, const char *se
 	return out.bytes;
 }
 
-static enum err verify(const struct token_keys *keys, const char *jwt, struct token_claims *claims, const char **why)
+static enum err verify(struct token_keys *keys, const char *jwt, struct token_claims *claims,
+		       const struct token_fault **fault)
 {
 	/* A copy of exactly its length, so that a read over its end is seen. */
 	size_t len = strlen(jwt);
@@ -216,18 +219,18 @@ static enum err verify(const struct token_keys *keys, const char *jwt, struct to
 
 	assert_non_null(exact);
 	memcpy(exact, jwt, len);
-	e = token_verify(keys, exact, len, NOW_S, claims, why);
+	e = token_verify(keys, exact, len, NOW_S, claims, fault);
 	free(exact);
 	return e;
 }
 
-static void assert_refused(const struct token_keys *keys, const char *jwt, const char *expected)
+static void assert_refused(struct token_keys *keys, const char *jwt, const char *expected)
 {
 	struct token_claims claims = {.user_id = "untouched", .role = ROLE_ADMIN, .expires_s = 7};
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 
-	assert_int_equal(verify(keys, jwt, &claims, &why), ERR_UNAUTHORIZED);
-	assert_string_equal(why, expected);
+	assert_int_equal(verify(keys, jwt, &claims, &fault), ERR_UNAUTHORIZED);
+	assert_string_equal(fault->why, expected);
 	assert_string_equal(claims.user_id, "untouched");
 	assert_int_equal(claims.role, ROLE_ADMIN);
 	assert_int_equal(claims.expires_s, 7);
@@ -239,12 +242,12 @@ static void assert_payload(const struct token_rules *rules, const char *payload,
 {
 	struct token_keys *keys = load(rules);
 	char *jwt = signed_hmac(HS256_HEADER, payload, SECRET);
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 
 	if (expected) {
 		assert_refused(keys, jwt, expected);
-	} else if (verify(keys, jwt, claims, &why) != OK) {
-		fail_msg("%s: %s", payload, why);
+	} else if (verify(keys, jwt, claims, &fault) != OK) {
+		fail_msg("%s: %s", payload, fault->why);
 	}
 	free(jwt);
 	token_keys_free(&keys);
@@ -260,7 +263,7 @@ static void refuses(const char *payload, const char *why)
 	assert_payload(&all_rules, payload, why, NULL);
 }
 
-static char *made(const struct token_keys *keys, const char *kid, const char *alg, const char *pem)
+static char *made(struct token_keys *keys, const char *kid, const char *alg, const char *pem)
 {
 	struct token_claims claims = {.user_id = "456", .role = ROLE_SERVICE, .expires_s = NOW_S + 60};
 	struct buf out = BUF_EMPTY;
@@ -274,10 +277,10 @@ static void assert_round_trip(const char *kid, const char *alg, const char *pem)
 	struct token_keys *keys = load(&all_rules);
 	char *jwt = made(keys, kid, alg, pem);
 	struct token_claims claims = {0};
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 
-	if (verify(keys, jwt, &claims, &why) != OK)
-		fail_msg("%s", why);
+	if (verify(keys, jwt, &claims, &fault) != OK)
+		fail_msg("%s", fault->why);
 	assert_string_equal(claims.user_id, "456");
 	assert_int_equal(claims.role, ROLE_SERVICE);
 	assert_int_equal(claims.expires_s, NOW_S + 60);
@@ -408,18 +411,18 @@ static void refuses_none_in_any_spelling(void **state)
 		struct buf header = BUF_EMPTY;
 		struct buf unsigned_jwt = BUF_EMPTY;
 		struct token_claims claims = {0};
-		const char *why = NULL;
+		const struct token_fault *fault = NULL;
 		char *jwt = NULL;
 
 		buf_printf(&header, "{\"alg\":\"%s\"}", spellings[i]);
 		jwt = signed_hmac(header.bytes, "{\"sub\":\"1\",\"exp\":1900000000}", SECRET);
-		assert_int_equal(verify(keys, jwt, &claims, &why), ERR_UNAUTHORIZED);
+		assert_int_equal(verify(keys, jwt, &claims, &fault), ERR_UNAUTHORIZED);
 		add_parts(&unsigned_jwt, header.bytes, "{\"sub\":\"1\",\"exp\":1900000000}");
 		assert_refused(keys, unsigned_jwt.bytes, "malformed");
 		buf_add_text(&unsigned_jwt, ".");
 		assert_refused(keys, unsigned_jwt.bytes, "malformed");
 		buf_add_text(&unsigned_jwt, "AA");
-		assert_int_equal(verify(keys, unsigned_jwt.bytes, &claims, &why), ERR_UNAUTHORIZED);
+		assert_int_equal(verify(keys, unsigned_jwt.bytes, &claims, &fault), ERR_UNAUTHORIZED);
 		free(jwt);
 		buf_free(&header);
 		buf_free(&unsigned_jwt);
@@ -460,13 +463,13 @@ static void refuses_a_changed_header_payload_or_signature(void **state)
 		/* The last character of a part may hold bits that mean nothing; every other one counts. */
 		for (size_t i = 0; i + 1 < len; i += kind == 0 ? 1 : 7) {
 			struct token_claims claims = {0};
-			const char *why = NULL;
+			const struct token_fault *fault = NULL;
 			char was = jwt[i];
 
 			if (was == '.' || jwt[i + 1] == '.')
 				continue;
 			jwt[i] = was == 'A' ? 'B' : 'A';
-			if (verify(keys, jwt, &claims, &why) != ERR_UNAUTHORIZED)
+			if (verify(keys, jwt, &claims, &fault) != ERR_UNAUTHORIZED)
 				fail_msg("%s: character %zu changed, and accepted", kinds[kind].alg, i);
 			jwt[i] = was;
 		}
@@ -480,11 +483,11 @@ static void refuses_a_truncated_token(void **state)
 	struct token_keys *keys = load(&all_rules);
 	char *jwt = made(keys, NULL, NULL, NULL);
 	struct token_claims claims = {0};
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 
 	(void)state;
 	for (size_t len = 0; len < strlen(jwt); len++)
-		assert_int_equal(token_verify(keys, jwt, len, NOW_S, &claims, &why), ERR_UNAUTHORIZED);
+		assert_int_equal(token_verify(keys, jwt, len, NOW_S, &claims, &fault), ERR_UNAUTHORIZED);
 	free(jwt);
 	token_keys_free(&keys);
 }
@@ -499,6 +502,7 @@ static void refuses_what_is_no_compact_jwt(void **state)
 					    "a.b.c.d",
 					    "YQ.YQ.YQ",
 					    "e30=.e30.e30",
+					    "eyJhb.e30.e30", /* 4k + 1 characters are no base64url */
 					    "e30.e3 0.e30",
 					    "e30.e30.e+0",
 					    "bnVsbA.e30.e30",
@@ -517,7 +521,7 @@ static void refuses_more_than_8_kib(void **state)
 	struct token_keys *keys = load(&all_rules);
 	struct buf payload = BUF_EMPTY;
 	struct token_claims claims = {0};
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 	char *jwt = NULL;
 
 	(void)state;
@@ -527,7 +531,7 @@ static void refuses_more_than_8_kib(void **state)
 	buf_add_text(&payload, "\"}");
 	jwt = signed_hmac(HS256_HEADER, payload.bytes, SECRET);
 	assert_true(strlen(jwt) <= 8192 && strlen(jwt) > 8100);
-	assert_int_equal(verify(keys, jwt, &claims, &why), OK);
+	assert_int_equal(verify(keys, jwt, &claims, &fault), OK);
 	free(jwt);
 	payload.len -= 2;
 	while (payload.len < 6200)
@@ -592,7 +596,7 @@ static void rotates_by_kid(void **state)
 	struct token_keys *keys = load(&all_rules);
 	char *old = made(keys, "2026-11", "HS256", NULL);
 	struct token_claims claims = {0};
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 	char *new = NULL;
 
 	(void)state;
@@ -600,14 +604,14 @@ static void rotates_by_kid(void **state)
 	put_key("2026-12.HS256", "another secret of more than 32 bytes");
 	keys = load(&all_rules);
 	new = made(keys, "2026-12", "HS256", NULL);
-	assert_int_equal(verify(keys, old, &claims, &why), OK);
-	assert_int_equal(verify(keys, new, &claims, &why), OK);
+	assert_int_equal(verify(keys, old, &claims, &fault), OK);
+	assert_int_equal(verify(keys, new, &claims, &fault), OK);
 	token_keys_free(&keys);
 
 	drop_key("2026-11.HS256");
 	keys = load(&all_rules);
 	assert_refused(keys, old, "no key of that kid and algorithm");
-	assert_int_equal(verify(keys, new, &claims, &why), OK);
+	assert_int_equal(verify(keys, new, &claims, &fault), OK);
 	token_keys_free(&keys);
 	put_key("2026-11.HS256", OTHER_SECRET);
 	drop_key("2026-12.HS256");
@@ -624,6 +628,41 @@ static void refuses_a_critical_header(void **state)
 	(void)state;
 	assert_refused(keys, jwt, "critical header that we do not know");
 	free(jwt);
+	token_keys_free(&keys);
+}
+
+static void takes_the_typ_of_access_tokens_or_says_that_it_is_the_typ(void **state)
+{
+	/* It was told as a bad signature, so that one looked for the key. */
+	static const char *const typs[] = {"at+jwt", "AT+JWT", "application/at+jwt"};
+	static const char *const others[] = {"\"dpop+jwt\"", "\"\""};
+	struct token_keys *keys = load(&all_rules);
+	struct buf header = BUF_EMPTY;
+	char *jwt = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(typs); i++) {
+		struct token_claims claims = {0};
+		const struct token_fault *fault = NULL;
+
+		buf_clear(&header);
+		buf_printf(&header, "{\"alg\":\"HS256\",\"typ\":\"%s\"}", typs[i]);
+		jwt = signed_hmac(header.bytes, "{\"sub\":\"1\",\"exp\":1900000000}", SECRET);
+		if (verify(keys, jwt, &claims, &fault) != OK)
+			assert_string_equal(fault->why, "typ at+jwt, which libjwt takes from version 1.12 on");
+		free(jwt);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		buf_clear(&header);
+		buf_printf(&header, "{\"alg\":\"HS256\",\"typ\":%s}", others[i]);
+		jwt = signed_hmac(header.bytes, "{\"sub\":\"1\",\"exp\":1900000000}", SECRET);
+		assert_refused(keys, jwt, "typ that is neither JWT nor at+jwt");
+		free(jwt);
+	}
+	jwt = signed_hmac("{\"alg\":\"HS256\",\"typ\":5}", "{\"sub\":\"1\",\"exp\":1900000000}", SECRET);
+	assert_refused(keys, jwt, "malformed");
+	free(jwt);
+	buf_free(&header);
 	token_keys_free(&keys);
 }
 
@@ -667,8 +706,7 @@ static void takes_dates_with_a_fraction(void **state)
 
 static void refuses_dates_that_are_no_dates(void **state)
 {
-	static const char *const wrong[] = {"\"1900000000\"",	  "null", "true", "[]", "{}", "-1", "1e300",
-					    "9223372036854775807"};
+	static const char *const wrong[] = {"\"1900000000\"", "null", "true", "[]", "{}", "-1"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
@@ -681,6 +719,38 @@ static void refuses_dates_that_are_no_dates(void **state)
 		refuses(payload.bytes, "malformed nbf");
 		buf_free(&payload);
 	}
+}
+
+static void refuses_dates_beyond_the_year_9999_as_milliseconds_are(void **state)
+{
+	static const char *const far[] = {"253402300800",	"253402300799.5",      "1900000000000",
+					  "9007199254740992.0", "9223372036854775807", "1e300"};
+	struct token_rules rules = all_rules;
+	struct token_claims claims = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(far); i++) {
+		struct buf payload = BUF_EMPTY;
+
+		buf_printf(&payload, "{\"sub\":\"1\",\"exp\":%s}", far[i]);
+		refuses(payload.bytes, "exp beyond the year 9999");
+		buf_clear(&payload);
+		buf_printf(&payload, "{\"sub\":\"1\",\"exp\":1900000000,\"nbf\":%s}", far[i]);
+		refuses(payload.bytes, "nbf beyond the year 9999");
+		/* What is not used is not looked at. */
+		buf_clear(&payload);
+		buf_printf(&payload, "{\"sub\":\"1\",\"exp\":1900000000,\"iat\":%s}", far[i]);
+		accepts(payload.bytes, &claims);
+		buf_free(&payload);
+	}
+	accepts("{\"sub\":\"1\",\"exp\":253402300799}", &claims);
+	assert_int_equal(claims.expires_s, INT64_C(253402300799));
+	accepts("{\"sub\":\"1\",\"exp\":253402300799.0}", &claims);
+	assert_int_equal(claims.expires_s, INT64_C(253402300799));
+	/* Not even with the leeway is it a year that nobody can write. */
+	rules.leeway_s = 30;
+	assert_payload(&rules, "{\"sub\":\"1\",\"exp\":253402300790}", NULL, &claims);
+	assert_int_equal(claims.expires_s, INT64_C(253402300799));
 }
 
 static void wants_exp_unless_told_otherwise(void **state)
@@ -755,7 +825,7 @@ static void makes_tokens_that_its_own_rules_accept(void **state)
 	struct token_rules rules = all_rules;
 	struct token_keys *keys = NULL;
 	struct token_claims claims = {0};
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 	char *jwt = NULL;
 
 	(void)state;
@@ -763,7 +833,7 @@ static void makes_tokens_that_its_own_rules_accept(void **state)
 	rules.audience = "you";
 	keys = load(&rules);
 	jwt = made(keys, NULL, NULL, NULL);
-	assert_int_equal(verify(keys, jwt, &claims, &why), OK);
+	assert_int_equal(verify(keys, jwt, &claims, &fault), OK);
 	free(jwt);
 	token_keys_free(&keys);
 }
@@ -779,6 +849,8 @@ static void takes_a_sub_that_is_text_or_integer(void **state)
 	assert_string_equal(claims.user_id, "456");
 	accepts("{\"sub\":9223372036854775807,\"exp\":1900000000}", &claims);
 	assert_string_equal(claims.user_id, "9223372036854775807");
+	accepts("{\"sub\":-9223372036854775807,\"exp\":1900000000}", &claims);
+	assert_string_equal(claims.user_id, "-9223372036854775807");
 	accepts("{\"sub\":\"J\\u00f6rg O'Hara/x\",\"exp\":1900000000}", &claims);
 	assert_string_equal(claims.user_id, "J\xc3\xb6rg O'Hara/x");
 }
@@ -812,16 +884,16 @@ static void refuses_a_sub_that_is_missing_or_no_name(void **state)
 	refuses("{\"exp\":1900000000,\"sub\":[\"1\"]}", "malformed sub");
 	refuses("{\"exp\":1900000000,\"sub\":\"a\\nb\"}", "malformed sub");
 	refuses("{\"exp\":1900000000,\"sub\":\"a\\u007fb\"}", "malformed sub");
-	refuses("{\"exp\":1900000000,\"sub\":\"a\\u0000b\"}", "bad signature");
-	refuses("{\"exp\":1900000000,\"sub\":99999999999999999999}", "bad signature");
+	refuses("{\"exp\":1900000000,\"sub\":\"a\\u0000b\"}", UNREADABLE);
+	refuses("{\"exp\":1900000000,\"sub\":99999999999999999999}", UNREADABLE);
 }
 
 static void refuses_a_payload_that_is_no_object(void **state)
 {
 	(void)state;
 	refuses("[1]", "malformed payload");
-	refuses("\"text\"", "bad signature");
-	refuses("{\"sub\":\"1\",\"exp\":1900000000", "bad signature");
+	refuses("\"text\"", UNREADABLE);
+	refuses("{\"sub\":\"1\",\"exp\":1900000000", UNREADABLE);
 	refuses("{\"sub\":\"1\",\"sub\":\"2\",\"exp\":1900000000}", "malformed payload");
 }
 
@@ -859,7 +931,152 @@ static void takes_the_most_powerful_role_that_it_knows(void **state)
 	}
 }
 
+static void tells_the_bearer_what_is_wrong_only_where_the_signature_is_good(void **state)
+{
+	static const struct {
+		const char *payload;
+		const char *secret;
+		const char *reason;
+	} cases[] = {
+		{"{\"sub\":\"1\",\"exp\":1}", SECRET, "token expired"},
+		{"{\"sub\":\"1\",\"exp\":1}", OTHER_SECRET, "authentication failed"},
+		{"{\"sub\":\"1\"}", SECRET, "token has no exp"},
+		{"{\"sub\":\"1\"}", OTHER_SECRET, "authentication failed"},
+		{"{\"exp\":1900000000}", SECRET, "token has no sub"},
+		{"{\"sub\":\"1\",\"exp\":1900000000000}", SECRET, "token's exp is beyond the year 9999"},
+		{"[1]", SECRET, "authentication failed"},
+	};
+	struct token_keys *keys = load(&all_rules);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char *jwt = signed_hmac(HS256_HEADER, cases[i].payload, cases[i].secret);
+		struct token_claims claims = {0};
+		const struct token_fault *fault = NULL;
+
+		assert_int_equal(verify(keys, jwt, &claims, &fault), ERR_UNAUTHORIZED);
+		assert_string_equal(fault->reason, cases[i].reason);
+		assert_int_equal(strcmp(fault->detail, "The token is not valid.") == 0,
+				 strcmp(fault->reason, "authentication failed") == 0);
+		/* It goes into a header's quotes (RFC 6750 3). */
+		assert_null(strpbrk(fault->detail, "\"\\"));
+		free(jwt);
+	}
+	token_keys_free(&keys);
+}
+
 /* --- key files --- */
+
+static void a_secret_is_good_with_the_newline_of_its_file_and_without(void **state)
+{
+	/* A service that signed with the file as it is was told that its token was not valid. */
+	const char *payload = "{\"sub\":\"1\",\"exp\":1900000000}";
+	struct token_keys *keys = load(&all_rules);
+	struct token_claims claims = {0};
+	const struct token_fault *fault = NULL;
+	char *jwt = signed_hmac(HS256_HEADER, payload, SECRET "\n");
+
+	(void)state;
+	assert_int_equal(verify(keys, jwt, &claims, &fault), OK);
+	free(jwt);
+	jwt = signed_hmac(HS256_HEADER, payload, SECRET);
+	assert_int_equal(verify(keys, jwt, &claims, &fault), OK);
+	free(jwt);
+	jwt = signed_hmac(HS256_HEADER, payload, SECRET "\n\n");
+	assert_refused(keys, jwt, "bad signature");
+	free(jwt);
+	/* One whose file ends without. */
+	jwt = signed_hmac("{\"alg\":\"HS256\",\"kid\":\"2026-11\"}", payload, OTHER_SECRET "\n");
+	assert_refused(keys, jwt, "bad signature");
+	free(jwt);
+	token_keys_free(&keys);
+}
+
+static void a_key_that_was_taken_away_counts_no_more_once_loaded_anew(void **state)
+{
+	struct token_keys *keys = load(&all_rules);
+	struct token_claims claims = {0};
+	const struct token_fault *fault = NULL;
+	char *jwt = made(keys, "2026-11", NULL, NULL);
+
+	(void)state;
+	assert_int_equal(token_keys_remember(keys, 16), OK);
+	assert_int_equal(verify(keys, jwt, &claims, &fault), OK);
+	token_keys_free(&keys);
+	drop_key("2026-11.HS256");
+	keys = load(&all_rules);
+	assert_int_equal(token_keys_remember(keys, 16), OK);
+	assert_refused(keys, jwt, "no key of that kid and algorithm");
+	put_key("2026-11.HS256", OTHER_SECRET);
+	free(jwt);
+	token_keys_free(&keys);
+}
+
+struct verifier {
+	pthread_t thread;
+	struct token_keys *keys;
+	char *jwt;
+	const char *why; /* NULL: it is to be accepted */
+	unsigned wrong;
+};
+
+static void *verify_often(void *arg)
+{
+	struct verifier *v = arg;
+
+	for (int i = 0; i < 200; i++) {
+		struct token_claims claims = {0};
+		const struct token_fault *fault = NULL;
+		enum err e = token_verify(v->keys, v->jwt, strlen(v->jwt), NOW_S, &claims, &fault);
+
+		v->wrong += v->why ? e != ERR_UNAUTHORIZED || strcmp(fault->why, v->why) != 0
+				   : e != OK || strcmp(claims.user_id, "456") != 0;
+	}
+	return NULL;
+}
+
+static void verifies_in_several_threads_at_once(void **state)
+{
+	struct token_keys *keys = load(&all_rules);
+	struct verifier verifiers[] = {
+		{.keys = keys, .jwt = made(keys, NULL, "HS256", NULL)},
+		{.keys = keys, .jwt = made(keys, NULL, "ES256", ec_private)},
+		{.keys = keys, .jwt = made(keys, "2026-11", NULL, NULL)},
+		{.keys = keys, .jwt = signed_hmac("{\"alg\":\"ES256\"}", "{}", SECRET), .why = "bad signature"},
+	};
+
+	(void)state;
+	assert_int_equal(token_keys_remember(keys, 16), OK);
+	for (size_t i = 0; i < ARRAY_LEN(verifiers); i++)
+		assert_int_equal(pthread_create(&verifiers[i].thread, NULL, verify_often, &verifiers[i]), 0);
+	for (size_t i = 0; i < ARRAY_LEN(verifiers); i++) {
+		assert_int_equal(pthread_join(verifiers[i].thread, NULL), 0);
+		assert_int_equal(verifiers[i].wrong, 0);
+		free(verifiers[i].jwt);
+	}
+	token_keys_free(&keys);
+}
+
+static void refuses_a_key_with_a_password(void **state)
+{
+	struct token_keys *keys = load(&all_rules);
+	struct token_claims claims = {.user_id = "456", .expires_s = NOW_S + 60};
+	struct buf out = BUF_EMPTY;
+	EVP_PKEY *key = EVP_RSA_gen(2048);
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *locked = NULL;
+
+	(void)state;
+	assert_int_equal(
+		PEM_write_bio_PrivateKey(bio, key, EVP_aes_128_cbc(), (unsigned char *)"secretive", 9, NULL, NULL), 1);
+	locked = bio_text(bio);
+	assert_int_equal(token_make(keys, NULL, "RS256", locked, &claims, NOW_S, &out), ERR_INPUT);
+	assert_refuses_file("locked.RS256", locked, 0600, "not a public key");
+	EVP_PKEY_free(key);
+	free(locked);
+	buf_free(&out);
+	token_keys_free(&keys);
+}
 
 static void refuses_a_secret_shorter_than_its_hash(void **state)
 {
@@ -945,7 +1162,7 @@ static void what_is_remembered_is_still_refused_when_it_has_expired_or_has_chang
 {
 	struct token_keys *keys = load(&all_rules);
 	struct token_claims claims = {0};
-	const char *why = NULL;
+	const struct token_fault *fault = NULL;
 	char *jwt = made(keys, NULL, NULL, NULL), *foreign = signed_hmac(HS256_HEADER, "{\"sub\":\"1\"}", OTHER_SECRET);
 	size_t len = strlen(jwt);
 
@@ -953,18 +1170,18 @@ static void what_is_remembered_is_still_refused_when_it_has_expired_or_has_chang
 	assert_int_equal(token_keys_remember(keys, 16), OK);
 	for (int i = 0; i < 3; i++) {
 		claims = (struct token_claims){0};
-		assert_int_equal(token_verify(keys, jwt, len, NOW_S, &claims, &why), OK);
-		assert_null(why);
+		assert_int_equal(token_verify(keys, jwt, len, NOW_S, &claims, &fault), OK);
+		assert_null(fault);
 		assert_string_equal(claims.user_id, "456");
 		assert_int_equal(claims.role, ROLE_SERVICE);
 		assert_int_equal(claims.expires_s, NOW_S + 60);
 		/* A bad one is not remembered as anything else. */
 		assert_refused(keys, foreign, "bad signature");
-		assert_int_equal(token_verify(keys, jwt, len - 1, NOW_S, &claims, &why), ERR_UNAUTHORIZED);
+		assert_int_equal(token_verify(keys, jwt, len - 1, NOW_S, &claims, &fault), ERR_UNAUTHORIZED);
 	}
-	assert_int_equal(token_verify(keys, jwt, len, NOW_S + 59, &claims, &why), OK);
-	assert_int_equal(token_verify(keys, jwt, len, NOW_S + 60, &claims, &why), ERR_UNAUTHORIZED);
-	assert_string_equal(why, "expired");
+	assert_int_equal(token_verify(keys, jwt, len, NOW_S + 59, &claims, &fault), OK);
+	assert_int_equal(token_verify(keys, jwt, len, NOW_S + 60, &claims, &fault), ERR_UNAUTHORIZED);
+	assert_string_equal(fault->why, "expired");
 	free(foreign);
 	free(jwt);
 	token_keys_free(&keys);
@@ -996,7 +1213,14 @@ int main(void)
 		cmocka_unit_test(what_is_remembered_is_still_refused_when_it_has_expired_or_has_changed),
 		cmocka_unit_test(takes_dates_with_a_fraction),
 		cmocka_unit_test(refuses_dates_that_are_no_dates),
+		cmocka_unit_test(refuses_dates_beyond_the_year_9999_as_milliseconds_are),
 		cmocka_unit_test(wants_exp_unless_told_otherwise),
+		cmocka_unit_test(tells_the_bearer_what_is_wrong_only_where_the_signature_is_good),
+		cmocka_unit_test(takes_the_typ_of_access_tokens_or_says_that_it_is_the_typ),
+		cmocka_unit_test(a_secret_is_good_with_the_newline_of_its_file_and_without),
+		cmocka_unit_test(a_key_that_was_taken_away_counts_no_more_once_loaded_anew),
+		cmocka_unit_test(verifies_in_several_threads_at_once),
+		cmocka_unit_test(refuses_a_key_with_a_password),
 		cmocka_unit_test(is_not_valid_before_nbf),
 		cmocka_unit_test(gives_clocks_the_configured_leeway),
 		cmocka_unit_test(wants_the_configured_issuer),

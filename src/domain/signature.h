@@ -1,0 +1,56 @@
+/*
+ * signature - a compact JWT's signature: checks one, makes one.
+ *
+ * The only file that knows libjwt, which is told by the token's own header how to check: what it did is compared with
+ * what the key is for (RFC 8725 3.1). libjwt reads header and payload itself, before the signature, and refuses more
+ * than a bad signature: before 1.12 any typ but JWT, and always JSON that its reader cannot hold (an integer of more
+ * than 64 bits, 1e400, \u0000), whether or not we use that claim.
+ *
+ * Layer    domain.
+ * Threads  any number at once.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/defs.h"
+#include "base/err.h"
+
+#define SIGNATURE_ALG_MAX 5 /* bytes: every algorithm is two letters and three digits */
+
+/* Whether there is a signature of exactly this name: "none" is none, and case counts. */
+bool signature_alg_known(const char *alg);
+
+/* Whether the algorithm's key is a secret, else a pair. */
+bool signature_is_hmac(const char *alg);
+
+/* Whether this libjwt takes a typ other than JWT. */
+bool signature_takes_any_typ(void);
+
+enum signature {
+	SIGNATURE_GOOD,
+	SIGNATURE_BAD,
+	SIGNATURE_UNREADABLE, /* libjwt cannot read the payload, and does not look at the signature then */
+};
+
+/*
+ * Whether the token is signed with this key and algorithm, and no other.
+ *
+ *	jwt	borrowed: three parts in base64url, NUL-terminated
+ *	key	borrowed: a secret, or a public key in PEM
+ */
+enum signature signature_check(const char *jwt, const char *alg, struct span key) MUST_CHECK;
+
+/*
+ * Makes a signed token.
+ *
+ *	kid	NULL: the header has none
+ *	payload	borrowed: a JSON object
+ *	key	borrowed: a secret, or a private key in PEM
+ *	out	the compact JWT is added
+ *
+ * ERR_INPUT  not a key for this algorithm
+ */
+enum err signature_make(const char *kid, const char *payload, const char *alg, struct span key,
+			struct buf *out) MUST_CHECK;
