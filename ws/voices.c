@@ -163,7 +163,7 @@ static void live_voice_goodbye(struct buf *out, const struct session *s)
 	struct buf text = BUF_EMPTY;
 
 	if (s->error_code) {
-		live_error(&text, s->error_code, s->close_reason, NULL, clock_wall_us());
+		live_error(&text, s->error_code, s->close_reason, NULL, NULL, clock_wall_us());
 		add_text_frame(out, &text);
 	}
 	websocket_goodbye(out, s);

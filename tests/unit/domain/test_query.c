@@ -87,12 +87,13 @@ static void decodes_escapes_and_plus(void **state)
 	assert_value("a=%26b%3D1", "a", "&b=1");
 	assert_value("a=%C3%A9", "a", "\xc3\xa9");
 	assert_value("a=%ff", "a", "\xff");
+	assert_value("a=%20%0a", "a", " \n");
 }
 
 static void what_is_malformed_is_there_and_empty(void **state)
 {
-	static const char *const wrong[] = {"a=%",   "a=x%",    "a=x%4",   "a=%4&b=1", "a=%zz",
-					    "a=%4g", "a=% 41", "a=x%u0041", "a=%-1",    "a=%%41"};
+	static const char *const wrong[] = {"a=%",   "a=x%",   "a=x%4",	    "a=%4&b=1", "a=%zz",
+					    "a=%4g", "a=% 41", "a=x%u0041", "a=%-1",	"a=%%41"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
