@@ -25,6 +25,8 @@ const char *err_text(enum err e)
 		return "over a limit";
 	case ERR_AWAY:
 		return "database away";
+	case ERR_UNKNOWN:
+		return "database away, and what it did is unknown";
 	case ERR_DATABASE:
 		return "database error";
 	case ERR_SYSTEM:

@@ -172,7 +172,7 @@ enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publis
 	}
 	for (int i = ARRAYS_COUNT; i < PARAMETERS_COUNT; i++)
 		values[i] = b->numbers[i - ARRAYS_COUNT];
-	e = db_query(db, &publish_statement, PARAMETERS_COUNT, values, lengths, formats, &result);
+	e = db_change(db, &publish_statement, PARAMETERS_COUNT, values, lengths, formats, &result);
 	if (e != OK)
 		return e;
 	e = read_results(result, requests, count);

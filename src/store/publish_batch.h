@@ -32,7 +32,8 @@ void publish_batch_free(struct publish_batch **b);
 /*
  * Publishes. A refusal of a request is a result, not an error.
  *
- * ERR_AWAY      it may or may not have been published
+ * ERR_AWAY      none of it was published
+ * ERR_UNKNOWN   all of it may have been published, or none
  * ERR_DATABASE  none of it was
  */
 enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publish_request *const *requests,
