@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import uuid
 
 from harness import Transaction, equal, test, wait_until
@@ -200,3 +201,80 @@ def _(s):
         s.api.get(path, token).want(404)
     equal(list(errors(s.api.post(FEEDBACK, {"diagnosis_id": LARGEST + 1, "feedback_id": LARGEST + 1, "rating": 1, "effectiveness": 1}, token).want(422))),
           ["diagnosis_id", "feedback_id"], "errors")
+
+
+@test("a parameter that is given twice, or is for another path, is 422 and named; one that nobody knows is passed over")
+def _(s):
+    d, token = s.diagnosis(), s.token()
+    for path, wrong in ((f"/poll?topics=diagnosis/{d}&topics=diagnosis/1&timeout=0", "topics"), (f"/poll/{d}?topics=diagnosis/1&timeout=0", "topics"),
+                        (f"/poll/{d}?timeout=0&timeout=1", "timeout"), (f"/sse/{d}?timeout=0", "timeout"), (f"/sse/{d}?cursor=a-1&cursor=a-2", "cursor"),
+                        (f"/poll/{d}?token={token}&token=x", "token"), (f"/ws/history/{d}?limit=1&limit=2", "limit")):
+        equal(list(errors(s.api.get(path, token).want(422))), [wrong], path)
+    equal(list(errors(s.api.post(f"{PUBLISH}?token=a&token=b", {}, s.service()).want(422))), ["token"], "token")
+    head = "Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    for path, wrong in ((f"/ws/{d}?topics=a", "topics"), ("/ws?topics=a&topics=b", "topics"), ("/ws/health?cursor=a-1", "cursor")):
+        equal(list(errors(s.node1.api.raw(f"GET {path} HTTP/1.1\r\n{head}".encode()).want(422))), [wrong], path)
+    s.api.get(f"/poll/{d}?timeout=0&_=1&_=2", token).want(200)
+
+
+@test("100 topics of 128 characters, with their cursors, come in by both doors")
+def _(s):
+    names = [f"in.{n:03}" + "x" * 122 for n in range(100)]
+    token = s.token("root", role="admin")
+    for api in (s.api, s.node1.api):
+        first = api.get(f"/poll?topics={','.join(names)}&timeout=0", token).want(200)
+        equal(set(first["topics"]), set(names), "topics")
+        again = api.get(f"/poll?topics={','.join(names)}&timeout=0&cursor={first['cursor']}", token).want(200)
+        equal((again["recovered"], again["cursor"]), (True, first["cursor"]), "the second")
+
+
+def raw(s, text):
+    return s.node1.api.raw(text.encode())
+
+
+@test("the sidecar's own port follows RFC 9110 and 9112: Date, HEAD, absolute-form, Host, an empty line before, 426, bare line feeds")
+def _(s):
+    d, token = s.diagnosis(), s.token()
+    poll = f"/poll/{d}?timeout=0&token={token}"
+    for reply in (raw(s, f"GET {poll} HTTP/1.1\r\nHost: a\r\n\r\n"), raw(s, f"GET http://a:80{poll} HTTP/1.1\r\nHost: b\r\n\r\n"),
+                  raw(s, f"\r\nGET {poll} HTTP/1.1\r\nHost: a\r\n\r\n"), raw(s, f"GET {poll} HTTP/1.2\r\nHost: a\r\n\r\n")):
+        reply.want(200)
+        assert reply.headers["Date"].endswith(" GMT"), reply.headers
+    for bad in (f"GET {poll} HTTP/1.1\r\nHost: a b\r\n\r\n", f"GET {poll} HTTP/1.1\r\nHost: a:99999\r\n\r\n", f"GET {poll} HTTP/1.1\r\nHost: [::1\r\n\r\n",
+                f"GET {poll} HTTP/1.1\nHost: a\n\n"):
+        assert raw(s, bad).want(400)["detail"]
+    with socket.create_connection(("127.0.0.1", s.node1.port), timeout=10) as sock:
+        sock.sendall(f"HEAD {poll} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        got = b""
+        while more := sock.recv(65536):
+            got += more
+    assert got.startswith(b"HTTP/1.1 405 ") and got.endswith(b"\r\n\r\n"), got
+    for upgrade in ("", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"):
+        reply = raw(s, f"GET /ws/{d} HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n")
+        reply.want(426)
+        equal(reply.headers["Sec-WebSocket-Version"], "13", "Sec-WebSocket-Version")
+        assert "upgrade" in [x.strip().lower() for x in reply.headers["Connection"].split(",")], reply.headers
+
+
+@test("headers that are lists may come in several lines: Connection, Upgrade and Sec-WebSocket-Protocol of a handshake")
+def _(s):
+    d = s.diagnosis()
+    lines = ["Host: a", "Connection: keep-alive", "Connection: Upgrade", "Upgrade: h2c", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: tidings", f"Sec-WebSocket-Protocol: bearer.{s.token()}"]
+    with socket.create_connection(("127.0.0.1", s.node1.port), timeout=10) as sock:
+        sock.sendall((f"GET /ws/{d} HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode())
+        got = b""
+        while b'"type":"connect"' not in got:
+            more = sock.recv(65536)
+            assert more, got
+            got += more
+    assert got.startswith(b"HTTP/1.1 101 ") and b"tidings\r\n" in got, got
+
+
+@test("a preflight allows Cache-Control, as event streams of browsers' polyfills send it")
+def _(s):
+    with s.node(TIDINGS_ALLOWED_ORIGINS="https://a.example") as node, s.web(node, TIDINGS_ALLOWED_ORIGINS="https://a.example") as web:
+        headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
+        for path in ("/sse/1", "/poll/1", "/ws/history/1"):
+            reply = web.api.request("OPTIONS", path, None, None, headers)
+            equal((reply.status, "Cache-Control" in reply.headers["Access-Control-Allow-Headers"]), (204, True), path)

@@ -111,6 +111,23 @@ static void a_nul_is_never_in_a_value(void **state)
 	assert_value("a=%00", "a", "");
 }
 
+/* `?topics=a&topics=b` was one topic, without a word. */
+static void reports_what_would_be_passed_over(void **state)
+{
+	static const struct query_name names[] = {{"a", true}, {"b", false}, {"c", true}};
+	static const char query[] = "c=1&a=1&bb=1&b&x=1&x=2&a";
+	struct problem problem = PROBLEM_NONE;
+
+	(void)state;
+	query_check((struct span){query, sizeof(query) - 1}, names, 3, &problem);
+	assert_int_equal(problem.errors_count, 2);
+	assert_string_equal(problem.errors.bytes, "{\"field\":\"a\",\"message\":\"must be given once\"},"
+						  "{\"field\":\"b\",\"message\":\"is not for this path\"}");
+	problem_free(&problem);
+	query_check((struct span){"", 0}, names, 3, &problem);
+	assert_int_equal(problem.errors_count, 0);
+}
+
 /* It was told as an empty parameter. */
 static void that_there_was_no_memory_can_be_seen(void **state)
 {
@@ -141,6 +158,7 @@ int main(void)
 		cmocka_unit_test(decodes_escapes_and_plus),
 		cmocka_unit_test(what_is_malformed_is_there_and_empty),
 		cmocka_unit_test(a_nul_is_never_in_a_value),
+		cmocka_unit_test(reports_what_would_be_passed_over),
 		cmocka_unit_test(that_there_was_no_memory_can_be_seen),
 		cmocka_unit_test(a_path_keeps_its_plus),
 	};
