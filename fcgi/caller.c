@@ -2,9 +2,11 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "domain/query.h"
 
 #define TOKENS_MAX 4096 /* that are remembered: services have few, users who publish one each */
 
@@ -94,10 +96,18 @@ void callers_reload(struct callers *callers)
 enum err caller_check(struct callers *callers, const struct request *r, struct token_claims *claims,
 		      struct response *res)
 {
+	static const struct query_name names[] = {{"token", true}};
+	struct problem problem = PROBLEM_NONE;
 	struct buf token = BUF_EMPTY;
 	const struct token_fault *fault = NULL;
 	enum err e = OK;
 
+	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
+	if (problem.errors_count > 0) {
+		response_problem(res, &problem);
+		problem_free(&problem);
+		return ERR_INPUT;
+	}
 	if (!request_token(r, &token)) {
 		buf_free(&token);
 		response_refuse(res, 401, PROBLEM_NO_TOKEN);

@@ -29,7 +29,8 @@ void callers_reload(struct callers *callers);
 /*
  * ERR_NOT_FOUND     there is no token
  * ERR_UNAUTHORIZED  it is not valid now
- * In both cases *res is the 401; on any other error it is what goes with that.
+ * ERR_INPUT         there are two
+ * In each case *res is the refusal: 401, or 422; on any other error it is what goes with that.
  */
 enum err caller_check(struct callers *callers, const struct request *r, struct token_claims *claims,
 		      struct response *res) MUST_CHECK;

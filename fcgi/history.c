@@ -4,10 +4,12 @@
 #include "store/history.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/config.h"
 #include "base/log.h"
 #include "domain/problem.h"
+#include "domain/query.h"
 #include "domain/topic.h"
 #include "fcgi/clerks.h"
 #include "fcgi/route.h"
@@ -71,6 +73,7 @@ static void read_limit(const struct request *r, struct question *q, struct probl
 static bool read_question(struct clerk *clerk, const struct request *r, struct span id_text, struct question *q,
 			  struct response *res)
 {
+	static const struct query_name names[] = {{"since", true}, {"limit", true}};
 	struct problem problem = PROBLEM_NONE;
 	int64_t id = 0;
 
@@ -81,6 +84,7 @@ static bool read_question(struct clerk *clerk, const struct request *r, struct s
 	topic_of_diagnosis(q->topic, id);
 	if (!read_caller(clerk, r, q, res))
 		return false;
+	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
 	read_since(r, q, &problem);
 	read_limit(r, q, &problem);
 	if (problem.status != 0)

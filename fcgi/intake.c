@@ -1,5 +1,6 @@
 #include "fcgi/intake.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,19 @@ void intake_free(struct intake **out)
 	*out = NULL;
 }
 
+static void refuse_size(const struct intake *in, struct response *res)
+{
+	struct buf detail = BUF_EMPTY;
+	struct problem problem = {.status = 413};
+
+	buf_printf(&detail, "The body is larger than is allowed here: %" PRId64 " bytes.",
+		   (int64_t)in->config->body_max_bytes);
+	problem.detail = buf_ok(&detail) ? detail.bytes : "The body is larger than is allowed here.";
+	response_problem(res, &problem);
+	res->why = "body too large";
+	buf_free(&detail);
+}
+
 bool intake_body(const struct intake *in, const struct request *r, struct buf *body, struct response *res)
 {
 	uint64_t len = 0;
@@ -52,12 +66,16 @@ bool intake_body(const struct intake *in, const struct request *r, struct buf *b
 		response_refuse(res, 415, "The body must be application/json.");
 		return false;
 	}
+	if (request_is_encoded(r)) {
+		response_refuse(res, 415, "The body must come as it is, without a Content-Encoding.");
+		return false;
+	}
 	if (request_length(r, &len) != OK) {
 		response_refuse(res, 411, "Content-Length is required.");
 		return false;
 	}
 	if (len > (uint64_t)in->config->body_max_bytes) {
-		response_refuse(res, 413, "The body is larger than is allowed here.");
+		refuse_size(in, res);
 		return false;
 	}
 	e = request_body(r, (size_t)len, body);

@@ -120,14 +120,18 @@ static bool is_trusted(const struct visit *v)
 	return v->caller.role == ROLE_SERVICE || v->caller.role == ROLE_ADMIN;
 }
 
-/* An ordinary user cannot tell what is not there from what is someone else's. */
-static void refuse(struct visit *v, enum err e, const struct buf *detail)
+/*
+ * An ordinary user cannot tell what is not there from what is someone else's.
+ *
+ *	missing	for those who may know: "There is no such conversation."
+ */
+static void refuse(struct visit *v, enum err e, const struct buf *detail, const char *missing)
 {
 	static const char forbidden[] = "This is not allowed to you, or not there.";
 	struct problem problem = PROBLEM_NONE;
 
 	if (e == ERR_NOT_FOUND && is_trusted(v)) {
-		refuse_in_words(v->res, 404, detail, "There is no such thing.");
+		refuse_in_words(v->res, 404, detail, missing);
 	} else if (e == ERR_FORBIDDEN || e == ERR_NOT_FOUND) {
 		response_refuse(v->res, 403, forbidden);
 	} else if (e == ERR_INPUT) {
@@ -165,7 +169,7 @@ static bool carry_out(struct visit *v, struct saying *s)
 	if (e == OK)
 		e = s->result.outcome;
 	if (e != OK) {
-		refuse(v, e, &s->result.detail);
+		refuse(v, e, &s->result.detail, client_type_missing(s->message.type));
 		return false;
 	}
 	v->audit.outcome = "ok";
@@ -182,7 +186,7 @@ static void reply(struct visit *v, const struct saying *s)
 		buf_add(&v->res->body, said.bytes, said.len);
 	else if (client_message_write_broadcast(&v->res->body, said, s->result.topic, s->result.seq,
 						s->result.clients) != OK)
-		response_fault(v->res, ERR_MEMORY);
+		response_fault(v->res, ERR_UNKNOWN);
 }
 
 static void serve_saying(struct visit *v)
@@ -239,7 +243,7 @@ static void serve_receipt(struct visit *v)
 	if (e == OK)
 		e = client_message_write_data(&v->res->body, (struct span){result.reply.bytes, result.reply.len});
 	if (e != OK)
-		refuse(v, e, &result.detail);
+		refuse(v, e, &result.detail, "There is no such notification.");
 	buf_free(&data);
 	act_result_free(&result);
 }
@@ -248,6 +252,8 @@ static struct control control_of(const struct visit *v, const char *subject)
 {
 	return (struct control){v->caller.user_id, role_text(v->caller.role), subject};
 }
+
+static const char no_connection[] = "There is no such connection.";
 
 static void serve_health(struct visit *v)
 {
@@ -261,7 +267,7 @@ static void serve_health(struct visit *v)
 	c = control_of(v, id);
 	e = control_health(v->clerk->db, &c, WAIT_MS, &v->res->body);
 	if (e != OK)
-		refuse(v, e, &nothing);
+		refuse(v, e, &nothing, no_connection);
 }
 
 static void serve_disconnect(struct visit *v)
@@ -279,7 +285,7 @@ static void serve_disconnect(struct visit *v)
 	v->audit.connection_id = id;
 	e = control_disconnect(v->clerk->db, &c, WAIT_MS, &gone);
 	if (e != OK) {
-		refuse(v, e, &nothing);
+		refuse(v, e, &nothing, no_connection);
 	} else if (!gone) {
 		response_refuse(v->res, 504, "The connection's node has not confirmed in time that it is closed.");
 		v->audit.outcome = "not_confirmed";
@@ -310,7 +316,7 @@ static void serve_reconnect(struct visit *v)
 	v->audit.value = buf_ok(&user) ? user.bytes : NULL;
 	v->audit.outcome = "ok";
 	if (e != OK) {
-		refuse(v, e, &nothing);
+		refuse(v, e, &nothing, "There is no such user.");
 	} else {
 		buf_add_text(&v->res->body, "{\"status\":\"reconnecting\",\"user_id\":");
 		user_id_add_json(&v->res->body, user.bytes);

@@ -83,6 +83,13 @@ bool request_is_json(const struct request *r)
 	return len == strlen("application/json") && strncasecmp(type, "application/json", len) == 0;
 }
 
+bool request_is_encoded(const struct request *r)
+{
+	const char *coding = request_param(r, "HTTP_CONTENT_ENCODING");
+
+	return coding && coding[0] && strcasecmp(coding, "identity") != 0;
+}
+
 enum err request_length(const struct request *r, uint64_t *len)
 {
 	const char *text = request_param(r, "CONTENT_LENGTH");

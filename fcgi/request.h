@@ -50,6 +50,9 @@ bool request_token(const struct request *r, struct buf *token);
 /* True: Content-Type is application/json, whatever its parameters. */
 bool request_is_json(const struct request *r);
 
+/* True: the body is compressed, or encoded in another way (Content-Encoding). */
+bool request_is_encoded(const struct request *r);
+
 /* ERR_NOT_FOUND  Content-Length is missing or no number */
 enum err request_length(const struct request *r, uint64_t *len) MUST_CHECK;
 

@@ -28,8 +28,17 @@ void response_refuse(struct response *res, int status, const char *detail)
 
 void response_fault(struct response *res, enum err e)
 {
-	if (e == ERR_AWAY || e == ERR_BUSY || e == ERR_MEMORY)
-		response_refuse(res, 503, "This is not possible at the moment: try again in a few seconds.");
+	struct problem p = {
+		.status = 503,
+		.detail = "This is not possible at the moment: try again in a few seconds.",
+		.done_unknown = e == ERR_UNKNOWN,
+	};
+
+	if (e == ERR_UNKNOWN)
+		p.detail = "This may have been done, or not: try again in a few seconds, with the same "
+			   "Idempotency-Key.";
+	if (e == ERR_AWAY || e == ERR_BUSY || e == ERR_MEMORY || e == ERR_UNKNOWN)
+		response_problem(res, &p);
 	else
 		response_refuse(res, 500, "Something went wrong on our side.");
 }
@@ -39,7 +48,8 @@ static void send_preflight(FCGX_Stream *out, const struct response *res)
 {
 	FCGX_FPrintF(out,
 		     "Status: 204 No Content\r\nAccess-Control-Allow-Methods: %s\r\n"
-		     "Access-Control-Allow-Headers: Authorization, Content-Type, Idempotency-Key, Last-Event-ID\r\n"
+		     "Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Idempotency-Key, "
+		     "Last-Event-ID\r\n"
 		     "Access-Control-Max-Age: 3600\r\n",
 		     res->allow);
 }
@@ -49,6 +59,8 @@ static void send_head(FCGX_Stream *out, const struct response *res)
 	FCGX_FPrintF(out, "Status: %d %s\r\n", res->status, res->status == 200 ? "OK" : problem_title(res->status));
 	FCGX_FPrintF(out, "Content-Type: %s\r\n", res->problem ? "application/problem+json" : "application/json");
 	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)res->body.len);
+	if (res->status == 415)
+		FCGX_PutS("Accept: application/json\r\nAccept-Encoding: identity\r\n", out);
 	if (res->status == 401)
 		FCGX_FPrintF(out, PROBLEM_CHALLENGE, res->detail);
 	if (res->allow)
@@ -63,7 +75,7 @@ void response_send(const struct request *r, struct response *res)
 
 	if (!buf_ok(&res->body)) {
 		buf_free(&res->body);
-		response_fault(res, ERR_MEMORY);
+		response_fault(res, ERR_UNKNOWN); /* what has no memory is the answer */
 	}
 	if (res->status == 204)
 		send_preflight(out, res);

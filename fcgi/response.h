@@ -37,7 +37,7 @@ void response_refuse(struct response *res, int status, const char *detail);
 /* The same, with the fields that are wrong. */
 void response_problem(struct response *res, const struct problem *p);
 
-/* Makes it the refusal that goes with a fault of the database or of ours. */
+/* Makes it the refusal that goes with a fault of the database or of ours: a 503 says whether it may have been done. */
 void response_fault(struct response *res, enum err e);
 
 void response_send(const struct request *r, struct response *res);

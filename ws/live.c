@@ -305,7 +305,7 @@ void live_receive(struct session *s, struct span text)
 	if (e == OK)
 		hear(s, &m);
 	else if (e == ERR_INPUT)
-		live_refuse(s, fault.code, fault.sentence, m.correlation_id.bytes);
+		live_refuse_fault(s, &fault, m.correlation_id.bytes);
 	else
 		live_say_error(s, "unavailable", "The server is short of memory.", NULL);
 	problem_free(&fault.problem);

@@ -22,7 +22,7 @@ struct acting {
 	size_t bytes;		   /* that wait */
 	struct subscription *self; /* with a reference */
 	char *correlation;	   /* owned; NULL: none */
-	const char *type;	   /* static */
+	enum client_type type;
 };
 
 static void answer_act(struct session *s, const struct acting *a, enum err e, const struct act_row *row)
@@ -31,7 +31,7 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 	bool not_found = row && row->outcome == ERR_NOT_FOUND && s->role >= ROLE_SERVICE;
 	struct buf text = BUF_EMPTY;
 
-	audit_act(s, a->type, act_outcome_text(e != OK ? e : row->outcome));
+	audit_act(s, client_type_text(a->type), act_outcome_text(e != OK ? e : row->outcome));
 	if (e == OK && row->outcome == OK) {
 		buf_add_text(&text, row->reply);
 		live_say(s, &text);
@@ -42,7 +42,7 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 		live_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);
 	} else {
 		live_refuse(s, not_found ? "not_found" : "forbidden",
-			    not_found ? "There is no such thing." : "This is not allowed.", a->correlation);
+			    not_found ? client_type_missing(a->type) : "This is not allowed.", a->correlation);
 	}
 }
 
@@ -106,7 +106,7 @@ void live_act(struct session *s, const struct client_message *m)
 	a->node = s->node;
 	a->bytes = bytes;
 	s->node->waiting_bytes += (int64_t)bytes;
-	a->type = sent.type;
+	a->type = m->type;
 	a->self = subscription_ref(s->self);
 	s->acts++;
 	e = calls_act(s->node->acts, &sent, on_act, a);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "domain/client_message.h"
 #include "ws/session.h"
 
 /* What cannot be done while the database is away. */
@@ -23,3 +24,4 @@ void live_say_error(struct session *s, const char *code, const char *message, co
 
 /* The same, for what a client has said wrong: one that goes on with it is sent away. */
 void live_refuse(struct session *s, const char *code, const char *message, const char *correlation);
+void live_refuse_fault(struct session *s, const struct client_fault *fault, const char *correlation);

@@ -24,7 +24,8 @@ bool live_find_topic(const struct session *s, const char *name, char topic[TOPIC
 			buf_printf(&made, "%s%s", streams[i].prefix, s->user->id);
 	if (made.len == 0)
 		buf_add_text(&made, name);
-	valid = buf_ok(&made) && made.bytes && topic_name_valid(made.bytes, made.len);
+	valid = buf_ok(&made) && made.bytes && topic_name_valid(made.bytes, made.len) &&
+		!topic_name_misleads(made.bytes);
 	if (valid)
 		memcpy(topic, made.bytes, made.len + 1);
 	buf_free(&made);
@@ -63,13 +64,16 @@ bool live_subscribe(struct session *s, const char *name, const struct selected *
 	return true;
 }
 
+static const char no_subscription[] =
+	"There is no such subscription: it is health_updates, chat, notifications or the name of a topic.";
+
 void live_on_subscribe(struct session *s, const struct client_message *m)
 {
 	struct selected wanted = {.has_cursor = m->cursor[0] != '\0'};
 	struct subscription *sub;
 
 	if (!live_find_topic(s, m->subscription, wanted.topic)) {
-		live_refuse(s, "unknown_subscription", "There is no such subscription.", m->correlation_id.bytes);
+		live_refuse(s, "unknown_subscription", no_subscription, m->correlation_id.bytes);
 		return;
 	}
 	sub = find_subscription(s, wanted.topic);
@@ -113,7 +117,7 @@ void live_on_unsubscribe(struct session *s, const struct client_message *m)
 	struct buf text = BUF_EMPTY;
 
 	if (!live_find_topic(s, m->subscription, topic)) {
-		live_refuse(s, "unknown_subscription", "There is no such subscription.", m->correlation_id.bytes);
+		live_refuse(s, "unknown_subscription", no_subscription, m->correlation_id.bytes);
 		return;
 	}
 	sub = find_subscription(s, topic);

@@ -19,8 +19,8 @@
 #define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
 
 /* A refusal that a page may read, where its origin is allowed. */
-static void refuse(struct visitor *v, const struct request_head *head, int status, const char *headers,
-		   const char *detail)
+static void refuse_problem(struct visitor *v, const struct request_head *head, const struct problem *problem,
+			   const char *headers)
 {
 	struct buf all = BUF_EMPTY;
 
@@ -30,18 +30,24 @@ static void refuse(struct visitor *v, const struct request_head *head, int statu
 			   "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\nAccess-Control-Expose-Headers: "
 			   "Retry-After\r\n",
 			   (int)head->origin.len, head->origin.bytes);
-	visitor_refuse(v, status, buf_ok(&all) && all.bytes ? all.bytes : headers, detail);
+	visitor_refuse_problem(v, problem, buf_ok(&all) && all.bytes ? all.bytes : headers);
 	buf_free(&all);
 }
 
+static void refuse(struct visitor *v, const struct request_head *head, int status, const char *headers,
+		   const char *detail)
+{
+	refuse_problem(v, head, &(struct problem){.status = status, .detail = detail}, headers);
+}
+
 /* The token of a `bearer.<jwt>` in the list of subprotocols; whether the client also offers ours. */
-static bool find_bearer_protocol(struct span protocols, struct buf *token, bool *offers_ours)
+static bool find_bearer_protocol(struct header_list protocols, struct buf *token, bool *offers_ours)
 {
 	struct span item;
 	bool found = false;
 
 	*offers_ours = false;
-	while (list_next(&protocols, ',', &item)) {
+	while (header_list_next(&protocols, &item)) {
 		if (item.len == strlen(SERVER_PROTOCOL) && memcmp(item.bytes, SERVER_PROTOCOL, item.len) == 0)
 			*offers_ours = true;
 		if (!found && item.len > strlen("bearer.") && memcmp(item.bytes, "bearer.", strlen("bearer.")) == 0) {
@@ -74,8 +80,7 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 	struct span bearer = request_head_bearer(head);
 	bool by_protocol = false;
 
-	if (head->websocket_protocols.bytes)
-		by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
+	by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
 	/* A browser takes no answer that names none of what it offered. */
 	if (by_protocol && !q->offers_ours)
 		buf_printf(&q->echo, "bearer.%s", q->token.bytes ? q->token.bytes : "");
@@ -98,13 +103,21 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 
 static const char no_memory[] = "The server is short of memory.";
 
+static bool offers_deflate(const struct header_list *extensions)
+{
+	for (unsigned i = 0; i < extensions->count; i++)
+		if (deflate_is_offered(extensions->lines[i]))
+			return true;
+	return false;
+}
+
 static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a,
 		    const struct question *q)
 {
 	struct node *n = v->node;
 	struct buf request = BUF_EMPTY;
 
-	a->inflates = n->deflater && deflate_is_offered(head->websocket_extensions);
+	a->inflates = n->deflater && offers_deflate(&head->websocket_extensions);
 	buf_printf(&request,
 		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: "
 		   "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -173,6 +186,20 @@ static const struct voice *find_route(struct span path, int64_t *diagnosis_id)
 	return NULL;
 }
 
+/* What is wrong with the parameters, one by one and together. */
+static void check_query(const struct request_head *head, const struct arrival *a, int64_t diagnosis_id,
+			struct problem *problem)
+{
+	const struct query_name names[] = {
+		{"token", true},
+		{"cursor", !a->endpoint},
+		{"topics", !a->endpoint && diagnosis_id == 0},
+		{"timeout", a->voice == &voice_poll},
+	};
+
+	query_check(head->query, names, ARRAY_LEN(names), problem);
+}
+
 /*
  * What it wants to subscribe to, and from where on; the caller frees it. An empty cursor is a bad one, not none, but
  * where topics are named: there an empty part is none.
@@ -214,18 +241,18 @@ static bool is_method(const struct request_head *head, const char *method)
 static void answer_preflight(struct visitor *v, const struct request_head *head)
 {
 	struct buf reply = BUF_EMPTY;
+	char date[CLOCK_HTTP_DATE_SIZE];
 
 	if (!head->origin.bytes || !origin_allowed(v->node->config->allowed_origins, head->origin)) {
 		refuse(v, head, 403, "", "This origin is not allowed.");
 		return;
 	}
-	buf_printf(
-		&reply,
-		"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: "
-		"Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
-		"Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\nAccess-Control-Max-Age: "
-		"3600\r\nConnection: close\r\n\r\n",
-		(int)head->origin.len, head->origin.bytes);
+	buf_printf(&reply,
+		   "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: "
+		   "Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
+		   "Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Last-Event-ID\r\n"
+		   "Access-Control-Max-Age: 3600\r\nDate: %s\r\nConnection: close\r\n\r\n",
+		   (int)head->origin.len, head->origin.bytes, clock_http_date(date, clock_wall_us()));
 	visitor_send_last(v, &reply);
 }
 
@@ -254,7 +281,7 @@ static void refuse_plain_get(struct visitor *v, const struct request_head *head,
 {
 	struct buf headers = BUF_EMPTY;
 
-	buf_add_text(&headers, "Upgrade: websocket\r\nLink: </poll");
+	buf_add_text(&headers, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nLink: </poll");
 	if (diagnosis_id > 0)
 		buf_printf(&headers, "/%lld", (long long)diagnosis_id);
 	buf_add_text(&headers, ">; rel=\"alternate\"\r\n");
@@ -279,15 +306,16 @@ static void let_in(struct visitor *v, const struct request_head *head, struct sp
 static void serve(struct visitor *v, const struct request_head *head, struct span more)
 {
 	struct arrival a = {0};
+	struct problem problem = PROBLEM_NONE;
 	struct selection *selection = NULL;
 	int64_t diagnosis_id = 0;
+	enum err e = OK;
 	bool websocket;
-	enum err e;
 
 	a.endpoint = live_endpoint(head->path);
 	a.voice = a.endpoint ? &voice_live : find_route(head->path, &diagnosis_id);
 	if (!a.voice) {
-		refuse(v, head, 404, "", "There is no such route.");
+		refuse(v, head, 404, "", "There is nothing at this path.");
 		return;
 	}
 	websocket = a.endpoint || a.voice == &voice_websocket;
@@ -299,23 +327,26 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 		refuse(v, head, head->body_status, "", "No body is taken here.");
 	} else if (websocket && !request_head_is_websocket(head)) {
 		refuse_plain_get(v, head, diagnosis_id);
-	} else if (a.voice == &voice_poll && !read_timeout(head, &a.timeout_s)) {
-		refuse(v, head, 422, "", "timeout must be an integer from 0 to 55.");
 	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
 		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
-	} else if (a.endpoint) {
-		let_in(v, head, more, &a);
 	} else {
-		e = read_selection(&selection, head, diagnosis_id);
+		check_query(head, &a, diagnosis_id, &problem);
+		if (a.voice == &voice_poll && !read_timeout(head, &a.timeout_s))
+			problem_add_field(&problem, "", "timeout", "must be an integer from 0 to 55");
+		if (!a.endpoint)
+			e = read_selection(&selection, head, diagnosis_id);
 		a.selection = selection;
-		if (e == OK)
-			let_in(v, head, more, &a);
-		else if (e == ERR_INPUT)
-			refuse(v, head, 422, "",
-			       "topics must be 1 to 100 different names of topics, joined by commas.");
-		else
+		if (e == ERR_INPUT)
+			problem_add_field(&problem, "", "topics",
+					  "must be 1 to 100 different names of topics, joined by commas");
+		if (e == ERR_MEMORY)
 			refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+		else if (problem.errors_count > 0)
+			refuse_problem(v, head, &problem, "");
+		else
+			let_in(v, head, more, &a);
 		free(selection);
+		problem_free(&problem);
 	}
 }
 
@@ -336,8 +367,9 @@ static const char *refusal(int status)
 bool reception_serve(struct visitor *v, struct span bytes)
 {
 	struct request_head head;
-	int status = request_head_read(&head, bytes.bytes, bytes.len);
+	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->searched);
 
+	v->head_only = status == 0 && is_method(&head, "HEAD");
 	if (status == 0)
 		serve(v, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
 	else if (status > 0)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "domain/problem.h"
 
 /*
@@ -104,18 +105,26 @@ void visitor_send_last(struct visitor *v, struct buf *reply)
 	buf_free(reply);
 }
 
-void visitor_refuse(struct visitor *v, int status, const char *headers, const char *detail)
+void visitor_refuse_problem(struct visitor *v, const struct problem *problem, const char *headers)
 {
-	struct problem problem = {.status = status, .detail = detail};
 	struct buf body = BUF_EMPTY, reply = BUF_EMPTY;
+	char date[CLOCK_HTTP_DATE_SIZE];
 
-	problem_write(&body, &problem);
+	problem_write(&body, problem);
+	/* Who is to upgrade is told so in Connection as well (RFC 9110, section 7.8). */
 	buf_printf(&reply,
 		   "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\nCache-Control: "
-		   "no-store\r\n"
-		   "Connection: close\r\n%s\r\n",
-		   status, problem_title(status), body.len, headers);
-	buf_add(&reply, body.bytes, body.len);
+		   "no-store\r\nDate: %s\r\n"
+		   "Connection: %sclose\r\n%s\r\n",
+		   problem->status, problem_title(problem->status), body.len, clock_http_date(date, clock_wall_us()),
+		   problem->status == 426 ? "Upgrade, " : "", headers);
+	if (!v->head_only)
+		buf_add(&reply, body.bytes, body.len);
 	buf_free(&body);
 	visitor_send_last(v, &reply);
+}
+
+void visitor_refuse(struct visitor *v, int status, const char *headers, const char *detail)
+{
+	visitor_refuse_problem(v, &(struct problem){.status = status, .detail = detail}, headers);
 }

@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "domain/problem.h"
 #include "ws/line.h"
 #include "ws/node.h"
 
@@ -38,6 +39,8 @@ struct visitor {
 	struct node *node;	   /* borrowed */
 	struct line *line;	   /* owned */
 	struct buf in;		   /* what it has sent, while its head is not whole */
+	size_t searched;	   /* of that: request_head_read() */
+	bool head_only;		   /* its request was a HEAD: its reply has no body */
 	enum visitor_state state;
 	int64_t due_ms; /* when it is sent away */
 };
@@ -74,3 +77,4 @@ void visitor_send_last(struct visitor *v, struct buf *reply);
  *	detail	static
  */
 void visitor_refuse(struct visitor *v, int status, const char *headers, const char *detail);
+void visitor_refuse_problem(struct visitor *v, const struct problem *problem, const char *headers);

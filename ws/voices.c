@@ -1,5 +1,8 @@
 #include "ws/voices.h"
 
+#include <ctype.h>
+
+#include "base/clock.h"
 #include "domain/dialog.h"
 #include "domain/frame.h"
 #include "domain/live.h"
@@ -169,7 +172,7 @@ static void live_voice_goodbye(struct buf *out, const struct session *s)
 	struct buf text = BUF_EMPTY;
 
 	if (s->error_code) {
-		live_error(&text, s->error_code, sentence_of(s), NULL, clock_wall_us());
+		live_error(&text, s->error_code, sentence_of(s), NULL, NULL, clock_wall_us());
 		add_text_frame(out, &text);
 	}
 	websocket_goodbye(out, s);
@@ -193,8 +196,12 @@ const struct voice voice_live = {
 
 static void add_head(struct buf *out, const struct session *s, int status, const char *type, size_t length)
 {
-	buf_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
-		   status, status == 200 ? "OK" : problem_title(status), type);
+	char date[CLOCK_HTTP_DATE_SIZE];
+
+	buf_printf(out,
+		   "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nDate: %s\r\n"
+		   "X-Accel-Buffering: no\r\n",
+		   status, status == 200 ? "OK" : problem_title(status), type, clock_http_date(date, clock_wall_us()));
 	if (length != SIZE_MAX)
 		buf_printf(out, "Content-Length: %zu\r\n", length);
 	if (s->allowed_origin)
@@ -222,14 +229,17 @@ static void add_reply(struct buf *out, const struct session *s, int status, cons
 static void add_problem(struct buf *out, const struct session *s)
 {
 	struct problem problem = PROBLEM_NONE;
-	struct buf body = BUF_EMPTY;
+	struct buf body = BUF_EMPTY, detail = BUF_EMPTY;
 
 	if (s->refused_topic)
 		problem_add_field(&problem, "", "topics", s->refused_topic);
+	/* The reason of a close, as the sentence that it is here. */
+	buf_printf(&detail, "%c%s.", toupper((unsigned char)s->close_reason[0]), s->close_reason + 1);
 	problem.status = s->status;
-	problem.detail = sentence_of(s);
+	problem.detail = s->close_detail ? s->close_detail : buf_ok(&detail) ? detail.bytes : s->close_reason;
 	problem_write(&body, &problem);
 	problem_free(&problem);
+	buf_free(&detail);
 	add_reply(out, s, s->status, "application/problem+json", &body);
 }
 

@@ -21,6 +21,21 @@ int64_t clock_wall_us(void)
 	return (int64_t)t.tv_sec * US_PER_S + t.tv_nsec / 1000;
 }
 
+char *clock_http_date(char out[CLOCK_HTTP_DATE_SIZE], int64_t wall_us)
+{
+	static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+	static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+					 "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+	time_t seconds = (time_t)(wall_us / US_PER_S);
+	struct tm tm = {0};
+
+	gmtime_r(&seconds, &tm);
+	snprintf(out, CLOCK_HTTP_DATE_SIZE, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[tm.tm_wday],
+		 (unsigned)tm.tm_mday % 100, months[tm.tm_mon], (unsigned)(tm.tm_year + 1900) % 10000,
+		 (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+	return out;
+}
+
 char *clock_text(char out[CLOCK_TEXT_SIZE], int64_t wall_us)
 {
 	int64_t rest_us = wall_us % US_PER_S;

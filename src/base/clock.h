@@ -22,3 +22,8 @@ int64_t clock_wall_us(void);
  * RFC 3339 in UTC with milliseconds, as every message carries it: 2026-11-21T10:00:00.123Z. Returns `out`.
  */
 char *clock_text(char out[CLOCK_TEXT_SIZE], int64_t wall_us);
+
+#define CLOCK_HTTP_DATE_SIZE 30
+
+/* As a Date header has it (RFC 9110, section 5.6.7): Sat, 21 Nov 2026 10:00:00 GMT. Returns `out`. */
+char *clock_http_date(char out[CLOCK_HTTP_DATE_SIZE], int64_t wall_us);

@@ -27,6 +27,8 @@ const char *err_text(enum err e)
 		return "database away";
 	case ERR_BUSY:
 		return "database busy";
+	case ERR_UNKNOWN:
+		return "database away, and what it did is unknown";
 	case ERR_DATABASE:
 		return "database error";
 	case ERR_SYSTEM:

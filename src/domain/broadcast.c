@@ -80,65 +80,25 @@ static void add_key(struct buf *out, const char *key, bool *first)
 	json_add_string(out, key, strlen(key));
 }
 
-/*
- * Leaves with each value of `object` how it was written: two numbers that json-c cannot hold are the same only if
- * written the same.
- *
- *	texts	out: the caller frees it, after the last use of the values; NULL without memory
- */
-static void keep_texts(const struct field *object, struct span **texts)
-{
-	struct span rest = object->text;
-	size_t i = 0;
-
-	*texts = calloc((size_t)json_object_object_length(object->value) + 1, sizeof(**texts));
-	json_object_object_foreach(object->value, key, member)
-	{
-		(void)key;
-		if (!*texts || !json_next(&rest, &(*texts)[i]))
-			return;
-		if (member && !json_object_is_type(member, json_type_double)) /* json-c has its own there */
-			json_object_set_userdata(member, &(*texts)[i], NULL);
-		i++;
-	}
-}
-
-static bool written_the_same(struct json_object *value, struct span text)
-{
-	const struct span *kept = NULL;
-
-	if (value && !json_object_is_type(value, json_type_double))
-		kept = json_object_get_userdata(value);
-	return kept && kept->len == text.len && memcmp(kept->bytes, text.bytes, text.len) == 0;
-}
-
 /* Keys whose values differ or exist on one side only: in the new object's order, then those removed. */
-static void add_changed_fields(struct buf *out, const struct field *old, const struct field *new)
+static void add_changed_fields(struct buf *out, struct json_object *old, struct json_object *new)
 {
 	struct json_object *other = NULL;
-	struct span *old_texts = NULL;
-	struct span rest = new->text;
-	struct span text = {0};
 	bool first = true;
 
-	keep_texts(old, &old_texts);
 	buf_add_text(out, ",\"changed_fields\":[");
-	json_object_object_foreach(new->value, key, member)
+	json_object_object_foreach(new, key, member)
 	{
-		if (!json_next(&rest, &text))
-			break;
-		if (!json_object_object_get_ex(old->value, key, &other) ||
-		    !(written_the_same(other, text) || json_equal(other, member)))
+		if (!json_object_object_get_ex(old, key, &other) || !json_equal(other, member))
 			add_key(out, key, &first);
 	}
-	json_object_object_foreach(old->value, old_key, old_member)
+	json_object_object_foreach(old, old_key, old_member)
 	{
 		(void)old_member;
-		if (!json_object_object_get_ex(new->value, old_key, NULL))
+		if (!json_object_object_get_ex(new, old_key, NULL))
 			add_key(out, old_key, &first);
 	}
 	buf_add_text(out, "]");
-	free(old_texts);
 }
 
 static void make_recommendation(struct publication *p, const struct field *fields, int64_t now_us)
@@ -147,7 +107,7 @@ static void make_recommendation(struct publication *p, const struct field *field
 	add_given(&p->body, "old_recommendation", &fields[OLD_DATA]);
 	add_given(&p->body, "new_recommendation", &fields[NEW_DATA]);
 	add_given(&p->body, "reason", &fields[REASON]);
-	add_changed_fields(&p->body, &fields[OLD_DATA], &fields[NEW_DATA]);
+	add_changed_fields(&p->body, fields[OLD_DATA].value, fields[NEW_DATA].value);
 	add_timestamp(&p->body, now_us);
 	buf_add_text(&p->body, "}}");
 }
@@ -224,7 +184,7 @@ enum { TOPIC = COMMON_COUNT, TYPE, DATA, EPHEMERAL, DELIVER_AT, EXPIRES_AT, PRIO
 static const struct field_rule publish_rules[] = {
 	COMMON_RULES,
 	[TOPIC] = {"topic", FIELD_TOPIC, true},
-	[TYPE] = {"type", FIELD_NAME, true},
+	[TYPE] = {"type", FIELD_TYPE, true},
 	[DATA] = {"data", FIELD_ANY, true},
 	[EPHEMERAL] = {"ephemeral", FIELD_BOOL, false},
 	[DELIVER_AT] = {"deliver_at", FIELD_TIME, false},
@@ -300,7 +260,7 @@ _Static_assert(ARRAY_LEN(recommendation_rules) <= FIELDS_MAX && ARRAY_LEN(effect
 _Static_assert(DECIMAL_TEXT_SIZE == FIELD_DECIMAL_SIZE, "a publication holds what field_decimal() makes");
 
 static void read_item(enum broadcast_kind kind, struct json_object *object, struct span text, const char *prefix,
-		      int64_t now_us, struct publication *p, struct problem *problem)
+		      int64_t now_us, struct publications *all, struct publication *p, struct problem *problem)
 {
 	const struct kind *k = &kinds[kind];
 	struct field fields[FIELDS_MAX];
@@ -315,6 +275,7 @@ static void read_item(enum broadcast_kind kind, struct json_object *object, stru
 	}
 	if (!fields_read(k->rules, k->rules_count, object, text, prefix, fields, problem))
 		return;
+	fields_name_others(k->rules, k->rules_count, object, prefix, &all->ignored, &all->ignored_count);
 	k->make(p, fields, now_us);
 	if (kind == BROADCAST_PUBLISH)
 		check_publish(p, fields, now_us, prefix, problem);
@@ -339,7 +300,7 @@ static enum err read_list(struct json_object *list, struct span text, int64_t no
 		char prefix[PREFIX_SIZE];
 
 		snprintf(prefix, sizeof(prefix), "[%u].", (unsigned int)i);
-		read_item(BROADCAST_PUBLISH, json_object_array_get_idx(list, i), item, prefix, now_us, &p->items[i],
+		read_item(BROADCAST_PUBLISH, json_object_array_get_idx(list, i), item, prefix, now_us, p, &p->items[i],
 			  problem);
 	}
 	return OK;
@@ -354,7 +315,7 @@ static enum err read_root(enum broadcast_kind kind, struct json_object *root, st
 	if (!p->items)
 		return ERR_MEMORY;
 	p->count = 1;
-	read_item(kind, root, body, "", now_us, &p->items[0], problem);
+	read_item(kind, root, body, "", now_us, p, &p->items[0], problem);
 	return OK;
 }
 
@@ -392,6 +353,15 @@ static void add_seq(struct buf *out, const struct publish_result *result)
 		buf_add_text(out, "\"seq\":null");
 }
 
+static void add_ignored(struct buf *out, const struct publications *p)
+{
+	if (p->ignored_count == 0 || !buf_ok(&p->ignored))
+		return;
+	buf_add_text(out, ",\"ignored\":[");
+	buf_add(out, p->ignored.bytes, p->ignored.len);
+	buf_add_text(out, "]");
+}
+
 void broadcast_write_reply(struct buf *out, enum broadcast_kind kind, const struct publications *p,
 			   const struct publish_result *results)
 {
@@ -402,6 +372,7 @@ void broadcast_write_reply(struct buf *out, enum broadcast_kind kind, const stru
 			   "{\"status\":\"broadcasted\",\"diagnosis_id\":%" PRId64 ",\"clients_notified\":%" PRId64 ",",
 			   diagnosis_id, results[0].clients);
 		add_seq(out, &results[0]);
+		add_ignored(out, p);
 		buf_add_text(out, "}");
 		return;
 	}
@@ -413,5 +384,7 @@ void broadcast_write_reply(struct buf *out, enum broadcast_kind kind, const stru
 		add_seq(out, &results[i]);
 		buf_printf(out, ",\"clients_notified\":%" PRId64 "}", results[i].clients);
 	}
-	buf_add_text(out, "]}");
+	buf_add_text(out, "]");
+	add_ignored(out, p);
+	buf_add_text(out, "}");
 }

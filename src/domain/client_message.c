@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "domain/decimal.h"
 #include "domain/fields.h"
 #include "domain/json.h"
 
@@ -81,13 +82,13 @@ static const struct field_rule set_preferences_rules[] = {
 	{"quiet_hours", FIELD_QUIET_HOURS, false},
 };
 
-enum { THRESHOLD_LOW = 1, THRESHOLD_HIGH };
+enum { THRESHOLD_LOW = 1, THRESHOLD_HIGH, THRESHOLD_SEVERITY };
 
 static const struct field_rule set_threshold_rules[] = {
 	{"metric", FIELD_NAME, true},
-	[THRESHOLD_LOW] = {"low", FIELD_NUMBER, false},
-	[THRESHOLD_HIGH] = {"high", FIELD_NUMBER, false},
-	{"severity", FIELD_PRIORITY, false},
+	[THRESHOLD_LOW] = {"low", FIELD_BOUND, false},
+	[THRESHOLD_HIGH] = {"high", FIELD_BOUND, false},
+	[THRESHOLD_SEVERITY] = {"severity", FIELD_PRIORITY, false},
 	{"user_id", FIELD_USER, false},
 };
 
@@ -117,7 +118,7 @@ static const struct field_rule unsubscribe_rules[] = {
 
 /* --- all of them */
 
-enum sort { ACT, HTTP_ACT, OWN };
+enum sort { ACT, HTTP_ACT, QUESTION, OWN }; /* a question changes nothing */
 
 #define RULES(table) (table), ARRAY_LEN(table)
 
@@ -133,11 +134,11 @@ static const struct kind {
 	[CLIENT_BROADCAST_HEALTH] = {"health_update", HTTP_ACT, RULES(broadcast_health_rules)},
 	[CLIENT_CHAT_MESSAGE] = {"chat_message", ACT, RULES(chat_message_rules)},
 	[CLIENT_CREATE_CONVERSATION] = {"create_conversation", ACT, RULES(create_conversation_rules)},
-	[CLIENT_GET_HEALTH] = {"get_health", ACT, RULES(get_health_rules)},
-	[CLIENT_GET_HISTORY] = {"get_history", ACT, RULES(get_history_rules)},
-	[CLIENT_GET_NOTIFICATIONS] = {"get_notifications", ACT, RULES(get_notifications_rules)},
-	[CLIENT_GET_PREFERENCES] = {"get_preferences", ACT, NULL, 0},
-	[CLIENT_GET_THRESHOLDS] = {"get_thresholds", ACT, RULES(get_thresholds_rules)},
+	[CLIENT_GET_HEALTH] = {"get_health", QUESTION, RULES(get_health_rules)},
+	[CLIENT_GET_HISTORY] = {"get_history", QUESTION, RULES(get_history_rules)},
+	[CLIENT_GET_NOTIFICATIONS] = {"get_notifications", QUESTION, RULES(get_notifications_rules)},
+	[CLIENT_GET_PREFERENCES] = {"get_preferences", QUESTION, NULL, 0},
+	[CLIENT_GET_THRESHOLDS] = {"get_thresholds", QUESTION, RULES(get_thresholds_rules)},
 	[CLIENT_HEALTH_UPDATE] = {"health_update", ACT, RULES(health_update_rules)},
 	[CLIENT_JOIN] = {"join", ACT, RULES(join_rules)},
 	[CLIENT_MARK_READ] = {"mark_read", ACT, RULES(mark_read_rules)},
@@ -163,6 +164,21 @@ bool client_type_is_act(enum client_type type)
 const char *client_type_text(enum client_type type)
 {
 	return kinds[type].name;
+}
+
+const char *client_type_missing(enum client_type type)
+{
+	if (kinds[type].rules == chat_message_rules || kinds[type].rules == get_history_rules ||
+	    kinds[type].rules == join_rules || kinds[type].rules == typing_rules)
+		return "There is no such conversation.";
+	if (kinds[type].rules == ack_rules || kinds[type].rules == mark_read_rules)
+		return "There is no such notification.";
+	return "There is no such user.";
+}
+
+static bool changes_something(const struct kind *k)
+{
+	return k->sort == ACT || k->sort == HTTP_ACT;
 }
 
 static bool find_type(const char *name, enum client_type *type)
@@ -230,10 +246,15 @@ static void check_members(enum client_type type, const struct field *fields, str
 						 : !whole)
 			problem_add_field(problem, "", "topic", "is required with seq, or id instead of both");
 	}
-	if (type == CLIENT_SET_THRESHOLD && field_given(&fields[THRESHOLD_LOW]) &&
-	    field_given(&fields[THRESHOLD_HIGH]) &&
-	    json_object_get_double(fields[THRESHOLD_LOW].value) >= json_object_get_double(fields[THRESHOLD_HIGH].value))
-		problem_add_field(problem, "", "low", "must be smaller than high");
+	if (type == CLIENT_SET_THRESHOLD) {
+		const struct field *low = &fields[THRESHOLD_LOW], *high = &fields[THRESHOLD_HIGH];
+
+		if (low->value && high->value && decimal_compare(low->text, high->text) >= 0)
+			problem_add_field(problem, "", "low", "must be smaller than high");
+		if (!field_given(low) && !field_given(high) && !field_given(&fields[THRESHOLD_SEVERITY]))
+			problem_add_field(problem, "", "low",
+					  "is required, or high, or severity; null takes a bound away");
+	}
 }
 
 static void copy_text(char *out, size_t size, const struct field *f)
@@ -303,17 +324,19 @@ static void write_data(struct buf *out, const struct kind *k, const struct field
 	buf_add_text(out, "}");
 }
 
+/*
+ *	also	what else may stand beside the members; ends with NULL
+ */
 static void read_members(struct client_message *m, struct json_object *object, struct span text,
-			 struct problem *problem)
+			 const char *const *also, struct problem *problem)
 {
 	const struct kind *k = &kinds[m->type];
 	struct field fields[FIELDS_MAX] = {0};
 
-	if (k->rules_count > 0) {
-		if (!fields_read(k->rules, k->rules_count, object, text, "", fields, problem))
-			return;
+	if (k->rules_count > 0 && fields_read(k->rules, k->rules_count, object, text, "", fields, problem))
 		check_members(m->type, fields, problem);
-	}
+	if (changes_something(k))
+		fields_refuse_others(k->rules, k->rules_count, also, object, "", problem);
 	if (problem->errors_count > 0)
 		return;
 	keep_members(m, fields);
@@ -324,16 +347,19 @@ static void read_members(struct client_message *m, struct json_object *object, s
 /* Where the members are: in `data`, or beside it. */
 static void read_data(struct client_message *m, struct json_object *root, struct span text, struct problem *problem)
 {
+	static const char *const envelope[] = {"type", "data", "timestamp", "correlation_id", NULL};
 	struct field data;
 
 	if (!find_member(root, text, "data", &data) || !data.value) {
-		read_members(m, root, text, problem);
+		read_members(m, root, text, envelope, problem);
 	} else if (!json_object_is_type(data.value, json_type_object)) {
 		problem_add_field(problem, "", "data", "must be an object");
 	} else if (json_object_object_length(data.value) == 0) {
-		read_members(m, root, text, problem);
+		read_members(m, root, text, envelope, problem);
 	} else {
-		read_members(m, data.value, data.text, problem);
+		if (changes_something(&kinds[m->type]))
+			fields_refuse_others(NULL, 0, envelope, root, "", problem);
+		read_members(m, data.value, data.text, envelope + ARRAY_LEN(envelope) - 1, problem);
 	}
 }
 
@@ -358,8 +384,10 @@ static enum err read_message(struct client_message *m, struct json_object *root,
 static enum err read_body(struct client_message *m, struct json_object *root, struct span text,
 			  struct client_fault *fault)
 {
+	static const char *const also[] = {"correlation_id", NULL};
+
 	read_correlation_id(m, root, text, &fault->problem);
-	read_members(m, root, text, &fault->problem);
+	read_members(m, root, text, also, &fault->problem);
 	return fault->problem.errors_count > 0 ? refuse_members(fault) : OK;
 }
 

@@ -6,7 +6,8 @@
  *
  * It is read strictly, and what goes on is made anew: only members that its type has, each of its kind, one line. What
  * they mean, and whether this user may, the database decides (tidings.act). The members are those of `data`; where that
- * is missing or empty, those of the message itself (`{"type":"authenticate","token":"…"}`).
+ * is missing or empty, those of the message itself (`{"type":"authenticate","token":"…"}`). A type that changes something
+ * refuses members that it does not have: `"hihg"` must not set half of a threshold. The others pass over them.
  *
  * Types are of two sorts: acts, which the database carries out, wherever they come from; and the connection's own,
  * which mean something on a connection only.
@@ -100,6 +101,9 @@ bool client_type_is_act(enum client_type type);
 
 /* What tidings.act() knows it by. Lent: static. */
 const char *client_type_text(enum client_type type);
+
+/* What is missing where an act of this type finds nothing: "There is no such conversation." Lent: static. */
+const char *client_type_missing(enum client_type type);
 
 /*
  * Appends the answer to a broadcast: what was published, and the ids of what tidings.act() replied.

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "domain/fields.h"
 #include "domain/json.h"
+#include "domain/problem.h"
 #include "domain/user.h"
 
 static void add_head(struct buf *out, const struct dialog *d, const char *type)
@@ -75,13 +77,16 @@ bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t n
 }
 
 static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, int64_t now_us,
-				  const char *code, const char *message, struct buf *reply)
+				  const char *code, const char *message, const struct problem *wrong, struct buf *reply)
 {
 	if (!dialog_bear(d, limits, now_us))
 		return DIALOG_TOO_MANY_BAD;
 	add_head(reply, d, "error");
 	begin_data(reply);
-	buf_printf(reply, "\"code\":\"%s\",\"message\":\"%s\"}}", code, message);
+	buf_printf(reply, "\"code\":\"%s\",\"message\":\"%s\"", code, message);
+	if (wrong)
+		problem_add_errors(reply, wrong);
+	buf_add_text(reply, "}}");
 	return DIALOG_GO_ON;
 }
 
@@ -92,50 +97,65 @@ void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic
 	buf_printf(out, "\"code\":\"forbidden\",\"message\":\"%s\",\"topic\":\"%s\"}}", message, topic);
 }
 
-static bool is_seq(struct json_object *value)
+/* The one member that a message of this type has. */
+static bool read_member(const struct field_rule *rule, struct json_object *root, struct span text, struct field *member,
+			struct problem *wrong)
 {
-	return json_object_is_type(value, json_type_int) && json_object_get_int64(value) >= 0;
+	return fields_read(rule, 1, root, text, "", member, wrong);
+}
+
+static enum dialog_verdict hear(struct dialog *d, const struct dialog_limits *limits, struct json_object *root,
+				struct span text, int64_t now_us, int64_t wall_us, struct buf *reply)
+{
+	static const struct field_rule type_rule = {"type", FIELD_NAME, true};
+	static const struct field_rule seq_rule = {"seq", FIELD_COUNT, true};
+	static const struct field_rule token_rule = {"token", FIELD_TOKEN, true};
+	struct problem wrong = PROBLEM_NONE;
+	enum dialog_verdict verdict = DIALOG_GO_ON;
+	struct field type, member;
+	const char *name = read_member(&type_rule, root, text, &type, &wrong) ? field_text(&type) : "";
+	bool good = name[0] != '\0';
+
+	if (strcmp(name, "ping") == 0) {
+		add_pong(reply, d, wall_us);
+	} else if (strcmp(name, "ack") == 0) {
+		good = read_member(&seq_rule, root, text, &member, &wrong);
+	} else if (strcmp(name, "authenticate") == 0 && d->identified) {
+		verdict = refuse(d, limits, now_us, "already_authenticated", "This connection has its user.", NULL,
+				 reply);
+	} else if (strcmp(name, "authenticate") == 0) {
+		good = read_member(&token_rule, root, text, &member, &wrong);
+		if (good) {
+			buf_add_text(reply, field_text(&member));
+			verdict = DIALOG_AUTHENTICATE;
+		}
+	} else if (good) {
+		verdict = refuse(d, limits, now_us, "unknown_type", "There is no such type of message here.", NULL,
+				 reply);
+	}
+	if (!good)
+		verdict = refuse(d, limits, now_us, "invalid_message", wrong.detail, &wrong, reply);
+	problem_free(&wrong);
+	return verdict;
 }
 
 enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text,
 				   int64_t now_us, int64_t wall_us, struct buf *reply)
 {
-	struct json_object *root = NULL, *member;
+	struct json_object *root = NULL;
 	enum dialog_verdict verdict = DIALOG_GO_ON;
-	const char *problem, *type = "";
+	const char *problem;
 
 	if (!rate_take(&d->bucket, limits->rate_per_s, limits->burst, now_us, NULL))
-		return refuse(d, limits, now_us, "rate_limited", "Too many messages: slow down.", reply);
+		return refuse(d, limits, now_us, "rate_limited", "Too many messages: slow down.", NULL, reply);
 	if (text.len == strlen("ping") && memcmp(text.bytes, "ping", text.len) == 0) {
 		add_pong(reply, d, wall_us);
 		return DIALOG_GO_ON;
 	}
-	if (json_read(&root, text.bytes, text.len, &problem) != OK || !json_object_is_type(root, json_type_object)) {
-		json_object_put(root);
-		return refuse(d, limits, now_us, "invalid_message", "A message must be a JSON object.", reply);
-	}
-	if (json_object_object_get_ex(root, "type", &member) && json_object_is_type(member, json_type_string))
-		type = json_object_get_string(member);
-	if (strcmp(type, "ping") == 0) {
-		add_pong(reply, d, wall_us);
-	} else if (strcmp(type, "ack") == 0) {
-		if (!json_object_object_get_ex(root, "seq", &member) || !is_seq(member))
-			verdict = refuse(d, limits, now_us, "invalid_message", "An ack needs seq, an integer.", reply);
-	} else if (strcmp(type, "authenticate") == 0) {
-		if (d->identified) {
-			verdict = refuse(d, limits, now_us, "already_authenticated", "This connection has its user.",
-					 reply);
-		} else if (json_object_object_get_ex(root, "token", &member) &&
-			   json_object_is_type(member, json_type_string)) {
-			buf_add(reply, json_object_get_string(member), (size_t)json_object_get_string_len(member));
-			verdict = DIALOG_AUTHENTICATE;
-		} else {
-			verdict = refuse(d, limits, now_us, "invalid_message",
-					 "An authenticate message needs token, a text.", reply);
-		}
-	} else {
-		verdict = refuse(d, limits, now_us, "unknown_type", "There is no such type of message here.", reply);
-	}
+	if (json_read(&root, text.bytes, text.len, &problem) == OK && json_object_is_type(root, json_type_object))
+		verdict = hear(d, limits, root, text, now_us, wall_us, reply);
+	else
+		verdict = refuse(d, limits, now_us, "invalid_message", "A message must be a JSON object.", NULL, reply);
 	json_object_put(root);
 	return verdict;
 }

@@ -5,20 +5,22 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "domain/decimal.h"
 #include "domain/json.h"
+#include "domain/message_type.h"
 #include "domain/rfc3339.h"
 #include "domain/topic.h"
 #include "domain/user.h"
 #include "domain/utf8.h"
 #include "domain/uuid.h"
 
-#define DIGITS_MAX 18 /* any such number fits bigint */
-#define NUMBER_MAX 1e15
+#define NUMBER_MAX "1e15"
 #define TIME_MIN_US (INT64_C(-62135596800) * 1000000) /* 0001-01-01 */
 #define TIME_MAX_US (INT64_C(253402300800) * 1000000) /* 10000-01-01 */
 #define USERS_MAX 50
 #define TOKEN_MAX_BYTES 8192
 #define TIME_ZONE_MAX_BYTES 64
+#define OTHER_NAME_MAX 64 /* bytes */
 
 /* Types of notifications. */
 static const char *const notices[] = {"appointment_reminder", "health_alert", "medication_reminder", "system"};
@@ -33,19 +35,22 @@ static size_t text_len(const struct field *f)
 	return (size_t)json_object_get_string_len(f->value);
 }
 
-/* An integer as it was written, -0 and 1.0 excluded, within the bounds. */
+/* An integer as it was written, -0 and 1.0 excluded, within the bounds, which are not negative. */
 static bool is_integer(const struct field *f, int64_t min, int64_t max)
 {
-	return json_object_is_type(f->value, json_type_int) && f->text.len <= DIGITS_MAX && f->text.bytes[0] != '-' &&
-	       json_object_get_int64(f->value) >= min && json_object_get_int64(f->value) <= max;
+	int64_t value = 0;
+
+	if (!json_object_is_type(f->value, json_type_int) ||
+	    (!topic_parse_id(f->text.bytes, f->text.len, &value) && !(f->text.len == 1 && f->text.bytes[0] == '0')))
+		return false;
+	return value >= min && value <= max;
 }
 
-static bool is_number(const struct field *f, double min, double max)
+static bool is_number(const struct field *f, const char *min, const char *max)
 {
-	double d = json_object_get_double(f->value);
-
 	return (json_object_is_type(f->value, json_type_double) || json_object_is_type(f->value, json_type_int)) &&
-	       d >= min && d <= max;
+	       decimal_compare(f->text, (struct span){min, strlen(min)}) >= 0 &&
+	       decimal_compare(f->text, (struct span){max, strlen(max)}) <= 0;
 }
 
 static bool is_one_of(const char *const *words, size_t count, const char *text)
@@ -165,6 +170,25 @@ static bool is_uuid(const struct field *f)
 	return is_text(f) && uuid_parse(&u, field_text(f), text_len(f));
 }
 
+static const char *topic_problem(const struct field *f)
+{
+	if (!is_text(f) || !topic_name_valid(field_text(f), text_len(f)))
+		return "must be 1 to 128 characters out of A-Z a-z 0-9 _ . : / -";
+	if (topic_name_misleads(field_text(f)))
+		return "must be, where it begins so, diagnosis/<id>, health/<user>, chat/<uuid>, chats/<user> or "
+		       "notifications/<user>";
+	return NULL;
+}
+
+static const char *type_problem(const struct field *f)
+{
+	if (!is_text_of(f, 1, 128))
+		return "must be text of 1 to 128 characters";
+	if (message_type_is_own(field_text(f)))
+		return "must not be a type that the server says itself: see /docs";
+	return NULL;
+}
+
 /* What it must be; NULL: it is right. Lent: static. */
 static const char *value_problem(const struct field_rule *rule, const struct field *f)
 {
@@ -173,17 +197,21 @@ static const char *value_problem(const struct field_rule *rule, const struct fie
 		return NULL;
 	case FIELD_BOOL:
 		return json_object_is_type(f->value, json_type_boolean) ? NULL : "must be true or false";
+	case FIELD_BOUND:
+		return !f->value || is_number(f, "-" NUMBER_MAX, NUMBER_MAX)
+			       ? NULL
+			       : "must be a number from -1e15 to 1e15, or null";
 	case FIELD_COUNT:
-		return is_integer(f, 0, INT64_MAX) ? NULL : "must be an integer, 0 or more";
+		return is_integer(f, 0, INT64_MAX) ? NULL : "must be an integer from 0 to 9223372036854775807";
 	case FIELD_ID:
-		return is_integer(f, 1, INT64_MAX) ? NULL : "must be a positive integer";
+		return is_integer(f, 1, INT64_MAX) ? NULL : "must be an integer from 1 to 9223372036854775807";
 	case FIELD_NAME:
 		return is_text_of(f, 1, 128) ? NULL : "must be text of 1 to 128 characters";
 	case FIELD_NOTICE:
 		return is_notice(f) ? NULL
 				    : "must be health_alert, medication_reminder, appointment_reminder or system";
 	case FIELD_NUMBER:
-		return is_number(f, -NUMBER_MAX, NUMBER_MAX) ? NULL : "must be a number";
+		return is_number(f, "-" NUMBER_MAX, NUMBER_MAX) ? NULL : "must be a number from -1e15 to 1e15";
 	case FIELD_OBJECT:
 		return json_object_is_type(f->value, json_type_object) ? NULL : "must be an object";
 	case FIELD_PRIORITY:
@@ -196,7 +224,7 @@ static const char *value_problem(const struct field_rule *rule, const struct fie
 	case FIELD_RATING:
 		return is_integer(f, 1, 5) ? NULL : "must be an integer from 1 to 5";
 	case FIELD_RATIO:
-		return is_number(f, 0, 1) ? NULL : "must be a number from 0 to 1";
+		return is_number(f, "0", "1") ? NULL : "must be a number from 0 to 1";
 	case FIELD_SWITCHES:
 		return is_switches(f) ? NULL : "must have true or false by type of notification";
 	case FIELD_TEXT:
@@ -208,9 +236,9 @@ static const char *value_problem(const struct field_rule *rule, const struct fie
 			       ? NULL
 			       : "must be text of 1 to 8,192 bytes";
 	case FIELD_TOPIC:
-		return is_text(f) && topic_name_valid(field_text(f), text_len(f))
-			       ? NULL
-			       : "must be 1 to 128 characters out of A-Z a-z 0-9 _ . : / -";
+		return topic_problem(f);
+	case FIELD_TYPE:
+		return type_problem(f);
 	case FIELD_UP_TO_100:
 		return is_integer(f, 1, 100) ? NULL : "must be an integer from 1 to 100";
 	case FIELD_UP_TO_500:
@@ -238,7 +266,7 @@ static size_t find_rule(const struct field_rule *rules, size_t count, const char
 
 static bool null_is_a_value(enum field_kind kind)
 {
-	return kind == FIELD_ANY || kind == FIELD_QUIET_HOURS;
+	return kind == FIELD_ANY || kind == FIELD_BOUND || kind == FIELD_QUIET_HOURS;
 }
 
 bool fields_read(const struct field_rule *rules, size_t count, struct json_object *object, struct span text,
@@ -272,6 +300,59 @@ bool fields_read(const struct field_rule *rules, size_t count, struct json_objec
 		right = false;
 	}
 	return right;
+}
+
+static bool is_among(const char *const *words, const char *text)
+{
+	while (*words && strcmp(*words, text) != 0)
+		words++;
+	return *words;
+}
+
+/* A name that is too long to be one is told by its beginning, a whole number of characters of it. */
+static size_t name_len(const char *name)
+{
+	size_t len = strnlen(name, OTHER_NAME_MAX);
+
+	while (len == OTHER_NAME_MAX && len > 0 && ((unsigned char)name[len] & 0xc0) == 0x80)
+		len--;
+	return len;
+}
+
+void fields_refuse_others(const struct field_rule *rules, size_t count, const char *const *also,
+			  struct json_object *object, const char *prefix, struct problem *problem)
+{
+	size_t told = 0;
+
+	json_object_object_foreach(object, key, member)
+	{
+		char name[OTHER_NAME_MAX + 1];
+
+		(void)member;
+		if (find_rule(rules, count, key) < count || is_among(also, key) || told++ >= FIELD_OTHERS_MAX)
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)name_len(key), key);
+		problem_add_field(problem, prefix, name, "is not known here");
+	}
+}
+
+void fields_name_others(const struct field_rule *rules, size_t count, struct json_object *object, const char *prefix,
+			struct buf *out, size_t *names_count)
+{
+	json_object_object_foreach(object, key, member)
+	{
+		struct buf name = BUF_EMPTY;
+
+		(void)member;
+		if (find_rule(rules, count, key) < count || *names_count >= FIELD_OTHERS_MAX)
+			continue;
+		buf_add_text(&name, prefix);
+		buf_add(&name, key, name_len(key));
+		if ((*names_count)++ > 0)
+			buf_add_text(out, ",");
+		json_add_string(out, buf_ok(&name) && name.bytes ? name.bytes : "", buf_ok(&name) ? name.len : 0);
+		buf_free(&name);
+	}
 }
 
 const char *field_text(const struct field *f)
@@ -324,7 +405,12 @@ void field_add_json(struct buf *out, const struct field_rule *rule, const struct
 	struct uuid u;
 
 	switch (rule->kind) {
+	case FIELD_BOUND:
 	case FIELD_NUMBER:
+		if (!f->value) {
+			buf_add_text(out, "null");
+			break;
+		}
 		field_decimal(f, decimal);
 		buf_add_text(out, decimal);
 		break;
@@ -356,6 +442,7 @@ void field_add_json(struct buf *out, const struct field_rule *rule, const struct
 	case FIELD_TEXT:
 	case FIELD_TOKEN:
 	case FIELD_TOPIC:
+	case FIELD_TYPE:
 	case FIELD_UP_TO_100:
 	case FIELD_UP_TO_500:
 	case FIELD_WORDS:

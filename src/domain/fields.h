@@ -1,8 +1,9 @@
 /*
  * fields - the members of a JSON object, checked against a table: which there must be, and what each may hold.
  *
- * Everything wrong is reported at once, so that nobody has to try five times. Members that the table does not name are
- * ignored; an optional one that is null counts as not given, but where null is a value.
+ * Everything wrong is reported at once, so that nobody has to try five times. An optional member that is null counts as
+ * not given, but where null is a value. Members that the table does not name are for the caller to refuse or to tell:
+ * fields_refuse_others(), fields_name_others().
  *
  * Layer    domain.
  */
@@ -20,8 +21,9 @@
 enum field_kind {
 	FIELD_ANY, /* any value, null too */
 	FIELD_BOOL,
-	FIELD_COUNT,  /* integer, 0 or more, at most 18 digits */
-	FIELD_ID,     /* integer, 1 or more, at most 18 digits */
+	FIELD_BOUND,  /* FIELD_NUMBER, or null, which is a value */
+	FIELD_COUNT,  /* integer, 0 to 2^63 - 1 */
+	FIELD_ID,     /* integer, 1 to 2^63 - 1 */
 	FIELD_NAME,   /* text, 1 to 128 characters */
 	FIELD_NOTICE, /* type of a notification: health_alert, medication_reminder, appointment_reminder, system */
 	FIELD_NUMBER, /* from -1e15 to 1e15 */
@@ -34,10 +36,11 @@ enum field_kind {
 	FIELD_TEXT,	   /* at most 4,000 characters */
 	FIELD_TIME,	   /* RFC 3339, of the years 1 to 9999 */
 	FIELD_TOKEN,	   /* text, 1 to 8,192 bytes */
-	FIELD_TOPIC,	   /* name of a topic */
+	FIELD_TOPIC,	   /* name of a topic, and none that misleads (domain/topic.h) */
+	FIELD_TYPE,	   /* FIELD_NAME, and none of the protocol's own types (domain/message_type.h) */
 	FIELD_UP_TO_100,   /* integer, 1 to 100 */
 	FIELD_UP_TO_500,   /* integer, 1 to 500 */
-	FIELD_USER,	   /* user id, text or integer */
+	FIELD_USER,	   /* user id, text or an integer of 64 bits */
 	FIELD_USERS,	   /* list of 1 to 50 user ids */
 	FIELD_UUID,
 	FIELD_WORDS, /* text, 1 to 4,000 characters */
@@ -69,6 +72,24 @@ struct field {
  */
 bool fields_read(const struct field_rule *rules, size_t count, struct json_object *object, struct span text,
 		 const char *prefix, struct field *fields, struct problem *problem);
+
+/*
+ * Reports each member of `object` that the table does not name as wrong, up to FIELD_OTHERS_MAX of them.
+ *
+ *	also	names besides, that count as known; ends with NULL
+ */
+void fields_refuse_others(const struct field_rule *rules, size_t count, const char *const *also,
+			  struct json_object *object, const char *prefix, struct problem *problem);
+
+/*
+ * Appends the names of those members as JSON strings, separated by commas, each with the prefix.
+ *
+ *	names_count	how many there are in `out`; counted on, up to FIELD_OTHERS_MAX
+ */
+void fields_name_others(const struct field_rule *rules, size_t count, struct json_object *object, const char *prefix,
+			struct buf *out, size_t *names_count);
+
+#define FIELD_OTHERS_MAX 20 /* more are not told: whoever sent them knows by then */
 
 static inline bool field_given(const struct field *f)
 {

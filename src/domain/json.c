@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "domain/decimal.h"
 #include "domain/utf8.h"
+
+#define EXACT_DIGITS 18 /* of an integer, its sign included: json-c holds any such, and prints it as it was written */
 
 struct scan {
 	const char *at;
@@ -12,6 +15,7 @@ struct scan {
 	const char *problem; /* static; set when a scan fails */
 	size_t members;	     /* of all objects so far */
 	int depth;
+	bool long_integers; /* there is one that json-c may not hold */
 };
 
 static bool scan_value(struct scan *s);
@@ -47,13 +51,30 @@ static bool take(struct scan *s, char c)
 	return true;
 }
 
-static bool scan_word(struct scan *s, const char *word)
+static bool starts_with(const struct scan *s, const char *word)
 {
 	size_t len = strlen(word);
 
-	if ((size_t)(s->end - s->at) < len || memcmp(s->at, word, len) != 0)
-		return fail(s, "The body is not JSON: a value is expected where there is none.");
-	s->at += len;
+	return (size_t)(s->end - s->at) >= len && memcmp(s->at, word, len) == 0;
+}
+
+/* What other languages write for a value. */
+static bool fail_value(struct scan *s)
+{
+	static const char *const words[] = {"NaN", "Infinity", "-Infinity", "True", "False", "None", "undefined"};
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (starts_with(s, words[i]))
+			return fail(s, "The body is not JSON: NaN, Infinity, True, False, None and undefined are no "
+				       "values there.");
+	return fail(s, "The body is not JSON: a value is expected where there is none.");
+}
+
+static bool scan_word(struct scan *s, const char *word)
+{
+	if (!starts_with(s, word))
+		return fail_value(s);
+	s->at += strlen(word);
 	return true;
 }
 
@@ -70,12 +91,14 @@ static bool scan_digits(struct scan *s)
 static bool scan_number(struct scan *s)
 {
 	static const char problem[] = "The body is not JSON: a number is malformed.";
+	const char *start = s->at;
 
 	take(s, '-');
 	if (!take(s, '0') && !scan_digits(s))
 		return fail(s, problem);
 	if (s->at < s->end && is_digit(*s->at))
 		return fail(s, problem);
+	s->long_integers = s->long_integers || s->at - start > EXACT_DIGITS;
 	if (take(s, '.') && !scan_digits(s))
 		return fail(s, problem);
 	if (take(s, 'e') || take(s, 'E')) {
@@ -207,8 +230,8 @@ static bool scan_value(struct scan *s)
 	case 'n':
 		return scan_word(s, "null");
 	default:
-		if (*s->at != '-' && !is_digit(*s->at))
-			return scan_word(s, "null"); /* for its problem */
+		if ((*s->at != '-' && !is_digit(*s->at)) || starts_with(s, "-Infinity"))
+			return fail_value(s);
 		return scan_number(s);
 	}
 }
@@ -231,7 +254,7 @@ static size_t count_members(struct json_object *value)
 	return count;
 }
 
-static enum err check(const char *text, size_t len, size_t *members, const char **problem)
+static enum err check(const char *text, size_t len, size_t *members, bool *long_integers, const char **problem)
 {
 	struct scan s = {.at = text, .end = text + len};
 
@@ -253,6 +276,7 @@ static enum err check(const char *text, size_t len, size_t *members, const char 
 		return ERR_INPUT;
 	}
 	*members = s.members;
+	*long_integers = s.long_integers;
 	return OK;
 }
 
@@ -280,17 +304,67 @@ static enum err parse(struct json_object **root, const char *text, size_t len)
 	return OK;
 }
 
+static bool keep_text(struct json_object *integer, struct span text)
+{
+	char *copy = strndup(text.bytes, text.len);
+
+	if (copy)
+		json_object_set_serializer(integer, json_object_userdata_to_json_string, copy,
+					   json_object_free_userdata);
+	return copy != NULL;
+}
+
+/*
+ * Has each integer that json-c may not hold print as it was written. json-c does so with fractions by itself.
+ *
+ *	text	of the value, checked
+ *
+ * False: no memory.
+ */
+static bool keep_texts(struct json_object *value, struct span text)
+{
+	struct span rest = text, part;
+
+	if (json_object_is_type(value, json_type_int)) {
+		return text.len <= EXACT_DIGITS || keep_text(value, text);
+	} else if (json_object_is_type(value, json_type_object)) {
+		json_object_object_foreach(value, key, member)
+		{
+			(void)key;
+			if (json_next(&rest, &part) && !keep_texts(member, part))
+				return false;
+		}
+	} else if (json_object_is_type(value, json_type_array)) {
+		for (size_t i = 0; json_next(&rest, &part); i++)
+			if (!keep_texts(json_object_array_get_idx(value, i), part))
+				return false;
+	}
+	return true;
+}
+
+static struct span trimmed(const char *text, size_t len)
+{
+	while (len > 0 && is_space(text[0])) {
+		text++;
+		len--;
+	}
+	while (len > 0 && is_space(text[len - 1]))
+		len--;
+	return (struct span){text, len};
+}
+
 enum err json_read(struct json_object **root, const char *text, size_t len, const char **problem)
 {
 	struct json_object *parsed = NULL;
 	size_t members = 0;
+	bool long_integers = false;
 	enum err e = OK;
 
 	if (len == 0 || len > INT_MAX) {
 		*problem = len == 0 ? "The body is empty: JSON is expected." : "The body is too large.";
 		return ERR_INPUT;
 	}
-	e = check(text, len, &members, problem);
+	e = check(text, len, &members, &long_integers, problem);
 	if (e != OK)
 		return e;
 	e = parse(&parsed, text, len);
@@ -300,6 +374,10 @@ enum err json_read(struct json_object **root, const char *text, size_t len, cons
 		json_object_put(parsed);
 		*problem = "The body has an object with the same key twice.";
 		return ERR_INPUT;
+	}
+	if (long_integers && !keep_texts(parsed, trimmed(text, len))) {
+		json_object_put(parsed);
+		return ERR_MEMORY;
 	}
 	*root = parsed;
 	return OK;
@@ -342,15 +420,11 @@ static bool is_number(struct json_object *value)
 	return json_object_is_type(value, json_type_int) || json_object_is_type(value, json_type_double);
 }
 
-static bool equal_numbers(struct json_object *a, struct json_object *b)
+static struct span number_text(struct json_object *value)
 {
-	if (json_object_is_type(a, json_type_double) || json_object_is_type(b, json_type_double))
-		return json_object_get_double(a) == json_object_get_double(b);
-	/* json-c holds what is out of range as the nearest that it can: the values themselves are lost. */
-	if (json_object_get_uint64(a) == UINT64_MAX || json_object_get_int64(a) == INT64_MIN)
-		return false;
-	return json_object_get_int64(a) == json_object_get_int64(b) &&
-	       json_object_get_uint64(a) == json_object_get_uint64(b);
+	const char *text = json_object_get_string(value);
+
+	return (struct span){text, text ? strlen(text) : 0};
 }
 
 static bool equal_objects(struct json_object *a, struct json_object *b)
@@ -370,7 +444,7 @@ static bool equal_objects(struct json_object *a, struct json_object *b)
 bool json_equal(struct json_object *a, struct json_object *b)
 {
 	if (is_number(a) && is_number(b))
-		return equal_numbers(a, b);
+		return decimal_compare(number_text(a), number_text(b)) == 0;
 	if (json_object_get_type(a) != json_object_get_type(b))
 		return false;
 	if (json_object_is_type(a, json_type_object))

@@ -3,7 +3,8 @@
  *
  * json-c makes the tree, but it forgives more than RFC 8259 does, keeps silent about duplicate keys, and rounds numbers
  * that don't fit. So a small scanner goes over the text first: what it lets through is JSON to every reader, and what
- * is only passed on (`data`, `old_data`, …) is copied from the text, not made anew from the tree.
+ * is only passed on (`data`, `old_data`, …) is copied from the text, not made anew from the tree. A number's
+ * json_object_get_string() is how it was written, whatever json-c made of its value.
  *
  *	json_read()	text -> checked tree
  *	json_next()	walks the values of a checked object or array as text, in the order in which json-c has them too
@@ -40,7 +41,7 @@ enum err json_read(struct json_object **root, const char *text, size_t len, cons
  */
 bool json_next(struct span *rest, struct span *value);
 
-/* The same value, whatever the order of keys; 1 is 1.0. Numbers that json-c cannot hold are never equal. NULL is
+/* The same value, whatever the order of keys; 1 is 1.0, and numbers of any length are compared digit by digit. NULL is
  * `null`. */
 bool json_equal(struct json_object *a, struct json_object *b);
 

@@ -113,10 +113,13 @@ void live_token_expiring(struct buf *out, int64_t expires_in_s, int64_t wall_us)
 	end(out, NULL, wall_us);
 }
 
-void live_error(struct buf *out, const char *code, const char *message, const char *correlation, int64_t wall_us)
+void live_error(struct buf *out, const char *code, const char *message, const struct problem *wrong,
+		const char *correlation, int64_t wall_us)
 {
 	begin(out, "error");
 	buf_printf(out, "\"code\":\"%s\",", code);
 	add_member(out, "message", message);
+	if (wrong)
+		problem_add_errors(out, wrong);
 	end(out, correlation, wall_us);
 }

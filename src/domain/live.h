@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "domain/place.h"
+#include "domain/problem.h"
 #include "domain/uuid.h"
 
 /* correlation: of what is answered, as JSON text; NULL: none. All append one message. */
@@ -44,5 +45,7 @@ void live_token_expiring(struct buf *out, int64_t expires_in_s, int64_t wall_us)
 /*
  *	code	static: authentication_failed, forbidden, unknown_subscription, rate_limited, …
  *	message	a plain sentence
+ *	wrong	its errors go into `data`, as into the reply to an HTTP request; NULL: there are none
  */
-void live_error(struct buf *out, const char *code, const char *message, const char *correlation, int64_t wall_us);
+void live_error(struct buf *out, const char *code, const char *message, const struct problem *wrong,
+		const char *correlation, int64_t wall_us);

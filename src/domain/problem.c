@@ -59,17 +59,24 @@ void problem_add_field(struct problem *p, const char *prefix, const char *field,
 	buf_free(&name);
 }
 
+void problem_add_errors(struct buf *out, const struct problem *p)
+{
+	if (p->errors_count == 0 || !buf_ok(&p->errors))
+		return;
+	buf_add_text(out, ",\"errors\":[");
+	buf_add(out, p->errors.bytes, p->errors.len);
+	buf_add_text(out, "]");
+}
+
 void problem_write(struct buf *out, const struct problem *p)
 {
 	buf_printf(out,
 		   "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":", problem_title(p->status),
 		   p->status);
 	json_add_string(out, p->detail, strlen(p->detail));
-	if (p->errors_count > 0 && buf_ok(&p->errors)) {
-		buf_add_text(out, ",\"errors\":[");
-		buf_add(out, p->errors.bytes, p->errors.len);
-		buf_add_text(out, "]");
-	}
+	problem_add_errors(out, p);
+	if (p->status == 503)
+		buf_printf(out, ",\"done\":\"%s\"", p->done_unknown ? "unknown" : "no");
 	buf_add_text(out, "}");
 }
 

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buf.h"
@@ -17,6 +18,7 @@ struct problem {
 	const char *detail; /* static: one plain sentence */
 	struct buf errors;  /* owned: the members of `errors`, joined by commas */
 	size_t errors_count;
+	bool done_unknown; /* of a 503: it may have been done. Its `done` is "unknown" then, else "no" */
 };
 
 #define PROBLEM_NONE ((struct problem){0})
@@ -37,6 +39,9 @@ const char *problem_title(int status);
  *	message		what it must be
  */
 void problem_add_field(struct problem *p, const char *prefix, const char *field, const char *message);
+
+/* Appends `,"errors":[…]`; nothing when there are none. */
+void problem_add_errors(struct buf *out, const struct problem *p);
 
 /* Appends the body of the reply. */
 void problem_write(struct buf *out, const struct problem *p);

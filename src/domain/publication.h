@@ -38,6 +38,9 @@ struct publication {
 struct publications {
 	struct publication *items; /* owned */
 	size_t count;
+	struct buf
+		ignored; /* owned: names of members that nothing was done with, as JSON strings, with commas between */
+	size_t ignored_count;
 };
 
 #define PUBLICATIONS_NONE ((struct publications){0})

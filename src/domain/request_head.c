@@ -4,7 +4,8 @@
 #include <strings.h>
 
 #define HEAD_INCOMPLETE (-1)
-#define TARGET_MAX 12288
+#define TARGET_MAX 24576
+#define HOST_MAX 255
 #define HEADERS_MAX 100
 
 static bool is_token_char(char c)
@@ -51,6 +52,17 @@ bool list_next(struct span *list, char separator, struct span *item)
 	return false;
 }
 
+bool header_list_next(struct header_list *list, struct span *item)
+{
+	while (list->count > 0) {
+		if (list_next(&list->lines[0], ',', item))
+			return true;
+		list->count--;
+		memmove(list->lines, list->lines + 1, list->count * sizeof(list->lines[0]));
+	}
+	return false;
+}
+
 /* The line at `*at`, without its CRLF; `*at` moves behind it. False: no CRLF in what is there, or a bare CR or LF. */
 static bool take_line(const char **at, const char *end, struct span *line)
 {
@@ -63,11 +75,73 @@ static bool take_line(const char **at, const char *end, struct span *line)
 	return !memchr(line->bytes, '\r', line->len) && !memchr(line->bytes, '\0', line->len);
 }
 
+/* Up to 5 digits, which may be none. */
+static bool is_port(struct span s)
+{
+	unsigned value = 0;
+
+	for (size_t i = 0; i < s.len; i++) {
+		if (i == 5 || s.bytes[i] < '0' || s.bytes[i] > '9')
+			return false;
+		value = value * 10 + (unsigned)(s.bytes[i] - '0');
+	}
+	return value <= 65535;
+}
+
+static bool is_host_char(char c, bool in_brackets)
+{
+	return (is_token_char(c) && c != '^' && c != '`' && c != '|' && c != '#') ||
+	       (c != '\0' && strchr(in_brackets ? ":" : "(),;=", c));
+}
+
+/* RFC 9110, section 7.2: a name or an address, and perhaps a port. Empty where there is none to name. */
+static bool is_host(struct span s)
+{
+	bool brackets = s.len > 0 && s.bytes[0] == '[';
+	const char *close = brackets ? memchr(s.bytes, ']', s.len) : NULL;
+	size_t at = brackets, end = 0;
+
+	if (s.len > HOST_MAX || (brackets && !close))
+		return false;
+	end = brackets ? (size_t)(close - s.bytes) : s.len;
+	while (at < end && is_host_char(s.bytes[at], brackets))
+		at++;
+	if (brackets && (at != end || end == 1))
+		return false;
+	at += brackets;
+	if (at == s.len)
+		return true;
+	return s.bytes[at] == ':' && is_port((struct span){s.bytes + at + 1, s.len - at - 1});
+}
+
+/*
+ * The target behind `http://host`, which a client sends to a proxy, and a server takes as well (RFC 9112, section 3.2.2).
+ *
+ * False: it is no target.
+ */
+static bool skip_authority(const char **target, const char *end)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+		size_t len = strlen(schemes[i]);
+		const char *host = *target + len, *path = host;
+
+		if ((size_t)(end - *target) < len || strncasecmp(*target, schemes[i], len) != 0)
+			continue;
+		while (path < end && *path != '/' && *path != '?')
+			path++;
+		*target = path;
+		return path > host && is_host((struct span){host, (size_t)(path - host)});
+	}
+	return *target < end && **target == '/';
+}
+
 static int read_request_line(struct request_head *r, struct span line)
 {
 	const char *end = line.bytes + line.len;
 	const char *space = memchr(line.bytes, ' ', line.len);
-	const char *target, *question;
+	const char *target, *question, *path;
 
 	if (!space || space == line.bytes)
 		return 400;
@@ -78,20 +152,27 @@ static int read_request_line(struct request_head *r, struct span line)
 	}
 	target = space + 1;
 	space = memchr(target, ' ', (size_t)(end - target));
-	if (!space || target[0] != '/')
+	if (!space)
 		return 400;
 	if (space - target > TARGET_MAX)
 		return 414;
+	path = target;
+	if (!skip_authority(&path, space))
+		return 400;
 	for (const char *c = target; c < space; c++) {
 		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f || *c == '#')
 			return 400;
 	}
 	if ((size_t)(end - space - 1) != strlen("HTTP/1.1") || memcmp(space + 1, "HTTP/", 5) != 0)
 		return 400;
-	if (memcmp(space + 1, "HTTP/1.1", 8) != 0)
+	/* A later minor version is spoken to as 1.1 (RFC 9110, section 2.5). */
+	if (memcmp(space + 1, "HTTP/1.", 7) != 0 || end[-1] < '1' || end[-1] > '9')
 		return 505;
-	question = memchr(target, '?', (size_t)(space - target));
-	r->path = (struct span){target, (size_t)((question ? question : space) - target)};
+	question = memchr(path, '?', (size_t)(space - path));
+	r->path = (struct span){path, (size_t)((question ? question : space) - path)};
+	/* `http://host` alone asks for `/`: the one of its scheme. */
+	if (r->path.len == 0)
+		r->path = (struct span){memchr(target, '/', (size_t)(space - target)), 1};
 	if (question)
 		r->query = (struct span){question + 1, (size_t)(space - question - 1)};
 	return 0;
@@ -109,32 +190,48 @@ static bool set_once(struct span *to, struct span value)
 /* A head as it is read: also what only says how. */
 struct reading {
 	struct request_head head;
-	struct span content_length, transfer_encoding, host, connection;
+	struct span content_length, transfer_encoding, host;
+	struct header_list connection;
 };
+
+static bool add_line(struct header_list *to, struct span value)
+{
+	if (to->count == HEADER_LINES_MAX)
+		return false;
+	to->lines[to->count++] = value;
+	return true;
+}
 
 /* The headers that mean something here. */
 static const struct known {
 	const char *name;
 	size_t len;
 	size_t offset; /* of its value, in struct reading */
+	bool is_list;
 } known[] = {
-#define KNOWN(name, field)                                              \
-	{                                                               \
-		name, sizeof(name) - 1, offsetof(struct reading, field) \
+#define KNOWN(name, field)                                                     \
+	{                                                                      \
+		name, sizeof(name) - 1, offsetof(struct reading, field), false \
+	}
+#define KNOWN_LIST(name, field)                                               \
+	{                                                                     \
+		name, sizeof(name) - 1, offsetof(struct reading, field), true \
 	}
 	KNOWN("Authorization", head.authorization),
-	KNOWN("Upgrade", head.upgrade),
+	KNOWN_LIST("Upgrade", head.upgrade),
 	KNOWN("Sec-WebSocket-Key", head.websocket_key),
 	KNOWN("Sec-WebSocket-Version", head.websocket_version),
-	KNOWN("Sec-WebSocket-Protocol", head.websocket_protocols),
+	KNOWN_LIST("Sec-WebSocket-Protocol", head.websocket_protocols),
+	KNOWN_LIST("Sec-WebSocket-Extensions", head.websocket_extensions),
 	KNOWN("Origin", head.origin),
 	KNOWN("Last-Event-ID", head.last_event_id),
 	KNOWN("Access-Control-Request-Method", head.wanted_method),
 	KNOWN("Content-Length", content_length),
 	KNOWN("Transfer-Encoding", transfer_encoding),
 	KNOWN("Host", host),
-	KNOWN("Connection", connection),
+	KNOWN_LIST("Connection", connection),
 #undef KNOWN
+#undef KNOWN_LIST
 };
 
 static int read_header(struct reading *r, struct span line)
@@ -155,56 +252,65 @@ static int read_header(struct reading *r, struct span line)
 			return 400;
 	}
 	for (const struct known *k = known; k < known + ARRAY_LEN(known); k++) {
+		void *to = (char *)r + k->offset;
+
 		if (name.len == k->len && strncasecmp(name.bytes, k->name, k->len) == 0)
-			return set_once((struct span *)((char *)r + k->offset), value) ? 0 : 400;
+			return (k->is_list ? add_line(to, value) : set_once(to, value)) ? 0 : 400;
 	}
-	/* RFC 6455, section 11.3.2: this one may come more than once. */
-	if (span_is(name, "Sec-WebSocket-Extensions"))
-		(void)set_once(&r->head.websocket_extensions, value);
 	return 0;
 }
 
-static bool list_has(struct span list, const char *wanted)
+static bool list_has(struct header_list list, const char *wanted)
 {
 	struct span item;
 
-	while (list_next(&list, ',', &item)) {
+	while (header_list_next(&list, &item)) {
 		if (span_is(item, wanted))
 			return true;
 	}
 	return false;
 }
 
-/* The CRLF CRLF at the end of a head; NULL: it is not there. */
-static const char *find_end(const char *bytes, size_t len)
+/*
+ * The CRLF CRLF at the end of a head; NULL: it is not there.
+ *
+ *	bare	out: a line ends with a LF alone, which no two readers may read the same
+ */
+static const char *find_end(const char *bytes, size_t len, size_t *searched, bool *bare)
 {
-	const char *lf = bytes, *end = bytes + len;
+	const char *lf = bytes + *searched, *end = bytes + len;
 
-	while ((lf = memchr(lf, '\n', (size_t)(end - lf)))) {
+	while (lf < end && (lf = memchr(lf, '\n', (size_t)(end - lf)))) {
+		*bare = lf == bytes || lf[-1] != '\r';
+		if (*bare)
+			return NULL;
 		if (lf - bytes >= 3 && memcmp(lf - 3, "\r\n\r", 3) == 0)
 			return lf - 3;
 		lf++;
 	}
+	*searched = len;
 	return NULL;
 }
 
-int request_head_read(struct request_head *out, const char *bytes, size_t len)
+int request_head_read(struct request_head *out, const char *bytes, size_t len, size_t *searched)
 {
-	const char *whole = len > 0 ? find_end(bytes, MIN(len, REQUEST_HEAD_MAX)) : NULL;
-	const char *at = bytes, *end;
+	size_t skipped = len >= 2 && bytes[0] == '\r' && bytes[1] == '\n' ? 2 : 0;
+	const char *at = bytes + skipped, *whole, *end;
 	struct reading r = {0};
+	bool bare = false;
 	struct span line;
 	int status;
 
 	*out = (struct request_head){0};
-	if (!whole) {
-		if (len >= REQUEST_HEAD_MAX)
-			return 431;
-		/* Something that will never be a head is refused before it has all come. */
-		if (len > 0 && !is_token_char(bytes[0]))
-			return 400;
-		return HEAD_INCOMPLETE;
-	}
+	*searched = MAX(*searched, skipped);
+	/* Something that will never be a head is refused before it has all come. */
+	if (len > skipped && !is_token_char(*at) && !(len == 1 && *at == '\r'))
+		return 400;
+	whole = len > 0 ? find_end(bytes, MIN(len, REQUEST_HEAD_MAX), searched, &bare) : NULL;
+	if (bare)
+		return 400;
+	if (!whole)
+		return len >= REQUEST_HEAD_MAX ? 431 : HEAD_INCOMPLETE;
 	end = whole + 2;
 	r.head.len = (size_t)(whole + 4 - bytes);
 	if (!take_line(&at, end, &line))
@@ -217,7 +323,7 @@ int request_head_read(struct request_head *out, const char *bytes, size_t len)
 	}
 	if (status != 0)
 		return status;
-	if (!r.host.bytes)
+	if (!r.host.bytes || !is_host(r.host))
 		return 400;
 	if (r.transfer_encoding.bytes && r.content_length.bytes)
 		return 400;
@@ -225,10 +331,10 @@ int request_head_read(struct request_head *out, const char *bytes, size_t len)
 		r.head.body_status = 411;
 	else if (r.content_length.bytes && !span_is(r.content_length, "0"))
 		r.head.body_status = 413;
-	r.head.keep_alive = !r.connection.bytes || !list_has(r.connection, "close");
+	r.head.keep_alive = !list_has(r.connection, "close");
 	/* An upgrade that Connection does not name is none (RFC 9110, section 7.8). */
-	if (!r.connection.bytes || !list_has(r.connection, "upgrade"))
-		r.head.upgrade = (struct span){0};
+	if (!list_has(r.connection, "upgrade"))
+		r.head.upgrade.count = 0;
 	*out = r.head;
 	return 0;
 }
@@ -249,9 +355,8 @@ static bool is_websocket_key(struct span key)
 
 bool request_head_is_websocket(const struct request_head *r)
 {
-	return r->upgrade.bytes && list_has(r->upgrade, "websocket") && r->method.len == 3 &&
-	       memcmp(r->method.bytes, "GET", 3) == 0 && is_websocket_key(r->websocket_key) &&
-	       r->websocket_version.bytes && span_is(r->websocket_version, "13");
+	return list_has(r->upgrade, "websocket") && r->method.len == 3 && memcmp(r->method.bytes, "GET", 3) == 0 &&
+	       is_websocket_key(r->websocket_key) && r->websocket_version.bytes && span_is(r->websocket_version, "13");
 }
 
 struct span request_head_bearer(const struct request_head *r)

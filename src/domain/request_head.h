@@ -14,19 +14,26 @@
 
 #include "base/defs.h"
 
-#define REQUEST_HEAD_MAX 16384 /* bytes; a JWT may take 8 KiB of it */
+#define REQUEST_HEAD_MAX 32768 /* bytes: a JWT of 8 KiB, 100 topics of 128 bytes and their cursors */
+#define HEADER_LINES_MAX 4     /* of one list: more in so many lines are refused */
+
+/* A header that is a list, which may come in several lines (RFC 9110, section 5.3). */
+struct header_list {
+	struct span lines[HEADER_LINES_MAX];
+	unsigned count;
+};
 
 /* All spans are borrowed from the bytes; .bytes NULL: it was not there. */
 struct request_head {
 	struct span method;
-	struct span path;  /* as sent, without the query */
+	struct span path;  /* as sent, without the query, and without `http://host` */
 	struct span query; /* as sent, without the `?` */
 	struct span authorization;
-	struct span upgrade;
+	struct header_list upgrade;
 	struct span websocket_key;
 	struct span websocket_version;
-	struct span websocket_protocols;  /* Sec-WebSocket-Protocol: a list */
-	struct span websocket_extensions; /* Sec-WebSocket-Extensions: a list; the first, where there are several */
+	struct header_list websocket_protocols;
+	struct header_list websocket_extensions;
 	struct span origin;
 	struct span last_event_id;
 	struct span wanted_method; /* Access-Control-Request-Method */
@@ -36,12 +43,15 @@ struct request_head {
 };
 
 /*
- * Reads a head that has come in pieces.
+ * Reads a head that has come in pieces. An empty line before it is passed over (RFC 9112, section 2.2).
+ *
+ *	searched	in and out: how many of the bytes are known to hold no end; 0 at first. So a head that comes byte by
+ *			byte is looked through once
  *
  * Returns 0 when it is whole, -1 while more has to come, or the HTTP status that refuses it: 400, 414, 431 (over
  * REQUEST_HEAD_MAX), 505.
  */
-int request_head_read(struct request_head *r, const char *bytes, size_t len);
+int request_head_read(struct request_head *r, const char *bytes, size_t len, size_t *searched);
 
 /* True: `Upgrade: websocket` with all that RFC 6455, section 4.2.1 asks for. */
 bool request_head_is_websocket(const struct request_head *r);
@@ -54,3 +64,6 @@ struct span request_head_bearer(const struct request_head *r);
  * False at the end. Empty items are passed over.
  */
 bool list_next(struct span *list, char separator, struct span *item);
+
+/* The same for a header's lines, whose items are separated by commas. */
+bool header_list_next(struct header_list *list, struct span *item);

@@ -3,9 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+#include "domain/uuid.h"
 
 #define DIAGNOSIS_PREFIX "diagnosis/"
-#define ID_DIGITS_MAX 18 /* fits int64_t whatever the digits are */
 
 bool topic_name_valid(const char *name, size_t len)
 {
@@ -23,15 +25,58 @@ bool topic_parse_id(const char *text, size_t len, int64_t *id)
 {
 	int64_t value = 0;
 
-	if (len == 0 || len > ID_DIGITS_MAX || text[0] == '0')
+	if (len == 0 || text[0] == '0')
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		if (text[i] < '0' || text[i] > '9')
+		int digit = text[i] - '0';
+
+		if (digit < 0 || digit > 9 || value > (INT64_MAX - digit) / 10)
 			return false;
-		value = value * 10 + (text[i] - '0');
+		value = value * 10 + digit;
 	}
 	*id = value;
 	return true;
+}
+
+static bool is_diagnosis(const char *rest)
+{
+	int64_t id = 0;
+
+	return topic_parse_id(rest, strlen(rest), &id);
+}
+
+static bool is_conversation(const char *rest)
+{
+	char text[UUID_TEXT_SIZE];
+	struct uuid u;
+
+	return uuid_parse(&u, rest, strlen(rest)) && strcmp(uuid_text(text, &u), rest) == 0;
+}
+
+static bool is_user(const char *rest)
+{
+	return rest[0] != '\0';
+}
+
+bool topic_name_misleads(const char *name)
+{
+	static const struct {
+		const char *word;
+		bool (*is_right)(const char *rest);
+	} families[] = {
+		{"chat", is_conversation}, {"chats", is_user},	       {"diagnosis", is_diagnosis},
+		{"health", is_user},	   {"notifications", is_user},
+	};
+	size_t len = strcspn(name, "/");
+
+	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+		const char *word = families[i].word;
+
+		if (strlen(word) == len && strncasecmp(word, name, len) == 0)
+			return strncmp(word, name, len) != 0 || name[len] == '\0' ||
+			       !families[i].is_right(name + len + 1);
+	}
+	return false;
 }
 
 void topic_of_diagnosis(char name[TOPIC_NAME_MAX + 1], int64_t diagnosis_id)

@@ -82,7 +82,7 @@ static enum err read_result(const PGresult *rows, struct act_result *result)
 	snprintf(result->topic, sizeof(result->topic), "%s", PQgetvalue(rows, 0, TOPIC));
 	result->seq = strtoll(PQgetvalue(rows, 0, SEQ), NULL, 10);
 	result->clients = strtoll(PQgetvalue(rows, 0, CLIENTS), NULL, 10);
-	return buf_ok(&result->detail) && buf_ok(&result->reply) ? OK : ERR_MEMORY;
+	return buf_ok(&result->detail) && buf_ok(&result->reply) ? OK : ERR_UNKNOWN;
 }
 
 enum err act_run(struct db *db, const struct act *act, const char *key, struct span fingerprint,
@@ -111,8 +111,8 @@ enum err act_run(struct db *db, const struct act *act, const char *key, struct s
 		return e;
 	snprintf(queue_max, sizeof(queue_max), "%" PRId64, act->queue_max);
 	snprintf(queue_min_age, sizeof(queue_min_age), "%" PRId64, act->queue_min_age_s);
-	e = db_query(db, key ? &act_once_statement : &act_statement, key ? ONCE_PARAMETERS_COUNT : PARAMETERS_COUNT,
-		     values, lengths, formats, &rows);
+	e = db_change(db, key ? &act_once_statement : &act_statement, key ? ONCE_PARAMETERS_COUNT : PARAMETERS_COUNT,
+		      values, lengths, formats, &rows);
 	if (e == OK)
 		e = read_result(rows, result);
 	PQclear(rows);

@@ -51,7 +51,8 @@ struct act_result {
  *	fingerprint	what must be the same when the key is; not looked at without one
  *	result		all zero; freed by act_result_free(), whatever is returned
  *
- * ERR_AWAY      it may or may not have been done: an idempotency key makes trying again safe
+ * ERR_AWAY      it was not done
+ * ERR_UNKNOWN   it may or may not have been done: an idempotency key makes trying again safe
  * ERR_DATABASE  it was not done
  */
 enum err act_run(struct db *db, const struct act *act, const char *key, struct span fingerprint,

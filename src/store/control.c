@@ -29,12 +29,13 @@ static const struct db_statement reconnect_statement = {
 };
 
 /* Of a statement that answers with one row, an outcome in its first column. */
-static enum err ask(struct db *db, const struct db_statement *s, const char *const *values, int count, PGresult **rows)
+static enum err ask(struct db *db, db_run_statement *run, const struct db_statement *s, const char *const *values,
+		    int count, PGresult **rows)
 {
 	enum err e = db_ensure(db);
 
 	if (e == OK)
-		e = db_query(db, s, count, values, NULL, NULL, rows);
+		e = run(db, s, count, values, NULL, NULL, rows);
 	if (e == OK)
 		e = PQntuples(*rows) == 1 ? act_outcome(PQgetvalue(*rows, 0, 0)) : ERR_DATABASE;
 	if (e != OK) {
@@ -48,7 +49,7 @@ static enum err tell(struct db *db, const struct db_statement *s, const struct c
 {
 	const char *values[] = {c->user_id, c->role, c->subject};
 
-	return ask(db, s, values, ARRAY_LEN(values), rows);
+	return ask(db, db_change, s, values, ARRAY_LEN(values), rows);
 }
 
 /* False: the time is over. */
@@ -70,7 +71,7 @@ static enum err read_health(struct db *db, const struct control *c, const char *
 {
 	const char *values[] = {c->user_id, c->role, c->subject, asked};
 	PGresult *rows = NULL;
-	enum err e = ask(db, &health_statement, values, ARRAY_LEN(values), &rows);
+	enum err e = ask(db, db_query, &health_statement, values, ARRAY_LEN(values), &rows);
 
 	if (e != OK)
 		return e;
@@ -129,6 +130,8 @@ enum err control_disconnect(struct db *db, const struct control *c, int64_t wait
 	while (e == OK && wait_a_little(deadline_ms));
 	buf_free(&health);
 	*gone = e == ERR_NOT_FOUND;
+	if (e == ERR_AWAY)
+		return ERR_UNKNOWN; /* its node has been told */
 	return *gone ? OK : e;
 }
 

@@ -38,7 +38,7 @@ enum err control_health(struct db *db, const struct control *c, int64_t wait_ms,
  *
  *	gone	out: false: its node did not confirm that in time; it may still be closed
  *
- * Errors as control_health()
+ * ERR_UNKNOWN  its node may have been told; else as control_health()
  */
 enum err control_disconnect(struct db *db, const struct control *c, int64_t wait_ms, bool *gone) MUST_CHECK;
 
@@ -47,6 +47,6 @@ enum err control_disconnect(struct db *db, const struct control *c, int64_t wait
  *
  *	connections	out: how many they are
  *
- * ERR_FORBIDDEN, ERR_AWAY, ERR_DATABASE
+ * ERR_FORBIDDEN, ERR_AWAY, ERR_UNKNOWN, ERR_DATABASE
  */
 enum err control_reconnect(struct db *db, const struct control *c, int64_t *connections) MUST_CHECK;

@@ -88,6 +88,13 @@ static enum err lost(struct db *db, const char *name, const char *message)
 	return ERR_AWAY;
 }
 
+/* The same, when all of the statement had been sent. */
+static enum err lost_answer(struct db *db, const char *name, const char *message)
+{
+	(void)lost(db, name, message);
+	return ERR_UNKNOWN;
+}
+
 static enum err refused(struct db *db, const char *name, const PGresult *r)
 {
 	const char *sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
@@ -133,12 +140,17 @@ static bool is_copy(const PGresult *r)
 	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
-/* What was sent by PQsend…() is on its way: the last result, or the first error of it. */
+/*
+ * What was sent by PQsend…() is on its way: the last result, or the first error of it.
+ *
+ * A statement's CommandComplete comes before its commit: a connection that ends between them says nothing of that.
+ */
 static enum err receive(struct db *db, const char *name, PGresult **result)
 {
 	int64_t deadline_ms = db->timeout_ms ? clock_monotonic_ms() + db->timeout_ms + GRACE_MS : 0;
 	PGresult *kept = NULL;
 	PGresult *r = NULL;
+	bool completed = false; /* all but its commit */
 	enum err e = OK;
 	int flushed = 1;
 
@@ -155,7 +167,7 @@ static enum err receive(struct db *db, const char *name, PGresult **result)
 		while (PQisBusy(db->conn)) {
 			if (!wait_for(db, POLLIN, deadline_ms)) {
 				PQclear(kept);
-				return lost(db, name, "no answer in time");
+				return lost_answer(db, name, "no answer in time");
 			}
 			if (!PQconsumeInput(db->conn))
 				break; /* PQgetResult() makes it a result, with what the server said last */
@@ -178,17 +190,21 @@ static enum err receive(struct db *db, const char *name, PGresult **result)
 			PQclear(r);
 			continue;
 		}
+		completed = kept != NULL;
 		PQclear(kept);
 		kept = r;
 	}
 	hello_drop_notifications(db->conn);
 	if (!kept)
-		return lost(db, name, NULL);
+		return lost_answer(db, name, NULL);
 	if (succeeded(kept)) {
 		*result = kept;
 		return OK;
 	}
 	e = refused(db, name, kept);
+	if (e == ERR_AWAY && !db_is_open(db) &&
+	    (completed || sqlstate_hides_outcome(PQresultErrorField(kept, PG_DIAG_SQLSTATE))))
+		e = ERR_UNKNOWN;
 	PQclear(kept);
 	return e;
 }
@@ -206,14 +222,14 @@ static enum err prepare(struct db *db, const struct db_statement *s)
 		return lost(db, s->name, NULL);
 	e = receive(db, s->name, &r);
 	if (e != OK)
-		return e;
+		return e == ERR_UNKNOWN ? ERR_AWAY : e;
 	PQclear(r);
 	db->prepared[db->prepared_count++] = s;
 	return OK;
 }
 
-enum err db_query(struct db *db, const struct db_statement *s, int count, const char *const *values, const int *lengths,
-		  const int *formats, PGresult **result)
+enum err db_change(struct db *db, const struct db_statement *s, int count, const char *const *values,
+		   const int *lengths, const int *formats, PGresult **result)
 {
 	enum err e = OK;
 
@@ -225,14 +241,22 @@ enum err db_query(struct db *db, const struct db_statement *s, int count, const 
 		    !PQsendQueryParams(db->conn, s->sql, count, NULL, values, lengths, formats, 0) ||
 		    !PQpipelineSync(db->conn))
 			return lost(db, s->name, NULL);
-		return receive(db, s->name, result);
+	} else {
+		e = prepare(db, s);
+		if (e != OK)
+			return e;
+		if (!PQsendQueryPrepared(db->conn, s->name, count, values, lengths, formats, 0))
+			return lost(db, s->name, NULL);
 	}
-	e = prepare(db, s);
-	if (e != OK)
-		return e;
-	if (!PQsendQueryPrepared(db->conn, s->name, count, values, lengths, formats, 0))
-		return lost(db, s->name, NULL);
 	return receive(db, s->name, result);
+}
+
+enum err db_query(struct db *db, const struct db_statement *s, int count, const char *const *values, const int *lengths,
+		  const int *formats, PGresult **result)
+{
+	enum err e = db_change(db, s, count, values, lengths, formats, result);
+
+	return e == ERR_UNKNOWN ? ERR_AWAY : e;
 }
 
 enum err db_run(struct db *db, const char *name, const char *sql)
@@ -246,7 +270,7 @@ enum err db_run(struct db *db, const char *name, const char *sql)
 		return lost(db, name, NULL);
 	e = receive(db, name, &r);
 	PQclear(r);
-	return e;
+	return e == ERR_UNKNOWN ? ERR_AWAY : e;
 }
 
 enum err db_limit(struct db *db, int64_t statement_ms)

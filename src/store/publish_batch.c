@@ -179,7 +179,7 @@ enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publis
 	for (int i = ARRAYS_COUNT; i < SKIP_LOCKED; i++)
 		values[i] = b->numbers[i - ARRAYS_COUNT];
 	values[SKIP_LOCKED] = skip_locked ? "t" : "f";
-	e = db_query(db, &publish_statement, PARAMETERS_COUNT, values, lengths, formats, &result);
+	e = db_change(db, &publish_statement, PARAMETERS_COUNT, values, lengths, formats, &result);
 	if (e != OK)
 		return e;
 	e = read_results(result, requests, count);

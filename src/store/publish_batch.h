@@ -36,7 +36,8 @@ void publish_batch_free(struct publish_batch **b);
  *	skip_locked	requests for topics that another transaction has locked are busy; else they are waited for, as long as
  *			another batch may take, and then it is ERR_BUSY for all
  *
- * ERR_AWAY      it may or may not have been published
+ * ERR_AWAY      none of it was published
+ * ERR_UNKNOWN   all of it may have been published, or none
  * ERR_BUSY      none of it was, because of what others were doing
  * ERR_DATABASE  none of it was
  */

@@ -38,8 +38,8 @@ enum err publisher_start(struct publisher **p, const struct config *c) MUST_CHEC
 /*
  * Publishes all of a request or nothing, and waits until it is committed.
  *
- * ERR_AWAY      database away; where it broke during the commit, it may have been published: an idempotency key makes
- *               trying again safe
+ * ERR_AWAY      database away, and nothing was published
+ * ERR_UNKNOWN   it may have been published: an idempotency key makes trying again safe
  * ERR_BUSY      nothing was published: a topic stayed locked
  * ERR_DATABASE  nothing was published
  */

@@ -38,6 +38,11 @@ bool sqlstate_spoils_connection(const char *sqlstate)
 	return sqlstate && listed(sqlstate, spoils, ARRAY_LEN(spoils));
 }
 
+bool sqlstate_hides_outcome(const char *sqlstate)
+{
+	return !sqlstate || sqlstate[0] == '\0' || strncmp(sqlstate, "08", 2) == 0;
+}
+
 enum err sqlstate_err(const char *sqlstate)
 {
 	if (!sqlstate || sqlstate[0] == '\0')

@@ -43,7 +43,7 @@ def everything(conversation_id, note, other):
         ("health_update", {"metric": "pulse", "value": 71}, "health_update_stored", {"metric", "id", "seq"}),
         ("set_threshold", {"metric": "pulse", "low": 40, "high": 140, "severity": "high"}, "threshold_set", {"metric"}),
         ("get_thresholds", {}, "thresholds", {"thresholds"}),
-        ("set_threshold", {"metric": "pulse"}, "threshold_set", {"metric"}),
+        ("set_threshold", {"metric": "pulse", "low": None, "high": None}, "threshold_set", {"metric"}),
         ("get_health", {"metric": "pulse", "since": "2020-01-01T00:00:00Z", "limit": 5}, "health_history", {"readings", "more"}),
         ("get_health", {}, "health_history", {"readings", "more"}),
         ("create_conversation", {"participants": [other]}, "conversation_created", {"conversation_id", "participants"}),

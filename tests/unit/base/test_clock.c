@@ -27,6 +27,15 @@ static void writes_times_before_1970(void **state)
 	assert_string_equal(clock_text(out, -1), "1969-12-31T23:59:59.999Z");
 }
 
+static void writes_the_date_of_http(void **state)
+{
+	char out[CLOCK_HTTP_DATE_SIZE];
+
+	(void)state;
+	assert_string_equal(clock_http_date(out, INT64_C(784111777) * 1000000), "Sun, 06 Nov 1994 08:49:37 GMT");
+	assert_string_equal(clock_http_date(out, INT64_C(1795255200999999)), "Sat, 21 Nov 2026 10:00:00 GMT");
+}
+
 static void the_monotonic_clock_does_not_go_back(void **state)
 {
 	int64_t before = clock_monotonic_ms();
@@ -52,6 +61,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writes_rfc_3339_in_utc_with_milliseconds),
 		cmocka_unit_test(writes_times_before_1970),
+		cmocka_unit_test(writes_the_date_of_http),
 		cmocka_unit_test(the_monotonic_clock_does_not_go_back),
 		cmocka_unit_test(the_wall_clock_is_in_microseconds_since_1970),
 	};

@@ -75,7 +75,8 @@ static void makes_a_recommendation_update(void **state)
 		"{\"diagnosis_id\": 123, \"old_data\": {\"herb\":\"Ginger\",\"dosage\":\"1g\",\"frequency\":\"2x\"},\n"
 		" \"new_data\": {\"dosage\":\"1g\",\"new\":0.10,\"herb\":\"Turmeric\"}, \"reason\": \"caf\\u00e9\", "
 		"\"more\": 1}",
-		"{\"type\":\"recommendation_update\",\"topic\":\"diagnosis/123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
+		"{\"type\":\"recommendation_update\",\"topic\":\"diagnosis/"
+		"123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
 		"\"old_recommendation\":{\"herb\":\"Ginger\",\"dosage\":\"1g\",\"frequency\":\"2x\"},"
 		"\"new_recommendation\":{\"dosage\":\"1g\",\"new\":0.10,\"herb\":\"Turmeric\"},\"reason\":"
 		"\"caf\\u00e9\","
@@ -89,13 +90,16 @@ static void names_changed_fields_by_value(void **state)
 		"{\"diagnosis_id\":1,\"reason\":\"\","
 		"\"old_data\":{\"same\":{\"a\":1,\"b\":2},\"number\":1,\"huge\":123456789012345678901,\"huger\":"
 		"123456789012345678901,"
+		"\"deep\":[{\"n\":123456789012345678901}],\"power\":1e400,\"small\":1e-400,\"half\":0.5,\"big\":1e22,"
 		"\"null\":null,\"gone \\\"q\\\"\":1},"
 		"\"new_data\":{\"huger\":123456789012345678902,\"huge\":123456789012345678901,\"number\":1.0,"
-		"\"same\":{\"b\":2,\"a\":1},\"null\":null,\"null too\":null}}");
+		"\"same\":{\"b\":2,\"a\":1},\"null\":null,\"null too\":null,"
+		"\"deep\":[{\"n\":123456789012345678901.0}],\"power\":1e500,\"small\":0,\"half\":0.50,"
+		"\"big\":10000000000000000000000}}");
 
 	(void)state;
-	assert_non_null(
-		strstr(p.items[0].body.bytes, "\"changed_fields\":[\"huger\",\"null too\",\"gone \\\"q\\\"\"]"));
+	assert_non_null(strstr(p.items[0].body.bytes,
+			       "\"changed_fields\":[\"huger\",\"null too\",\"power\",\"small\",\"gone \\\"q\\\"\"]"));
 	publications_free(&p);
 }
 
@@ -110,7 +114,8 @@ static void makes_an_effectiveness_update_that_the_database_can_add_to(void **st
 	assert_string_equal(p.items[0].topic, "diagnosis/123");
 	assert_string_equal(
 		p.items[0].body.bytes,
-		"{\"type\":\"effectiveness_update\",\"topic\":\"diagnosis/123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
+		"{\"type\":\"effectiveness_update\",\"topic\":\"diagnosis/"
+		"123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
 		"\"recommendation_id\":789,\"herb\":\"Ginger\",\"new_effectiveness\":0.850,\"confidence\":1,"
 		"\"sample_size\":150}}");
 	assert_int_equal(p.items[0].effect_id, 789);
@@ -132,6 +137,22 @@ static void gives_the_database_decimals_that_it_can_take(void **state)
 	publications_free(&p);
 }
 
+static void takes_ids_of_nineteen_digits(void **state)
+{
+	struct publications p = read_right(
+		BROADCAST_FEEDBACK, "{\"diagnosis_id\":1285704473650888702,\"feedback_id\":9223372036854775807,"
+				    "\"rating\":5,\"effectiveness\":1,\"recommendation_id\":1000000000000000000}");
+
+	(void)state;
+	assert_string_equal(p.items[0].topic, "diagnosis/1285704473650888702");
+	assert_non_null(strstr(p.items[0].body.bytes, "\"diagnosis_id\":1285704473650888702,"));
+	assert_non_null(strstr(p.items[0].body.bytes,
+			       "\"feedback_id\":9223372036854775807,\"recommendation_id\":1000000000000000000,"));
+	publications_free(&p);
+	publications_free(&p); /* leaves nothing to free */
+	assert_int_equal(p.count, 0);
+}
+
 static void makes_a_feedback_update(void **state)
 {
 	struct publications p = read_right(
@@ -140,10 +161,12 @@ static void makes_a_feedback_update(void **state)
 				    "\"exclude_connection_id\":\"0F0F0F0F-aaaa-4bbb-8ccc-123456789abc\"}");
 
 	(void)state;
-	assert_string_equal(p.items[0].body.bytes,
-			    "{\"type\":\"feedback_update\",\"topic\":\"diagnosis/123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW "\",\"data\":{"
-			    "\"feedback_id\":999,\"recommendation_id\":789,\"rating\":5,\"effectiveness\":0.95,"
-			    "\"comment\":\"Herb worked\",\"timestamp\":\"" NOW "\"}}");
+	assert_string_equal(
+		p.items[0].body.bytes,
+		"{\"type\":\"feedback_update\",\"topic\":\"diagnosis/123\",\"diagnosis_id\":123,\"timestamp\":\"" NOW
+		"\",\"data\":{"
+		"\"feedback_id\":999,\"recommendation_id\":789,\"rating\":5,\"effectiveness\":0.95,"
+		"\"comment\":\"Herb worked\",\"timestamp\":\"" NOW "\"}}");
 	assert_string_equal(p.items[0].to_user, "456");
 	assert_string_equal(p.items[0].exclude, "0f0f0f0f-aaaa-4bbb-8ccc-123456789abc");
 	publications_free(&p);
@@ -176,7 +199,7 @@ static void lists_all_that_is_wrong_at_once(void **state)
 		"diagnosis_id", "recommendation_id", "new_effectiveness", "confidence", "sample_size", "herb",
 		"old_effectiveness");
 	REFUSED(BROADCAST_FEEDBACK,
-		"{\"diagnosis_id\":1000000000000000000,\"feedback_id\":1.0,\"rating\":6,\"effectiveness\":1e400,"
+		"{\"diagnosis_id\":9223372036854775808,\"feedback_id\":1.0,\"rating\":6,\"effectiveness\":1e400,"
 		"\"exclude_connection_id\":\"x\",\"to_user_id\":\"\"}",
 		"diagnosis_id", "feedback_id", "rating", "effectiveness", "exclude_connection_id", "to_user_id");
 	REFUSED(BROADCAST_FEEDBACK, "{\"diagnosis_id\":true,\"feedback_id\":1,\"rating\":5.0,\"effectiveness\":true}",
@@ -327,6 +350,40 @@ static void replies_as_the_quick_reference_says(void **state)
 	publications_free(&p);
 }
 
+static void names_in_its_reply_what_nothing_was_done_with(void **state)
+{
+	static const struct publish_result results[] = {{.seq = 7, .clients = 1}, {.seq = 1}};
+	struct publications p = read_right(BROADCAST_FEEDBACK, "{\"diagnosis_id\":123,\"recomendation_id\":7,"
+							       "\"feedback_id\":9,\"rating\":1,\"effectiveness\":0,"
+							       "\"a\\\"b\":{\"c\":1}}");
+	struct buf out = BUF_EMPTY;
+
+	(void)state;
+	broadcast_write_reply(&out, BROADCAST_FEEDBACK, &p, results);
+	assert_string_equal(out.bytes,
+			    "{\"status\":\"broadcasted\",\"diagnosis_id\":123,\"clients_notified\":1,\"seq\":7,"
+			    "\"ignored\":[\"recomendation_id\",\"a\\\"b\"]}");
+	publications_free(&p);
+	buf_clear(&out);
+	p = read_right(BROADCAST_PUBLISH,
+		       "[{\"topic\":\"a\",\"type\":\"t\",\"data\":{\"x\":1}},"
+		       "{\"topic\":\"b\",\"type\":\"t\",\"data\":1,\"dilver_at\":\"2026-11-22T00:00:00Z\"}]");
+	broadcast_write_reply(&out, BROADCAST_PUBLISH, &p, results);
+	assert_non_null(strstr(out.bytes, "],\"ignored\":[\"[1].dilver_at\"]}"));
+	publications_free(&p);
+	buf_free(&out);
+}
+
+static void refuses_topics_and_types_that_are_not_a_publishers(void **state)
+{
+	(void)state;
+	REFUSED(BROADCAST_PUBLISH, "{\"topic\":\"diagnosis/0123\",\"type\":\"error\",\"data\":1}", "topic", "type");
+	REFUSED(BROADCAST_PUBLISH,
+		"[{\"topic\":\"a\",\"type\":\"t\",\"data\":1},"
+		"{\"topic\":\"Health/1\",\"type\":\"connect\",\"data\":1}]",
+		"[1].topic", "[1].type");
+}
+
 static void replies_with_a_result_per_item(void **state)
 {
 	struct publications p =
@@ -352,6 +409,7 @@ int main(void)
 		cmocka_unit_test(names_changed_fields_by_value),
 		cmocka_unit_test(makes_an_effectiveness_update_that_the_database_can_add_to),
 		cmocka_unit_test(gives_the_database_decimals_that_it_can_take),
+		cmocka_unit_test(takes_ids_of_nineteen_digits),
 		cmocka_unit_test(makes_a_feedback_update),
 		cmocka_unit_test(an_optional_null_is_not_given),
 		cmocka_unit_test(lists_all_that_is_wrong_at_once),
@@ -364,6 +422,8 @@ int main(void)
 		cmocka_unit_test(refuses_an_ephemeral_message_that_a_notification_cannot_hold),
 		cmocka_unit_test(takes_500_items_and_no_more),
 		cmocka_unit_test(replies_as_the_quick_reference_says),
+		cmocka_unit_test(names_in_its_reply_what_nothing_was_done_with),
+		cmocka_unit_test(refuses_topics_and_types_that_are_not_a_publishers),
 		cmocka_unit_test(replies_with_a_result_per_item),
 	};
 

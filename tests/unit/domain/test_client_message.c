@@ -134,13 +134,49 @@ static void takes_every_act_with_all_that_it_may_have(void **state)
 		assert_data(acts[i].text, acts[i].type, acts[i].data);
 }
 
-static void drops_members_that_the_type_does_not_have(void **state)
+static void a_question_passes_over_members_that_it_does_not_have(void **state)
 {
 	(void)state;
-	assert_data("{\"type\":\"mark_read\",\"data\":{\"x\":{\"id\":1},\"id\":\"" CONVERSATION
-		    "\",\"token\":\"secret\"}}",
-		    CLIENT_MARK_READ, "{\"id\":\"" CONVERSATION "\"}");
+	assert_data("{\"type\":\"get_health\",\"x\":1,\"data\":{\"x\":{\"limit\":1},\"limit\":5,\"token\":\"secret\"}}",
+		    CLIENT_GET_HEALTH, "{\"limit\":5}");
 	assert_data("{\"type\":\"get_preferences\",\"data\":{\"x\":1}}", CLIENT_GET_PREFERENCES, "{}");
+}
+
+/* A misspelt member was passed over: `"hihg"` left a threshold without bounds, which deleted it. */
+static void what_changes_something_refuses_members_that_it_does_not_have(void **state)
+{
+	(void)state;
+	assert_refused("{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":1,\"hihg\":2}}", "hihg");
+	assert_refused("{\"type\":\"set_threshold\",\"metric\":\"a\",\"low\":1,\"hihg\":2}", "hihg");
+	assert_refused("{\"type\":\"set_threshold\",\"high\":2,\"data\":{\"metric\":\"a\",\"low\":1}}", "high");
+	assert_refused("{\"type\":\"mark_read\",\"data\":{\"id\":\"" CONVERSATION "\",\"x\":{\"id\":1}}}", "x");
+	assert_refused("{\"type\":\"set_preferences\",\"data\":{\"quiet_hour\":null}}", "quiet_hour");
+	assert_refused("{\"type\":\"health_update\",\"data\":{\"metric\":\"a\",\"value\":1,\"untit\":\"x\"}}", "untit");
+	assert_data("{\"type\":\"mark_read\",\"timestamp\":\"x\",\"correlation_id\":\"c\",\"id\":\"" CONVERSATION "\"}",
+		    CLIENT_MARK_READ, "{\"id\":\"" CONVERSATION "\"}");
+}
+
+static void lists_unknown_members_beside_the_wrong_ones(void **state)
+{
+	struct reading r;
+
+	(void)state;
+	read_text(&r, "{\"type\":\"health_update\",\"data\":{\"metirc\":\"a\",\"value\":\"1\"}}");
+	assert_int_equal(r.e, ERR_INPUT);
+	assert_int_equal(r.fault.problem.errors_count, 3);
+	assert_non_null(strstr(r.fault.problem.errors.bytes, "\"metric\",\"message\":\"is required\""));
+	assert_non_null(strstr(r.fault.problem.errors.bytes, "\"metirc\",\"message\":\"is not known here\""));
+	release(&r);
+}
+
+static void says_what_is_missing_where_nothing_is_found(void **state)
+{
+	(void)state;
+	assert_string_equal(client_type_missing(CLIENT_BROADCAST_CHAT), "There is no such conversation.");
+	assert_string_equal(client_type_missing(CLIENT_TYPING), "There is no such conversation.");
+	assert_string_equal(client_type_missing(CLIENT_MARK_READ), "There is no such notification.");
+	assert_string_equal(client_type_missing(CLIENT_BROADCAST_HEALTH), "There is no such user.");
+	assert_string_equal(client_type_missing(CLIENT_GET_PREFERENCES), "There is no such user.");
 }
 
 static void looks_beside_data_when_that_is_not_there_or_empty(void **state)
@@ -164,7 +200,13 @@ static void tells_null_that_takes_away_from_what_is_not_given(void **state)
 		    CLIENT_SET_PREFERENCES, "{\"quiet_hours\":null}");
 	assert_data("{\"type\":\"set_preferences\",\"data\":{\"types\":{}}}", CLIENT_SET_PREFERENCES, "{\"types\":{}}");
 	assert_data("{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":null,\"high\":null}}",
-		    CLIENT_SET_THRESHOLD, "{\"metric\":\"a\"}");
+		    CLIENT_SET_THRESHOLD, "{\"metric\":\"a\",\"low\":null,\"high\":null}");
+	assert_data("{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":null,\"high\":2}}",
+		    CLIENT_SET_THRESHOLD, "{\"metric\":\"a\",\"low\":null,\"high\":2}");
+	assert_data("{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"severity\":\"low\"}}",
+		    CLIENT_SET_THRESHOLD, "{\"metric\":\"a\",\"severity\":\"low\"}");
+	assert_refused("{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\"}}", "low");
+	assert_refused("{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"severity\":null}}", "low");
 }
 
 static void gives_the_database_numbers_that_it_can_take(void **state)
@@ -215,6 +257,9 @@ static void refuses_what_is_missing_or_of_another_kind(void **state)
 		 "timestamp"},
 		{"{\"type\":\"health_update\",\"data\":{\"metric\":\"a\",\"value\":1,\"user_id\":1.5}}", "user_id"},
 		{"{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":1,\"high\":1.0}}", "low"},
+		{"{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":1.00000000000000000001,\"high\":1}}",
+		 "low"},
+		{"{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":\"1\"}}", "low"},
 		{"{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"severity\":\"dire\"}}", "severity"},
 		{"{\"type\":\"get_health\",\"data\":{\"limit\":501}}", "limit"},
 		{"{\"type\":\"get_health\",\"data\":{\"limit\":0}}", "limit"},
@@ -368,9 +413,9 @@ static void reads_what_the_connection_itself_is_told(void **state)
 	assert_string_equal(r.message.subscription, "chat");
 	release(&r);
 
-	read_text(&r, "{\"type\":\"ack\",\"topic\":\"chat/1\",\"seq\":9}");
+	read_text(&r, "{\"type\":\"ack\",\"topic\":\"health/1\",\"seq\":9}");
 	assert_int_equal(r.e, OK);
-	assert_string_equal(r.message.topic, "chat/1");
+	assert_string_equal(r.message.topic, "health/1");
 	assert_int_equal(r.message.seq, 9);
 	assert_string_equal(r.message.id, "");
 	release(&r);
@@ -515,7 +560,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_every_act_with_all_that_it_may_have),
-		cmocka_unit_test(drops_members_that_the_type_does_not_have),
+		cmocka_unit_test(a_question_passes_over_members_that_it_does_not_have),
+		cmocka_unit_test(what_changes_something_refuses_members_that_it_does_not_have),
+		cmocka_unit_test(lists_unknown_members_beside_the_wrong_ones),
+		cmocka_unit_test(says_what_is_missing_where_nothing_is_found),
 		cmocka_unit_test(looks_beside_data_when_that_is_not_there_or_empty),
 		cmocka_unit_test(tells_null_that_takes_away_from_what_is_not_given),
 		cmocka_unit_test(gives_the_database_numbers_that_it_can_take),

@@ -14,8 +14,16 @@
 #define ERROR_OF(code, message) \
 	"{\"type\":\"error\",\"diagnosis_id\":123,\"data\":{\"code\":\"" code "\",\"message\":\"" message "\"}}"
 #define NO_OBJECT ERROR_OF("invalid_message", "A message must be a JSON object.")
-#define NO_SEQ ERROR_OF("invalid_message", "An ack needs seq, an integer.")
-#define NO_TOKEN ERROR_OF("invalid_message", "An authenticate message needs token, a text.")
+#define WRONG(field, message)                                                                          \
+	"{\"type\":\"error\",\"diagnosis_id\":123,\"data\":{\"code\":\"invalid_message\",\"message\":" \
+	"\"Some of what was sent is missing or wrong: see errors.\",\"errors\":[{\"field\":\"" field   \
+	"\",\"message\":\"" message "\"}]}}"
+#define NO_SEQ WRONG("seq", "is required")
+#define BAD_SEQ WRONG("seq", "must be an integer from 0 to 9223372036854775807")
+#define NO_TOKEN WRONG("token", "is required")
+#define BAD_TOKEN WRONG("token", "must be text of 1 to 8,192 bytes")
+#define NO_TYPE WRONG("type", "is required")
+#define BAD_TYPE WRONG("type", "must be text of 1 to 128 characters")
 #define UNKNOWN ERROR_OF("unknown_type", "There is no such type of message here.")
 #define LIMITED ERROR_OF("rate_limited", "Too many messages: slow down.")
 
@@ -145,11 +153,12 @@ static void refuses_an_ack_without_a_seq(void **state)
 {
 	(void)state;
 	assert_reply("{\"type\":\"ack\"}", NO_SEQ);
-	assert_reply("{\"type\":\"ack\",\"seq\":-1}", NO_SEQ);
-	assert_reply("{\"type\":\"ack\",\"seq\":\"1\"}", NO_SEQ);
-	assert_reply("{\"type\":\"ack\",\"seq\":1.5}", NO_SEQ);
+	assert_reply("{\"type\":\"ack\",\"seq\":-1}", BAD_SEQ);
+	assert_reply("{\"type\":\"ack\",\"seq\":\"1\"}", BAD_SEQ);
+	assert_reply("{\"type\":\"ack\",\"seq\":1.5}", BAD_SEQ);
+	assert_reply("{\"type\":\"ack\",\"seq\":9223372036854775808}", BAD_SEQ);
 	assert_reply("{\"type\":\"ack\",\"seq\":null}", NO_SEQ);
-	assert_reply("{\"type\":\"ack\",\"seq\":[1]}", NO_SEQ);
+	assert_reply("{\"type\":\"ack\",\"seq\":[1]}", BAD_SEQ);
 }
 
 static void says_what_it_does_not_know(void **state)
@@ -157,10 +166,10 @@ static void says_what_it_does_not_know(void **state)
 	(void)state;
 	assert_reply("{\"type\":\"pong\"}", UNKNOWN);
 	assert_reply("{\"type\":\"Ping\"}", UNKNOWN);
-	assert_reply("{\"type\":\"\"}", UNKNOWN);
-	assert_reply("{\"type\":1}", UNKNOWN);
-	assert_reply("{\"type\":null}", UNKNOWN);
-	assert_reply("{}", UNKNOWN);
+	assert_reply("{\"type\":\"\"}", BAD_TYPE);
+	assert_reply("{\"type\":1}", BAD_TYPE);
+	assert_reply("{\"type\":null}", NO_TYPE);
+	assert_reply("{}", NO_TYPE);
 }
 
 static void refuses_what_is_no_json_object(void **state)
@@ -205,7 +214,8 @@ static void hands_over_the_token_that_authenticates(void **state)
 	assert_int_equal(d.bad.ready_us, 0);
 	assert_reply("{\"type\":\"authenticate\"}", NO_TOKEN);
 	assert_reply("{\"type\":\"authenticate\",\"token\":null}", NO_TOKEN);
-	assert_reply("{\"type\":\"authenticate\",\"token\":[\"a\"]}", NO_TOKEN);
+	assert_reply("{\"type\":\"authenticate\",\"token\":[\"a\"]}", BAD_TOKEN);
+	assert_reply("{\"type\":\"authenticate\",\"token\":\"\"}", BAD_TOKEN);
 }
 
 static void authenticates_only_once(void **state)
@@ -243,7 +253,7 @@ static void closes_after_too_many_bad_messages_without_a_reply(void **state)
 
 	(void)state;
 	assert_int_equal(say(&d, &limits, "x", 1, 0, NO_OBJECT), DIALOG_GO_ON);
-	assert_int_equal(say(&d, &limits, "{}", 2, 0, UNKNOWN), DIALOG_GO_ON);
+	assert_int_equal(say(&d, &limits, "{}", 2, 0, NO_TYPE), DIALOG_GO_ON);
 	/* A good one between them does not make up for them. */
 	assert_int_equal(say(&d, &limits, "ping", 4, 0, PONG), DIALOG_GO_ON);
 	assert_int_equal(say(&d, &limits, "{\"type\":\"ack\"}", 14, 0, NO_SEQ), DIALOG_GO_ON);

@@ -53,6 +53,7 @@ static void takes_all_that_is_json(void **state)
 		"{\"a\":{\"a\":1},\"b\":[{\"a\":1}]}",
 		"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\ud83d\\ude00\"",
 		"\"\xf0\x9f\x98\x80\x7f\"",
+		"\"\\ud800\\udc00\\udbff\\udfff\"",
 		"123456789012345678901234567890",
 		"1e400",
 		"{\"\":0}",
@@ -78,6 +79,15 @@ static void refuses_what_is_not_json(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
 		assert_refused(wrong[i], strlen(wrong[i]), "JSON");
+}
+
+static void says_what_python_and_javascript_write_wrong(void **state)
+{
+	static const char *const wrong[] = {"NaN", "[-Infinity]", "{\"a\":True}", "[1,None]", "undefined"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		assert_refused(wrong[i], strlen(wrong[i]), "NaN, Infinity, True, False, None and undefined");
 }
 
 static void refuses_what_follows_after_the_end(void **state)
@@ -201,8 +211,13 @@ static void compares_values_not_their_writing(void **state)
 	assert_false(equal("{\"a\":1}", "{\"b\":1}"));
 	assert_false(equal("{\"a\":1}", "{\"a\":1,\"b\":1}"));
 	assert_false(equal("-1", "18446744073709551614"));
-	/* json-c holds both as the largest that it can. */
+	/* json-c holds these as the largest that it can, or as no number at all. */
 	assert_false(equal("[123456789012345678901]", "[123456789012345678902]"));
+	assert_true(equal("[{\"a\":123456789012345678901}]", " [ {\"a\":123456789012345678901.0} ]"));
+	assert_true(equal(" 123456789012345678901 ", "1.23456789012345678901e20"));
+	assert_false(equal("1e400", "1e500"));
+	assert_false(equal("1e-400", "0"));
+	assert_true(equal("1e22", "10000000000000000000000"));
 }
 
 static void drops_space_only_between_parts(void **state)
@@ -231,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_all_that_is_json),
 		cmocka_unit_test(refuses_what_is_not_json),
+		cmocka_unit_test(says_what_python_and_javascript_write_wrong),
 		cmocka_unit_test(refuses_what_follows_after_the_end),
 		cmocka_unit_test(refuses_what_is_not_utf8),
 		cmocka_unit_test(refuses_a_nul_in_any_disguise),

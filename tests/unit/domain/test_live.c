@@ -69,10 +69,24 @@ static void escapes_what_a_client_has_called_something(void **state)
 	(void)state;
 	live_unsubscribed(&out, "a\"b\n", NULL, NULL, NULL, WALL_US);
 	assert_said(&out, "{\"type\":\"unsubscribed\",\"data\":{\"subscription\":\"a\\\"b\\u000a\"}," TIME "}");
-	live_error(&out, "forbidden", "Not \"that\".", NULL, WALL_US);
+	live_error(&out, "forbidden", "Not \"that\".", NULL, NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"error\",\"data\":{\"code\":\"forbidden\",\"message\":\"Not \\\"that\\\".\"}," TIME
 		    "}");
+}
+
+static void lists_in_its_data_what_was_wrong(void **state)
+{
+	struct problem wrong = PROBLEM_NONE;
+	struct buf out = BUF_EMPTY;
+
+	(void)state;
+	problem_add_field(&wrong, "", "hihg", "is not known here");
+	live_error(&out, "invalid_message", "Wrong.", &wrong, "7", WALL_US);
+	assert_said(&out,
+		    "{\"type\":\"error\",\"data\":{\"code\":\"invalid_message\",\"message\":\"Wrong.\",\"errors\":"
+		    "[{\"field\":\"hihg\",\"message\":\"is not known here\"}]}," TIME ",\"correlation_id\":7}");
+	problem_free(&wrong);
 }
 
 static void says_the_rest(void **state)
@@ -98,6 +112,7 @@ int main(void)
 		cmocka_unit_test(tells_who_the_user_is_and_until_when),
 		cmocka_unit_test(tells_the_place_of_a_subscription),
 		cmocka_unit_test(escapes_what_a_client_has_called_something),
+		cmocka_unit_test(lists_in_its_data_what_was_wrong),
 		cmocka_unit_test(says_the_rest),
 	};
 

@@ -41,6 +41,25 @@ static void lists_every_wrong_field(void **state)
 	assert_int_equal(p.errors_count, 0);
 }
 
+static void a_503_says_whether_it_may_have_been_done(void **state)
+{
+	struct problem p = {.status = 503, .detail = "Away."};
+	struct buf out = BUF_EMPTY;
+
+	(void)state;
+	problem_write(&out, &p);
+	assert_non_null(strstr(out.bytes, "\"detail\":\"Away.\",\"done\":\"no\"}"));
+	p.done_unknown = true;
+	buf_clear(&out);
+	problem_write(&out, &p);
+	assert_non_null(strstr(out.bytes, "\"done\":\"unknown\"}"));
+	p.status = 500;
+	buf_clear(&out);
+	problem_write(&out, &p);
+	assert_null(strstr(out.bytes, "done"));
+	buf_free(&out);
+}
+
 static void has_a_title_for_every_status_that_we_use(void **state)
 {
 	static const int used[] = {400, 401, 403, 404, 405, 411, 413, 414, 415, 422, 426, 429, 431, 500, 502, 503, 504};
@@ -58,6 +77,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_what_is_wrong_in_the_form_of_rfc_9457),
 		cmocka_unit_test(lists_every_wrong_field),
+		cmocka_unit_test(a_503_says_whether_it_may_have_been_done),
 		cmocka_unit_test(has_a_title_for_every_status_that_we_use),
 	};
 

@@ -87,12 +87,13 @@ static void decodes_escapes_and_plus(void **state)
 	assert_value("a=%26b%3D1", "a", "&b=1");
 	assert_value("a=%C3%A9", "a", "\xc3\xa9");
 	assert_value("a=%ff", "a", "\xff");
+	assert_value("a=%20%0a", "a", " \n");
 }
 
 static void what_is_malformed_is_there_and_empty(void **state)
 {
-	static const char *const wrong[] = {"a=%",   "a=x%",    "a=x%4",   "a=%4&b=1", "a=%zz",
-					    "a=%4g", "a=% 41", "a=x%u0041", "a=%-1",    "a=%%41"};
+	static const char *const wrong[] = {"a=%",   "a=x%",   "a=x%4",	    "a=%4&b=1", "a=%zz",
+					    "a=%4g", "a=% 41", "a=x%u0041", "a=%-1",	"a=%%41"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
@@ -108,6 +109,23 @@ static void a_nul_is_never_in_a_value(void **state)
 	free(value);
 	assert_value("a=x%00y", "a", "");
 	assert_value("a=%00", "a", "");
+}
+
+/* `?topics=a&topics=b` was one topic, without a word. */
+static void reports_what_would_be_passed_over(void **state)
+{
+	static const struct query_name names[] = {{"a", true}, {"b", false}, {"c", true}};
+	static const char query[] = "c=1&a=1&bb=1&b&x=1&x=2&a";
+	struct problem problem = PROBLEM_NONE;
+
+	(void)state;
+	query_check((struct span){query, sizeof(query) - 1}, names, 3, &problem);
+	assert_int_equal(problem.errors_count, 2);
+	assert_string_equal(problem.errors.bytes, "{\"field\":\"a\",\"message\":\"must be given once\"},"
+						  "{\"field\":\"b\",\"message\":\"is not for this path\"}");
+	problem_free(&problem);
+	query_check((struct span){"", 0}, names, 3, &problem);
+	assert_int_equal(problem.errors_count, 0);
 }
 
 /* It was told as an empty parameter. */
@@ -140,6 +158,7 @@ int main(void)
 		cmocka_unit_test(decodes_escapes_and_plus),
 		cmocka_unit_test(what_is_malformed_is_there_and_empty),
 		cmocka_unit_test(a_nul_is_never_in_a_value),
+		cmocka_unit_test(reports_what_would_be_passed_over),
 		cmocka_unit_test(that_there_was_no_memory_can_be_seen),
 		cmocka_unit_test(a_path_keeps_its_plus),
 	};

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +22,12 @@ static int status_of(const char *bytes, size_t len)
 {
 	char *exact = malloc(len + (len == 0));
 	struct request_head r;
+	size_t searched = 0;
 	int status;
 
 	assert_non_null(exact);
 	memcpy(exact, bytes, len);
-	status = request_head_read(&r, exact, len);
+	status = request_head_read(&r, exact, len, &searched);
 	free(exact);
 	return status;
 }
@@ -33,7 +35,14 @@ static int status_of(const char *bytes, size_t len)
 /* Whole or in pieces, the answer is the same; before all has come it may only be a refusal. */
 static void assert_status(const char *head, size_t len, int expected)
 {
+	struct request_head r;
+	size_t searched = 0;
+	int last = -1;
+
 	assert_int_equal(status_of(head, len), expected);
+	for (size_t n = 1; n <= len && last == -1; n++)
+		last = request_head_read(&r, head, n, &searched);
+	assert_int_equal(last, expected);
 	for (size_t n = 0; n < len; n++) {
 		int status = status_of(head, n);
 
@@ -49,9 +58,10 @@ static void assert_refused(const char *head, int status)
 static struct request_head read_good(const char *head)
 {
 	struct request_head r;
+	size_t searched = 0;
 
 	assert_status(head, strlen(head), 0);
-	assert_int_equal(request_head_read(&r, head, strlen(head)), 0);
+	assert_int_equal(request_head_read(&r, head, strlen(head), &searched), 0);
 	return r;
 }
 
@@ -66,20 +76,32 @@ static void assert_span(struct span s, const char *expected)
 	assert_memory_equal(s.bytes, expected, s.len);
 }
 
+static void assert_list_of(struct header_list list, const char *const *expected)
+{
+	struct span item;
+
+	for (; *expected; expected++) {
+		assert_true(header_list_next(&list, &item));
+		assert_span(item, *expected);
+	}
+	assert_false(header_list_next(&list, &item));
+}
+
 static void finds_the_parts_of_a_request(void **state)
 {
-	struct request_head r = read_good("GET /ws/5?token=a?b&c=%41 HTTP/1.1\r\nhOsT:a\r\nAuthorization: \t Bearer x.y \t\r\n"
-					  "sec-websocket-protocol: a, b\r\n" WEBSOCKET END);
+	struct request_head r =
+		read_good("GET /ws/5?token=a?b&c=%41 HTTP/1.1\r\nhOsT:a\r\nAuthorization: \t Bearer x.y \t\r\n"
+			  "sec-websocket-protocol: a, b\r\n" WEBSOCKET END);
 
 	(void)state;
 	assert_span(r.method, "GET");
 	assert_span(r.path, "/ws/5");
 	assert_span(r.query, "token=a?b&c=%41");
 	assert_span(r.authorization, "Bearer x.y");
-	assert_span(r.upgrade, "websocket");
+	assert_list_of(r.upgrade, (const char *const[]){"websocket", NULL});
 	assert_span(r.websocket_key, KEY);
 	assert_span(r.websocket_version, "13");
-	assert_span(r.websocket_protocols, "a, b");
+	assert_list_of(r.websocket_protocols, (const char *const[]){"a", "b", NULL});
 	assert_int_equal(r.body_status, 0);
 }
 
@@ -91,7 +113,7 @@ static void what_was_not_sent_is_not_there(void **state)
 	assert_span(r.path, "/");
 	assert_span(r.query, "");
 	assert_span(r.authorization, NULL);
-	assert_span(r.upgrade, NULL);
+	assert_int_equal(r.upgrade.count, 0);
 	r = read_good("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
 	assert_span(r.query, NULL);
 }
@@ -100,21 +122,44 @@ static void leaves_what_comes_after_the_head(void **state)
 {
 	static const char bytes[] = LINE HOST END "\x81\x80rest\r\n\r\n";
 	struct request_head r;
+	size_t searched = 0;
 
 	(void)state;
-	assert_int_equal(request_head_read(&r, bytes, sizeof(bytes) - 1), 0);
+	assert_int_equal(request_head_read(&r, bytes, sizeof(bytes) - 1, &searched), 0);
 	assert_int_equal(r.len, strlen(LINE HOST END));
 }
 
 static void refuses_a_malformed_request_line(void **state)
 {
 	static const char *const wrong[] = {
-		"GET / HTTP/1.1 \r\n",	    "GET  / HTTP/1.1\r\n",     " GET / HTTP/1.1\r\n",	 "GET /\r\n",
-		"GET\r\n",		    "GET HTTP/1.1\r\n",	       "GET / HTTP/1.11\r\n",	 "GET / http/1.1\r\n",
-		"GET / HTTP 1.1\r\n",	    "G(T / HTTP/1.1\r\n",      "GET\t/ HTTP/1.1\r\n",	 "GET /\t HTTP/1.1\r\n",
-		"GET /a b HTTP/1.1\r\n",    "GET /#a HTTP/1.1\r\n",    "GET /\x7f HTTP/1.1\r\n", "GET /\xc3\xa9 HTTP/1.1\r\n",
-		"GET a HTTP/1.1\r\n",	    "GET * HTTP/1.1\r\n",      "\r\nGET / HTTP/1.1\r\n", "GET / \r\n",
-		"GET / HTTP/1.1\rX: y\r\n", "GET http://a/ws/5 HTTP/1.1\r\n", "CONNECT a:80 HTTP/1.1\r\n", "\r\n",
+		"GET / HTTP/1.1 \r\n",
+		"GET  / HTTP/1.1\r\n",
+		" GET / HTTP/1.1\r\n",
+		"GET /\r\n",
+		"GET\r\n",
+		"GET HTTP/1.1\r\n",
+		"GET / HTTP/1.11\r\n",
+		"GET / http/1.1\r\n",
+		"GET / HTTP 1.1\r\n",
+		"G(T / HTTP/1.1\r\n",
+		"GET\t/ HTTP/1.1\r\n",
+		"GET /\t HTTP/1.1\r\n",
+		"GET /a b HTTP/1.1\r\n",
+		"GET /#a HTTP/1.1\r\n",
+		"GET /\x7f HTTP/1.1\r\n",
+		"GET /\xc3\xa9 HTTP/1.1\r\n",
+		"GET a HTTP/1.1\r\n",
+		"GET * HTTP/1.1\r\n",
+		"\r\n\r\nGET / HTTP/1.1\r\n",
+		"GET / \r\n",
+		"GET / HTTP/1.1\rX: y\r\n",
+		"GET http:///ws/5 HTTP/1.1\r\n",
+		"CONNECT a:80 HTTP/1.1\r\n",
+		"\r\n\r\n",
+		"GET ftp://a/ws/5 HTTP/1.1\r\n",
+		"GET http://u@a/ HTTP/1.1\r\n",
+		"GET http://a:99999/ HTTP/1.1\r\n",
+		"GET http:/a HTTP/1.1\r\n",
 	};
 	char head[128];
 
@@ -128,9 +173,88 @@ static void refuses_a_malformed_request_line(void **state)
 	}
 }
 
+/* `start`, so many x, `end`. */
+static char *padded(const char *start, size_t count, const char *end)
+{
+	size_t start_len = strlen(start), end_len = strlen(end);
+	char *text = malloc(start_len + count + end_len + 1);
+
+	assert_non_null(text);
+	memcpy(text, start, start_len);
+	memset(text + start_len, 'x', count);
+	memcpy(text + start_len + count, end, end_len + 1);
+	return text;
+}
+
+static void takes_the_target_that_a_proxy_is_sent(void **state)
+{
+	struct request_head r = read_good("GET HTTP://a.example:80/ws/5?x=1 HTTP/1.1\r\n" HOST END);
+
+	(void)state;
+	assert_span(r.path, "/ws/5");
+	assert_span(r.query, "x=1");
+	r = read_good("GET https://[::1]?x HTTP/1.1\r\n" HOST END);
+	assert_span(r.path, "/");
+	assert_span(r.query, "x");
+	r = read_good("GET http://a HTTP/1.1\r\n" HOST END);
+	assert_span(r.path, "/");
+	assert_span(r.query, NULL);
+}
+
+static void passes_over_one_empty_line_before_the_head(void **state)
+{
+	struct request_head r = read_good("\r\n" LINE HOST END);
+
+	(void)state;
+	assert_span(r.path, "/ws/5");
+	assert_int_equal(r.len, strlen("\r\n" LINE HOST END));
+}
+
+static void refuses_a_host_that_is_none(void **state)
+{
+	static const char *const right[] = {"",	   "a",	 "a.example:80", "a:", "[::1]", "[::1]:8000", "127.0.0.1:65535",
+					    "%41", "a_b"};
+	static const char *const wrong[] = {"a b",     "a/b",  "[::1",	"[]",  "[::1]x", "a:99999",
+					    "a:65536", "a:8x", "a:1:2", "a@b", "a?",	 "::1"};
+	char head[512];
+	char *text = padded(LINE "Host: ", 256, "\r\n\r\n");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(right); i++) {
+		snprintf(head, sizeof(head), LINE "Host: %s\r\n\r\n", right[i]);
+		(void)read_good(head);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		snprintf(head, sizeof(head), LINE "Host: %s\r\n\r\n", wrong[i]);
+		assert_refused(head, 400);
+	}
+	assert_refused(text, 400);
+	free(text);
+}
+
+static void joins_the_lines_of_a_list(void **state)
+{
+	struct request_head r =
+		read_good(LINE HOST "Connection: keep-alive\r\nUpgrade: h2c\r\nSec-WebSocket-Protocol: chat\r\n"
+				    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol:\r\n"
+				    "Sec-WebSocket-Protocol: x, tidings\r\nSec-WebSocket-Extensions: a\r\n"
+				    "Sec-WebSocket-Extensions: b\r\nSec-WebSocket-Version: 13\r\n"
+				    "Sec-WebSocket-Key: " KEY "\r\n\r\n");
+
+	(void)state;
+	assert_true(request_head_is_websocket(&r));
+	assert_list_of(r.websocket_protocols, (const char *const[]){"chat", "x", "tidings", NULL});
+	assert_list_of(r.websocket_extensions, (const char *const[]){"a", "b", NULL});
+	assert_refused(LINE HOST "Connection: a\r\nConnection: b\r\nConnection: c\r\nConnection: d\r\n"
+				 "Connection: e\r\n\r\n",
+		       400);
+	assert_false(read_good(LINE HOST "Connection: x\r\nConnection: close\r\n\r\n").keep_alive);
+}
+
 static void refuses_another_version(void **state)
 {
 	(void)state;
+	(void)read_good("GET / HTTP/1.2\r\nHost: a\r\n\r\n");
 	assert_refused("GET / HTTP/1.0\r\nHost: a\r\n\r\n", 505);
 	assert_refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505);
 	assert_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400);
@@ -179,12 +303,13 @@ static void refuses_what_two_readers_may_read_differently(void **state)
 	assert_status(nul_path, sizeof(nul_path) - 1, 400);
 }
 
-static void a_head_with_bare_line_feeds_never_ends(void **state)
+static void a_bare_line_feed_is_refused_at_once(void **state)
 {
 	(void)state;
-	assert_refused("GET / HTTP/1.1\nHost: a\n\n", -1);
-	assert_refused("GET / HTTP/1.1\r\nHost: a\r\n\n", -1);
-	assert_refused("GET / HTTP/1.1\r\nHost: a\n\r\n", -1);
+	assert_refused("GET / HTTP/1.1\nHost: a\n\n", 400);
+	assert_refused("GET / HTTP/1.1\r\nHost: a\r\n\n", 400);
+	assert_refused("GET / HTTP/1.1\r\nHost: a\n\r\n", 400);
+	assert_int_equal(status_of("G\n", 2), 400);
 }
 
 static void tells_how_it_refuses_a_body(void **state)
@@ -197,19 +322,6 @@ static void tells_how_it_refuses_a_body(void **state)
 	assert_int_equal(read_good(LINE HOST "Content-Length:\r\n\r\n").body_status, 413);
 	assert_int_equal(read_good(LINE HOST "Transfer-Encoding: chunked\r\n\r\n").body_status, 411);
 	assert_int_equal(read_good(LINE HOST "Transfer-Encoding:\r\n\r\n").body_status, 411);
-}
-
-/* `start`, so many x, `end`. */
-static char *padded(const char *start, size_t count, const char *end)
-{
-	size_t start_len = strlen(start), end_len = strlen(end);
-	char *text = malloc(start_len + count + end_len + 1);
-
-	assert_non_null(text);
-	memcpy(text, start, start_len);
-	memset(text + start_len, 'x', count);
-	memcpy(text + start_len + count, end, end_len + 1);
-	return text;
 }
 
 static void refuses_what_is_too_large_at_its_limit(void **state)
@@ -227,10 +339,10 @@ static void refuses_what_is_too_large_at_its_limit(void **state)
 	assert_int_equal(status_of(text, REQUEST_HEAD_MAX), 431);
 	assert_int_equal(status_of(text, REQUEST_HEAD_MAX - 1), -1);
 	free(text);
-	text = padded("GET /", 12287, " HTTP/1.1\r\n" HOST END);
+	text = padded("GET /", 24575, " HTTP/1.1\r\n" HOST END);
 	assert_int_equal(status_of(text, strlen(text)), 0);
 	free(text);
-	text = padded("GET /", 12288, " HTTP/1.1\r\n" HOST END);
+	text = padded("GET /", 24576, " HTTP/1.1\r\n" HOST END);
 	assert_int_equal(status_of(text, strlen(text)), 414);
 	free(text);
 }
@@ -255,7 +367,10 @@ static void what_can_be_no_head_is_refused_at_once(void **state)
 	assert_int_equal(status_of("", 0), -1);
 	assert_int_equal(status_of("\x16\x03\x01", 3), 400); /* TLS */
 	assert_int_equal(status_of("\0", 1), 400);
-	assert_int_equal(status_of("\r\n", 2), 400);
+	assert_int_equal(status_of("\r", 1), -1);
+	assert_int_equal(status_of("\r\n", 2), -1);
+	assert_int_equal(status_of("\rG", 2), 400);
+	assert_int_equal(status_of("\n", 1), 400);
 }
 
 static void knows_a_websocket(void **state)
@@ -265,8 +380,9 @@ static void knows_a_websocket(void **state)
 	(void)state;
 	assert_true(request_head_is_websocket(&r));
 	/* Names are in any case, and Connection is a list: Firefox sends it so. */
-	r = read_good(LINE HOST "connection: keep-alive,UPGRADE\r\nupgrade: h2c, WebSocket\r\nSEC-WEBSOCKET-VERSION: 13\r\n"
-				"sec-websocket-key: " KEY "\r\n\r\n");
+	r = read_good(LINE HOST
+		      "connection: keep-alive,UPGRADE\r\nupgrade: h2c, WebSocket\r\nSEC-WEBSOCKET-VERSION: 13\r\n"
+		      "sec-websocket-key: " KEY "\r\n\r\n");
 	assert_true(request_head_is_websocket(&r));
 }
 
@@ -276,10 +392,12 @@ static void a_handshake_lacks_nothing(void **state)
 	static const char *const wrong[] = {
 		LINE HOST END,
 		LINE HOST "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
-		LINE HOST "Connection: keep-alive\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY
-			  "\r\n\r\n",
+		LINE HOST
+		"Connection: keep-alive\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY
+		"\r\n\r\n",
 		LINE HOST "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
-		LINE HOST "Connection: Upgrade\r\nUpgrade: h2c\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
+		LINE HOST "Connection: Upgrade\r\nUpgrade: h2c\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY
+			  "\r\n\r\n",
 		LINE HOST UPGRADE "Sec-WebSocket-Key: " KEY "\r\n\r\n",
 		LINE HOST UPGRADE "Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
 		LINE HOST UPGRADE "Sec-WebSocket-Version: 13, 8\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
@@ -354,9 +472,13 @@ int main(void)
 		cmocka_unit_test(what_was_not_sent_is_not_there),
 		cmocka_unit_test(leaves_what_comes_after_the_head),
 		cmocka_unit_test(refuses_a_malformed_request_line),
+		cmocka_unit_test(takes_the_target_that_a_proxy_is_sent),
+		cmocka_unit_test(passes_over_one_empty_line_before_the_head),
+		cmocka_unit_test(refuses_a_host_that_is_none),
+		cmocka_unit_test(joins_the_lines_of_a_list),
 		cmocka_unit_test(refuses_another_version),
 		cmocka_unit_test(refuses_what_two_readers_may_read_differently),
-		cmocka_unit_test(a_head_with_bare_line_feeds_never_ends),
+		cmocka_unit_test(a_bare_line_feed_is_refused_at_once),
 		cmocka_unit_test(tells_how_it_refuses_a_body),
 		cmocka_unit_test(refuses_what_is_too_large_at_its_limit),
 		cmocka_unit_test(refuses_more_than_a_hundred_headers),

@@ -46,6 +46,9 @@ static void refuses_overlong_cut_and_impossible_ones(void **state)
 		"\xe2\x82",
 		"\xe2\x82"
 		"a",
+		"\xe2\x82\x7f",
+		"\xe2\x82\xc0",
+		"\xf0\x90\x80\x7f",
 		"\xed\xa0\x80",
 		"\xed\xbf\xbf",
 		"\xf0\x8f\xbf\xbf",
