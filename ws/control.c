@@ -182,7 +182,7 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 			s->leaves_no_place = true;
 			/* What came before it is still theirs. */
 			if (s->state == SESSION_OPEN)
-				hub_serve(n->hub, &sub->subscriber);
+				hub_serve(n->hub, &sub->subscriber, clock_monotonic_ms());
 			if (s->state == SESSION_OPEN)
 				end_subscription(s, sub);
 			if (s->leave_by_ms != 0 && !awaits_end(s))

@@ -24,7 +24,7 @@ static void fetch(struct feed *f);
 /* From the loop alone: this ends sessions. */
 static void run_slice(struct feed *f)
 {
-	hub_run(f->node->hub, SLICE_WRITES);
+	hub_run(f->node->hub, SLICE_WRITES, clock_monotonic_ms());
 	f->node->end_replies(f->node);
 	/* Whoever came back by that may be due, too. */
 	uv_idle_stop(&f->runner);
@@ -38,7 +38,7 @@ static void on_run(uv_idle_t *runner)
 
 void feed_run(struct feed *f)
 {
-	if (hub_run(f->node->hub, 0))
+	if (hub_is_busy(f->node->hub))
 		uv_idle_start(&f->runner, on_run);
 }
 

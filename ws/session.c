@@ -184,14 +184,42 @@ static void write_or_keep(struct session *s, struct span bytes)
 	}
 }
 
-bool session_write_now(struct session *s, struct span bytes)
+void session_add_mark(struct session *s, const struct mark *mark)
+{
+	buf_add(&s->marks, mark, sizeof(*mark));
+}
+
+/* Nothing of what it was given waits here, or with its transport. A poll is given nothing before its reply. */
+static bool all_has_left(const struct session *s)
+{
+	return !s->broken && s->choked_ms == 0 && s->out.len == 0 && (s->held.len == 0 || s->close_sent);
+}
+
+static void settle(struct session *s)
+{
+	const struct mark *marks = (const struct mark *)(const void *)s->marks.bytes;
+
+	if (!all_has_left(s))
+		return;
+	for (size_t i = 0; i < s->marks.len / sizeof(*marks); i++) {
+		struct hub_topic *t = hub_find(s->node->hub, marks[i].topic_id);
+
+		if (t)
+			hub_delivered(s->node->hub, t, marks[i].seq, marks[i].private);
+	}
+	buf_free(&s->marks);
+}
+
+enum hub_written session_write_now(struct session *s, struct span bytes, const struct mark *mark)
 {
 	if (s->state == SESSION_CLOSING)
-		return false;
+		return HUB_KEPT;
 	write_or_keep(s, bytes);
-	if (s->choked_ms != 0)
-		hush(s);
-	return s->choked_ms == 0;
+	if (s->choked_ms == 0)
+		return HUB_SENT;
+	session_add_mark(s, mark);
+	hush(s);
+	return HUB_KEPT;
 }
 
 /*
@@ -207,6 +235,7 @@ static void pump(struct session *s)
 		s->out_at = 0;
 	}
 	charge(s);
+	settle(s);
 }
 
 void session_write(struct session *s, struct buf *bytes)
@@ -329,13 +358,18 @@ void session_finish(struct session *s, struct buf *bytes)
 	buf_free(bytes);
 }
 
-void session_finish_now(struct session *s, struct span bytes)
+enum hub_written session_finish_now(struct session *s, struct span bytes, const struct mark *mark)
 {
 	if (s->state == SESSION_CLOSING)
-		return;
+		return HUB_KEPT;
 	begin_closing(s);
 	s->close_sent = true;
 	write_or_keep(s, bytes);
+	settle(s);
+	if (all_has_left(s))
+		return HUB_SENT_LAST;
+	session_add_mark(s, mark);
+	return HUB_KEPT;
 }
 
 void session_leave(struct session *s)
@@ -539,6 +573,7 @@ void session_end(struct session *s)
 	buf_free(&s->out);
 	buf_free(&s->in);
 	buf_free(&s->held);
+	buf_free(&s->marks);
 	buf_free(&s->early);
 	free(s->allowed_origin);
 	free(s);

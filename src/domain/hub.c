@@ -222,20 +222,22 @@ void hub_leave(struct subscriber *s)
 	s->state = SUB_OUT;
 }
 
-void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq)
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private)
 {
+	if (private)
+		h->ops->delivered_private(t, seq);
 	if (seq <= t->delivered_seq)
 		return;
 	t->delivered_seq = seq;
 	h->ops->delivered(t);
 }
 
-static bool write_counted(struct hub *h, struct subscriber *s, struct span bytes, unsigned count)
+static enum hub_written write_counted(struct hub *h, struct subscriber *s, const struct delivery *d)
 {
-	h->counters.deliveries += count;
+	h->counters.deliveries += d->count;
 	h->counters.writes++;
-	h->counters.bytes += bytes.len;
-	return h->ops->write(s, bytes, count);
+	h->counters.bytes += d->bytes.len;
+	return h->ops->write(s, d);
 }
 
 /* The ephemeral messages that it lacks. False: it takes no more. */
@@ -251,7 +253,8 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 			continue;
 		s->ephemeral = e->number;
 		if (reader_may_have(&s->reader, e->to_user, e->has_exclude ? &e->exclude : NULL))
-			more = write_counted(h, s, (struct span){e->bytes, e->len}, 1);
+			more = write_counted(h, s, &(struct delivery){.bytes = {e->bytes, e->len}, .count = 1}) ==
+			       HUB_SENT;
 	}
 	/* Those that were dropped have gone by. */
 	if (more)
@@ -260,26 +263,25 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 }
 
 /* One write, ephemeral messages aside, to a subscriber that is out of every list; where it belongs then. */
-static void write_to(struct hub *h, struct subscriber *s)
+static void write_to(struct hub *h, struct subscriber *s, int64_t now_ms)
 {
 	struct hub_topic *t = s->topic;
-	struct span bytes;
-	uint64_t last;
-	unsigned count;
-	bool private, more = true;
+	struct delivery d;
+	bool more = true;
 
 	if (s->reader.inflates)
 		tail_compress(t->tail);
-	if (tail_after(t->tail, s->seq, &s->reader, HUB_WRITE_MAX, &bytes, &last, &count, &private) == ERR_EVICTED) {
+	if (tail_after(t->tail, s->seq, &s->reader, now_ms, HUB_WRITE_MAX, &d) == ERR_EVICTED) {
 		h->ops->behind(s);
 		return;
 	}
-	s->seq = last;
-	if (bytes.len > 0) {
-		more = write_counted(h, s, bytes, count);
-		if (private)
-			h->ops->delivered_private(t, last);
-		hub_delivered(h, t, last);
+	s->seq = d.last;
+	if (d.bytes.len > 0) {
+		enum hub_written written = write_counted(h, s, &d);
+
+		if (written != HUB_KEPT)
+			hub_delivered(h, t, d.last, d.private);
+		more = written == HUB_SENT;
 	}
 	if (more && s->seq == tail_seq(t->tail))
 		more = write_ephemerals(h, s);
@@ -304,7 +306,7 @@ void hub_wait(struct hub *h, struct subscriber *s)
 		put(h, s, SUB_WAITING);
 }
 
-void hub_writable(struct hub *h, struct subscriber *s)
+void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms)
 {
 	if (s->state != SUB_WAITING)
 		return;
@@ -312,16 +314,16 @@ void hub_writable(struct hub *h, struct subscriber *s)
 	/* What could not be taken as it came has gone by. */
 	s->ephemeral = s->topic->ephemeral;
 	if (s->seq < tail_seq(s->topic->tail))
-		write_to(h, s);
+		write_to(h, s, now_ms);
 	else
 		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
 }
 
-void hub_serve(struct hub *h, struct subscriber *s)
+void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms)
 {
 	while (s->state == SUB_READY && !has_everything(s)) {
 		hub_leave(s);
-		write_to(h, s);
+		write_to(h, s, now_ms);
 	}
 }
 
@@ -378,7 +380,12 @@ enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_mess
 	return e;
 }
 
-bool hub_run(struct hub *h, unsigned writes_max)
+bool hub_is_busy(const struct hub *h)
+{
+	return !TAILQ_EMPTY(&h->busy);
+}
+
+bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 {
 	struct hub_topic *t;
 
@@ -390,7 +397,7 @@ bool hub_run(struct hub *h, unsigned writes_max)
 			s->state = SUB_OUT;
 			if (!TAILQ_EMPTY(&t->due))
 				h->ops->soon(TAILQ_FIRST(&t->due));
-			write_to(h, s);
+			write_to(h, s, now_ms);
 			writes_max--;
 		}
 		TAILQ_REMOVE(&h->busy, t, busy_link);
@@ -400,7 +407,7 @@ bool hub_run(struct hub *h, unsigned writes_max)
 		else
 			drop_ephemerals(t);
 	}
-	return !TAILQ_EMPTY(&h->busy);
+	return hub_is_busy(h);
 }
 
 enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,

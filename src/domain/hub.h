@@ -11,7 +11,8 @@
  *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING | BEHIND
  *	BEHIND --read from the database--> hub_join(seq)
  *
- * Layer    domain: writing is a function of the owner's; no socket, no clock.
+ * Layer    domain: writing is a function of the owner's; no socket; the caller says what time it is (now_ms), for what
+ *          expires (stored_message.expires_ms).
  * Threads  none: the event loop's.
  * Memory   subscribers are their owners'; all tails together at most tails_max (the longest unused tail is forgotten
  *          first).
@@ -82,19 +83,23 @@ struct hub_topic {
 	bool rung;  /* the database has something after tail_seq(), as far as anyone knows */
 };
 
+/* What became of a write. */
+enum hub_written {
+	HUB_SENT,      /* all of it has left for the client, who can take more */
+	HUB_SENT_LAST, /* all of it has left; no more until the owner calls hub_writable() (or hub_leave()) */
+	HUB_KEPT,      /* not all of it has left: the owner says when it has, by hub_delivered(); and no more until then */
+};
+
 struct hub_ops {
-	/*
-	 * Writes whole frames to the subscriber's peer. True: it can take more. False: it took these, but no more until
-	 * the owner calls hub_writable() (or hub_leave(), when it is gone).
-	 */
-	bool (*write)(struct subscriber *s, struct span bytes, unsigned count);
+	/* Writes whole frames of messages, or of an ephemeral one (d->last is 0), to the subscriber's peer. */
+	enum hub_written (*write)(struct subscriber *s, const struct delivery *d);
 	/* It is the next in its topic's turn. With many, none of them is in the CPU's cache when it comes to it. */
 	void (*soon)(struct subscriber *s);
 	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
 	void (*behind)(struct subscriber *s);
 	/* topic->delivered_seq has grown. */
 	void (*delivered)(struct hub_topic *topic);
-	/* A message for one user alone has been written to that user. */
+	/* A message for one user alone has left for that user. */
 	void (*delivered_private)(struct hub_topic *topic, uint64_t seq);
 };
 
@@ -147,10 +152,10 @@ void hub_leave(struct subscriber *s);
 void hub_wait(struct hub *h, struct subscriber *s);
 
 /* Its transport can take bytes again: one write, and what is left is for hub_run(). */
-void hub_writable(struct hub *h, struct subscriber *s);
+void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms);
 
 /* It is served before its turn: all that it lacks, as far as it can take it now. */
-void hub_serve(struct hub *h, struct subscriber *s);
+void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms);
 
 /*
  * A message from the database, the one after tail_seq(). One further ahead means that what lies between is kept nowhere
@@ -159,10 +164,17 @@ void hub_serve(struct hub *h, struct subscriber *s);
 enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m) MUST_CHECK;
 
 /* Writes to at most so many subscribers that are due, topic by topic in turn. True: there are more. */
-bool hub_run(struct hub *h, unsigned writes_max);
+bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms);
 
-/* Somebody has been sent up to `seq` by other means. */
-void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq);
+/* Is somebody due? */
+bool hub_is_busy(const struct hub *h);
+
+/*
+ * What a write kept, or what was sent by other means, has left for the client: everything up to `seq`.
+ *
+ *	private	and that one was for this user alone
+ */
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private);
 
 /*
  * A frame that is in no queue, for everyone on the topic who may have it and can take it soon: at most once. It goes
