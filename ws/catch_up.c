@@ -157,8 +157,14 @@ static enum err send_request(struct page_request *r)
 	if (r->unsent) {
 		/* So that what has been sent is not found again. */
 		ledger_flush(r->catch_up->node->ledger);
-		return calls_unsent(p, r->place.topic_id, sub->subscriber.reader.user_id, sub->unsent_up_to, on_page,
-				    r);
+		return calls_unsent(p,
+				    &(struct unsent){
+					    .topic_id = r->place.topic_id,
+					    .user_id = sub->subscriber.reader.user_id,
+					    .after = sub->unsent_after,
+					    .up_to = sub->unsent_up_to,
+				    },
+				    PAGE_ROWS, PAGE_BYTES, on_page, r);
 	}
 	return calls_fetch(p, &r->place.topic_id, &r->place.after, 1, PAGE_ROWS, PAGE_BYTES, on_page, r);
 }
@@ -193,13 +199,24 @@ static void start_waiting(struct catch_up *c)
 	}
 }
 
+/* A page that is shorter than it might be was the last. */
+static bool is_full_page(const struct fetch_row *rows, size_t count)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += rows[i].message.body.len;
+	return count >= PAGE_ROWS || bytes >= PAGE_BYTES;
+}
+
 static void take_page(struct catch_up *c, struct subscription *sub, const struct fetch_row *rows, size_t count)
 {
 	struct making page = {.catch_up = c, .subscription = sub};
 	uint64_t newest = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq), reached = sub->subscriber.seq;
 
 	if (sub->unsent) {
-		sub->unsent = false;
+		sub->unsent = is_full_page(rows, count);
+		sub->unsent_after = count > 0 ? rows[count - 1].message.seq : sub->unsent_up_to;
 	} else if (count == 0 || rows[0].message.seq != sub->subscriber.seq + 1) {
 		/* Gone from the database too: by its cursor it will be told so when it comes back. */
 		session_close(sub->session, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");

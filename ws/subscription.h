@@ -57,7 +57,7 @@ struct subscription {
 	int64_t connected_us;		   /* wall */
 	int64_t allowed_ms;		   /* monotonic: when the database last said that it may have its topic */
 	uint64_t known_seq; /* the database had so many when it was attached: the tail may not have come to that yet */
-	uint64_t unsent_up_to;
+	uint64_t unsent_after, unsent_up_to; /* where those are, while `unsent` */
 	uint64_t missed_from, missed_to;
 	unsigned refs;
 	enum subscription_state state;
