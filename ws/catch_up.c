@@ -1,8 +1,8 @@
 #include "ws/catch_up.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "domain/message.h"
 #include "store/calls.h"
 #include "ws/ledger.h"
@@ -282,9 +282,14 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 	r->place = *place;
 	r->unsent = unsent;
 	STAILQ_INIT(&r->asking);
-	STAILQ_INSERT_TAIL(&c->waiting, r, next);
-	if (!unsent)
+	if (!unsent) {
 		HASH_ADD(hh, c->by_place, place, sizeof(r->place), r);
+		if (!HASH_HAS(hh, r)) {
+			free(r);
+			return NULL;
+		}
+	}
+	STAILQ_INSERT_TAIL(&c->waiting, r, next);
 	return r;
 }
 

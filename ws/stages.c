@@ -305,9 +305,16 @@ void stages_attached(struct subscription *sub, const struct attach_row *row)
 
 	/* Whether it may was looked up before somebody's right was withdrawn: perhaps its own. */
 	if (here && strcmp(here->epoch, row->epoch) == 0 && row->last_seq < here->revoked_seq) {
-		gate_ask(n->gate, sub);
-		return;
+		if (sub->asked_again_seq < here->revoked_seq) {
+			sub->asked_again_seq = here->revoked_seq;
+			gate_ask(n->gate, sub);
+			return;
+		}
+		/* Asked after that was announced, the database has no such message. */
+		log_warning("a right was said to end where there is no message topic=%s", here->name);
+		here->revoked_seq = row->last_seq;
 	}
+	sub->asked_again_seq = 0;
 	if (!hold_topic(sub, row))
 		return;
 	sub->allowed_ms = clock_monotonic_ms();
@@ -331,6 +338,7 @@ static void welcome(struct session *s)
 	s->greeted = true;
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		s->subscriptions[i]->state = SUBSCRIPTION_CATCHING;
+	session_set_deadline(s, clock_monotonic_ms());
 	if (text.len > 0)
 		session_write(s, &text);
 	buf_free(&text);

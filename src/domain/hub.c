@@ -109,9 +109,12 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 		TAILQ_INIT(&found->ahead);
 		STAILQ_INIT(&found->ephemerals);
 		HASH_ADD(hh, h->by_id, id, sizeof(found->id), found);
-		TAILQ_INSERT_HEAD(&h->by_age, found, age_link);
-		h->tails_bytes += tail_size(found->tail);
-	} else if (found->stale || strcmp(found->epoch, epoch) != 0) {
+		if (!HASH_HAS(hh, found)) {
+			tail_free(&found->tail);
+			free(found);
+			return ERR_MEMORY;
+		}
+	} else if (strcmp(found->epoch, epoch) != 0) {
 		return ERR_CONFLICT;
 	}
 	found->delivered_seq = MAX(found->delivered_seq, delivered_seq);
@@ -141,23 +144,33 @@ void hub_let_go(struct hub *h, struct hub_topic *t)
 	if (--t->holders > 0)
 		return;
 	assert(TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due) && TAILQ_EMPTY(&t->waiting) && TAILQ_EMPTY(&t->ahead));
+	hub_retire(h, t);
 	if (t->busy)
 		TAILQ_REMOVE(&h->busy, t, busy_link);
-	if (t->rung)
-		TAILQ_REMOVE(&h->rung, t, rung_link);
-	TAILQ_REMOVE(&h->by_age, t, age_link);
-	HASH_DELETE(hh, h->by_id, t);
+	if (t->aging)
+		TAILQ_REMOVE(&h->by_age, t, age_link);
 	h->tails_bytes -= tail_size(t->tail);
 	drop_ephemerals(t);
 	tail_free(&t->tail);
 	free(t);
 }
 
+void hub_retire(struct hub *h, struct hub_topic *t)
+{
+	if (t->stale)
+		return;
+	t->stale = true;
+	HASH_DELETE(hh, h->by_id, t);
+	if (t->rung)
+		TAILQ_REMOVE(&h->rung, t, rung_link);
+	t->rung = false;
+}
+
 void hub_ring(struct hub *h, int64_t id)
 {
 	struct hub_topic *t = hub_find(h, id);
 
-	if (!t || t->rung || t->stale)
+	if (!t || t->rung)
 		return;
 	t->rung = true;
 	TAILQ_INSERT_TAIL(&h->rung, t, rung_link);
@@ -327,6 +340,16 @@ void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms)
 	}
 }
 
+/* Among those whose tails have memory the newest; those without are not looked at. */
+static void set_age(struct hub *h, struct hub_topic *t)
+{
+	if (t->aging)
+		TAILQ_REMOVE(&h->by_age, t, age_link);
+	t->aging = tail_size(t->tail) > 0;
+	if (t->aging)
+		TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+}
+
 /* Frees tails until there is room, the longest unused first; not the one that is being written. */
 static void make_room(struct hub *h, const struct hub_topic *keep)
 {
@@ -334,14 +357,12 @@ static void make_room(struct hub *h, const struct hub_topic *keep)
 
 	for (t = TAILQ_FIRST(&h->by_age); t && h->tails_bytes > h->tails_max_bytes; t = next) {
 		next = TAILQ_NEXT(t, age_link);
-		if (t == keep || !TAILQ_EMPTY(&t->due) || tail_size(t->tail) == 0)
+		if (t == keep || !TAILQ_EMPTY(&t->due))
 			continue;
 		h->tails_bytes -= tail_size(t->tail);
 		tail_forget(t->tail, tail_seq(t->tail));
 		h->tails_bytes += tail_size(t->tail);
-		/* Behind those that have something: it is not looked at again until it has. */
-		TAILQ_REMOVE(&h->by_age, t, age_link);
-		TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+		set_age(h, t);
 	}
 }
 
@@ -373,8 +394,7 @@ enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_mess
 	if (e == OK || hole)
 		TAILQ_CONCAT(&t->due, &t->current, link);
 	reach_ahead(h, t);
-	TAILQ_REMOVE(&h->by_age, t, age_link);
-	TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+	set_age(h, t);
 	mark_busy(h, t);
 	make_room(h, t);
 	return e;

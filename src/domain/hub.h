@@ -23,10 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "domain/cursor.h"
 #include "domain/tail.h"
 #include "domain/topic.h"
@@ -61,7 +61,7 @@ STAILQ_HEAD(ephemeral_list, ephemeral);
 struct hub_topic {
 	UT_hash_handle hh;		  /* by id */
 	TAILQ_ENTRY(hub_topic) busy_link; /* in hub.busy while due is not empty */
-	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age, the longest without a message first */
+	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age while `aging`, the longest without a message first */
 	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
 	int64_t id;
 	char name[TOPIC_NAME_MAX + 1];
@@ -78,8 +78,8 @@ struct hub_topic {
 	uint64_t revoked_seq;	/* of the last revocation that went by or is announced; 0: none */
 	unsigned holders;	/* who uses it: the last one out frees it */
 	bool busy;
-	bool stale; /* its numbering is not the database's any more: nothing is fetched for it, and its holders are to
-		       go */
+	bool aging; /* its tail has memory that can be freed */
+	bool stale; /* hub_retire() */
 	bool rung;  /* the database has something after tail_seq(), as far as anyone knows */
 };
 
@@ -129,11 +129,17 @@ size_t hub_topics(const struct hub *h);
 /*
  * The topic, held; made if nobody holds it yet, its tail then empty after last_seq. Let go by hub_let_go().
  *
- * ERR_CONFLICT  it is here with another epoch, or stale: its holders must go first
+ * ERR_CONFLICT  it is here with another epoch: it must be retired first
  */
 enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
 		  uint64_t last_seq, uint64_t delivered_seq) MUST_CHECK;
 void hub_let_go(struct hub *h, struct hub_topic *t);
+
+/*
+ * The topic's numbering is not the database's any more: it is found no more, so that it can be held anew, and nothing is
+ * fetched for it. Its holders are to let it go.
+ */
+void hub_retire(struct hub *h, struct hub_topic *t);
 
 /* The database has, or may have, something new. Nothing happens for a topic that nobody holds. */
 void hub_ring(struct hub *h, int64_t id);

@@ -61,7 +61,7 @@ static enum hub_written on_write(struct subscriber *s, const struct delivery *d)
 	assert_true(bytes.len > 0);
 	while (frames_next(&bytes, &payload)) {
 		n++;
-		if (payload.len == 2) {
+		if (payload.len == 2 || payload.bytes[0] == 0) {
 			c->ephemerals++;
 			continue;
 		}
@@ -207,10 +207,6 @@ static void holds_a_topic_until_its_last_holder_lets_go(void **state)
 	assert_ptr_equal(first, second);
 	assert_int_equal(tail_seq(first->tail), 7);
 	assert_int_equal(hub_hold(hub, &other, 1, "diagnosis/1", "other", 7, 0), ERR_CONFLICT);
-	/* Whoever came to one whose holders are being sent away would get nothing any more. */
-	first->stale = true;
-	assert_int_equal(hub_hold(hub, &other, 1, "diagnosis/1", "abc", 7, 0), ERR_CONFLICT);
-	first->stale = false;
 	hub_let_go(hub, first);
 	assert_ptr_equal(hub_find(hub, 1), first);
 	assert_ptr_equal(hub_first(hub), first);
@@ -643,6 +639,60 @@ static void what_is_for_nobody_here_is_passed_over_without_a_write(void **state)
 	hub_let_go(hub, t);
 }
 
+/* Newcomers were refused until the last of those had gone who were on the old numbering. */
+static void a_retired_topic_makes_way_for_the_new_one_under_its_id(void **state)
+{
+	struct hub_topic *old = hold(1, 5), *new = NULL, *again = NULL;
+	struct client c;
+	int64_t id, after;
+
+	(void)state;
+	join(&c, old, 5);
+	append(old);
+	hub_ring(hub, 1);
+	assert_int_equal(hub_hold(hub, &new, 1, "diagnosis/1", "other", 2, 0), ERR_CONFLICT);
+	hub_retire(hub, old);
+	hub_retire(hub, old);
+	assert_null(hub_find(hub, 1));
+	assert_int_equal(hub_take_rung(hub, &id, &after, 1), 0);
+	assert_int_equal(hub_hold(hub, &new, 1, "diagnosis/1", "other", 2, 0), OK);
+	assert_int_equal(hub_hold(hub, &again, 1, "diagnosis/1", "other", 2, 0), OK);
+	assert_ptr_equal(new, again);
+	assert_ptr_not_equal(new, old);
+	assert_int_equal(tail_seq(new->tail), 2);
+	/* What the old one has in memory its clients get still. */
+	assert_false(hub_run(hub, 10, NOW_MS));
+	assert_got(&c, 6, 6);
+	hub_leave(&c.subscriber);
+	hub_let_go(hub, old);
+	assert_ptr_equal(hub_find(hub, 1), new);
+	hub_let_go(hub, new);
+	hub_let_go(hub, again);
+}
+
+/* The bound is a topic's: what waits beyond it, for who is due, goes by, the oldest first. */
+static void of_ephemeral_frames_that_wait_the_newest_are_kept_within_the_bound(void **state)
+{
+	enum { SIZE = EPHEMERALS_MAX_BYTES / 4 };
+	static char frame[SIZE] = "\x81\x7f\0\0\0\0\0\x03\xff\xf6";
+	struct hub_topic *t = hold(1, 0);
+	struct client c;
+
+	(void)state;
+	assert_int_equal(SIZE - 10, 0x3fff6);
+	join(&c, t, 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(hub_ephemeral(hub, t, (struct span){frame, SIZE}, NULL, NULL), OK);
+	assert_int_equal(t->ephemeral_bytes, EPHEMERALS_MAX_BYTES);
+	assert_int_equal(hub_ephemeral(hub, t, (struct span){frame, SIZE}, NULL, NULL), OK);
+	assert_int_equal(t->ephemeral_bytes, EPHEMERALS_MAX_BYTES);
+	assert_false(hub_run(hub, 10, NOW_MS));
+	assert_int_equal(c.writes, 4);
+	assert_int_equal(t->ephemeral_bytes, 0);
+	hub_leave(&c.subscriber);
+	hub_let_go(hub, t);
+}
+
 static void an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it(void **state)
 {
 	static const struct span frame = {"\x81\x02{}", 4};
@@ -986,6 +1036,8 @@ int main(void)
 		TEST(what_expires_before_its_turn_is_not_written),
 		TEST(a_private_message_reaches_its_user_alone_and_is_told),
 		TEST(what_is_for_nobody_here_is_passed_over_without_a_write),
+		TEST(a_retired_topic_makes_way_for_the_new_one_under_its_id),
+		TEST(of_ephemeral_frames_that_wait_the_newest_are_kept_within_the_bound),
 		TEST(an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it),
 		TEST(forgets_the_longest_unused_tails_when_all_together_are_too_large),
 		TEST(keeps_the_tail_that_somebody_is_being_sent_from),
