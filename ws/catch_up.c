@@ -1,8 +1,8 @@
 #include "ws/catch_up.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "domain/message.h"
 #include "store/calls.h"
 #include "ws/ledger.h"
@@ -25,7 +25,7 @@ struct page_request {
 
 struct catch_up {
 	struct node *node;
-	void (*send_page)(struct subscription *sub, struct buf *page);
+	void (*send_page)(struct subscription *sub, struct page *page);
 	void (*caught_up)(struct subscription *sub);
 	struct page_request *by_place; /* waiting or under way */
 	STAILQ_HEAD(, page_request) waiting;
@@ -33,7 +33,7 @@ struct catch_up {
 };
 
 enum err catch_up_new(struct catch_up **c, struct node *n,
-		      void (*send_page)(struct subscription *sub, struct buf *page),
+		      void (*send_page)(struct subscription *sub, struct page *page),
 		      void (*caught_up)(struct subscription *sub))
 {
 	*c = calloc(1, sizeof(**c));
@@ -72,60 +72,77 @@ void catch_up_free(struct catch_up **c)
 /*
  * A page in the making: one reconnect_messages message for who has just come, and plain messages for who was slow.
  */
-struct page {
+struct making {
 	struct catch_up *catch_up;
 	struct subscription *subscription;
-	struct buf bytes;
+	struct page page;
 	unsigned count;
 };
 
-static void page_add(struct page *p, struct span message, bool private, uint64_t seq)
+static void add_mark(struct making *m, const struct mark *mark)
 {
-	struct subscription *sub = p->subscription;
+	buf_add(&m->page.marks, mark, sizeof(*mark));
+	if (!buf_ok(&m->page.marks))
+		m->page.bytes.failed = true;
+}
+
+static void page_add(struct making *m, uint64_t seq, const struct tail_text *message)
+{
+	struct subscription *sub = m->subscription;
 	const struct voice *voice = sub->session->voice;
+	struct buf *bytes = &m->page.bytes;
 
 	if (sub->welcomed) {
-		voice->message(&p->bytes, sub, message);
+		voice->message(bytes, sub, message->text);
 	} else {
-		if (p->count == 0)
-			voice->missed_begin(&p->bytes, sub);
-		voice->missed_add(&p->bytes, sub, p->count == 0, message);
+		if (m->count == 0)
+			voice->missed_begin(bytes, sub);
+		voice->missed_add(bytes, sub, m->count == 0, message->text);
 	}
-	p->count++;
-	if (private)
-		ledger_sent(p->catch_up->node->ledger, sub->subscriber.topic, seq);
+	m->count++;
+	add_mark(m, &(struct mark){.topic_id = sub->subscriber.topic->id,
+				   .seq = seq,
+				   .private = message->private,
+				   .expires_ms = message->expires_ms,
+				   .held_end = bytes->len});
 }
 
 /* Writes it; the subscription then has everything up to `seq`. */
-static void page_send(struct page *p, uint64_t seq)
+static void page_send(struct making *m, uint64_t seq)
 {
-	struct subscription *sub = p->subscription;
+	struct subscription *sub = m->subscription;
+	struct page *page = &m->page;
 
-	if (buf_ok(&p->bytes))
+	if (m->count > 0)
+		add_mark(m, &(struct mark){.topic_id = sub->subscriber.topic->id, .seq = seq});
+	if (buf_ok(&page->bytes))
 		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
-	if (p->count > 0) {
+	if (m->count > 0) {
 		if (!sub->welcomed)
-			sub->session->voice->missed_end(&p->bytes, sub);
-		if (buf_ok(&p->bytes))
-			hub_delivered(p->catch_up->node->hub, sub->subscriber.topic, seq);
-		p->catch_up->send_page(sub, &p->bytes);
-	} else if (!buf_ok(&p->bytes)) {
+			sub->session->voice->missed_end(&page->bytes, sub);
+		m->catch_up->send_page(sub, page);
+	} else if (!buf_ok(&page->bytes)) {
 		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}
-	buf_free(&p->bytes);
+	buf_free(&page->bytes);
+	buf_free(&page->marks);
 }
 
-static void page_add_stored(struct page *p, const struct stored_message *m)
+static void page_add_stored(struct making *m, const struct stored_message *stored)
 {
+	const struct reader *reader = &m->subscription->subscriber.reader;
 	struct buf text = BUF_EMPTY;
 
-	if (!m->body.bytes || !reader_may_have(&p->subscription->subscriber.reader, m->to_user, m->exclude))
+	if (!stored->body.bytes || !reader_may_have(reader, stored->to_user, stored->exclude))
 		return;
-	message_add(&text, m->seq, m->body.bytes, m->body.len);
+	message_add(&text, stored->seq, stored->body.bytes, stored->body.len);
 	if (buf_ok(&text))
-		page_add(p, (struct span){text.bytes, text.len}, m->to_user != NULL, m->seq);
+		page_add(m, stored->seq,
+			 &(struct tail_text){.text = {text.bytes, text.len},
+					     .expires_ms = stored->expires_ms,
+					     .private = stored->to_user != NULL});
 	else
-		p->bytes.failed = true;
+		m->page.bytes.failed = true;
 	buf_free(&text);
 }
 
@@ -140,8 +157,14 @@ static enum err send_request(struct page_request *r)
 	if (r->unsent) {
 		/* So that what has been sent is not found again. */
 		ledger_flush(r->catch_up->node->ledger);
-		return calls_unsent(p, r->place.topic_id, sub->subscriber.reader.user_id, sub->unsent_up_to, on_page,
-				    r);
+		return calls_unsent(p,
+				    &(struct unsent){
+					    .topic_id = r->place.topic_id,
+					    .user_id = sub->subscriber.reader.user_id,
+					    .after = sub->unsent_after,
+					    .up_to = sub->unsent_up_to,
+				    },
+				    PAGE_ROWS, PAGE_BYTES, on_page, r);
 	}
 	return calls_fetch(p, &r->place.topic_id, &r->place.after, 1, PAGE_ROWS, PAGE_BYTES, on_page, r);
 }
@@ -176,13 +199,24 @@ static void start_waiting(struct catch_up *c)
 	}
 }
 
+/* A page that is shorter than it might be was the last. */
+static bool is_full_page(const struct fetch_row *rows, size_t count)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += rows[i].message.body.len;
+	return count >= PAGE_ROWS || bytes >= PAGE_BYTES;
+}
+
 static void take_page(struct catch_up *c, struct subscription *sub, const struct fetch_row *rows, size_t count)
 {
-	struct page page = {.catch_up = c, .subscription = sub};
+	struct making page = {.catch_up = c, .subscription = sub};
 	uint64_t newest = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq), reached = sub->subscriber.seq;
 
 	if (sub->unsent) {
-		sub->unsent = false;
+		sub->unsent = is_full_page(rows, count);
+		sub->unsent_after = count > 0 ? rows[count - 1].message.seq : sub->unsent_up_to;
 	} else if (count == 0 || rows[0].message.seq != sub->subscriber.seq + 1) {
 		/* Gone from the database too: by its cursor it will be told so when it comes back. */
 		session_close(sub->session, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");
@@ -248,9 +282,14 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 	r->place = *place;
 	r->unsent = unsent;
 	STAILQ_INIT(&r->asking);
-	STAILQ_INSERT_TAIL(&c->waiting, r, next);
-	if (!unsent)
+	if (!unsent) {
 		HASH_ADD(hh, c->by_place, place, sizeof(r->place), r);
+		if (!HASH_HAS(hh, r)) {
+			free(r);
+			return NULL;
+		}
+	}
+	STAILQ_INSERT_TAIL(&c->waiting, r, next);
 	return r;
 }
 
@@ -276,15 +315,15 @@ static void ask(struct catch_up *c, struct subscription *sub)
 static void page_from_tail(struct catch_up *c, struct subscription *sub)
 {
 	const struct tail *t = sub->subscriber.topic->tail;
-	struct page page = {.catch_up = c, .subscription = sub};
+	struct making page = {.catch_up = c, .subscription = sub};
 	uint64_t seq = sub->subscriber.seq;
+	int64_t now_ms = clock_monotonic_ms();
 
-	while (seq < tail_seq(t) && page.bytes.len < PAGE_BYTES && page.count < PAGE_ROWS) {
-		bool private;
-		struct span message = tail_message(t, ++seq, &sub->subscriber.reader, &private);
+	while (seq < tail_seq(t) && page.page.bytes.len < PAGE_BYTES && page.count < PAGE_ROWS) {
+		struct tail_text message = tail_message(t, ++seq, &sub->subscriber.reader, now_ms);
 
-		if (message.len > 0)
-			page_add(&page, message, private, seq);
+		if (message.text.len > 0)
+			page_add(&page, seq, &message);
 	}
 	page_send(&page, seq);
 }

@@ -11,13 +11,19 @@
 #include "ws/node.h"
 #include "ws/session.h"
 
+/* Messages that a subscription missed, in the voice of its session. */
+struct page {
+	struct buf bytes;
+	struct buf marks; /* of struct mark, held_end being in `bytes`: one for each message, and for all of them at last */
+};
+
 /*
- *	send_page	gives a page, in the voice of its session, to a subscription; takes over what is in it
+ *	send_page	gives a page to a subscription; takes over its bytes
  *	caught_up	the subscription has all that it missed: it is CATCHING no more when this returns, or its
  * session is not open any more
  */
 enum err catch_up_new(struct catch_up **c, struct node *n,
-		      void (*send_page)(struct subscription *sub, struct buf *page),
+		      void (*send_page)(struct subscription *sub, struct page *page),
 		      void (*caught_up)(struct subscription *sub)) MUST_CHECK;
 void catch_up_free(struct catch_up **c);
 

@@ -60,7 +60,7 @@ static void leave(struct session *s)
 	session_leave(s);
 }
 
-void control_reconnect(struct node *n, const char *user_id)
+void control_reconnect_user(struct node *n, const char *user_id)
 {
 	struct session *s;
 
@@ -129,7 +129,7 @@ void control_order(struct node *n, const char *order)
 	if (strncmp(order, "disconnect ", strlen("disconnect ")) == 0 && is_id)
 		disconnect(n, &id);
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
-		control_reconnect(n, what);
+		control_reconnect_user(n, what);
 	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
 		announce_end(n, what);
 	else if (strncmp(order, "report ", strlen("report ")) == 0 && is_id)
@@ -158,9 +158,11 @@ static void end_subscription(struct session *s, struct subscription *sub)
 
 void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq)
 {
+	int64_t topic_id = t->id;
 	struct session *s;
 
 	t->revoked_seq = MAX(t->revoked_seq, seq);
+	/* Its last holder may go with that. */
 	grace_end_user(n->grace, user_id, t);
 	if (!is_here(n, user_id))
 		return;
@@ -170,7 +172,7 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 
-			if (sub->subscriber.topic != t)
+			if (subscription_topic_id(sub) != topic_id)
 				continue;
 			/* One that was let in after it may have the topic again. */
 			if (sub->known_seq >= seq) {
@@ -182,7 +184,7 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 			s->leaves_no_place = true;
 			/* What came before it is still theirs. */
 			if (s->state == SESSION_OPEN)
-				hub_serve(n->hub, &sub->subscriber);
+				hub_serve(n->hub, &sub->subscriber, clock_monotonic_ms());
 			if (s->state == SESSION_OPEN)
 				end_subscription(s, sub);
 			if (s->leave_by_ms != 0 && !awaits_end(s))

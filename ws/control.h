@@ -18,7 +18,7 @@
 void control_order(struct node *n, const char *order);
 
 /* As the order. */
-void control_reconnect(struct node *n, const char *user_id);
+void control_reconnect_user(struct node *n, const char *user_id);
 
 /* From `seq` on this user may not have the topic: whatever subscriptions they have to it here end. */
 void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq);

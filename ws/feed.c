@@ -10,11 +10,15 @@
 #define FETCH_TOPICS 64
 #define FETCH_ROWS 500	   /* of a topic */
 #define FETCH_BYTES 262144 /* of a topic; so at most 16 MiB in one answer, one larger message a topic aside */
+#define AGAIN_MS 200	   /* after a fetch that failed, or a message that found no memory */
 #define SLICE_WRITES 512   /* before the loop looks at the sockets again: a few ms */
 
 struct feed {
 	struct node *node;
 	uv_idle_t runner; /* active while somebody is due */
+	uv_timer_t again;
+	int64_t asked[FETCH_TOPICS]; /* ids, while under_way */
+	size_t asked_count;
 	bool under_way;
 	uint64_t fetches;
 };
@@ -24,7 +28,7 @@ static void fetch(struct feed *f);
 /* From the loop alone: this ends sessions. */
 static void run_slice(struct feed *f)
 {
-	hub_run(f->node->hub, SLICE_WRITES);
+	hub_run(f->node->hub, SLICE_WRITES, clock_monotonic_ms());
 	f->node->end_replies(f->node);
 	/* Whoever came back by that may be due, too. */
 	uv_idle_stop(&f->runner);
@@ -38,7 +42,7 @@ static void on_run(uv_idle_t *runner)
 
 void feed_run(struct feed *f)
 {
-	if (hub_run(f->node->hub, 0))
+	if (hub_is_busy(f->node->hub))
 		uv_idle_start(&f->runner, on_run);
 }
 
@@ -49,7 +53,8 @@ enum err feed_new(struct feed **f, struct node *n)
 		return ERR_MEMORY;
 	(*f)->node = n;
 	uv_idle_init(n->loop, &(*f)->runner);
-	(*f)->runner.data = *f;
+	uv_timer_init(n->loop, &(*f)->again);
+	(*f)->runner.data = (*f)->again.data = *f;
 	return OK;
 }
 
@@ -59,17 +64,38 @@ void feed_free(struct feed **f)
 	*f = NULL;
 }
 
+static void on_again(uv_timer_t *timer)
+{
+	fetch(timer->data);
+}
+
+static void fetch_again(struct feed *f)
+{
+	uv_timer_start(&f->again, on_again, AGAIN_MS, 0);
+}
+
+/* What was asked for rings still. (Away: the heartbeat finds out, too, when the database is back.) */
+static void fetch_failed(struct feed *f)
+{
+	f->under_way = false;
+	for (size_t i = 0; i < f->asked_count; i++)
+		hub_ring(f->node->hub, f->asked[i]);
+	fetch_again(f);
+}
+
 static void on_fetch(void *context, enum err e, const struct fetch_row *rows, size_t count)
 {
 	struct feed *f = context;
 	struct hub *h = f->node->hub;
 	struct hub_topic *t = NULL;
 	size_t topic_rows = 0, topic_bytes = 0;
+	bool is_short = false; /* of memory */
 
-	f->under_way = false;
-	/* Away: the heartbeat finds out what was missed when the database is back. */
-	if (e != OK)
+	if (e != OK) {
+		fetch_failed(f);
 		return;
+	}
+	f->under_way = false;
 	for (size_t i = 0; i < count; i++) {
 		const struct stored_message *m = &rows[i].message;
 
@@ -82,7 +108,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		if (++topic_rows == FETCH_ROWS || topic_bytes >= FETCH_BYTES || !m->body.bytes)
 			hub_ring(h, rows[i].topic_id);
 		/* Let go, or let go and held anew, while this was on its way. */
-		if (!t || t->stale || m->seq <= tail_seq(t->tail))
+		if (!t || m->seq <= tail_seq(t->tail))
 			continue;
 		if (rows[i].revocation && m->to_user)
 			control_revoke(f->node, t, m->to_user, m->seq);
@@ -93,27 +119,30 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		if (hub_append(h, t, m) != OK) {
 			log_error("no memory for a message: it is fetched again");
 			hub_ring(h, t->id);
-			break;
+			is_short = true;
+			t = NULL; /* what comes behind it in its topic comes with it again */
 		}
 	}
-	fetch(f);
+	if (is_short)
+		fetch_again(f);
+	else
+		fetch(f);
 	run_slice(f);
 }
 
 static void fetch(struct feed *f)
 {
-	int64_t ids[FETCH_TOPICS], after[FETCH_TOPICS];
-	size_t count;
+	int64_t after[FETCH_TOPICS];
 
 	if (f->under_way || !pipeline_is_up(f->node->pipeline))
 		return;
-	count = hub_take_rung(f->node->hub, ids, after, FETCH_TOPICS);
-	if (count == 0)
+	f->asked_count = hub_take_rung(f->node->hub, f->asked, after, FETCH_TOPICS);
+	if (f->asked_count == 0)
 		return;
 	f->under_way = true;
 	f->fetches++;
-	if (calls_fetch(f->node->pipeline, ids, after, count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) != OK)
-		f->under_way = false;
+	if (calls_fetch(f->node->pipeline, f->asked, after, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) != OK)
+		fetch_failed(f);
 }
 
 void feed_ring(struct feed *f, int64_t topic_id)

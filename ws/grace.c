@@ -118,6 +118,10 @@ static struct group *make_group(struct grace *g, const struct session *s)
 			made->user_id = s->user ? made->key : NULL;
 			HASH_ADD_KEYPTR(hh, g->groups, made->key, g->key.len, made);
 		}
+		if (made && !HASH_HAS(hh, made)) {
+			free(made);
+			made = NULL;
+		}
 	}
 	return made;
 }

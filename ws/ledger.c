@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "store/calls.h"
 
@@ -157,7 +157,13 @@ static void soon(struct ledger *l)
 	uv_timer_start(&l->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
-/* False: no memory; the next renewal makes it right. */
+/* A count that found no memory: the renewal makes it right. */
+static void forget_count(struct ledger *l)
+{
+	log_error("no memory to write down who is connected");
+	l->node->renew = true;
+}
+
 static void change_present(struct ledger *l, int64_t topic_id, int by)
 {
 	struct present *p;
@@ -169,11 +175,16 @@ static void change_present(struct ledger *l, int64_t topic_id, int by)
 	if (!p) {
 		p = calloc(1, sizeof(*p));
 		if (!p) {
-			log_error("no memory to write down who is connected");
+			forget_count(l);
 			return;
 		}
 		p->topic_id = topic_id;
 		HASH_ADD(hh, l->present, topic_id, sizeof(p->topic_id), p);
+		if (!HASH_HAS(hh, p)) {
+			free(p);
+			forget_count(l);
+			return;
+		}
 	}
 	p->clients += by;
 	l->changed += !p->changed;
@@ -236,6 +247,10 @@ void ledger_delivered(struct ledger *l, const struct hub_topic *t)
 			return; /* it may be sent twice, then */
 		d->topic_id = t->id;
 		HASH_ADD(hh, l->delivered, topic_id, sizeof(d->topic_id), d);
+		if (!HASH_HAS(hh, d)) {
+			free(d);
+			return;
+		}
 	}
 	d->seq = (int64_t)t->delivered_seq;
 	soon(l);

@@ -60,10 +60,9 @@ static struct subscription *subscription_of(struct subscriber *s)
 	return (struct subscription *)((char *)s - offsetof(struct subscription, subscriber));
 }
 
-static bool hub_writes(struct subscriber *s, struct span bytes, unsigned count)
+static enum hub_written hub_writes(struct subscriber *s, const struct delivery *d)
 {
-	(void)count;
-	return stages_deliver(subscription_of(s), bytes);
+	return stages_deliver(subscription_of(s), d);
 }
 
 static void hub_will_write(struct subscriber *s)

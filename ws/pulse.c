@@ -19,12 +19,15 @@
 #define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
 #define AFTER_RELAY_MS 500
 #define SWEEP_MS 60000
+#define RENEW_MS 500		  /* from a heartbeat to the next, where something could not be written down */
+#define DUE_SLICE 512		  /* sessions, before the loop looks at the sockets again: a few ms */
 #define RELAY_AGAIN_MS 1000 /* another node is at it */
 
 struct pulse {
 	struct node *node;
 	uv_timer_t tick;
 	uv_timer_t relay_timer;
+	uv_idle_t due_runner; /* active while sessions are due that a slice had no time for */
 	int64_t heartbeat_ms; /* when the last was sent */
 	int64_t relay_ms;
 	int64_t sweep_ms;
@@ -78,11 +81,11 @@ static void on_moved(struct pulse *p, const struct moved_row *row)
 	struct node *n = p->node;
 	struct hub_topic *t = hub_find(n->hub, row->topic_id);
 
-	if (!t || t->stale)
+	if (!t)
 		return;
 	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0 || (uint64_t)row->last_seq < tail_seq(t->tail)) {
 		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
-		t->stale = true;
+		hub_retire(n->hub, t);
 		p->stale = true;
 	} else {
 		feed_ring(n->feed, t->id);
@@ -167,7 +170,7 @@ static void on_accounts(void *context, enum err e, const char *const *withdrawn,
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		control_reconnect(p->node, withdrawn[i]);
+		control_reconnect_user(p->node, withdrawn[i]);
 	if (p->accounts_due)
 		ask_accounts(p);
 }
@@ -254,15 +257,27 @@ static void sweep_after(struct pulse *p, int64_t id)
 
 /* ---- the tick */
 
+static void on_due(uv_idle_t *runner)
+{
+	struct pulse *p = runner->data;
+	int64_t now_ms = clock_monotonic_ms();
+	struct wheel_entry *e = NULL;
+
+	for (int i = 0; i < DUE_SLICE && (e = wheel_expire(&p->node->wheel, now_ms)); i++)
+		session_due(session_of(e), now_ms);
+	if (e)
+		uv_idle_start(runner, on_due);
+	else
+		uv_idle_stop(runner);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct pulse *p = timer->data;
 	struct node *n = p->node;
 	int64_t now_ms = clock_monotonic_ms();
-	struct wheel_entry *e;
 
-	while ((e = wheel_expire(&n->wheel, now_ms)))
-		session_due(session_of(e), now_ms);
+	on_due(&p->due_runner);
 	door_check(n->door, now_ms);
 	grace_check(n->grace, now_ms);
 	if (p->stale)
@@ -276,7 +291,8 @@ static void on_tick(uv_timer_t *timer)
 		p->relay_ms = now_ms;
 		pulse_relay(p);
 	}
-	if (p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS) {
+	if ((p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS) ||
+	    (n->renew && now_ms - p->heartbeat_ms >= RENEW_MS)) {
 		heartbeat(p);
 		if (p->accounts_due || listener_is_deaf(n->listener))
 			ask_accounts(p);
@@ -296,7 +312,8 @@ enum err pulse_new(struct pulse **p, struct node *n)
 	(*p)->sweep_ms = clock_monotonic_ms();
 	uv_timer_init(n->loop, &(*p)->tick);
 	uv_timer_init(n->loop, &(*p)->relay_timer);
-	(*p)->tick.data = (*p)->relay_timer.data = *p;
+	uv_idle_init(n->loop, &(*p)->due_runner);
+	(*p)->tick.data = (*p)->relay_timer.data = (*p)->due_runner.data = *p;
 	uv_timer_start(&(*p)->tick, on_tick, TICK_MS, TICK_MS);
 	return OK;
 }

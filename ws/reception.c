@@ -276,15 +276,22 @@ static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
 	return good;
 }
 
-/* Where a client that cannot have a WebSocket finds the same. */
+/* Where a client that cannot have a WebSocket finds the same; for live health there is no such place. */
 static void refuse_plain_get(struct visitor *v, const struct request_head *head, int64_t diagnosis_id)
 {
-	struct buf headers = BUF_EMPTY;
+	struct buf headers = BUF_EMPTY, topics = BUF_EMPTY;
+	struct selection *selection;
 
-	buf_add_text(&headers, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nLink: </poll");
-	if (diagnosis_id > 0)
-		buf_printf(&headers, "/%lld", (long long)diagnosis_id);
-	buf_add_text(&headers, ">; rel=\"alternate\"\r\n");
+	buf_add_text(&headers, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+	if (diagnosis_id > 0) {
+		buf_printf(&headers, "Link: </poll/%lld>; rel=\"alternate\"\r\n", (long long)diagnosis_id);
+	} else if (query_get(head->query, "topics", &topics) && topics.len > 0 &&
+		   selection_of_topics(&selection, (struct span){topics.bytes, topics.len}, NULL) == OK) {
+		/* Names of topics need no escape in a URL. */
+		buf_printf(&headers, "Link: </poll?topics=%s>; rel=\"alternate\"\r\n", topics.bytes);
+		free(selection);
+	}
+	buf_free(&topics);
 	refuse(v, head, 426, buf_ok(&headers) ? headers.bytes : "", "This route is a WebSocket.");
 	buf_free(&headers);
 }

@@ -130,6 +130,12 @@ static void charge(struct session *s)
 	s->charged_bytes = now;
 }
 
+/* Too many bytes wait for sockets. */
+static bool is_crowded(const struct node *n)
+{
+	return n->pending_bytes > n->config->catch_up_max_bytes;
+}
+
 /* What catch_up gives is bounded by itself. */
 static bool is_live(const struct session *s)
 {
@@ -148,10 +154,9 @@ static void choke(struct session *s, size_t bytes)
 	s->choked_ms = clock_monotonic_ms();
 	s->choked_bytes = bytes;
 	charge(s);
-	if (s->node->pending_bytes > s->node->config->catch_up_max_bytes && is_live(s)) {
+	if (is_crowded(s->node) && is_live(s)) {
 		log_info("closing a client that reads too slowly: too many bytes wait for such clients");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
-		give_up(s);
 	}
 	session_set_deadline(s, s->choked_ms);
 }
@@ -184,14 +189,51 @@ static void write_or_keep(struct session *s, struct span bytes)
 	}
 }
 
-bool session_write_now(struct session *s, struct span bytes)
+void session_add_mark(struct session *s, const struct mark *mark)
+{
+	buf_add(&s->marks, mark, sizeof(*mark));
+}
+
+/* Nothing of what it was given waits here, or with its transport. A poll is given nothing before its reply. */
+static bool all_has_left(const struct session *s)
+{
+	return !s->broken && s->choked_ms == 0 && s->out.len == 0 && (s->held.len == 0 || s->close_sent);
+}
+
+/* The topic as the session has it: another that was made under its id meanwhile is numbered anew. NULL: it has not. */
+static struct hub_topic *topic_of(const struct session *s, int64_t id)
+{
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		if (subscription_topic_id(s->subscriptions[i]) == id)
+			return s->subscriptions[i]->subscriber.topic;
+	return NULL;
+}
+
+static void settle(struct session *s)
+{
+	const struct mark *marks = (const struct mark *)(const void *)s->marks.bytes;
+
+	if (!all_has_left(s))
+		return;
+	for (size_t i = 0; i < s->marks.len / sizeof(*marks); i++) {
+		struct hub_topic *t = topic_of(s, marks[i].topic_id);
+
+		if (t)
+			hub_delivered(s->node->hub, t, marks[i].seq, marks[i].private);
+	}
+	buf_free(&s->marks);
+}
+
+enum hub_written session_write_now(struct session *s, struct span bytes, const struct mark *mark)
 {
 	if (s->state == SESSION_CLOSING)
-		return false;
+		return HUB_KEPT;
 	write_or_keep(s, bytes);
-	if (s->choked_ms != 0)
-		hush(s);
-	return s->choked_ms == 0;
+	if (s->choked_ms == 0)
+		return HUB_SENT;
+	session_add_mark(s, mark);
+	hush(s);
+	return HUB_KEPT;
 }
 
 /*
@@ -207,6 +249,7 @@ static void pump(struct session *s)
 		s->out_at = 0;
 	}
 	charge(s);
+	settle(s);
 }
 
 void session_write(struct session *s, struct buf *bytes)
@@ -272,6 +315,8 @@ static void say_goodbye(struct session *s)
 
 bool session_drained(struct session *s)
 {
+	bool was_choked = s->choked_ms != 0;
+
 	s->choked_ms = 0;
 	s->choked_bytes = 0;
 	pump(s);
@@ -280,6 +325,8 @@ bool session_drained(struct session *s)
 			say_goodbye(s);
 			pump(s);
 		}
+		session_set_deadline(s, clock_monotonic_ms());
+	} else if (was_choked) {
 		session_set_deadline(s, clock_monotonic_ms());
 	}
 	return s->choked_ms == 0 && s->out.len == 0;
@@ -329,13 +376,18 @@ void session_finish(struct session *s, struct buf *bytes)
 	buf_free(bytes);
 }
 
-void session_finish_now(struct session *s, struct span bytes)
+enum hub_written session_finish_now(struct session *s, struct span bytes, const struct mark *mark)
 {
 	if (s->state == SESSION_CLOSING)
-		return;
+		return HUB_KEPT;
 	begin_closing(s);
 	s->close_sent = true;
 	write_or_keep(s, bytes);
+	settle(s);
+	if (all_has_left(s))
+		return HUB_SENT_LAST;
+	session_add_mark(s, mark);
+	return HUB_KEPT;
 }
 
 void session_leave(struct session *s)
@@ -353,10 +405,10 @@ static int64_t wall_to_monotonic_ms(int64_t wall_s, int64_t now_ms)
 	return now_ms + wall_s * 1000 - clock_wall_us() / 1000;
 }
 
-/* A live client is told a minute ahead (spec section 6). */
+/* A live client is told a minute ahead (spec section 6), once it has been told that it is authenticated. */
 static int64_t expiry_deadline_s(const struct session *s)
 {
-	return s->expires_s - (s->voice->expiring && !s->told_expiring ? EXPIRY_WARNING_S : 0);
+	return s->expires_s - (s->authenticated && !s->told_expiring ? EXPIRY_WARNING_S : 0);
 }
 
 /*
@@ -375,10 +427,22 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	/* Nobody answers a comment in an event stream: it is there for what is between. */
 	if (!s->voice->answers_heartbeats)
 		every_ms = MIN(every_ms, STREAM_HEARTBEAT_MS);
+	/* Nothing is said before `connect`, and one that takes nothing is watched by another deadline. */
+	if (!s->greeted || s->choked_ms != 0)
+		return INT64_MAX;
+	/* The first comes early, by chance: those who came back together are not pinged together for ever. */
+	if (s->pinged_ms == 0)
+		return s->opened_ms + every_ms * (1 + s->id.bytes[0]) / 256;
 	/* A live client is told in any case. */
 	if (s->endpoint)
-		return MAX(s->pinged_ms, s->opened_ms) + every_ms;
+		return s->pinged_ms + every_ms;
 	return MAX(s->pinged_ms, s->heard_ms) + every_ms;
+}
+
+/* A peer that is silent for two heartbeats is not there any more. */
+static int64_t silent_from_ms(const struct session *s)
+{
+	return s->voice->answers_heartbeats ? s->heard_ms + 2 * s->node->config->heartbeat_s * 1000 : INT64_MAX;
 }
 
 void session_set_deadline(struct session *s, int64_t now_ms)
@@ -389,10 +453,12 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 	if (s->broken) {
 		due_ms = now_ms;
 	} else if (s->state == SESSION_CLOSING) {
-		/* One that reads slowly may yet come to its close frame. */
-		due_ms = now_ms + MAX(CLOSING_MS, s->choked_ms ? c->slow_s * 1000 : 0);
+		/* One that reads slowly may yet come to its close frame, where there is room for what waits. */
+		due_ms = now_ms + MAX(CLOSING_MS, s->choked_ms && !is_crowded(s->node) ? c->slow_s * 1000 : 0);
 	} else {
 		due_ms = next_heartbeat_ms(s);
+		if (s->pinged_ms > s->heard_ms)
+			due_ms = MIN(due_ms, silent_from_ms(s));
 		if (s->voice->answers_heartbeats)
 			due_ms = MIN(due_ms, s->heard_ms + c->idle_s * 1000);
 		if (s->timeout_ms)
@@ -413,12 +479,7 @@ static void beat(struct session *s, int64_t now_ms)
 {
 	struct buf bytes = BUF_EMPTY;
 
-	/* One that takes nothing is watched by another deadline. */
-	if (!session_is_clear(s))
-		return;
 	s->pinged_ms = now_ms;
-	if (!s->greeted)
-		return;
 	s->voice->heartbeat(&bytes);
 	if (bytes.len > 0)
 		session_write(s, &bytes);
@@ -442,9 +503,7 @@ void session_due(struct session *s, int64_t now_ms)
 {
 	const struct config *c = s->node->config;
 
-	/* A peer that is silent for two heartbeats is not there any more. */
-	bool silent = s->voice->answers_heartbeats && now_ms >= s->heard_ms + 2 * c->heartbeat_s * 1000 &&
-		      s->pinged_ms > s->heard_ms;
+	bool silent = s->pinged_ms > s->heard_ms && now_ms >= silent_from_ms(s);
 
 	if (s->broken || s->state == SESSION_CLOSING || silent) {
 		s->transport->shut(s->socket);
@@ -539,6 +598,7 @@ void session_end(struct session *s)
 	buf_free(&s->out);
 	buf_free(&s->in);
 	buf_free(&s->held);
+	buf_free(&s->marks);
 	buf_free(&s->early);
 	free(s->allowed_origin);
 	free(s);

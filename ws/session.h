@@ -9,6 +9,8 @@
  * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session
  * alone. `out` holds a page of what was missed, or replies: never live messages; those wait in the tail.
  *
+ * A message counts as delivered once its bytes have left for the client: until then it has a mark here.
+ *
  * Layer    ws.
  */
 #pragma once
@@ -30,6 +32,15 @@ enum session_state { SESSION_NEW, SESSION_OPEN, SESSION_CLOSING };
 struct endpoint {
 	const char *name;	  /* health: /ws/health */
 	const char *subscription; /* its own stream; NULL: none */
+};
+
+/* Messages that are delivered once all that the session was given so far has left. */
+struct mark {
+	int64_t topic_id;
+	uint64_t seq;	    /* up to this one */
+	bool private;	    /* that one is for the session's user alone */
+	int64_t expires_ms; /* of a message that a poll holds: monotonic; 0: never */
+	size_t held_end;    /* where that message ends in `held`, a comma before it unless it is the first; 0: not there */
 };
 
 struct session {
@@ -56,6 +67,7 @@ struct session {
 	struct buf in;	 /* a message that has not come whole */
 	struct buf held; /* frames that answer what was asked before `connect` went out; a poll's messages, until all of
 			    its topics have been looked at */
+	struct buf marks;  /* of struct mark; a poll's, which wait for its reply, one for each message in `held` */
 	struct buf early;  /* what a live client said before it was authenticated */
 	int64_t opened_ms; /* monotonic, as all that follow */
 	int64_t heard_ms;  /* last frame from the client */
@@ -123,11 +135,18 @@ void session_expect(const struct session *s);
 /* Nothing waits to be written to it, and it takes bytes. */
 bool session_is_clear(const struct session *s);
 
-/* Raw bytes, now. False: no more can be taken for the time being. Only while it is clear. */
-bool session_write_now(struct session *s, struct span bytes);
+/*
+ * Raw bytes, now; only while it is clear.
+ *
+ *	mark	what they deliver: the hub's matter where they have left, else the session's
+ */
+enum hub_written session_write_now(struct session *s, struct span bytes, const struct mark *mark);
 
 /* Bytes that must not get lost: now, or as soon as possible. The session takes over what is in `bytes`. */
 void session_write(struct session *s, struct buf *bytes);
+
+/* What the session is given next, or what it holds, delivers this. Without memory it does not: it may be sent again. */
+void session_add_mark(struct session *s, const struct mark *mark);
 
 /* One text message, told by the session's voice, likewise. */
 void session_send(struct session *s, const struct buf *text);
@@ -157,8 +176,8 @@ void session_refuse(struct session *s, int status, enum close_code code, const c
  */
 void session_finish(struct session *s, struct buf *bytes);
 
-/* The same from the fan-out, which ends replies right behind its slice: now. */
-void session_finish_now(struct session *s, struct span bytes);
+/* The same from the fan-out, which ends replies right behind its slice: now, with a mark as in session_write_now(). */
+enum hub_written session_finish_now(struct session *s, struct span bytes, const struct mark *mark);
 
 /*
  * It will be closed soon, by whoever ends its subscriptions or by its deadline. Those whose end is not announced go on

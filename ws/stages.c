@@ -160,7 +160,7 @@ static void go_on(struct session *s)
 		struct subscription *sub = session_turn(s, i);
 
 		if (sub->state == SUBSCRIPTION_LIVE)
-			hub_writable(s->node->hub, &sub->subscriber);
+			hub_writable(s->node->hub, &sub->subscriber, clock_monotonic_ms());
 	}
 	feed_run(s->node->feed);
 }
@@ -307,9 +307,16 @@ void stages_attached(struct subscription *sub, const struct attach_row *row)
 
 	/* Whether it may was looked up before somebody's right was withdrawn: perhaps its own. */
 	if (here && strcmp(here->epoch, row->epoch) == 0 && row->last_seq < here->revoked_seq) {
-		gate_ask(n->gate, sub);
-		return;
+		if (sub->asked_again_seq < here->revoked_seq) {
+			sub->asked_again_seq = here->revoked_seq;
+			gate_ask(n->gate, sub);
+			return;
+		}
+		/* Asked after that was announced, the database has no such message. */
+		log_warning("a right was said to end where there is no message topic=%s", here->name);
+		here->revoked_seq = row->last_seq;
 	}
+	sub->asked_again_seq = 0;
 	if (!hold_topic(sub, row))
 		return;
 	sub->allowed_ms = clock_monotonic_ms();
@@ -333,6 +340,7 @@ static void welcome(struct session *s)
 	s->greeted = true;
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		s->subscriptions[i]->state = SUBSCRIPTION_CATCHING;
+	session_set_deadline(s, clock_monotonic_ms());
 	if (text.len > 0)
 		session_write(s, &text);
 	buf_free(&text);
@@ -399,33 +407,55 @@ void stages_counted(struct subscription *sub)
 
 /* ---- what it is given */
 
-static void answer_poll(struct session *s, struct span messages)
+static void answer_poll(struct session *s)
 {
 	struct buf reply = BUF_EMPTY;
 
-	voice_poll_reply(&reply, s, messages);
+	voice_poll_reply(&reply, s, (struct span){0});
 	session_finish(s, &reply);
 }
 
 #define POLL_BYTES 262144 /* of messages in a reply, from when on it goes out */
 
-void stages_page(struct subscription *sub, struct buf *page)
+/* A poll's page waits for its reply, with a mark for each message: they may expire meanwhile. */
+static void hold_page(struct session *s, const struct page *page)
 {
-	struct session *s = sub->session;
+	const struct mark *marks = (const struct mark *)(const void *)page->marks.bytes;
+	size_t begin;
 
-	if (s->voice != &voice_poll) {
-		session_write(s, page);
-		return;
-	}
 	if (s->held.len > 0)
 		buf_add_text(&s->held, ",");
-	buf_add(&s->held, page->bytes, page->len);
-	if (!buf_ok(page))
+	begin = s->held.len;
+	buf_add(&s->held, page->bytes.bytes, page->bytes.len);
+	for (size_t i = 0; i < page->marks.len / sizeof(*marks); i++) {
+		struct mark mark = marks[i];
+
+		if (mark.held_end > 0)
+			mark.held_end += begin;
+		session_add_mark(s, &mark);
+	}
+	if (!buf_ok(&page->bytes) || !buf_ok(&s->marks))
 		s->held.failed = true;
 	if (!buf_ok(&s->held))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	else if (s->held.len >= POLL_BYTES)
-		answer_poll(s, (struct span){s->held.bytes, s->held.len});
+		answer_poll(s);
+}
+
+void stages_page(struct subscription *sub, struct page *page)
+{
+	const struct mark *marks = (const struct mark *)(const void *)page->marks.bytes;
+	struct session *s = sub->session;
+
+	if (s->voice == &voice_poll) {
+		hold_page(s, page);
+		return;
+	}
+	/* The last is for all of them; those for this user alone are written down one by one. */
+	for (size_t i = 0; i < page->marks.len / sizeof(*marks); i++)
+		if (marks[i].private || marks[i].held_end == 0)
+			session_add_mark(s, &marks[i]);
+	session_write(s, &page->bytes);
 }
 
 /* With a cursor for each topic a poll may wait; else it takes what there is. */
@@ -455,7 +485,7 @@ static void poll_caught_up(struct session *s, struct subscription *sub)
 	if (!s->waiting && !session_all_are(s, SUBSCRIPTION_CAUGHT_UP))
 		return;
 	if (!may_wait(s)) {
-		answer_poll(s, (struct span){s->held.bytes, s->held.len});
+		answer_poll(s);
 		return;
 	}
 	s->waiting = true;
@@ -476,8 +506,7 @@ void stages_caught_up(struct subscription *sub)
 	feed_run(n->feed);
 }
 
-/* False: it takes no more now. */
-static bool deliver_in_words(struct subscription *sub, struct span frames)
+static enum hub_written deliver_in_words(struct subscription *sub, struct span frames, const struct mark *mark)
 {
 	struct session *s = sub->session;
 	struct node *n = s->node;
@@ -487,20 +516,19 @@ static bool deliver_in_words(struct subscription *sub, struct span frames)
 	if (!bytes.bytes) {
 		s->held.failed = true;
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	} else if (poll) {
-		session_finish_now(s, bytes);
-	} else {
-		return session_write_now(s, bytes);
+		return HUB_KEPT;
 	}
-	return false;
+	return poll ? session_finish_now(s, bytes, mark) : session_write_now(s, bytes, mark);
 }
 
-bool stages_deliver(struct subscription *sub, struct span frames)
+enum hub_written stages_deliver(struct subscription *sub, const struct delivery *d)
 {
 	struct session *s = sub->session;
-	bool more = s->voice->frames_as_they_are ? session_write_now(s, frames) : deliver_in_words(sub, frames);
+	struct mark mark = {.topic_id = sub->subscriber.topic->id, .seq = d->last, .private = d->private};
+	enum hub_written written = s->voice->frames_as_they_are ? session_write_now(s, d->bytes, &mark)
+								: deliver_in_words(sub, d->bytes, &mark);
 
-	if (!more)
+	if (written != HUB_SENT)
 		session_pass_turn(s, sub);
-	return more;
+	return written;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "store/calls.h"
+#include "ws/catch_up.h"
 #include "ws/node.h"
 #include "ws/session.h"
 
@@ -59,9 +60,9 @@ void stages_counted(struct subscription *sub);
 /* The hub's tail has moved on without it. */
 void stages_behind(struct subscription *sub);
 
-/* The hub gives it new messages, as frames. False: its session takes no more now. */
-bool stages_deliver(struct subscription *sub, struct span frames);
+/* The hub gives it new messages, as frames. */
+enum hub_written stages_deliver(struct subscription *sub, const struct delivery *d);
 
 /* From catch_up: a page of what it missed, whose bytes are taken over; and: that was all of it. */
-void stages_page(struct subscription *sub, struct buf *page);
+void stages_page(struct subscription *sub, struct page *page);
 void stages_caught_up(struct subscription *sub);

@@ -119,6 +119,7 @@ static void begin_place(struct subscription *sub)
 	sub->known_seq = 0;
 	sub->subscriber.ends_seq = 0;
 	sub->unsent = false;
+	sub->unsent_after = 0;
 	sub->welcomed = false;
 }
 

@@ -16,6 +16,10 @@ struct user *user_enter(struct user **users, const char *id, size_t connections_
 			return NULL;
 		memcpy(u->id, id, len + 1);
 		HASH_ADD_KEYPTR(hh, *users, u->id, len, u);
+		if (!HASH_HAS(hh, u)) {
+			free(u);
+			return NULL;
+		}
 	}
 	if (connections_max > 0 && u->connections >= connections_max) {
 		*full = 1;

@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <uthash.h>
+
+#include "base/hash.h"
 
 struct user {
 	UT_hash_handle hh; /* by id */

@@ -326,6 +326,28 @@ const struct voice voice_sse = {
 
 /* ---- long-poll */
 
+/* What it has gathered, but for what has expired meanwhile. True: there is something. */
+static bool add_held(struct buf *out, const struct session *s)
+{
+	const struct mark *marks = (const struct mark *)(const void *)s->marks.bytes;
+	int64_t now_ms = clock_monotonic_ms();
+	size_t begin = 0;
+	bool first = true;
+
+	for (size_t i = 0; i < s->marks.len / sizeof(*marks); i++) {
+		size_t end = marks[i].held_end;
+
+		if (end == 0)
+			continue;
+		if (marks[i].expires_ms == 0 || now_ms < marks[i].expires_ms) {
+			dialog_missed_add(out, first, (struct span){s->held.bytes + begin, end - begin});
+			first = false;
+		}
+		begin = end + 1;
+	}
+	return !first;
+}
+
 void voice_poll_reply(struct buf *out, const struct session *s, struct span messages)
 {
 	struct buf body = BUF_EMPTY;
@@ -335,6 +357,8 @@ void voice_poll_reply(struct buf *out, const struct session *s, struct span mess
 	buf_add_text(&body, "{\"cursor\":\"");
 	places_add_cursor(&body, p.items, p.count);
 	buf_add_text(&body, "\",\"messages\":[");
+	if (add_held(&body, s) && messages.len > 0)
+		buf_add_text(&body, ",");
 	buf_add(&body, messages.bytes, messages.len);
 	buf_add_text(&body, "],");
 	places_add_recovery(&body, p.items, p.count, s->dialog.diagnosis_id == 0);
@@ -362,11 +386,9 @@ static void poll_message(struct buf *out, const struct subscription *sub, struct
 /* The whole reply. One that was behind on another topic has gathered something of that already. */
 static void poll_deliver(struct buf *out, const struct subscription *sub, struct span frames)
 {
-	const struct buf *held = &sub->session->held;
 	struct buf messages = BUF_EMPTY;
 	struct span message;
 
-	buf_add(&messages, held->bytes, held->len);
 	while (frame_next(&frames, &message))
 		poll_message(&messages, sub, message);
 	voice_poll_reply(out, sub->session, (struct span){messages.bytes, messages.len});
@@ -387,7 +409,7 @@ static void poll_goodbye(struct buf *out, const struct session *s)
 	if (!buf_ok(&s->held))
 		out->failed = true;
 	else if (s->greeted)
-		voice_poll_reply(out, s, (struct span){s->held.bytes, s->held.len});
+		voice_poll_reply(out, s, (struct span){0});
 	else
 		add_problem(out, s);
 }

@@ -10,5 +10,5 @@
 
 extern const struct voice voice_websocket, voice_live, voice_sse, voice_poll;
 
-/* The reply to a poll: with messages (their texts, joined by commas), or none. */
+/* The reply to a poll: what it holds and has not expired, and then messages (their texts, joined by commas), or none. */
 void voice_poll_reply(struct buf *out, const struct session *s, struct span messages);

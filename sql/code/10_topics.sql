@@ -207,9 +207,9 @@ end
 $$;
 
 -- What comes after a seq, for several topics at once: each at most p_rows messages and, its first aside, p_bytes of bodies. A
--- message that has expired has a null body: its seq is passed over.
+-- message that has expired has a null body: its seq is passed over; one that will says in how many ms.
 create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
-returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean)
+returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8)
 language plpgsql stable security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -217,7 +217,8 @@ as $$
 begin
 	return query
 		select t.id, m.seq, m.to_user, m.exclude::text,
-			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end, m.revocation
+			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end, m.revocation,
+			case when isfinite(m.expires_at) then (extract(epoch from m.expires_at - clock_timestamp()) * 1000)::int8 end
 		from unnest(p_topics, p_after) with ordinality as t(id, after, place)
 		cross join lateral (
 			select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
@@ -228,13 +229,21 @@ begin
 end
 $$;
 
--- Messages for one user alone that they have not been sent, up to a seq.
-create or replace function tidings.unsent(p_topic int8, p_user text, p_up_to int8)
-returns table (seq int8, body text)
+-- Messages for one user alone that they have not been sent, after one seq and up to another: at most p_rows and, the first aside,
+-- p_bytes of bodies, as fetch() gives them.
+create or replace function tidings.unsent(p_topic int8, p_user text, p_after int8, p_up_to int8, p_rows int8, p_bytes int8)
+returns table (seq int8, body text, expires_in_ms int8)
 language sql stable security definer set search_path = tidings, pg_temp as $$
-	select m.seq, m.body from message m
-	where m.topic_id = p_topic and m.to_user = p_user and not m.sent and m.seq <= p_up_to
-		and (m.expires_at is null or m.expires_at > clock_timestamp())
+	select m.seq, m.body, case when isfinite(m.expires_at) then (extract(epoch from m.expires_at - clock_timestamp()) * 1000)::int8 end
+	from (
+		select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
+		from (
+			select * from message q
+			where q.topic_id = p_topic and q.to_user = p_user and not q.sent and q.seq > p_after and q.seq <= p_up_to
+				and (q.expires_at is null or q.expires_at > clock_timestamp())
+			order by q.seq limit p_rows) p
+	) m
+	where m.before < p_bytes or m.before = 0
 	order by m.seq
 $$;
 

@@ -109,9 +109,12 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 		TAILQ_INIT(&found->ahead);
 		STAILQ_INIT(&found->ephemerals);
 		HASH_ADD(hh, h->by_id, id, sizeof(found->id), found);
-		TAILQ_INSERT_HEAD(&h->by_age, found, age_link);
-		h->tails_bytes += tail_size(found->tail);
-	} else if (found->stale || strcmp(found->epoch, epoch) != 0) {
+		if (!HASH_HAS(hh, found)) {
+			tail_free(&found->tail);
+			free(found);
+			return ERR_MEMORY;
+		}
+	} else if (strcmp(found->epoch, epoch) != 0) {
 		return ERR_CONFLICT;
 	}
 	found->delivered_seq = MAX(found->delivered_seq, delivered_seq);
@@ -141,23 +144,33 @@ void hub_let_go(struct hub *h, struct hub_topic *t)
 	if (--t->holders > 0)
 		return;
 	assert(TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due) && TAILQ_EMPTY(&t->waiting) && TAILQ_EMPTY(&t->ahead));
+	hub_retire(h, t);
 	if (t->busy)
 		TAILQ_REMOVE(&h->busy, t, busy_link);
-	if (t->rung)
-		TAILQ_REMOVE(&h->rung, t, rung_link);
-	TAILQ_REMOVE(&h->by_age, t, age_link);
-	HASH_DELETE(hh, h->by_id, t);
+	if (t->aging)
+		TAILQ_REMOVE(&h->by_age, t, age_link);
 	h->tails_bytes -= tail_size(t->tail);
 	drop_ephemerals(t);
 	tail_free(&t->tail);
 	free(t);
 }
 
+void hub_retire(struct hub *h, struct hub_topic *t)
+{
+	if (t->stale)
+		return;
+	t->stale = true;
+	HASH_DELETE(hh, h->by_id, t);
+	if (t->rung)
+		TAILQ_REMOVE(&h->rung, t, rung_link);
+	t->rung = false;
+}
+
 void hub_ring(struct hub *h, int64_t id)
 {
 	struct hub_topic *t = hub_find(h, id);
 
-	if (!t || t->rung || t->stale)
+	if (!t || t->rung)
 		return;
 	t->rung = true;
 	TAILQ_INSERT_TAIL(&h->rung, t, rung_link);
@@ -222,20 +235,22 @@ void hub_leave(struct subscriber *s)
 	s->state = SUB_OUT;
 }
 
-void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq)
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private)
 {
+	if (private)
+		h->ops->delivered_private(t, seq);
 	if (seq <= t->delivered_seq)
 		return;
 	t->delivered_seq = seq;
 	h->ops->delivered(t);
 }
 
-static bool write_counted(struct hub *h, struct subscriber *s, struct span bytes, unsigned count)
+static enum hub_written write_counted(struct hub *h, struct subscriber *s, const struct delivery *d)
 {
-	h->counters.deliveries += count;
+	h->counters.deliveries += d->count;
 	h->counters.writes++;
-	h->counters.bytes += bytes.len;
-	return h->ops->write(s, bytes, count);
+	h->counters.bytes += d->bytes.len;
+	return h->ops->write(s, d);
 }
 
 /* The ephemeral messages that it lacks. False: it takes no more. */
@@ -251,7 +266,8 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 			continue;
 		s->ephemeral = e->number;
 		if (reader_may_have(&s->reader, e->to_user, e->has_exclude ? &e->exclude : NULL))
-			more = write_counted(h, s, (struct span){e->bytes, e->len}, 1);
+			more = write_counted(h, s, &(struct delivery){.bytes = {e->bytes, e->len}, .count = 1}) ==
+			       HUB_SENT;
 	}
 	/* Those that were dropped have gone by. */
 	if (more)
@@ -260,26 +276,25 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 }
 
 /* One write, ephemeral messages aside, to a subscriber that is out of every list; where it belongs then. */
-static void write_to(struct hub *h, struct subscriber *s)
+static void write_to(struct hub *h, struct subscriber *s, int64_t now_ms)
 {
 	struct hub_topic *t = s->topic;
-	struct span bytes;
-	uint64_t last;
-	unsigned count;
-	bool private, more = true;
+	struct delivery d;
+	bool more = true;
 
 	if (s->reader.inflates)
 		tail_compress(t->tail);
-	if (tail_after(t->tail, s->seq, &s->reader, HUB_WRITE_MAX, &bytes, &last, &count, &private) == ERR_EVICTED) {
+	if (tail_after(t->tail, s->seq, &s->reader, now_ms, HUB_WRITE_MAX, &d) == ERR_EVICTED) {
 		h->ops->behind(s);
 		return;
 	}
-	s->seq = last;
-	if (bytes.len > 0) {
-		more = write_counted(h, s, bytes, count);
-		if (private)
-			h->ops->delivered_private(t, last);
-		hub_delivered(h, t, last);
+	s->seq = d.last;
+	if (d.bytes.len > 0) {
+		enum hub_written written = write_counted(h, s, &d);
+
+		if (written != HUB_KEPT)
+			hub_delivered(h, t, d.last, d.private);
+		more = written == HUB_SENT;
 	}
 	if (more && s->seq == tail_seq(t->tail))
 		more = write_ephemerals(h, s);
@@ -304,7 +319,7 @@ void hub_wait(struct hub *h, struct subscriber *s)
 		put(h, s, SUB_WAITING);
 }
 
-void hub_writable(struct hub *h, struct subscriber *s)
+void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms)
 {
 	if (s->state != SUB_WAITING)
 		return;
@@ -312,17 +327,27 @@ void hub_writable(struct hub *h, struct subscriber *s)
 	/* What could not be taken as it came has gone by. */
 	s->ephemeral = s->topic->ephemeral;
 	if (s->seq < tail_seq(s->topic->tail))
-		write_to(h, s);
+		write_to(h, s, now_ms);
 	else
 		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
 }
 
-void hub_serve(struct hub *h, struct subscriber *s)
+void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms)
 {
 	while (s->state == SUB_READY && !has_everything(s)) {
 		hub_leave(s);
-		write_to(h, s);
+		write_to(h, s, now_ms);
 	}
+}
+
+/* Among those whose tails have memory the newest; those without are not looked at. */
+static void set_age(struct hub *h, struct hub_topic *t)
+{
+	if (t->aging)
+		TAILQ_REMOVE(&h->by_age, t, age_link);
+	t->aging = tail_size(t->tail) > 0;
+	if (t->aging)
+		TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
 }
 
 /* Frees tails until there is room, the longest unused first; not the one that is being written. */
@@ -332,14 +357,12 @@ static void make_room(struct hub *h, const struct hub_topic *keep)
 
 	for (t = TAILQ_FIRST(&h->by_age); t && h->tails_bytes > h->tails_max_bytes; t = next) {
 		next = TAILQ_NEXT(t, age_link);
-		if (t == keep || !TAILQ_EMPTY(&t->due) || tail_size(t->tail) == 0)
+		if (t == keep || !TAILQ_EMPTY(&t->due))
 			continue;
 		h->tails_bytes -= tail_size(t->tail);
 		tail_forget(t->tail, tail_seq(t->tail));
 		h->tails_bytes += tail_size(t->tail);
-		/* Behind those that have something: it is not looked at again until it has. */
-		TAILQ_REMOVE(&h->by_age, t, age_link);
-		TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+		set_age(h, t);
 	}
 }
 
@@ -371,14 +394,18 @@ enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_mess
 	if (e == OK || hole)
 		TAILQ_CONCAT(&t->due, &t->current, link);
 	reach_ahead(h, t);
-	TAILQ_REMOVE(&h->by_age, t, age_link);
-	TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+	set_age(h, t);
 	mark_busy(h, t);
 	make_room(h, t);
 	return e;
 }
 
-bool hub_run(struct hub *h, unsigned writes_max)
+bool hub_is_busy(const struct hub *h)
+{
+	return !TAILQ_EMPTY(&h->busy);
+}
+
+bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 {
 	struct hub_topic *t;
 
@@ -390,7 +417,7 @@ bool hub_run(struct hub *h, unsigned writes_max)
 			s->state = SUB_OUT;
 			if (!TAILQ_EMPTY(&t->due))
 				h->ops->soon(TAILQ_FIRST(&t->due));
-			write_to(h, s);
+			write_to(h, s, now_ms);
 			writes_max--;
 		}
 		TAILQ_REMOVE(&h->busy, t, busy_link);
@@ -400,7 +427,7 @@ bool hub_run(struct hub *h, unsigned writes_max)
 		else
 			drop_ephemerals(t);
 	}
-	return !TAILQ_EMPTY(&h->busy);
+	return hub_is_busy(h);
 }
 
 enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,

@@ -11,7 +11,8 @@
  *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING | BEHIND
  *	BEHIND --read from the database--> hub_join(seq)
  *
- * Layer    domain: writing is a function of the owner's; no socket, no clock.
+ * Layer    domain: writing is a function of the owner's; no socket; the caller says what time it is (now_ms), for what
+ *          expires (stored_message.expires_ms).
  * Threads  none: the event loop's.
  * Memory   subscribers are their owners'; all tails together at most tails_max (the longest unused tail is forgotten
  *          first).
@@ -22,10 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "domain/cursor.h"
 #include "domain/tail.h"
 #include "domain/topic.h"
@@ -60,7 +61,7 @@ STAILQ_HEAD(ephemeral_list, ephemeral);
 struct hub_topic {
 	UT_hash_handle hh;		  /* by id */
 	TAILQ_ENTRY(hub_topic) busy_link; /* in hub.busy while due is not empty */
-	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age, the longest without a message first */
+	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age while `aging`, the longest without a message first */
 	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
 	int64_t id;
 	char name[TOPIC_NAME_MAX + 1];
@@ -77,24 +78,28 @@ struct hub_topic {
 	uint64_t revoked_seq;	/* of the last revocation that went by or is announced; 0: none */
 	unsigned holders;	/* who uses it: the last one out frees it */
 	bool busy;
-	bool stale; /* its numbering is not the database's any more: nothing is fetched for it, and its holders are to
-		       go */
+	bool aging; /* its tail has memory that can be freed */
+	bool stale; /* hub_retire() */
 	bool rung;  /* the database has something after tail_seq(), as far as anyone knows */
 };
 
+/* What became of a write. */
+enum hub_written {
+	HUB_SENT,      /* all of it has left for the client, who can take more */
+	HUB_SENT_LAST, /* all of it has left; no more until the owner calls hub_writable() (or hub_leave()) */
+	HUB_KEPT,      /* not all of it has left: the owner says when it has, by hub_delivered(); and no more until then */
+};
+
 struct hub_ops {
-	/*
-	 * Writes whole frames to the subscriber's peer. True: it can take more. False: it took these, but no more until
-	 * the owner calls hub_writable() (or hub_leave(), when it is gone).
-	 */
-	bool (*write)(struct subscriber *s, struct span bytes, unsigned count);
+	/* Writes whole frames of messages, or of an ephemeral one (d->last is 0), to the subscriber's peer. */
+	enum hub_written (*write)(struct subscriber *s, const struct delivery *d);
 	/* It is the next in its topic's turn. With many, none of them is in the CPU's cache when it comes to it. */
 	void (*soon)(struct subscriber *s);
 	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
 	void (*behind)(struct subscriber *s);
 	/* topic->delivered_seq has grown. */
 	void (*delivered)(struct hub_topic *topic);
-	/* A message for one user alone has been written to that user. */
+	/* A message for one user alone has left for that user. */
 	void (*delivered_private)(struct hub_topic *topic, uint64_t seq);
 };
 
@@ -124,11 +129,17 @@ size_t hub_topics(const struct hub *h);
 /*
  * The topic, held; made if nobody holds it yet, its tail then empty after last_seq. Let go by hub_let_go().
  *
- * ERR_CONFLICT  it is here with another epoch, or stale: its holders must go first
+ * ERR_CONFLICT  it is here with another epoch: it must be retired first
  */
 enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
 		  uint64_t last_seq, uint64_t delivered_seq) MUST_CHECK;
 void hub_let_go(struct hub *h, struct hub_topic *t);
+
+/*
+ * The topic's numbering is not the database's any more: it is found no more, so that it can be held anew, and nothing is
+ * fetched for it. Its holders are to let it go.
+ */
+void hub_retire(struct hub *h, struct hub_topic *t);
 
 /* The database has, or may have, something new. Nothing happens for a topic that nobody holds. */
 void hub_ring(struct hub *h, int64_t id);
@@ -147,10 +158,10 @@ void hub_leave(struct subscriber *s);
 void hub_wait(struct hub *h, struct subscriber *s);
 
 /* Its transport can take bytes again: one write, and what is left is for hub_run(). */
-void hub_writable(struct hub *h, struct subscriber *s);
+void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms);
 
 /* It is served before its turn: all that it lacks, as far as it can take it now. */
-void hub_serve(struct hub *h, struct subscriber *s);
+void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms);
 
 /*
  * A message from the database, the one after tail_seq(). One further ahead means that what lies between is kept nowhere
@@ -159,10 +170,17 @@ void hub_serve(struct hub *h, struct subscriber *s);
 enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m) MUST_CHECK;
 
 /* Writes to at most so many subscribers that are due, topic by topic in turn. True: there are more. */
-bool hub_run(struct hub *h, unsigned writes_max);
+bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms);
 
-/* Somebody has been sent up to `seq` by other means. */
-void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq);
+/* Is somebody due? */
+bool hub_is_busy(const struct hub *h);
+
+/*
+ * What a write kept, or what was sent by other means, has left for the client: everything up to `seq`.
+ *
+ *	private	and that one was for this user alone
+ */
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private);
 
 /*
  * A frame that is in no queue, for everyone on the topic who may have it and can take it soon: at most once. It goes

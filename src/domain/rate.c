@@ -4,8 +4,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "base/hash.h"
 
 #define US_PER_S 1000000
 #define LOOK_MAX 8 /* buckets looked at for a full one, before the oldest has to go */
@@ -98,7 +97,7 @@ static struct caller *add(struct rate_table *t, const char *name, size_t len)
 		return NULL;
 	memcpy(c->name, name, len + 1);
 	HASH_ADD_KEYPTR(hh, t->by_name, c->name, len, c);
-	if (!c->hh.tbl) { /* uthash found no memory */
+	if (!HASH_HAS(hh, c)) {
 		free(c);
 		return NULL;
 	}

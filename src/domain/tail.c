@@ -11,6 +11,7 @@
 
 #define ENTRIES_FIRST 16
 #define COMPRESSED_AHEAD 256 /* messages that are compressed after somebody wanted one so */
+#define NEVER INT64_MAX
 #define FRAME_LEAST \
 	8 /* bytes, and less than any frame: so that expired messages, which have none, are not kept without end */
 
@@ -27,6 +28,7 @@ enum form { PLAIN, COMPRESSED, FORMS };
 struct entry {
 	uint64_t end[FORMS]; /* in the lanes, after its frame */
 	struct limit *limit; /* owned; NULL: for everyone */
+	int64_t expires_ms;  /* NEVER */
 	uint32_t header;     /* bytes of the plain frame's header */
 };
 
@@ -41,6 +43,8 @@ struct tail {
 	struct entry *entries; /* circular, by seq */
 	size_t entries_size;   /* a power of two; 0 at first */
 	size_t limited;	       /* how many entries have a limit */
+	size_t expiring;       /* how many entries will expire, or have */
+	int64_t expires_ms;    /* no entry has expired before; NEVER while none will */
 };
 
 bool reader_may_have(const struct reader *r, const char *to_user, const struct uuid *exclude)
@@ -63,6 +67,17 @@ static uint64_t entry_start(const struct tail *t, uint64_t seq, enum form form)
 static bool may_have(const struct reader *r, const struct limit *l)
 {
 	return !l || reader_may_have(r, l->to_user, l->has_exclude ? &l->exclude : NULL);
+}
+
+static bool is_for(const struct reader *r, const struct entry *e, int64_t now_ms)
+{
+	return now_ms < e->expires_ms && may_have(r, e->limit);
+}
+
+/* Everybody gets all that is kept: what a fan-out finds nearly always. */
+static bool is_for_everyone(const struct tail *t, int64_t now_ms)
+{
+	return t->limited == 0 && now_ms < t->expires_ms;
 }
 
 static void limit_free(struct limit **l)
@@ -101,6 +116,7 @@ enum err tail_new(struct tail **t, uint64_t seq, size_t bytes_max, struct deflat
 	made->bytes_max = bytes_max;
 	made->deflater = deflater;
 	made->first_seq = made->next_seq = seq + 1;
+	made->expires_ms = NEVER;
 	*t = made;
 	return OK;
 }
@@ -139,6 +155,8 @@ static void evict_oldest(struct tail *t)
 		limit_free(&e->limit);
 		t->limited--;
 	}
+	if (e->expires_ms != NEVER && --t->expiring == 0)
+		t->expires_ms = NEVER;
 	t->first_seq++;
 }
 
@@ -223,6 +241,7 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 	uint8_t header[FRAME_HEADER_MAX];
 	struct buf payload = BUF_EMPTY, compressed = BUF_EMPTY;
 	struct limit *limit = NULL;
+	int64_t expires_ms = m->expires_ms != 0 ? m->expires_ms : NEVER;
 	size_t header_len = 0;
 	bool is_compressed;
 	enum err e;
@@ -251,8 +270,11 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 		add_compressed(t, &compressed, is_compressed || (!m->body.bytes && t->compressed_from != 0));
 		*entry_at(t, m->seq) = (struct entry){.end = {t->lanes[PLAIN].end, t->lanes[COMPRESSED].end},
 						      .limit = limit,
+						      .expires_ms = expires_ms,
 						      .header = (uint32_t)header_len};
 		t->limited += limit != NULL;
+		t->expiring += expires_ms != NEVER;
+		t->expires_ms = MIN(t->expires_ms, expires_ms);
 		t->next_seq++;
 	} else {
 		limit_free(&limit);
@@ -281,16 +303,30 @@ static uint64_t fitting(const struct tail *t, uint64_t first, enum form form, si
 	return low;
 }
 
-enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, size_t max_bytes,
-		    struct span *bytes, uint64_t *last, unsigned *count, bool *private)
+/*
+ * The last seq of those from first to end that go out in one write: up to the first that has a limit, or has expired.
+ * One that has a limit goes by itself.
+ */
+static uint64_t together(const struct tail *t, uint64_t first, uint64_t end, int64_t now_ms)
 {
-	uint64_t first = seq + 1, end, from;
+	if (entry_at(t, first)->limit)
+		return first;
+	for (uint64_t seq = first + 1; seq <= end; seq++) {
+		const struct entry *e = entry_at(t, seq);
+
+		if (e->limit || now_ms >= e->expires_ms)
+			return seq - 1;
+	}
+	return end;
+}
+
+enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, int64_t now_ms, size_t max_bytes,
+		    struct delivery *d)
+{
+	uint64_t first = seq + 1, from;
 	enum form form = PLAIN;
 
-	*bytes = (struct span){0};
-	*last = seq;
-	*count = 0;
-	*private = false;
+	*d = (struct delivery){.last = seq};
 	if (first < t->first_seq)
 		return ERR_EVICTED;
 	if (first >= t->next_seq)
@@ -298,44 +334,36 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 
 	if (reader->inflates && t->compressed_from != 0 && first >= t->compressed_from)
 		form = COMPRESSED;
-	if (t->limited == 0) {
-		end = fitting(t, first, form, max_bytes);
+	if (is_for_everyone(t, now_ms)) {
+		d->last = fitting(t, first, form, max_bytes);
 	} else {
-		while (first < t->next_seq && !may_have(reader, entry_at(t, first)->limit))
+		while (first < t->next_seq && !is_for(reader, entry_at(t, first), now_ms))
 			first++;
 		if (first == t->next_seq) {
-			*last = first - 1;
+			d->last = first - 1;
 			return OK;
 		}
-		end = fitting(t, first, form, max_bytes);
-		/* Up to the first that has a limit; one that is this reader's alone goes by itself. */
-		if (entry_at(t, first)->limit) {
-			*private = entry_at(t, first)->limit->to_user != NULL;
-			end = first;
-		}
-		for (uint64_t s = first + 1; s <= end; s++) {
-			if (entry_at(t, s)->limit)
-				end = s - 1;
-		}
+		d->last = together(t, first, fitting(t, first, form, max_bytes), now_ms);
+		d->private = entry_at(t, first)->limit && entry_at(t, first)->limit->to_user;
 	}
 	from = entry_start(t, first, form);
-	*bytes = (struct span){lane_at(&t->lanes[form], from), entry_at(t, end)->end[form] - from};
-	*last = end;
-	/* One that has expired has no frame. */
-	for (uint64_t s = first; s <= end; s++)
-		*count += entry_at(t, s)->header > 0;
+	d->bytes = (struct span){lane_at(&t->lanes[form], from), entry_at(t, d->last)->end[form] - from};
+	/* A message that had expired when it was fetched has no frame. */
+	for (uint64_t s = first; s <= d->last; s++)
+		d->count += entry_at(t, s)->header > 0;
 	return OK;
 }
 
-struct span tail_message(const struct tail *t, uint64_t seq, const struct reader *reader, bool *private)
+struct tail_text tail_message(const struct tail *t, uint64_t seq, const struct reader *reader, int64_t now_ms)
 {
 	assert(seq >= t->first_seq && seq < t->next_seq);
 
 	const struct entry *e = entry_at(t, seq);
 	uint64_t start = entry_start(t, seq, PLAIN) + e->header;
+	struct tail_text text = {.expires_ms = e->expires_ms != NEVER ? e->expires_ms : 0,
+				 .private = e->limit && e->limit->to_user};
 
-	*private = e->limit && e->limit->to_user;
-	if (!may_have(reader, e->limit) || e->end[PLAIN] == start)
-		return (struct span){0};
-	return (struct span){lane_at(&t->lanes[PLAIN], start), e->end[PLAIN] - start};
+	if (is_for(reader, e, now_ms) && e->end[PLAIN] > start)
+		text.text = (struct span){lane_at(&t->lanes[PLAIN], start), e->end[PLAIN] - start};
+	return text;
 }

@@ -9,9 +9,10 @@
  *	a subscriber can be written to -> tail_after()		everything after its seq, at most so many bytes
  *
  * A few messages are for one user only, or for all but one connection. They lie in the tail as the others do;
- * tail_after() passes over what is not for the reader. One that has expired has a seq and no bytes.
+ * tail_after() passes over what is not for the reader, and over what has expired. A message that had expired when it was
+ * fetched has a seq and no bytes.
  *
- * Layer    domain: no socket, no clock, no I/O.
+ * Layer    domain: no socket, no I/O; the caller says what time it is.
  * Threads  none: the event loop's.
  * Memory   at most bytes_max of frames, compressed ones included; the oldest messages leave first. A seq older than the
  *          tail is ERR_EVICTED: ask the database.
@@ -33,6 +34,7 @@ struct tail; /* opaque */
 struct stored_message {
 	uint64_t seq;
 	struct span body;	    /* borrowed; .bytes NULL: expired, nobody gets it */
+	int64_t expires_ms;	    /* on the caller's clock: nobody gets it from then on; 0: never */
 	const char *to_user;	    /* borrowed; NULL: for everyone */
 	const struct uuid *exclude; /* borrowed; NULL: nobody is left out */
 };
@@ -80,25 +82,31 @@ void tail_compress(struct tail *t);
 /* Forgets all messages; goes on after `seq`, which is not before tail_seq(). */
 void tail_forget(struct tail *t, uint64_t seq);
 
+/* What a reader is given in one write. */
+struct delivery {
+	struct span bytes; /* whole frames; lent, valid until the next tail_append() or tail_forget(); may be empty where
+			      nothing was for the reader */
+	uint64_t last;	   /* the seq up to which the reader then has everything */
+	unsigned count;	   /* messages in `bytes` */
+	bool private;	   /* bytes hold exactly one message, for this user alone */
+};
+
 /*
- * Bytes of whole frames after `seq` that are for `reader`, at most max_bytes, never half a frame (one frame that is
- * larger comes alone).
+ * The frames after `seq` that are for `reader` and have not expired, at most max_bytes, never half a frame (one frame
+ * that is larger comes alone).
  *
- *	bytes	out: lent, valid until the next tail_append() or tail_forget(); may be empty where nothing was for the
- *		reader
- *	last	out: the seq up to which the reader then has everything; equal to `seq` when there is nothing new
- *	count	out: messages in `bytes`
- *	private	out: bytes hold exactly one message, for this user alone
+ *	d	out: d->last is `seq` when there is nothing new
  *
  * ERR_EVICTED  seq + 1 is no longer kept: the caller reads from the database, or reports the hole
  */
-enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, size_t max_bytes,
-		    struct span *bytes, uint64_t *last, unsigned *count, bool *private) MUST_CHECK;
+enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, int64_t now_ms, size_t max_bytes,
+		    struct delivery *d) MUST_CHECK;
 
-/*
- * The JSON text of one kept message (its frame without the header), for transports that are not WebSocket; lent as
- * above. Empty when it is not for the reader.
- *
- *	private	out: it is for this user alone
- */
-struct span tail_message(const struct tail *t, uint64_t seq, const struct reader *reader, bool *private);
+/* One kept message, for transports that are not WebSocket. */
+struct tail_text {
+	struct span text;   /* JSON: its frame without the header; lent as above; empty when it is not for the reader */
+	int64_t expires_ms; /* 0: never */
+	bool private;	    /* it is for this user alone */
+};
+
+struct tail_text tail_message(const struct tail *t, uint64_t seq, const struct reader *reader, int64_t now_ms);

@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "store/acts_internal.h"
 #include "store/pgarray.h"
 #include "store/pipeline_internal.h"
 
 #define PARAMS_MAX 16
+#define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */
 
 /* The parameters of one call, made one after the other. */
 struct params {
@@ -191,15 +193,24 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 /* ---- fetch, unsent */
 
 static const struct pipeline_statement fetch_statement = {
-	"fetch", "select topic_id, seq, to_user, exclude, body, revocation from tidings.fetch($1, $2, $3, $4)"};
+	"fetch", "select topic_id, seq, to_user, exclude, body, revocation, expires_in_ms from tidings.fetch($1, $2, $3, $4)"};
 
 static const struct pipeline_statement unsent_statement = {
-	"unsent", "select 0::int8, seq, $2::text, null::text, body, false from tidings.unsent($1, $2, $3)"};
+	"unsent", "select 0::int8, seq, $2::text, null::text, body, false, expires_in_ms from tidings.unsent($1, $2, $3, $4, $5, $6)"};
+
+/* From the database's clock to ours: only what is left of the time is told. 0: it never expires. */
+static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)
+{
+	int64_t in_ms = int8_at(r, row, column);
+
+	return PQgetisnull(r, row, column) ? 0 : now_ms + MIN(MAX(in_ms, 0), EXPIRY_MAX_MS);
+}
 
 static void on_fetch(void *context, enum err e, const PGresult *rows)
 {
 	struct call call = *(struct call *)context;
 	size_t count = e == OK ? (size_t)PQntuples(rows) : 0;
+	int64_t now_ms = clock_monotonic_ms();
 	struct fetch_row *made = count > 0 ? calloc(count, sizeof(*made)) : NULL;
 	struct uuid *excludes = count > 0 ? calloc(count, sizeof(*excludes)) : NULL;
 
@@ -221,6 +232,7 @@ static void on_fetch(void *context, enum err e, const PGresult *rows)
 		/* "{}" at least: it is one that tidings.publish_batch() took. */
 		if (body_len >= 2 && body[0] == '{' && !made[i].revocation)
 			made[i].message.body = (struct span){body, body_len};
+		made[i].message.expires_ms = expiry_at(rows, i, 6, now_ms);
 	}
 	call.to.fetch(call.context, e, made, count);
 	free(made);
@@ -240,16 +252,19 @@ enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t
 			 &(struct call){.to.fetch = answer, .context = context});
 }
 
-enum err calls_unsent(struct pipeline *p, int64_t topic_id, const char *user_id, uint64_t up_to, fetch_answer answer,
-		      void *context)
+enum err calls_unsent(struct pipeline *p, const struct unsent *u, int64_t rows_max, int64_t bytes_max,
+		      fetch_answer answer, void *context)
 {
 	struct params params = {0};
 
-	add_number(&params, topic_id);
-	add_text(&params, user_id);
-	add_number(&params, (int64_t)up_to);
+	add_number(&params, u->topic_id);
+	add_text(&params, u->user_id);
+	add_number(&params, (int64_t)u->after);
+	add_number(&params, (int64_t)u->up_to);
+	add_number(&params, rows_max);
+	add_number(&params, bytes_max);
 	return send_call(p, &unsent_statement, &params, on_fetch,
-			 &(struct call){.to.fetch = answer, .context = context, .topic_id = topic_id});
+			 &(struct call){.to.fetch = answer, .context = context, .topic_id = u->topic_id});
 }
 
 /* ---- flush, farewell */

@@ -48,19 +48,27 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 
 struct fetch_row {
 	int64_t topic_id;
-	struct stored_message message; /* lent */
+	struct stored_message message; /* lent; expires_ms is on clock_monotonic_ms() */
 	bool revocation;	       /* message.to_user may not have the topic any more; it has no body */
 };
 
 /* rows: lent; by topic in the order asked, then by seq */
 typedef void (*fetch_answer)(void *context, enum err e, const struct fetch_row *rows, size_t count);
 
+/* Of each topic at most rows_max messages and, its first aside, bytes_max bytes. */
+
 enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t *after, size_t count, int64_t rows_max,
 		     int64_t bytes_max, fetch_answer answer, void *context) MUST_CHECK;
 
-/* Messages for one user alone that they have not been sent, up to a seq. */
-enum err calls_unsent(struct pipeline *p, int64_t topic_id, const char *user_id, uint64_t up_to, fetch_answer answer,
-		      void *context) MUST_CHECK;
+/* Messages for one user alone that they have not been sent: after one seq and up to another. */
+struct unsent {
+	int64_t topic_id;
+	const char *user_id; /* borrowed until calls_unsent() returns */
+	uint64_t after, up_to;
+};
+
+enum err calls_unsent(struct pipeline *p, const struct unsent *u, int64_t rows_max, int64_t bytes_max,
+		      fetch_answer answer, void *context) MUST_CHECK;
 
 /* ---- flush: whatever a node has to write down */
 

@@ -78,7 +78,11 @@ def fetch(db):
 def fetch_expired(db):
     topic = db.topic()
     db.publish(topic, "1"), db.publish(topic, "2", expires_at="2001-01-01T00:00:00Z"), db.publish(topic, "3", expires_at="2099-01-01T00:00:00Z")
-    equal([r[1:] for r in db.fetch([(db.topic_id(topic), 0)])], [["1", "1"], ["2", ""], ["3", "3"]], "messages")
+    db.publish(topic, "4", expires_at="infinity")
+    equal([r[1:] for r in db.fetch([(db.topic_id(topic), 0)])], [["1", "1"], ["2", ""], ["3", "3"], ["4", "4"]], "messages")
+    left = [r[0] for r in db.sidecar(f"select expires_in_ms from tidings.fetch('{{{db.topic_id(topic)}}}', '{{0}}', 10, 100000)")]
+    equal((left[0], left[3]), ("", ""), "what never expires")
+    assert int(left[1]) < 0 < int(left[2]), f"ms that are left: {left}"
 
 
 @test("a message for one user waits for that user, however far others have been sent")
@@ -87,12 +91,14 @@ def unsent(db):
     db.publish(topic, "1", to_user="456"), db.publish(topic, "2"), db.publish(topic, "3", to_user="other"), db.publish(topic, "4", to_user="456")
     db.publish(topic, "5", to_user="456", expires_at="2001-01-01T00:00:00Z")
     n = db.topic_id(topic)
-    waiting = lambda up_to=9: [r[0] for r in db.sidecar(f"select seq from tidings.unsent({n}, '456', {up_to})")]
+    waiting = lambda up_to=9: [r[0] for r in db.sidecar(f"select seq from tidings.unsent({n}, '456', 0, {up_to}, 100, 100000)")]
     equal(db.attach(("456", "user", topic))[0][6], "f", "unsent before anyone was sent anything")
     db.flush(node, delivered=[(n, 2)])
     equal(db.attach(("456", "user", topic), ("root", "admin", topic)), [r[:6] + [u] for r, u in zip(
         db.attach(("456", "user", topic), ("root", "admin", topic)), "tf")], "unsent of each")
     equal((waiting(), waiting(2)), (["1", "4"], ["1"]), "waiting")
+    pages = lambda after, rows, size: [r[0] for r in db.sidecar(f"select seq from tidings.unsent({n}, '456', {after}, 9, {rows}, {size})")]
+    equal((pages(0, 1, 1000), pages(1, 1, 1000), pages(0, 10, 1), pages(4, 10, 1)), (["1"], ["4"], ["1"], []), "by rows and bytes")
     db.flush(node, sent=[(n, 1), (n, 77)])
     equal(waiting(), ["4"], "waiting after the first was sent")
     equal(db.attach(("456", "user", topic))[0][6], "f", "unsent")

@@ -154,12 +154,15 @@ def _(s):
     d = s.diagnosis(granted=["457"])
     s.recommend(d, "personal", to_user_id=457)
     with s.connect(d, user="456") as owner:
-        owner.answers()
+        s.recommend(d, "for all")
+        equal(owner.next()["data"]["reason"], "for all", "the owner's first message")
     with s.connect(d, user="457") as other:
         equal(reasons(missed(other)), ["personal"], "messages")
     s.wait_watchers(d, 0)  # written down together with the fact that it was sent
+    # A page may still be asked for when a ping is answered: what comes first tells.
     with s.connect(d, user="457") as other:
-        other.answers()
+        s.recommend(d, "live")
+        equal(other.next()["data"]["reason"], "live", "the first message, once it has been sent")
 
 
 @test("with a cursor: everything after it, once, however often one comes back")
@@ -200,6 +203,9 @@ def _(s):
     page = s.api.get(f"/ws/history/{d}?since={cursor}", s.token()).want(200)
     equal((page["recovered"], [m["seq"] for m in page["messages"]]), (False, list(range(first, 61))), "the history says the same")
     epoch = cursor.rsplit("-", 1)[0]
+    with s.connect(d, cursor=f"{epoch}-{first - 2}") as client:
+        data = client.first["data"]
+        equal((data["recovered"], data.get("missed")), (False, {"from": first - 1, "to": first - 1}), "one message short")
     with s.connect(d, cursor=f"{epoch}-{first - 1}") as client:
         equal(client.first["data"]["recovered"], True, "recovered just after the hole")
 

@@ -592,6 +592,21 @@ def _(s):
         equal(seqs(server.api.get(target, s.token()).want(200)), [1], "what is there")
 
 
+@test("the Link of a 426 names the topics of the request; live health has none")
+def _(s):
+    names = [f"diagnosis/{s.diagnosis()}", "health/456"]
+    for server in doors(s):
+        reply = server.api.get(f"/ws?topics={','.join(names)}&token={s.token()}")
+        reply.want(426)
+        target = re.fullmatch(r'<([^>]+)>; rel="alternate"', reply.headers["Link"]).group(1)
+        equal(target, f"/poll?topics={','.join(names)}", "target")
+        server.api.get(target + "&timeout=0", s.token()).want(200)
+        for path in ("/ws", "/ws?topics=a%3Eb", "/ws/health", "/ws/combined?topics=a"):
+            reply = server.api.get(path)
+            reply.want(426)
+            equal(reply.headers.get("Link"), None, f"Link of {path}")
+
+
 @test("429 for a user with too many connections; a place that is left is free again")
 def _(s):
     d = s.diagnosis(granted=["457"])

@@ -325,11 +325,12 @@ class RawClient:
     """A WebSocket client that does only what it is told: answers no ping, reads only when asked."""
 
     def __init__(self, port, path, headers=(), rcvbuf=None, handshake=True):
-        self.s = socket.socket()
+        """`port`: or the path of a socket, on which the kernel keeps little of what nobody reads."""
+        self.s = socket.socket(socket.AF_INET if isinstance(port, int) else socket.AF_UNIX)
         if rcvbuf:
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.s.settimeout(WAIT_S)
-        self.s.connect(("127.0.0.1", port))
+        self.s.connect(("127.0.0.1", port) if isinstance(port, int) else str(port))
         self.buffer = b""
         if handshake:
             self.s.sendall(upgrade_request(path, headers))

@@ -12,12 +12,14 @@
 
 #define TAIL_MAX 4000
 #define TAILS_MAX 1000000
+#define NOW_MS 1000
 
 struct client {
 	struct subscriber subscriber; /* first: the hub gives it back */
 	uint64_t got[512];	      /* seqs, in the order written; the model uses `have` instead */
 	size_t got_count;
 	unsigned writes;
+	bool keeps;	    /* what it takes last has not left for its peer yet */
 	unsigned takes;	    /* writes until it is full; each write takes one */
 	bool behind;
 	uint64_t have;
@@ -49,17 +51,17 @@ static void on_soon(struct subscriber *s)
 	announcements++;
 }
 
-static bool on_write(struct subscriber *s, struct span bytes, unsigned count)
+static enum hub_written on_write(struct subscriber *s, const struct delivery *d)
 {
 	struct client *c = client_of(s);
-	struct span payload;
+	struct span bytes = d->bytes, payload;
 	unsigned n = 0;
 
 	assert_true(c->takes > 0); /* it was full, and nobody said that it can be written to */
 	assert_true(bytes.len > 0);
 	while (frames_next(&bytes, &payload)) {
 		n++;
-		if (payload.len == 2) {
+		if (payload.len == 2 || payload.bytes[0] == 0) {
 			c->ephemerals++;
 			continue;
 		}
@@ -68,10 +70,10 @@ static bool on_write(struct subscriber *s, struct span bytes, unsigned count)
 		else
 			c->got[c->got_count++] = frames_seq(payload);
 	}
-	assert_int_equal(n, count);
+	assert_int_equal(n, d->count);
 	messages_seen += n;
 	c->writes++;
-	return --c->takes > 0;
+	return --c->takes > 0 ? HUB_SENT : c->keeps ? HUB_KEPT : HUB_SENT_LAST;
 }
 
 static void on_behind(struct subscriber *s)
@@ -205,10 +207,6 @@ static void holds_a_topic_until_its_last_holder_lets_go(void **state)
 	assert_ptr_equal(first, second);
 	assert_int_equal(tail_seq(first->tail), 7);
 	assert_int_equal(hub_hold(hub, &other, 1, "diagnosis/1", "other", 7, 0), ERR_CONFLICT);
-	/* Whoever came to one whose holders are being sent away would get nothing any more. */
-	first->stale = true;
-	assert_int_equal(hub_hold(hub, &other, 1, "diagnosis/1", "abc", 7, 0), ERR_CONFLICT);
-	first->stale = false;
 	hub_let_go(hub, first);
 	assert_ptr_equal(hub_find(hub, 1), first);
 	assert_ptr_equal(hub_first(hub), first);
@@ -232,7 +230,7 @@ static void sends_each_message_to_all_who_listen_in_order_and_once(void **state)
 		join(&clients[i], t, 0);
 	for (unsigned i = 0; i < 5; i++) {
 		append(t);
-		while (hub_run(hub, 7)) {
+		while (hub_run(hub, 7, NOW_MS)) {
 			check_lists(t, ARRAY_LEN(clients));
 			assert_ptr_equal(announced, TAILQ_FIRST(&t->due));
 		}
@@ -246,7 +244,7 @@ static void sends_each_message_to_all_who_listen_in_order_and_once(void **state)
 	assert_int_equal(hub_counters(hub)->deliveries, 500);
 	assert_int_equal(hub_counters(hub)->writes, 500);
 	assert_int_equal(hub_counters(hub)->bytes, 500 * strlen("xx{\"seq\":1,\"a\":1}"));
-	assert_false(hub_run(hub, 100));
+	assert_false(hub_run(hub, 100, NOW_MS));
 	hub_let_go(hub, t);
 }
 
@@ -260,12 +258,12 @@ static void writes_at_most_so_often_in_a_slice(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(clients); i++)
 		join(&clients[i], t, 0);
 	append(t);
-	assert_true(hub_run(hub, 0));
-	assert_true(hub_run(hub, 150));
+	assert_true(hub_is_busy(hub));
+	assert_true(hub_run(hub, 150, NOW_MS));
 	for (size_t i = 0; i < ARRAY_LEN(clients); i++)
 		writes += clients[i].writes;
 	assert_int_equal(writes, 150);
-	assert_false(hub_run(hub, 50));
+	assert_false(hub_run(hub, 50, NOW_MS));
 	for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
 		assert_int_equal(clients[i].writes, 1);
 		hub_leave(&clients[i].subscriber);
@@ -285,9 +283,9 @@ static void a_topic_with_thousands_does_not_delay_one_with_one(void **state)
 	join(&one, small, 0);
 	append(large);
 	append(small);
-	assert_true(hub_run(hub, 128));
+	assert_true(hub_run(hub, 128, NOW_MS));
 	assert_int_equal(one.writes, 1);
-	while (hub_run(hub, 128))
+	while (hub_run(hub, 128, NOW_MS))
 		;
 	for (size_t i = 0; i < ARRAY_LEN(many); i++) {
 		assert_got(&many[i], 1, 1);
@@ -307,18 +305,18 @@ static void who_is_full_waits_and_gets_what_has_gathered_in_one_write(void **sta
 	join(&c, t, 0);
 	c.takes = 1;
 	append(t);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(c.subscriber.state, SUB_WAITING);
 	for (unsigned i = 0; i < 10; i++)
 		append(t);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(c.writes, 1);
 	c.takes = 2;
-	hub_writable(hub, &c.subscriber);
+	hub_writable(hub, &c.subscriber, NOW_MS);
 	assert_int_equal(c.writes, 2);
 	assert_got(&c, 1, 11);
 	assert_int_equal(c.subscriber.state, SUB_READY);
-	hub_writable(hub, &c.subscriber);
+	hub_writable(hub, &c.subscriber, NOW_MS);
 	assert_int_equal(c.writes, 2);
 	check_lists(t, 1);
 	hub_leave(&c.subscriber);
@@ -334,12 +332,12 @@ static void who_can_be_written_to_and_lacks_nothing_is_current_again(void **stat
 	join(&c, t, 0);
 	hub_wait(hub, &c.subscriber);
 	assert_int_equal(c.subscriber.state, SUB_WAITING);
-	hub_writable(hub, &c.subscriber);
+	hub_writable(hub, &c.subscriber, NOW_MS);
 	assert_int_equal(c.subscriber.state, SUB_READY);
 	assert_ptr_equal(TAILQ_FIRST(&t->current), &c.subscriber);
 	hub_leave(&c.subscriber);
 	hub_wait(hub, &c.subscriber);
-	hub_writable(hub, &c.subscriber);
+	hub_writable(hub, &c.subscriber, NOW_MS);
 	assert_int_equal(c.subscriber.state, SUB_OUT);
 	hub_let_go(hub, t);
 }
@@ -357,15 +355,15 @@ static void a_backlog_larger_than_a_write_is_left_to_the_next_run(void **state)
 	join(&c, t, 0);
 	c.takes = 1;
 	append(t);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	for (unsigned i = 0; i < 3; i++)
 		append_of_size(t, 40000);
 	c.takes = 100;
-	hub_writable(hub, &c.subscriber);
+	hub_writable(hub, &c.subscriber, NOW_MS);
 	assert_got(&c, 1, 2);
 	assert_ptr_equal(TAILQ_FIRST(&t->due), &c.subscriber);
-	assert_true(hub_run(hub, 1));
-	assert_false(hub_run(hub, 10));
+	assert_true(hub_run(hub, 1, NOW_MS));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_got(&c, 1, 4);
 	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
@@ -382,7 +380,7 @@ static void who_waits_too_long_is_told_that_it_is_behind(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		append_of_size(t, 1500);
 	assert_false(c.behind);
-	hub_writable(hub, &c.subscriber);
+	hub_writable(hub, &c.subscriber, NOW_MS);
 	assert_true(c.behind);
 	assert_int_equal(c.writes, 0);
 	assert_int_equal(c.subscriber.seq, 0);
@@ -392,7 +390,7 @@ static void who_waits_too_long_is_told_that_it_is_behind(void **state)
 	c.subscriber.seq = tail_floor(t->tail);
 	hub_join(hub, &c.subscriber);
 	assert_false(c.behind);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_got(&c, 2, 3);
 	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
@@ -426,7 +424,7 @@ static void who_is_ahead_of_the_tail_gets_nothing_twice(void **state)
 	append(t);
 	assert_ptr_equal(TAILQ_FIRST(&t->current), &c.subscriber);
 	append(t);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_got(&c, 4, 4);
 	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
@@ -447,12 +445,12 @@ static void a_hole_puts_behind_who_lacks_what_is_gone_and_only_them(void **state
 	join(&beyond, t, 12);
 	append_for(t, 10, NULL);
 	check_lists(t, 5);
-	while (hub_run(hub, 1))
+	while (hub_run(hub, 1, NOW_MS))
 		;
 	assert_true(current.behind);
 	assert_true(before.behind);
 	assert_false(waiting.behind);
-	hub_writable(hub, &waiting.subscriber);
+	hub_writable(hub, &waiting.subscriber, NOW_MS);
 	assert_true(waiting.behind);
 	assert_false(at.behind);
 	assert_got(&at, 10, 10);
@@ -480,9 +478,9 @@ static void can_be_left_in_every_state_and_twice(void **state)
 		hub_leave(&c[i].subscriber);
 	}
 	/* It is still among the busy; nobody is written to. */
-	hub_run(hub, 10);
+	hub_run(hub, 10, NOW_MS);
 	assert_int_equal(c[1].writes, 0);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	hub_let_go(hub, t);
 }
 
@@ -499,7 +497,7 @@ static void a_topic_can_be_let_go_while_busy_and_rung(void **state)
 	hub_ring(hub, 2);
 	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(hub_take_rung(hub, ids, after, 4), 1);
 	assert_int_equal(ids[0], 2);
 	hub_let_go(hub, other);
@@ -539,20 +537,60 @@ static void tells_that_a_topic_has_been_delivered_when_the_first_client_has_it(v
 
 	(void)state;
 	append(t);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(delivered_calls, 0);
 	join(&a, t, 1);
 	join(&b, t, 1);
 	append(t);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(delivered_calls, 1);
 	assert_int_equal(t->delivered_seq, 2);
-	hub_delivered(hub, t, 2);
+	hub_delivered(hub, t, 2, false);
 	assert_int_equal(delivered_calls, 1);
-	hub_delivered(hub, t, 5);
+	hub_delivered(hub, t, 5, false);
 	assert_int_equal(delivered_calls, 2);
 	hub_leave(&a.subscriber);
 	hub_leave(&b.subscriber);
+	hub_let_go(hub, t);
+}
+
+/* It was delivered once it had been written, also where the write had failed, or the rest of it never left. */
+static void what_a_write_keeps_is_not_delivered_until_its_owner_says_so(void **state)
+{
+	struct hub_topic *t = hold(1, 0);
+	struct client c;
+
+	(void)state;
+	join(&c, t, 0);
+	c.subscriber.reader.user_id = "ann";
+	c.keeps = true;
+	c.takes = 1;
+	append_for(t, 1, "ann");
+	assert_false(hub_run(hub, 10, NOW_MS));
+	assert_int_equal(c.writes, 1);
+	assert_int_equal(c.subscriber.seq, 1);
+	assert_int_equal(c.subscriber.state, SUB_WAITING);
+	assert_int_equal(delivered_calls + private_calls, 0);
+	hub_delivered(hub, t, 1, true);
+	assert_int_equal(delivered_to, 1);
+	assert_int_equal(private_seq, 1);
+	hub_leave(&c.subscriber);
+	hub_let_go(hub, t);
+}
+
+static void what_expires_before_its_turn_is_not_written(void **state)
+{
+	struct stored_message m = {.seq = 1, .body = {"{\"a\":1}", 7}, .expires_ms = NOW_MS};
+	struct hub_topic *t = hold(1, 0);
+	struct client c;
+
+	(void)state;
+	join(&c, t, 0);
+	assert_int_equal(hub_append(hub, t, &m), OK);
+	append(t);
+	assert_false(hub_run(hub, 10, NOW_MS));
+	assert_got(&c, 2, 2);
+	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
 }
 
@@ -570,7 +608,7 @@ static void a_private_message_reaches_its_user_alone_and_is_told(void **state)
 	append_for(t, 2, "ann");
 	append_for(t, 3, "carla");
 	append(t);
-	while (hub_run(hub, 1))
+	while (hub_run(hub, 1, NOW_MS))
 		check_lists(t, 2);
 	assert_int_equal(ann.got_count, 3);
 	assert_int_equal(ann.got[1], 2);
@@ -592,11 +630,65 @@ static void what_is_for_nobody_here_is_passed_over_without_a_write(void **state)
 	(void)state;
 	join(&c, t, 0);
 	append_for(t, 1, "carla");
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(c.writes, 0);
 	assert_int_equal(delivered_calls, 0);
 	assert_int_equal(c.subscriber.seq, 1);
 	check_lists(t, 1);
+	hub_leave(&c.subscriber);
+	hub_let_go(hub, t);
+}
+
+/* Newcomers were refused until the last of those had gone who were on the old numbering. */
+static void a_retired_topic_makes_way_for_the_new_one_under_its_id(void **state)
+{
+	struct hub_topic *old = hold(1, 5), *new = NULL, *again = NULL;
+	struct client c;
+	int64_t id, after;
+
+	(void)state;
+	join(&c, old, 5);
+	append(old);
+	hub_ring(hub, 1);
+	assert_int_equal(hub_hold(hub, &new, 1, "diagnosis/1", "other", 2, 0), ERR_CONFLICT);
+	hub_retire(hub, old);
+	hub_retire(hub, old);
+	assert_null(hub_find(hub, 1));
+	assert_int_equal(hub_take_rung(hub, &id, &after, 1), 0);
+	assert_int_equal(hub_hold(hub, &new, 1, "diagnosis/1", "other", 2, 0), OK);
+	assert_int_equal(hub_hold(hub, &again, 1, "diagnosis/1", "other", 2, 0), OK);
+	assert_ptr_equal(new, again);
+	assert_ptr_not_equal(new, old);
+	assert_int_equal(tail_seq(new->tail), 2);
+	/* What the old one has in memory its clients get still. */
+	assert_false(hub_run(hub, 10, NOW_MS));
+	assert_got(&c, 6, 6);
+	hub_leave(&c.subscriber);
+	hub_let_go(hub, old);
+	assert_ptr_equal(hub_find(hub, 1), new);
+	hub_let_go(hub, new);
+	hub_let_go(hub, again);
+}
+
+/* The bound is a topic's: what waits beyond it, for who is due, goes by, the oldest first. */
+static void of_ephemeral_frames_that_wait_the_newest_are_kept_within_the_bound(void **state)
+{
+	enum { SIZE = EPHEMERALS_MAX_BYTES / 4 };
+	static char frame[SIZE] = "\x81\x7f\0\0\0\0\0\x03\xff\xf6";
+	struct hub_topic *t = hold(1, 0);
+	struct client c;
+
+	(void)state;
+	assert_int_equal(SIZE - 10, 0x3fff6);
+	join(&c, t, 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(hub_ephemeral(hub, t, (struct span){frame, SIZE}, NULL, NULL), OK);
+	assert_int_equal(t->ephemeral_bytes, EPHEMERALS_MAX_BYTES);
+	assert_int_equal(hub_ephemeral(hub, t, (struct span){frame, SIZE}, NULL, NULL), OK);
+	assert_int_equal(t->ephemeral_bytes, EPHEMERALS_MAX_BYTES);
+	assert_false(hub_run(hub, 10, NOW_MS));
+	assert_int_equal(c.writes, 4);
+	assert_int_equal(t->ephemeral_bytes, 0);
 	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
 }
@@ -622,7 +714,7 @@ static void an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it(void 
 	assert_int_equal(hub_ephemeral(hub, t, frame, NULL, &excluded.subscriber.reader.connection_id), OK);
 	check_lists(t, 6);
 	assert_int_equal(current.ephemerals, 0);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(current.ephemerals, 1);
 	assert_int_equal(due.ephemerals, 1);
 	assert_int_equal(waiting.ephemerals, 0);
@@ -635,11 +727,11 @@ static void an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it(void 
 	assert_int_equal(hub_counters(hub)->deliveries, 4);
 	assert_got(&due, 1, 1);
 	assert_int_equal(hub_ephemeral(hub, t, frame, "ann", NULL), OK);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(hub_counters(hub)->deliveries, 4);
 	/* What it could not take as it came has gone by. */
-	hub_writable(hub, &waiting.subscriber);
-	assert_false(hub_run(hub, 10));
+	hub_writable(hub, &waiting.subscriber, NOW_MS);
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(waiting.ephemerals, 0);
 	check_lists(t, 6);
 	hub_leave(&ending.subscriber);
@@ -693,7 +785,7 @@ static void keeps_the_tail_that_somebody_is_being_sent_from(void **state)
 	join(&c, t[0], 0);
 	append_of_size(t[0], 3000);
 	append_of_size(t[1], 3000);
-	assert_false(hub_run(hub, 10));
+	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_false(c.behind);
 	assert_got(&c, 1, 1);
 	append_of_size(t[1], 100);
@@ -820,7 +912,7 @@ static void model_client_step(struct client *c, size_t index, uint64_t *random)
 		model_catch_up(c, random);
 	} else if (c->takes == 0 && pick(random, 4) > 0) {
 		c->takes = 1 + (unsigned)pick(random, 5);
-		hub_writable(hub, &c->subscriber);
+		hub_writable(hub, &c->subscriber, NOW_MS);
 	} else if (pick(random, 20) == 0) {
 		model_leave(c);
 	} else if (pick(random, 20) == 0 && c->subscriber.state == SUB_READY) {
@@ -888,7 +980,7 @@ static void everyone_gets_every_message_once_in_order_or_is_told_to_be_behind(vo
 		model_client_step(&model_clients[who], who, &random);
 		model_topic_step(&model[pick(&random, MODEL_TOPICS)], &random);
 		if (pick(&random, 3) == 0)
-			hub_run(hub, (unsigned)pick(&random, 12));
+			hub_run(hub, (unsigned)pick(&random, 12), NOW_MS);
 		model_check();
 	}
 	/* Then all is quiet: whoever is here has everything. */
@@ -904,9 +996,9 @@ static void everyone_gets_every_message_once_in_order_or_is_told_to_be_behind(vo
 				model_catch_up(c, &random);
 			c->takes = 1000;
 			if (c->subscriber.topic)
-				hub_writable(hub, &c->subscriber);
+				hub_writable(hub, &c->subscriber, NOW_MS);
 		}
-		while (hub_run(hub, 100))
+		while (hub_run(hub, 100, NOW_MS))
 			;
 	}
 	model_check();
@@ -940,8 +1032,12 @@ int main(void)
 		TEST(a_topic_can_be_let_go_while_busy_and_rung),
 		TEST(a_topic_rung_twice_is_fetched_once_and_again_when_rung_meanwhile),
 		TEST(tells_that_a_topic_has_been_delivered_when_the_first_client_has_it),
+		TEST(what_a_write_keeps_is_not_delivered_until_its_owner_says_so),
+		TEST(what_expires_before_its_turn_is_not_written),
 		TEST(a_private_message_reaches_its_user_alone_and_is_told),
 		TEST(what_is_for_nobody_here_is_passed_over_without_a_write),
+		TEST(a_retired_topic_makes_way_for_the_new_one_under_its_id),
+		TEST(of_ephemeral_frames_that_wait_the_newest_are_kept_within_the_bound),
 		TEST(an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it),
 		TEST(forgets_the_longest_unused_tails_when_all_together_are_too_large),
 		TEST(keeps_the_tail_that_somebody_is_being_sent_from),

@@ -12,6 +12,7 @@
 #include "tests/unit/inflate.h"
 
 #define ALL SIZE_MAX
+#define NOW_MS 1000
 
 static const struct reader anyone = {.connection_id = {.bytes = {1}}};
 static const struct reader ann = {.user_id = "ann", .connection_id = {.bytes = {2}}};
@@ -25,12 +26,18 @@ struct answer {
 	bool private;
 };
 
+static struct answer after_at(const struct tail *t, uint64_t seq, const struct reader *r, int64_t now_ms,
+			      size_t max_bytes)
+{
+	struct delivery d;
+	enum err e = tail_after(t, seq, r, now_ms, max_bytes, &d);
+
+	return (struct answer){e, d.bytes, d.last, d.count, d.private};
+}
+
 static struct answer after(const struct tail *t, uint64_t seq, const struct reader *r, size_t max_bytes)
 {
-	struct answer a;
-
-	a.e = tail_after(t, seq, r, max_bytes, &a.bytes, &a.last, &a.count, &a.private);
-	return a;
+	return after_at(t, seq, r, NOW_MS, max_bytes);
 }
 
 static struct tail *tail_from(uint64_t seq, size_t bytes_max)
@@ -46,6 +53,13 @@ static void append(struct tail *t, const char *body, const char *to_user, const 
 	struct stored_message m = {.seq = tail_seq(t) + 1, .to_user = to_user, .exclude = exclude};
 
 	m.body = (struct span){body, body ? strlen(body) : 0};
+	assert_int_equal(tail_append(t, &m), OK);
+}
+
+static void append_expiring(struct tail *t, const char *body, int64_t expires_ms)
+{
+	struct stored_message m = {.seq = tail_seq(t) + 1, .body = {body, strlen(body)}, .expires_ms = expires_ms};
+
 	assert_int_equal(tail_append(t, &m), OK);
 }
 
@@ -289,25 +303,59 @@ static void an_expired_message_has_a_seq_but_is_nothing_that_is_sent(void **stat
 	tail_free(&t);
 }
 
+/* Messages whose time was over came from memory to whoever resumed: only the database looked at their time. */
+static void passes_over_a_message_from_when_it_expires(void **state)
+{
+	struct tail *t = tail_from(0, 10000);
+	struct answer a;
+
+	(void)state;
+	append(t, "{}", NULL, NULL);
+	append_expiring(t, "{}", 2000);
+	append(t, "{}", NULL, NULL);
+	append_expiring(t, "{}", 3000);
+	assert_seqs(after_at(t, 0, &anyone, 1999, ALL).bytes, (uint64_t[]){1, 2, 3, 4}, 4);
+	a = after_at(t, 0, &anyone, 2000, ALL);
+	assert_seqs(a.bytes, (uint64_t[]){1}, 1);
+	assert_int_equal(a.last, 1);
+	assert_int_equal(a.count, 1);
+	a = after_at(t, 1, &anyone, 2000, ALL);
+	assert_seqs(a.bytes, (uint64_t[]){3, 4}, 2);
+	assert_int_equal(a.last, 4);
+	/* Nothing is left for who has what came before: all of it is had. */
+	a = after_at(t, 3, &anyone, 3000, ALL);
+	assert_int_equal(a.bytes.len, 0);
+	assert_int_equal(a.last, 4);
+	assert_int_equal(a.count, 0);
+	append(t, "{}", NULL, NULL);
+	assert_seqs(after_at(t, 3, &anyone, 3000, ALL).bytes, (uint64_t[]){5}, 1);
+	tail_free(&t);
+}
+
 static void gives_the_text_of_one_message_to_who_may_have_it(void **state)
 {
 	struct tail *t = tail_from(0, 10000);
-	struct span text;
-	bool private;
+	struct tail_text m;
 
 	(void)state;
 	append(t, "{\"n\":1}", NULL, NULL);
 	append(t, "{\"n\":2}", "ann", NULL);
 	append(t, NULL, NULL, NULL);
-	text = tail_message(t, 1, &anyone, &private);
-	assert_int_equal(text.len, strlen("{\"seq\":1,\"n\":1}"));
-	assert_memory_equal(text.bytes, "{\"seq\":1,\"n\":1}", text.len);
-	assert_false(private);
-	assert_int_equal(tail_message(t, 2, &bob, &private).len, 0);
-	text = tail_message(t, 2, &ann, &private);
-	assert_int_equal(text.len, strlen("{\"seq\":2,\"n\":2}"));
-	assert_true(private);
-	assert_int_equal(tail_message(t, 3, &ann, &private).len, 0);
+	append_expiring(t, "{\"n\":4}", NOW_MS + 1);
+	m = tail_message(t, 1, &anyone, NOW_MS);
+	assert_int_equal(m.text.len, strlen("{\"seq\":1,\"n\":1}"));
+	assert_memory_equal(m.text.bytes, "{\"seq\":1,\"n\":1}", m.text.len);
+	assert_false(m.private);
+	assert_int_equal(m.expires_ms, 0);
+	assert_int_equal(tail_message(t, 2, &bob, NOW_MS).text.len, 0);
+	m = tail_message(t, 2, &ann, NOW_MS);
+	assert_int_equal(m.text.len, strlen("{\"seq\":2,\"n\":2}"));
+	assert_true(m.private);
+	assert_int_equal(tail_message(t, 3, &ann, NOW_MS).text.len, 0);
+	m = tail_message(t, 4, &ann, NOW_MS);
+	assert_int_equal(m.text.len, strlen("{\"seq\":4,\"n\":4}"));
+	assert_int_equal(m.expires_ms, NOW_MS + 1);
+	assert_int_equal(tail_message(t, 4, &ann, NOW_MS + 1).text.len, 0);
 	tail_free(&t);
 }
 
@@ -341,17 +389,20 @@ struct model_message {
 	size_t frame_bytes; /* 0: expired, or before a hole */
 	const char *to_user;
 	const struct uuid *exclude;
+	int64_t expires_ms; /* 0: never */
 };
 
 struct model {
 	struct model_message messages[MODEL_MESSAGES + 1]; /* by seq */
 	uint64_t first, next;				   /* kept: first…next-1 */
 	size_t bytes;
+	int64_t now_ms;
 };
 
 static bool model_has(const struct model *m, uint64_t seq, const struct reader *r)
 {
 	return m->messages[seq].frame_bytes > 0 &&
+	       (m->messages[seq].expires_ms == 0 || m->now_ms < m->messages[seq].expires_ms) &&
 	       reader_may_have(r, m->messages[seq].to_user, m->messages[seq].exclude);
 }
 
@@ -384,19 +435,27 @@ static void model_append(struct model *m, uint64_t *random, struct tail *t)
 		memcpy(body, "{\"a\":\"", 6);
 		memcpy(body + 6 + fill, "\"}", 3);
 		now->frame_bytes = payload + (payload < 126 ? 2 : payload < 65536 ? 4 : 10);
-		append(t, body, now->to_user, now->exclude);
+		if (m->next / 100 % 3 == 0 && pick(random, 4) == 0)
+			now->expires_ms = m->now_ms + 1 + (int64_t)pick(random, 60);
+		assert_int_equal(tail_append(t, &(struct stored_message){.seq = m->next,
+									 .body = {body, strlen(body)},
+									 .expires_ms = now->expires_ms,
+									 .to_user = now->to_user,
+									 .exclude = now->exclude}),
+				 OK);
 	}
 	while (m->first < m->next && m->bytes + now->frame_bytes > MODEL_MAX)
 		m->bytes -= m->messages[m->first++].frame_bytes;
 	m->bytes += now->frame_bytes;
 	m->next++;
+	m->now_ms++;
 }
 
 /* One answer must be what the model says, and as long as it may be. */
 static uint64_t model_check(const struct model *m, const struct tail *t, uint64_t seq, const struct reader *r,
 			    size_t max)
 {
-	struct answer a = after(t, seq, r, max);
+	struct answer a = after_at(t, seq, r, m->now_ms, max);
 	struct span rest = a.bytes, payload;
 	uint64_t at = seq;
 	unsigned count = 0;
@@ -460,8 +519,7 @@ static void is_a_list_of_messages_that_loses_its_oldest(void **state)
 		}
 		if (m.first < m.next) {
 			uint64_t seq = m.first + pick(&random, m.next - m.first);
-			bool private;
-			struct span text = tail_message(t, seq, &ann, &private);
+			struct span text = tail_message(t, seq, &ann, m.now_ms).text;
 
 			assert_int_equal(text.len > 0, model_has(&m, seq, &ann));
 			if (text.len > 0)
@@ -527,8 +585,13 @@ static void compresses_from_when_on_somebody_inflates_and_the_others_get_it_as_i
 	assert_int_equal(read_all(t, 2, &inflater, ALL), 2);
 	assert_int_equal(read_all(t, 2, &inflater, 1), 2);
 	assert_int_equal(read_all(t, 3, &inflater, ALL), 1);
+	append_expiring(t, "{\"a\":\"cccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"}", NOW_MS);
+	append_long(t, NULL);
+	assert_int_equal(read_all(t, 3, &inflater, ALL), 2);
+	assert_int_equal(after(t, 6, &inflater, ALL).count, 1);
+	assert_int_equal(read_all(t, 2, &inflater, 1), 3);
 	/* One that lacks what was never compressed goes on with what is, from its next write on. */
-	assert_int_equal(read_all(t, 0, &inflater, 1), 2);
+	assert_int_equal(read_all(t, 0, &inflater, 1), 3);
 	assert_int_equal(read_all(t, 0, &ann, ALL), 0);
 	tail_free(&t);
 	deflater_free(&d);
@@ -556,6 +619,31 @@ static void compresses_no_more_when_nobody_has_read_so_for_long(void **state)
 	tail_forget(t, tail_seq(t) + 5);
 	append_long(t, NULL);
 	assert_int_equal(read_all(t, tail_seq(t) - 1, &inflater, ALL), 1);
+	tail_free(&t);
+	deflater_free(&d);
+}
+
+/* A message that is kept plain, between two stretches that are compressed, ends the first: what was kept compressed before
+ * it must not be found again. */
+static void what_was_compressed_before_a_pause_goes_out_as_it_is(void **state)
+{
+	struct deflater *d;
+	struct tail *t;
+
+	(void)state;
+	assert_int_equal(deflater_new(&d), OK);
+	assert_int_equal(tail_new(&t, 0, 1000000, d), OK);
+	tail_compress(t);
+	do
+		append_long(t, NULL);
+	while (read_all(t, tail_seq(t) - 1, &inflater, ALL) == 1);
+	assert_int_equal(tail_floor(t), 0);
+	tail_compress(t);
+	append_long(t, NULL);
+	append_long(t, NULL);
+	assert_int_equal(read_all(t, 0, &inflater, 1), 2);
+	assert_int_equal(read_all(t, 0, &inflater, ALL), 0);
+	assert_int_equal(read_all(t, tail_seq(t) - 2, &inflater, ALL), 2);
 	tail_free(&t);
 	deflater_free(&d);
 }
@@ -594,11 +682,13 @@ int main(void)
 		cmocka_unit_test(leaves_out_the_one_connection_that_is_excluded),
 		cmocka_unit_test(a_limit_of_both_kinds_needs_both),
 		cmocka_unit_test(an_expired_message_has_a_seq_but_is_nothing_that_is_sent),
+		cmocka_unit_test(passes_over_a_message_from_when_it_expires),
 		cmocka_unit_test(gives_the_text_of_one_message_to_who_may_have_it),
 		cmocka_unit_test(forgets_all_with_its_memory_and_goes_on_behind_a_hole),
 		cmocka_unit_test(is_a_list_of_messages_that_loses_its_oldest),
 		cmocka_unit_test(compresses_from_when_on_somebody_inflates_and_the_others_get_it_as_it_is),
 		cmocka_unit_test(compresses_no_more_when_nobody_has_read_so_for_long),
+		cmocka_unit_test(what_was_compressed_before_a_pause_goes_out_as_it_is),
 		cmocka_unit_test(both_forms_together_stay_within_its_maximum),
 	};
 

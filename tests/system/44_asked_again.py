@@ -1,0 +1,112 @@
+"""What the database is asked anew: whether somebody may still, and what a fetch did not bring."""
+import contextlib
+
+from harness import Closed, Lock, equal, test, wait_until
+
+
+def typing(s, d, owner):
+    s.typing(f"diagnosis/{d}")
+    equal(owner.next()["type"], "typing", "at the owner: so the node has heard of all before it")
+
+
+def closed(client):
+    try:
+        return client.next()
+    except Closed as c:
+        return c.code
+
+
+@test("who is asked about while a right ends, of which the node has heard, is asked about anew")
+def _(s):
+    d = s.diagnosis(granted=["asked"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner:
+        with Lock(s, "tidings.delivered"):
+            client = s.connect(d, user="asked", server=node, hello=False)
+            s.wait_blocked("attach")
+            s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d}")
+            typing(s, d, owner)
+        equal(closed(client), 1008, "what comes first")
+
+
+@test("who is let in behind the end of a right keeps the topic, though the end is read only then")
+def _(s):
+    d = s.diagnosis(granted=["asked"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner, contextlib.ExitStack() as stack:
+        with Lock(s, "tidings.delivered"):
+            stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
+            s.wait_blocked("attach")
+            client = stack.enter_context(s.connect(d, user="asked", server=node, hello=False))
+            node.has_read()
+            s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d}; insert into tidings.diagnosis_grant values ({d}, 'asked')")
+            typing(s, d, owner)
+        equal(client.next()["type"], "connect", "first message")
+        s.recommend(d, "behind it")
+        equal(client.next()["data"]["reason"], "behind it", "what comes next")
+        equal(owner.next()["data"]["reason"], "behind it", "the owner's")
+
+
+@test("the end of a right that the database does not know keeps nobody out")
+def _(s):
+    d = s.diagnosis()
+    with s.node() as node, s.connect(d, server=node) as owner:
+        s.sql(f"select pg_notify('tidings_control', 'revoke ' || id || ' 999999999 nobody') from tidings.topic where name = 'diagnosis/{d}'")
+        typing(s, d, owner)
+        for _ in range(2):
+            with s.connect(d, server=node) as client:
+                client.answers()
+
+
+@test("a poller that keeps coming is asked about again and again")
+def _(s):
+    d, token = s.diagnosis(granted=["asked"]), s.token("asked")
+    with s.node(TIDINGS_POLL_GRACE=60) as node:
+        cursor = node.api.get(f"/poll/{d}?timeout=0", token).want(200)["cursor"]
+
+        def poll():
+            return node.api.get(f"/poll/{d}?cursor={cursor}&timeout=1", token).status
+
+        equal(poll(), 200, "status")
+        # Nobody is told.
+        s.sql(f"set session_replication_role = replica; delete from tidings.diagnosis_grant where diagnosis_id = {d}")
+        equal(poll(), 200, "status of a poll that goes on where the one before ended")
+        wait_until(lambda: poll() == 403, "the poller to be refused", 30)
+
+
+@test("a poll goes on from another's place only in the same role")
+def _(s):
+    d = s.diagnosis(owner="somebody")
+    with s.node(TIDINGS_POLL_GRACE=60) as node:
+        cursor = node.api.get(f"/poll/{d}?timeout=0", s.token("both", role="admin")).want(200)["cursor"]
+        s.recommend(d, token=s.service())
+        path = f"/poll/{d}?cursor={cursor}&timeout=1"
+        equal(node.api.get(path, s.token("both")).status, 403, "status for an ordinary token of that user")
+        equal(len(node.api.get(path, s.token("both", role="admin")).want(200)["messages"]), 1, "messages for the admin")
+
+
+@contextlib.contextmanager
+def edited(s, function, old, new):
+    """A function of ours, with one piece of it replaced."""
+    definition = s.sql(f"select pg_get_functiondef('tidings.{function}'::regproc)", database="tidings")
+    text = "\n".join("\t".join(row) for row in definition)
+    assert old in text, text
+    s.sql(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        s.sql(text)
+
+
+@test("a fetch that the database breaks off is asked for again, by itself", allow="broken off")
+def _(s):
+    d = s.diagnosis()
+    s.sql("create sequence public.fetches; grant usage on sequence public.fetches to public")
+    try:
+        # No heartbeat tells which topics have moved.
+        with s.node() as node, s.connect(d, server=node) as client, \
+                edited(s, "heartbeat", "where t.last_seq is", "where false and t.last_seq is"), \
+                edited(s, "fetch", "begin", "begin if nextval('public.fetches') = 1 then raise exception 'broken off' using errcode = '57014'; end if;"):
+            s.recommend(d, "in the end")
+            equal(client.next()["data"]["reason"], "in the end", "message")
+            equal(s.sql("select last_value > 1 from public.fetches"), [["t"]], "asked more than once")
+    finally:
+        s.sql("drop sequence public.fetches")
