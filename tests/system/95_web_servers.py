@@ -1,6 +1,6 @@
 """
-The same behind web servers that are there already, as etc/lighttpd-tidings.conf.in, etc/nginx.conf.example.in and etc/apache.conf.example.in
-have it, with FastCGI programs that were started on a socket (as systemd does).
+The same behind web servers that are there already, as README.md, etc/lighttpd-tidings.conf.in, etc/nginx.conf.example.in and
+etc/apache.conf.example.in have it, with FastCGI programs that were started on a socket (as systemd does).
 """
 import contextlib
 import http.client
@@ -39,21 +39,27 @@ NGINX = ("-e", "stderr", "-c")
 APACHE = ("-D", "FOREGROUND", "-f")
 
 
+def in_readme(name):
+    """What README.md writes into a file of that name."""
+    return re.search(rf"^cat >\S+/{re.escape(name)} <<'END'\n(.*?)^END$", (harness.TOP / "README.md").read_text(), re.M | re.S)[1]
+
+
 def lighttpd(s, folder, port, node, share):
-    """As the head of the file tells: in a virtual host. The main configuration is one that knows nothing of tidings."""
+    """The main configuration is one that knows nothing of tidings."""
     included = folder / "lighttpd-tidings.conf"
     included.write_text(replace_each((harness.TOP / "etc/lighttpd-tidings.conf.in").read_text(), (
-        ("@pkgdatadir@", str(share)), ("/run/tidings/", f"{folder}/"), ("/run/tidings-ws/ws.sock", str(socket_of(s, node))))))
-    head = re.search(r"((?:^#\t.*\n)+)", included.read_text(), re.M)[1]
-    snippet = replace_each(re.sub(r"^#\t", "", head, flags=re.M), (
-        ('== "push.example.org"', f'=~ "^(localhost|127.0.0.1:{port})$"'), (f"{share}/etc/lighttpd-tidings.conf", str(included)), ("/var/log/lighttpd/", f"{folder}/")))
+        ("@pkgdatadir@", str(share)), ("/run/tidings/", f"{folder}/"), ("/run/tidings-ws/ws.sock", str(socket_of(s, node))),
+        ("/var/log/lighttpd/", f"{folder}/"))))
+    site = replace_each(in_readme("90-tidings.conf"), (
+        ('== "push.example.org"', f'=~ "^(localhost|127.0.0.1:{port})$"'), ("/var/log/lighttpd/", f"{folder}/"),
+        ("/usr/local/share/tidings/etc/lighttpd-tidings.conf", str(included))))
     user = ""
     if s.pg_user:
         user = 'server.username = "www-data"\nserver.groupname = "www-data"\n'
         shutil.chown(folder, "www-data")  # as Debian's /var/log/lighttpd is
     return "lighttpd", (f'server.modules = ( "mod_indexfile", "mod_access" )\nserver.document-root = "/var"\nserver.port = {port}\n'
-                        f'server.bind = "127.0.0.1"\n{user}server.upload-dirs = ( "{folder}" )\naccesslog.filename = "{folder}/tidings.log"\n'
-                        f'index-file.names = ( "index.php" )\nmimetype.assign = ( ".html" => "text/html" )\n{snippet}'), LIGHTTPD
+                        f'server.bind = "127.0.0.1"\n{user}server.upload-dirs = ( "{folder}" )\nserver.errorlog = "/dev/null"\n'
+                        f'index-file.names = ( "index.php" )\nmimetype.assign = ( ".html" => "text/html" )\n{site}'), LIGHTTPD
 
 
 def nginx_configuration(s, folder, port, backend, share):
@@ -83,13 +89,15 @@ def nginx_by_path(s, folder, port, node, share):
 
 def apache_configuration(s, folder, port, backend, share):
     modules = ("mpm_event", "authz_core", "alias", "dir", "mime", "headers", "proxy", "proxy_http", "proxy_fcgi")
-    site = replace_each((harness.TOP / "etc/apache.conf.example.in").read_text(), (
-        ("http://127.0.0.1:8001", backend), ("/run/tidings/", f"{folder}/"), ("${APACHE_LOG_DIR}/", f"{folder}/"),
-        ("@pkgdatadir@", str(share))))
+    included = folder / "included"
+    included.write_text(replace_each((harness.TOP / "etc/apache.conf.example.in").read_text(), (
+        ("http://127.0.0.1:8001", backend), ("/run/tidings/", f"{folder}/"), ("${APACHE_LOG_DIR}/", f"{folder}/"), ("@pkgdatadir@", str(share)))))
+    site = replace_each(in_readme("tidings.conf"), (
+        ("Listen 8000", f"Listen 127.0.0.1:{port}"), ("*:8000", f"*:{port}"), ("/usr/local/share/tidings/etc/apache.conf.example", str(included))))
     loads = "".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n" for m in modules)
     user = "User www-data\nGroup www-data\n" if s.pg_user else ""
-    return (f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nMutex file:{folder} default\nListen 127.0.0.1:{port}\n{loads}"
-            f"{user}ErrorLog /dev/stderr\nTypesConfig /etc/mime.types\n<VirtualHost *:{port}>\n{site}</VirtualHost>\n")
+    return (f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nMutex file:{folder} default\n{loads}"
+            f"{user}ErrorLog /dev/stderr\nTypesConfig /etc/mime.types\n{site}")
 
 
 def apache(s, folder, port, node, share):
