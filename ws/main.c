@@ -446,6 +446,7 @@ static void stop(struct sidecar *s)
 int main(int argc, char **argv)
 {
 	static struct sidecar sidecar;
+	enum err e = OK;
 
 	config_start(&sidecar.config, "tidings-ws", usage, argc, argv);
 	if (uv_loop_init(&sidecar.loop) != 0)
@@ -453,8 +454,9 @@ int main(int argc, char **argv)
 	sidecar.node.config = &sidecar.config;
 	sidecar.node.loop = &sidecar.loop;
 	the_node = &sidecar.node;
-	if (start(&sidecar) != OK)
-		return EXIT_FAILURE;
+	e = start(&sidecar);
+	if (e != OK)
+		return err_exit_status(e);
 	uv_run(&sidecar.loop, UV_RUN_DEFAULT);
 	stop(&sidecar);
 	log_notice("stopped");

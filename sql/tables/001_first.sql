@@ -22,6 +22,7 @@ alter default privileges for role tidings_owner revoke execute on functions from
 alter schema tidings owner to tidings_owner;
 revoke all on schema tidings from public;
 grant usage on schema tidings to tidings_publisher, tidings_reader, tidings_sidecar;
+grant select on tidings.migration, tidings.code to tidings_owner; -- for tidings.applied()
 
 set local role tidings_owner;
 

@@ -38,3 +38,10 @@ const char *err_text(enum err e)
 	}
 	return "unknown error";
 }
+
+int err_exit_status(enum err e)
+{
+	if (e == OK)
+		return 0;
+	return e == ERR_CONFIG ? 2 : 1;
+}

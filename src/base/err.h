@@ -28,3 +28,6 @@ enum err {
 
 /* A few plain words for a log line. Lent: static. */
 const char *err_text(enum err e);
+
+/* What a program that ends with it says to who started it: 0, 2 for ERR_CONFIG (starting it again is of no use), 1. */
+int err_exit_status(enum err e);

@@ -2,9 +2,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -16,6 +20,7 @@ static struct {
 	const char *program;
 	enum log_level up_to;
 	int to_syslog;
+	bool to_journal;
 } the_log = {.program = "tidings", .up_to = LOG_INFO_};
 
 static const char *level_text(enum log_level level)
@@ -58,11 +63,30 @@ static int syslog_priority(enum log_level level)
 	return LOG_ERR;
 }
 
+/* systemd tells its device and inode: a child whose stderr leads elsewhere inherits the variable, too (systemd.exec(5)). */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uintmax_t device = 0;
+	uintmax_t inode = 0;
+	struct stat at;
+	char *end = NULL;
+
+	if (!stream || fstat(STDERR_FILENO, &at) != 0)
+		return false;
+	device = strtoumax(stream, &end, 10);
+	if (*end != ':')
+		return false;
+	inode = strtoumax(end + 1, &end, 10);
+	return *end == '\0' && device == at.st_dev && inode == at.st_ino;
+}
+
 void log_open(const char *program, enum log_level up_to, int to_syslog)
 {
 	the_log.program = program;
 	the_log.up_to = up_to;
 	the_log.to_syslog = to_syslog;
+	the_log.to_journal = !to_syslog && stderr_is_journal();
 	if (to_syslog)
 		openlog(program, LOG_PID, LOG_DAEMON);
 }
@@ -95,7 +119,9 @@ void log_write(enum log_level level, const char *format, ...)
 
 	if (level > the_log.up_to)
 		return;
-	if (!the_log.to_syslog)
+	if (the_log.to_journal)
+		head = written(snprintf(line, size, "<%d>", syslog_priority(level)), size);
+	else if (!the_log.to_syslog)
 		head = written(snprintf(line, size, "%s %s[%d] %s: ", clock_text(now, clock_wall_us()), the_log.program,
 					(int)getpid(), level_text(level)),
 			       size);

@@ -3,6 +3,11 @@
  *
  *	2026-11-21T10:00:00.123Z tidings-ws[812] notice: listening port=8001
  *
+ * Where stderr is systemd's journal, which knows time, program and process, the priority goes before the line as it takes it
+ * (sd-daemon(3)):
+ *
+ *	<5>listening port=8001
+ *
  * A message is a few words, then key=value pairs; a value with a space or a control character in it is quoted and
  * escaped by the caller's use of log_quote(). Tokens, keys, passwords and message bodies never go in.
  *
@@ -26,7 +31,7 @@ enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE
  * Call once, before threads.
  *
  *	program		borrowed, for good
- *	to_syslog	else stderr
+ *	to_syslog	else stderr; whether that is the journal is found out here
  */
 void log_open(const char *program, enum log_level up_to, int to_syslog);
 

@@ -63,6 +63,11 @@ static void set_problem(struct db *db, const char *sqlstate, const char *message
 			db->problem.bytes[i] = ' ';
 }
 
+const char *db_user(const struct db *db)
+{
+	return PQuser(db->conn);
+}
+
 const char *db_problem(const struct db *db)
 {
 	return buf_ok(&db->problem) && db->problem.len > 0 ? db->problem.bytes : "unknown";

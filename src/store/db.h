@@ -59,6 +59,9 @@ enum err db_ensure(struct db *db) MUST_CHECK;
  */
 enum err db_limit(struct db *db, int64_t statement_ms) MUST_CHECK;
 
+/* The role that it is logged in as; lent, as long as it is open, which it is. */
+const char *db_user(const struct db *db);
+
 /* Whether a pooler answered: there is no session on which anything stays. False when it is not open. */
 bool db_is_pooled(const struct db *db);
 

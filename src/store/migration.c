@@ -20,6 +20,12 @@ struct migrations {
 static const struct db_statement exists = {"migration_exists", "SELECT to_regclass('tidings.migration') IS NOT NULL"};
 static const struct db_statement list = {"migration_list",
 					 "SELECT version, name, checksum FROM tidings.migration ORDER BY version"};
+/* The programs' roles see no table, and what is in these two by tidings.applied(). */
+static const struct db_statement may_read = {"migration_may_read",
+					     "SELECT has_table_privilege('tidings.migration', 'SELECT')"};
+static const struct db_statement list_applied = {
+	"migration_list_applied",
+	"SELECT version, name, checksum FROM tidings.applied() WHERE version > 0 ORDER BY version"};
 static const struct db_statement checksum = {"migration_checksum", "SELECT encode(sha256($1::bytea), 'hex')"};
 /* Any two constants that nobody else takes: "tidings" and "migrate" in ASCII, their first four bytes. */
 static const struct db_statement lock = {"migration_lock", "SELECT pg_advisory_lock(1953064041, 1835624306)"};
@@ -28,6 +34,8 @@ static const struct db_statement record = {"migration_record",
 					   "INSERT INTO tidings.migration (version, name, checksum) VALUES ($1::int, "
 					   "$2, encode(sha256($3::bytea), 'hex'))"};
 static const struct db_statement code_checksum = {"code_checksum", "SELECT checksum FROM tidings.code"};
+static const struct db_statement code_applied = {"code_applied",
+						 "SELECT checksum FROM tidings.applied() WHERE version = 0"};
 static const struct db_statement rule_exists = {"rule_exists",
 						"SELECT EXISTS (SELECT FROM pg_proc WHERE pronamespace = "
 						"to_regnamespace('tidings') AND proname = $1)"};
@@ -213,17 +221,36 @@ static enum err compare_one(const struct sql_files *tables, struct db *db, const
 	return OK;
 }
 
-/*	applied		out: so many of the files, from the first on, are in the database */
-static enum err compare_tables(const struct sql_files *tables, struct db *db, size_t *applied, struct buf *problem)
+/* Whether this login reads the tables themselves. */
+static enum err find_right(struct db *db, bool *may, struct buf *problem)
+{
+	PGresult *result = NULL;
+	enum err e = told(db, db_query(db, &may_read, 0, NULL, NULL, NULL, &result), problem, "asking for rights");
+
+	if (e == OK)
+		*may = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+	PQclear(result);
+	return e;
+}
+
+/*
+ *	applied		out: so many of the files, from the first on, are in the database
+ *	own		out: this login reads the tables themselves
+ */
+static enum err compare_tables(const struct sql_files *tables, struct db *db, size_t *applied, bool *own,
+			       struct buf *problem)
 {
 	PGresult *rows = NULL;
 	bool there = false;
 	enum err e = table_exists(db, &there, problem);
 
 	*applied = 0;
+	if (e == OK && there)
+		e = find_right(db, own, problem);
 	if (e != OK || !there)
 		return e;
-	e = told(db, db_query(db, &list, 0, NULL, NULL, NULL, &rows), problem, "reading the table tidings.migration");
+	e = told(db, db_query(db, *own ? &list : &list_applied, 0, NULL, NULL, NULL, &rows), problem,
+		 "reading the table tidings.migration");
 	for (int i = 0; e == OK && i < PQntuples(rows); i++)
 		e = compare_one(tables, db, rows, i, problem);
 	if (e == OK)
@@ -233,14 +260,14 @@ static enum err compare_tables(const struct sql_files *tables, struct db *db, si
 }
 
 /*	current		out: the database has this code, and no other */
-static enum err compare_code(const struct migrations *m, struct db *db, bool *current, struct buf *problem)
+static enum err compare_code(const struct migrations *m, struct db *db, bool own, bool *current, struct buf *problem)
 {
 	char of_files[CHECKSUM_SIZE] = "";
 	PGresult *rows = NULL;
 	enum err e = checksum_of(db, &m->code_text, of_files, problem);
 
 	if (e == OK)
-		e = told(db, db_query(db, &code_checksum, 0, NULL, NULL, NULL, &rows), problem,
+		e = told(db, db_query(db, own ? &code_checksum : &code_applied, 0, NULL, NULL, NULL, &rows), problem,
 			 "reading the table tidings.code");
 	if (e == OK)
 		*current = PQntuples(rows) == 1 && strcmp(PQgetvalue(rows, 0, 0), of_files) == 0;
@@ -271,12 +298,13 @@ enum err migrations_compare(const struct migrations *m, struct db *db, struct bu
 {
 	size_t applied = 0;
 	bool current = false;
-	enum err e = compare_tables(&m->tables, db, &applied, problem);
+	bool own = true;
+	enum err e = compare_tables(&m->tables, db, &applied, &own, problem);
 
 	for (size_t i = applied; e == OK && i < m->tables.count; i++)
 		buf_printf(pending, "tables/%s\n", m->tables.files[i].name);
 	if (e == OK && applied > 0)
-		e = compare_code(m, db, &current, problem);
+		e = compare_code(m, db, own, &current, problem);
 	if (e == OK && !current)
 		buf_add_text(pending, "code\n");
 	for (size_t i = 0; e == OK && i < m->rules.count; i++) {
@@ -378,6 +406,7 @@ static enum err apply_rule(struct db *db, const struct sql_file *f, struct buf *
 static enum err apply_locked(const struct migrations *m, struct db *db, struct buf *report, struct buf *problem)
 {
 	size_t applied = 0;
+	bool own = true;
 	bool there = false;
 	enum err e = table_exists(db, &there, problem);
 
@@ -385,14 +414,14 @@ static enum err apply_locked(const struct migrations *m, struct db *db, struct b
 		e = told(db, db_run(db, "create tidings.migration", create), problem,
 			 "creating the table tidings.migration");
 	if (e == OK)
-		e = compare_tables(&m->tables, db, &applied, problem);
+		e = compare_tables(&m->tables, db, &applied, &own, problem);
 	for (size_t i = applied; e == OK && i < m->tables.count; i++) {
 		e = apply_table(db, &m->tables.files[i], i + 1, problem);
 		if (e == OK)
 			buf_printf(report, "applied tables/%s\n", m->tables.files[i].name);
 	}
 	if (e == OK)
-		e = compare_code(m, db, &there, problem);
+		e = compare_code(m, db, own, &there, problem);
 	if (e == OK && !there) {
 		e = apply_code(m, db, problem);
 		if (e == OK)

@@ -36,6 +36,7 @@ void migrations_free(struct migrations **m);
 /*
  * Compares the database with the files, changing nothing.
  *
+ *	db		logged in as migrations_apply() needs it, or as tidings_reader
  *	pending		out: a line for each thing that migrations_apply() would do; none: the database is up to date
  *	problem		out: a sentence for the operator, when not OK
  *

@@ -6,7 +6,7 @@ from harness import equal, test
 
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
-    "tidings_reader": {"history", "status", "live_nodes"},
+    "tidings_reader": {"history", "status", "live_nodes", "applied"},
     "tidings_sidecar": {"attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
                         "report", "admit"},
 }

@@ -1,9 +1,10 @@
 """
-The same behind the other web servers, as etc/nginx.conf.example and etc/apache.conf.example have it, with FastCGI programs that were
-started on a socket (as systemd does).
+The same behind web servers that are there already, as README.md, etc/lighttpd-tidings.conf.in, etc/nginx.conf.example.in and
+etc/apache.conf.example.in have it, with FastCGI programs that were started on a socket (as systemd does).
 """
 import contextlib
 import http.client
+import json
 import re
 import shutil
 import socket
@@ -33,14 +34,38 @@ def replace_each(text, pairs):
     return text
 
 
+LIGHTTPD = ("-D", "-f")
 NGINX = ("-e", "stderr", "-c")
 APACHE = ("-D", "FOREGROUND", "-f")
 
 
-def nginx_configuration(s, folder, port, backend):
-    site = replace_each((harness.TOP / "etc/nginx.conf.example").read_text(), (
+def in_readme(name):
+    """What README.md writes into a file of that name."""
+    return re.search(rf"^cat >\S+/{re.escape(name)} <<'END'\n(.*?)^END$", (harness.TOP / "README.md").read_text(), re.M | re.S)[1]
+
+
+def lighttpd(s, folder, port, node, share):
+    """The main configuration is one that knows nothing of tidings."""
+    included = folder / "lighttpd-tidings.conf"
+    included.write_text(replace_each((harness.TOP / "etc/lighttpd-tidings.conf.in").read_text(), (
+        ("@pkgdatadir@", str(share)), ("/run/tidings/", f"{folder}/"), ("/run/tidings-ws/ws.sock", str(socket_of(s, node))),
+        ("/var/log/lighttpd/", f"{folder}/"))))
+    site = replace_each(in_readme("90-tidings.conf"), (
+        ('== "push.example.org"', f'=~ "^(localhost|127.0.0.1:{port})$"'), ("/var/log/lighttpd/", f"{folder}/"),
+        ("/usr/local/share/tidings/etc/lighttpd-tidings.conf", str(included))))
+    user = ""
+    if s.pg_user:
+        user = 'server.username = "www-data"\nserver.groupname = "www-data"\n'
+        shutil.chown(folder, "www-data")  # as Debian's /var/log/lighttpd is
+    return "lighttpd", (f'server.modules = ( "mod_indexfile", "mod_access" )\nserver.document-root = "/var"\nserver.port = {port}\n'
+                        f'server.bind = "127.0.0.1"\n{user}server.upload-dirs = ( "{folder}" )\nserver.errorlog = "/dev/null"\n'
+                        f'index-file.names = ( "index.php" )\nmimetype.assign = ( ".html" => "text/html" )\n{site}'), LIGHTTPD
+
+
+def nginx_configuration(s, folder, port, backend, share):
+    site = replace_each((harness.TOP / "etc/nginx.conf.example.in").read_text(), (
         ("listen 8000;", f"listen 127.0.0.1:{port};"), ("server 127.0.0.1:8001", f"server {backend}"), ("/run/tidings/", f"{folder}/"),
-        ("/var/log/nginx/", f"{folder}/"), ("/usr/local/share/tidings/", f"{harness.TOP}/"),
+        ("/var/log/nginx/", f"{folder}/"), ("@pkgdatadir@", str(share)),
         ("include fastcgi_params;", "include /etc/nginx/fastcgi_params;")))
     paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     user = "user www-data;\n" if s.pg_user else ""
@@ -54,42 +79,44 @@ def socket_of(s, node):
     return node.socket
 
 
-def nginx(s, folder, port, node):
-    return "nginx", nginx_configuration(s, folder, port, f"127.0.0.1:{node.port}"), NGINX
+def nginx(s, folder, port, node, share):
+    return "nginx", nginx_configuration(s, folder, port, f"127.0.0.1:{node.port}", share), NGINX
 
 
-def nginx_by_path(s, folder, port, node):
-    return "nginx", nginx_configuration(s, folder, port, f"unix:{socket_of(s, node)}"), NGINX
+def nginx_by_path(s, folder, port, node, share):
+    return "nginx", nginx_configuration(s, folder, port, f"unix:{socket_of(s, node)}", share), NGINX
 
 
-def apache_configuration(s, folder, port, backend):
+def apache_configuration(s, folder, port, backend, share):
     modules = ("mpm_event", "authz_core", "alias", "dir", "mime", "headers", "proxy", "proxy_http", "proxy_fcgi")
-    site = replace_each((harness.TOP / "etc/apache.conf.example").read_text(), (
-        ("http://127.0.0.1:8001", backend), ("/run/tidings/", f"{folder}/"), ("${APACHE_LOG_DIR}/", f"{folder}/"),
-        ("/usr/local/share/tidings/", f"{harness.TOP}/")))
+    included = folder / "included"
+    included.write_text(replace_each((harness.TOP / "etc/apache.conf.example.in").read_text(), (
+        ("http://127.0.0.1:8001", backend), ("/run/tidings/", f"{folder}/"), ("${APACHE_LOG_DIR}/", f"{folder}/"), ("@pkgdatadir@", str(share)))))
+    site = replace_each(in_readme("tidings.conf"), (
+        ("Listen 8000", f"Listen 127.0.0.1:{port}"), ("*:8000", f"*:{port}"), ("/usr/local/share/tidings/etc/apache.conf.example", str(included))))
     loads = "".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n" for m in modules)
     user = "User www-data\nGroup www-data\n" if s.pg_user else ""
-    return (f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nMutex file:{folder} default\nListen 127.0.0.1:{port}\n{loads}"
-            f"{user}ErrorLog /dev/stderr\nTypesConfig /etc/mime.types\n<VirtualHost *:{port}>\n{site}</VirtualHost>\n")
+    return (f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nMutex file:{folder} default\n{loads}"
+            f"{user}ErrorLog /dev/stderr\nTypesConfig /etc/mime.types\n{site}")
 
 
-def apache(s, folder, port, node):
-    return "apache2", apache_configuration(s, folder, port, f"http://127.0.0.1:{node.port}"), APACHE
+def apache(s, folder, port, node, share):
+    return "apache2", apache_configuration(s, folder, port, f"http://127.0.0.1:{node.port}", share), APACHE
 
 
-def apache_by_path(s, folder, port, node):
-    return "apache2", apache_configuration(s, folder, port, f"unix:{socket_of(s, node)}|http://tidings-ws"), APACHE
+def apache_by_path(s, folder, port, node, share):
+    return "apache2", apache_configuration(s, folder, port, f"unix:{socket_of(s, node)}|http://tidings-ws", share), APACHE
 
 
-SERVERS = (nginx, nginx_by_path, apache, apache_by_path)
+SERVERS = (lighttpd, nginx, nginx_by_path, apache, apache_by_path)
 
 
 @contextlib.contextmanager
-def web_server(s, kind, node=None, **settings):
+def web_server(s, kind, node=None, share=harness.TOP, **settings):
     port = free_port()
     folder = s.folder / s._name(kind.__name__)
     folder.mkdir()
-    name, text, arguments = kind(s, folder, port, node or s.node1)
+    name, text, arguments = kind(s, folder, port, node or s.node1, share)
     program = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin")
     assert program, f"there is no {name}"
     (folder / "conf").write_text(text)
@@ -119,13 +146,21 @@ def use(s, web):
     equal(client.next()["seq"], reply["seq"], "seq")
     client.answers()
     equal(len(web.api.get(f"/ws/history/{d}?token={token}").want(200)["messages"]), 1, "messages kept")
-    equal(len(web.api.get(f"/poll/{d}?cursor={client.first['data']['cursor']}", token).want(200)["messages"]), 1, "messages of a poll")
-    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=harness.WAIT_S)
-    connection.request("GET", f"/sse/{other}?token={token}")
-    with connection.getresponse() as stream:
-        equal((stream.status, stream.getheader("Content-Type")), (200, "text/event-stream; charset=utf-8"), "an event stream")
-        equal(stream.readline(), b"retry: 2000\n", "the beginning of an event stream")
-    connection.close()
+    for path in (f"/poll/{d}", f"/poll?topics=diagnosis/{d}"):
+        poll = f"{path}{'&' if '?' in path else '?'}cursor={client.cursor}"
+        whole = web.api.get(poll, token)
+        equal(len(whole.want(200)["messages"]), 1, "messages of a poll")
+        part = web.api.get(poll, token, {"Range": "bytes=0-20"})
+        equal((part.status, part.body), (200, whole.body), "a poll that asks for a part")
+    with harness.Client(f"ws://127.0.0.1:{web.port}/ws?topics=diagnosis/{d},diagnosis/{other}&token={token}") as several:
+        equal(set(several.first["data"]["topics"]), {f"diagnosis/{d}", f"diagnosis/{other}"}, "topics")
+    for path in (f"/sse/{other}?", f"/sse?topics=diagnosis/{other}&"):
+        connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=harness.WAIT_S)
+        connection.request("GET", f"{path}token={token}")
+        with connection.getresponse() as stream:
+            equal((stream.status, stream.getheader("Content-Type")), (200, "text/event-stream; charset=utf-8"), "an event stream")
+            equal(stream.readline(), b"retry: 2000\n", "the beginning of an event stream")
+        connection.close()
     # A web server finds that out when it has something to write.
     wait_until(lambda: s.recommend(other) and s.watchers(other) == 0, "the event stream to be over")
     web.api.get("/ws/status").want(200)
@@ -137,31 +172,61 @@ def use(s, web):
     web.api.get("/nowhere").want(404)
     web.api.post("/ws/publish", b" " * 300_000, s.service()).want(413)
     web.api.post("/ws/publish", b" " * 1_200_000, s.service()).want(413)
-    for path, status in (("/", 200), ("/tidings.js", 200), ("/ws/1", 426)):
+    for path, status in (("/", 200), ("/tidings.js", 200), ("/tidings-link.js", 200), ("/ws/1", 426), ("/ws?topics=diagnosis/1", 426)):
         equal(web.api.get(path).status, status, path)
-    equal(web.api.request("TRACE", "/").want(405)["status"], 405, "TRACE")
+    trace = web.api.request("TRACE", "/")
+    assert trace.status in (405, 501), trace
+    trace.check_problem()
     client.close()
 
 
-@test("behind nginx and behind Apache, by the sidecar's port and by its path: every route, WebSocket too, and errors are problems")
+@test("behind lighttpd, nginx and Apache, by the sidecar's port and by its path: every route, WebSocket too, and errors are problems")
 def _(s):
     for kind in SERVERS:
         with web_server(s, kind) as web:
             use(s, web)
 
 
-@test("behind nginx and behind Apache: no token in any log, also while the sidecar is away", allow=".*")
+@test("on a WebSocket behind lighttpd, nginx or Apache a client may say 3 MiB and more in all")
 def _(s):
-    for kind in (nginx, apache):
+    text = json.dumps({"type": "ping", "padding": "x" * 16_000}).encode()
+    node = s.start_node(TIDINGS_CLIENT_RATE=100000, TIDINGS_CLIENT_BURST=100000)
+    with contextlib.ExitStack() as stack:
+        stack.callback(node.stop)
+        stack.callback(s.forget, node)
+        for web in (node, stack.enter_context(s.web(node)), *(stack.enter_context(web_server(s, kind, node)) for kind in (lighttpd, nginx, apache))):
+            d = s.diagnosis()
+            with harness.RawClient(web.port, s.ws_path(d, s.token())) as client:
+                equal(client.next()["type"], "connect", "first message")
+                for n in range(200):
+                    half = len(text) // 2
+                    client.send(1, text[:half], fin=False)
+                    client.send(0, text[half:])
+                    equal(client.next()["type"], "pong", f"answer {n} through {type(web).__name__} {web.port}")
+                seq = s.recommend(d)["seq"]
+                equal(client.next()["seq"], seq, "a broadcast after that")
+
+
+@test("behind lighttpd, nginx and Apache: no token in any log, also while the sidecar or a program is away, or a page cannot be read", allow=".*")
+def _(s):
+    share = s.folder / "share"
+    for name in ("etc", "web"):
+        shutil.copytree(harness.TOP / name, share / name)
+    (share / "web/closed.html").write_text("closed")
+    (share / "web/closed.html").chmod(0)
+    for kind in (lighttpd, nginx, apache):
         node, d, token = s.start_node(), s.diagnosis(), s.token("456")
-        with web_server(s, kind, node) as web:
+        with web_server(s, kind, node, share) as web:
             harness.Client(f"ws://127.0.0.1:{web.port}/ws/{d}?token={token}").close()
             web.api.get(f"/ws/history/{d}?token={token}").want(200)
-            web.api.get(f"/nowhere?token={token}", token).want(404)
+            for path, status in (("/nowhere", 404), ("/closed.html", 403)):
+                web.api.get(f"{path}?token={token}", token, {"Referer": f"http://x/?token={token}"}).want(status)
             s.forget(node)
             equal(node.stop(), 0, "exit status")
-            for path in ("ws", "poll", "sse"):
-                assert web.api.get(f"/{path}/{d}?token={token}").status in (502, 503), path
+            (web.folder / "history.sock").unlink()
+            for path in ("ws", "poll", "sse", "ws/history"):
+                reply = web.api.get(f"/{path}/{d}?token={token}", headers={"Referer": f"http://x/?token={token}"})
+                assert reply.status in (502, 503), (path, reply)
         signature = token.rsplit(".", 1)[1]
         for log in (web.log, *web.folder.glob("*.log")):
             text = log.read_text(errors="replace")

@@ -3,7 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -67,6 +69,43 @@ static size_t written(char *out, size_t size, enum log_level level, const char *
 	return (size_t)n;
 }
 
+/* In the environment as long as log_open() looks. */
+static void open_with_stream(int descriptor, ino_t more)
+{
+	char stream[64];
+	struct stat at;
+
+	assert_int_equal(fstat(descriptor, &at), 0);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)at.st_dev, (uintmax_t)(at.st_ino + more));
+	setenv("JOURNAL_STREAM", stream, 1);
+	log_open("prog", LOG_INFO_, 0);
+	unsetenv("JOURNAL_STREAM");
+}
+
+static void to_the_journal_a_line_brings_its_priority_and_nothing_that_the_journal_knows(void **state)
+{
+	static const struct {
+		enum log_level level;
+		const char *line;
+	} cases[] = {{LOG_ERROR_, "<3>x y=1\n"},
+		     {LOG_WARNING_, "<4>x y=1\n"},
+		     {LOG_AUDIT_, "<5>x y=1\n"},
+		     {LOG_NOTICE_, "<5>x y=1\n"},
+		     {LOG_INFO_, "<6>x y=1\n"}};
+	char line[4096];
+
+	(void)state;
+	open_with_stream(STDERR_FILENO, 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		written(line, sizeof(line), cases[i].level, "x y=1");
+		assert_string_equal(line, cases[i].line);
+	}
+	/* A child of a service, whose stderr is a file. */
+	open_with_stream(STDERR_FILENO, 1);
+	written(line, sizeof(line), LOG_NOTICE_, "x y=1");
+	assert_non_null(strstr(line, "] notice: x y=1\n"));
+}
+
 static void writes_one_line_with_time_program_and_level(void **state)
 {
 	char line[4096];
@@ -123,6 +162,7 @@ int main(void)
 		cmocka_unit_test(leaves_a_plain_value_as_it_is),
 		cmocka_unit_test(quotes_and_escapes_the_rest),
 		cmocka_unit_test(cuts_what_is_too_long_between_two_characters),
+		cmocka_unit_test(to_the_journal_a_line_brings_its_priority_and_nothing_that_the_journal_knows),
 		cmocka_unit_test(writes_one_line_with_time_program_and_level),
 		cmocka_unit_test(a_line_break_in_a_message_makes_no_second_line),
 		cmocka_unit_test(cuts_a_line_that_is_too_long),

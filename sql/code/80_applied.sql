@@ -1,0 +1,9 @@
+-- What `tidings migrate` has applied, for `tidings check` run as a user that is no owner: the files of tables/, and as version 0 the code.
+create or replace function tidings.applied() returns table (version int, name text, checksum text)
+language sql stable security definer
+set search_path = tidings, pg_temp
+as $$
+	select m.version, m.name, m.checksum from migration m
+	union all
+	select 0, 'code', c.checksum from code c
+$$;
