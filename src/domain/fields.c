@@ -124,9 +124,10 @@ static bool is_quiet_hours(const struct field *f)
 
 static bool is_user(const struct field *f)
 {
-	int64_t number = 0;
-
-	return json_int64(f->value, &number) || (is_text(f) && user_id_valid(field_text(f), text_len(f)));
+	if (json_object_is_type(f->value, json_type_int))
+		return decimal_compare(f->text, (struct span){"-9223372036854775808", 20}) >= 0 &&
+		       decimal_compare(f->text, (struct span){"9223372036854775807", 19}) <= 0;
+	return is_text(f) && user_id_valid(field_text(f), text_len(f));
 }
 
 static bool is_users(const struct field *f)
