@@ -143,7 +143,7 @@ def _(s):
     s.recommend(d, token=token)
 
 
-@test("a key that is added or taken away counts after SIGHUP, without a connection lost")
+@test("a key that is added or taken away counts after SIGHUP, without a connection lost; keys that are not usable change nothing", allow="junk.RS256 is not")
 def _(s):
     d = s.diagnosis()
     with s.node() as node, s.connect(d, server=node) as client:
@@ -156,10 +156,16 @@ def _(s):
             node.signal(signal.SIGHUP)
             wait_until(lambda: s.lets_in(d, node, token=token), "the new key to count")
             (s.keys / "fresh.HS256").unlink()
+            write(s.keys / "junk.RS256", b"junk")
+            node.signal(signal.SIGHUP)
+            wait_until(lambda: "junk.RS256 is not a public key" in node.log.read_text(), "unusable keys to be told")
+            assert s.lets_in(d, node, token=token), "with the keys that were usable"
+            (s.keys / "junk.RS256").unlink()
             node.signal(signal.SIGHUP)
             wait_until(lambda: not s.lets_in(d, node, token=token), "the key to be gone")
         finally:
             (s.keys / "fresh.HS256").unlink(missing_ok=True)
+            (s.keys / "junk.RS256").unlink(missing_ok=True)
         client.answers()
 
 

@@ -117,7 +117,7 @@ def _(s):
             client.child.wait()
         client = Lines([*command, before + here(JAVASCRIPT, web, s.token(user, ttl=-1))])
         try:
-            client.wait("WebSocket closed: 1008 authentication failed")
+            client.wait("WebSocket closed: 1008 token expired")
         finally:
             client.child.kill()
             client.child.wait()

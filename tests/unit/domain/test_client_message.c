@@ -103,6 +103,8 @@ static void takes_every_act_with_all_that_it_may_have(void **state)
 		 "{\"type\":\"get_notifications\",\"data\":{\"unread_only\":true,\"limit\":100}}",
 		 "{\"unread_only\":true,\"limit\":100}"},
 		{CLIENT_GET_PREFERENCES, "{\"type\":\"get_preferences\"}", "{}"},
+		{CLIENT_GET_THRESHOLDS, "{\"type\":\"get_thresholds\",\"data\":{\"user_id\":9223372036854775807}}",
+		 "{\"user_id\":\"9223372036854775807\"}"},
 		{CLIENT_GET_THRESHOLDS, "{\"type\":\"get_thresholds\",\"data\":{\"user_id\":\"x y\"}}",
 		 "{\"user_id\":\"x y\"}"},
 		{CLIENT_HEALTH_UPDATE,
@@ -256,6 +258,15 @@ static void refuses_what_is_missing_or_of_another_kind(void **state)
 		 "\"9999-12-31T23:59:60Z\"}}",
 		 "timestamp"},
 		{"{\"type\":\"health_update\",\"data\":{\"metric\":\"a\",\"value\":1,\"user_id\":1.5}}", "user_id"},
+		/* json-c has rounded these: many users would be one. */
+		{"{\"type\":\"health_update\",\"data\":{\"metric\":\"a\",\"value\":1,\"user_id\":9223372036854775808}}",
+		 "user_id"},
+		{"{\"type\":\"health_update\",\"data\":{\"metric\":\"a\",\"value\":1,\"user_id\":-9223372036854775809}"
+		 "}",
+		 "user_id"},
+		{"{\"type\":\"health_update\",\"data\":{\"metric\":\"a\",\"value\":1,\"user_id\":100000000000000000000}"
+		 "}",
+		 "user_id"},
 		{"{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":1,\"high\":1.0}}", "low"},
 		{"{\"type\":\"set_threshold\",\"data\":{\"metric\":\"a\",\"low\":1.00000000000000000001,\"high\":1}}",
 		 "low"},

@@ -101,6 +101,10 @@ static void says_the_rest(void **state)
 	live_token_refreshed(&out, 1800000000, NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"token_refreshed\",\"data\":{\"expires_at\":\"2027-01-15T08:00:00.000Z\"}," TIME "}");
+	/* The last second of which RFC 3339 knows. */
+	live_token_refreshed(&out, INT64_C(253402300799), NULL, WALL_US);
+	assert_said(&out,
+		    "{\"type\":\"token_refreshed\",\"data\":{\"expires_at\":\"9999-12-31T23:59:59.000Z\"}," TIME "}");
 	live_token_expiring(&out, 59, WALL_US);
 	assert_said(&out, "{\"type\":\"token_expiring\",\"data\":{\"expires_in\":59}," TIME "}");
 }

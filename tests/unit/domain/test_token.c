@@ -502,7 +502,7 @@ static void refuses_what_is_no_compact_jwt(void **state)
 					    "a.b.c.d",
 					    "YQ.YQ.YQ",
 					    "e30=.e30.e30",
-					    "eyJhb.e30.e30", /* 4k + 1 characters are no base64url */
+					    "eyJhbGciOiJIUzI1NiJ9A.e30.e30", /* 4k + 1 characters: not base64url */
 					    "e30.e3 0.e30",
 					    "e30.e30.e+0",
 					    "bnVsbA.e30.e30",
