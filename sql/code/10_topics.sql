@@ -61,7 +61,7 @@ begin
 			v_lasts[v_place] := v_lasts[v_place] + 1;
 			seqs[i] := v_lasts[v_place];
 		else
-			perform pg_notify('tidings_ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
+			perform tidings.notify('ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
 				octet_length(coalesce(p_to_users[i], '')), coalesce(p_to_users[i], ''), p_bodies[i]));
 		end if;
 	end loop;
@@ -131,7 +131,7 @@ begin
 
 	-- A doorbell: which topics have something new.
 	for i in 0 .. (cardinality(v_ids) - 1) / 350 loop
-		perform pg_notify('tidings', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
+		perform tidings.notify('messages', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
 	end loop;
 end
 $$;

@@ -76,7 +76,7 @@ begin
 			from generate_series(1, v_count) as i
 			where v_late[i] and v_verdicts[p_requests[i]] = 'ok';
 		if found then
-			perform pg_notify('tidings_outbox', '');
+			perform tidings.notify('outbox', '');
 		end if;
 	end if;
 

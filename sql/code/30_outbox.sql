@@ -17,7 +17,7 @@ begin
 		|| case when topic ~ '^diagnosis/[1-9][0-9]{0,17}$' then ',"diagnosis_id":' || substr(topic, 11) else '' end
 		|| ',"timestamp":"' || to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 		|| '","data":' || data || '}');
-	perform pg_notify('tidings_outbox', '');
+	perform tidings.notify('outbox', '');
 end
 $$;
 

@@ -20,7 +20,7 @@ begin
 			select o.ctid from message o where o.topic_id = i.topic_id and o.seq = i.seq offset 0) m));
 	for i in 1 .. v_count loop
 		continue when octet_length(p_users[i]) > 128; -- nobody's token says that, and a notification has its limits
-		perform pg_notify('tidings_control', concat_ws(' ', 'revoke', v_ids[i], v_seqs[i], p_users[i]));
+		perform tidings.notify('control', concat_ws(' ', 'revoke', v_ids[i], v_seqs[i], p_users[i]));
 	end loop;
 	return v_seqs;
 end
@@ -99,7 +99,7 @@ begin
 	if v_users is not null then
 		perform revoke_each(v_users, v_topics);
 	end if;
-	perform pg_notify('tidings_control', 'reconnect ' || u) from unnest(v_gone) as u where octet_length(u) <= 128;
+	perform tidings.notify('control', 'reconnect ' || u) from unnest(v_gone) as u where octet_length(u) <= 128;
 	return null;
 end
 $$;

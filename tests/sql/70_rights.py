@@ -2,12 +2,13 @@
 import subprocess
 
 import harness
+from database import Item, Request, batch_sql
 from harness import equal, test
 
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
     "tidings_reader": {"history", "status", "live_nodes"},
-    "tidings_sidecar": {"attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
+    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
                         "report", "admit"},
 }
 
@@ -76,9 +77,36 @@ def hostile(db):
     db.sql("drop schema evil cascade")
 
 
-@test("tidings migrate again changes nothing")
+@test("nobody but the sidecars learns a channel's name: neither by asking, nor from the activity of others, nor from the server's log")
+def channels(db):
+    # What went wrong: PostgreSQL lets every role listen and notify, and the channels were called what everybody could guess.
+    names = [r[0] for r in db.sql("select name from tidings.channel")]
+    equal((len(names), len(set(names)), {len(n) for n in names}), (4, 4, {len("tidings_") + 32}), "channels")
+    db.sql("create role tidings_stranger; create role tidings_monitor; grant pg_monitor to tidings_monitor")
+    db.sql("alter system set log_statement = 'all'")
+    db.sql("select pg_reload_conf()")
+    try:
+        sidecar, publisher = db.session("tidings_sidecar"), db.session()
+        equal(sorted(r[1] for r in sidecar.sql("select * from tidings.listen()")), sorted(names), "what the sidecar is told")
+        publisher.sql(batch_sql([Request([Item(db.topic()), Item(db.topic(), ephemeral=True)])]))
+        for role in ("tidings_publisher", "tidings_reader", "tidings_sidecar", "tidings_stranger", "tidings_monitor"):
+            seen = db.sql(f"set session authorization {role}; select * from pg_stat_activity")
+            assert len(seen) > 2 and not any(n in str(seen) for n in names), f"{role} sees a name"
+            for ask in ("select name from tidings.channel", "select tidings.notify('control', 'reconnect 456')",
+                        *([] if role == "tidings_sidecar" else ["select * from tidings.listen()"])):
+                done = db.psql(f"set session authorization {role}; {ask}")
+                assert "permission denied" in done.stderr, f"{role}: {ask}: {done}"
+        log = (db.pg_folder / "log").read_text(errors="replace")
+        assert "tidings.listen()" in log and not any(n in log.replace("select name from tidings.channel", "") for n in names), "the log has a name"
+    finally:
+        db.sql("alter system reset log_statement")
+        db.sql("select pg_reload_conf()")
+        db.sql("drop role tidings_stranger, tidings_monitor")
+
+
+@test("tidings migrate again changes nothing, the channels' names least of all")
 def migrate_twice(db):
-    state = lambda: db.sql("select version, name, checksum, applied_at from tidings.migration order by 1")
+    state = lambda: db.sql("select version::text, name, checksum, applied_at::text from tidings.migration union all select purpose, name, '', '' from tidings.channel order by 1, 2")
     before = state()
     assert before, "nothing is recorded"
     done = subprocess.run([db.program("tidings"), "migrate", "--dir", harness.TOP / "sql"], capture_output=True, text=True,

@@ -12,8 +12,8 @@ def revocations(db, topic):
 
 def controls(db):
     listener = db.session("tidings_sidecar")
-    listener.sql("listen tidings_control")
-    return lambda: listener.notifications("tidings_control")
+    listener.listen("control")
+    return lambda: listener.notifications("control")
 
 
 @test("a grant that is deleted: a revocation in the topic, for that user alone, and the nodes are told its seq")
