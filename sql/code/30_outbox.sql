@@ -49,6 +49,9 @@ begin
 	if not pg_try_advisory_xact_lock(hashtext('tidings.relay')) then
 		return -1;
 	end if;
+	if end_left_over() then
+		return 0; -- nothing else in this transaction: so that all its topics are locked in one order
+	end if;
 	select array_agg(o.id), array_agg(o.topic), array_agg(o.body), array_agg(o.ephemeral::int::int8), array_agg(o.to_user),
 			array_agg(o.exclude::text), array_agg(o.expires_at::text), array_agg(null::text)
 		into v_ids, v_topics, v_bodies, v_flags, v_to_users, v_excludes, v_expires_at, v_none

@@ -1,7 +1,9 @@
 -- Control: connections that are asked after, told to go, told to come again. What the nodes have to do they are told on the channel
 -- for control, one line each:
 --
---	revoke <topic id> <seq> <user id>	that message, which is on its way, will end this user's subscriptions
+--	revoke <topic id> <seq> <user id>	that message, which is on its way, will end this user's subscriptions; without a
+--						user: of those who have no token
+--	revoke_all <topic id> <seq>		everybody's
 --	disconnect <connection>
 --	reconnect <user id>			once what was revoked before this has ended
 --	report <connection>			say how it is, by tidings.report()

@@ -266,6 +266,15 @@ create table tidings.notification_push (
 
 create index notification_push_notification on tidings.notification_push (notification_id);
 
+-- Rights that a transaction withdraws, until it commits: see tidings.end_withdrawn(). A row for each statement; users and topics run in
+-- parallel.
+create table tidings.withdrawal (
+	id bigint generated always as identity primary key,
+	kind text not null check (kind in ('right', 'account', 'told')), -- by a row; all that a user has; by tidings.revoke()
+	users text[] not null, -- '': who has no token; null: everybody
+	topics text[]	       -- null for accounts
+);
+
 -- The channels of NOTIFY. PostgreSQL lets every role listen and notify on any channel whose name it knows: so only the owner's functions
 -- know these.
 create table tidings.channel (

@@ -46,7 +46,7 @@ def owner(db):
 
 @test("a function that someone may call runs as its owner, with a search_path of its own that ends in pg_temp")
 def pinned(db):
-    called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "right_withdrawn", "account_withdrawn", "health_judge",
+    called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "end_withdrawn", "end_left_over", "withdrawal_committing", "right_withdrawn", "account_withdrawn", "health_judge",
                                                      "health_judge_afresh", "health_push"}
     got = {r[0] for r in db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosecdef and exists "
                                 "(select from unnest(proconfig) c where c ~ '^search_path=.*, pg_temp$')")}
