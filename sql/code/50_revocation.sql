@@ -51,7 +51,7 @@ begin
 	select array_agg(t::withdrawal) into v_taken from taken t;
 	v_accounts := array(
 		select distinct u collate "C" from unnest(v_taken) w, unnest(w.users) u
-		where w.kind = 'account' and not exists (select from app_user a where a.id = u and a.active) order by 1);
+		where w.kind = 'account' and not coalesce((select a.active from app_user a where a.id = u), false) order by 1);
 
 	-- Whose account is gone is put out of all that is theirs, is granted to them, or that they listen to now.
 	select array_agg(p.u), array_agg(p.t), array_agg(p.checked) into v_users, v_topics, v_checked from (

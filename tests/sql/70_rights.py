@@ -61,7 +61,7 @@ def hostile(db):
         create function evil.yes(text, text) returns boolean language sql as 'select true';
         create operator evil.= (leftarg = text, rightarg = text, function = evil.yes);
         create function evil.cardinality(text[]) returns int language plpgsql as $$ begin raise exception 'evil'; end $$;
-        create function evil.verdict(text, text, text, text) returns text language sql as $$ select 'ok'::text $$;
+        create function evil.verdict(text, text, text, text, boolean) returns text language sql as $$ select 'ok'::text $$;
         create table evil.diagnosis (id bigint, owner text, public boolean); insert into evil.diagnosis values (%s, '456', true);
         create table evil.topic (id bigint, name text); grant all on all tables in schema evil to public""" % topic.split("/")[1])
     for role, call, refusal in (

@@ -271,9 +271,25 @@ def public(db):
     db.sql(f"update tidings.diagnosis set public = false where id = {n}")
     db.sql(f"delete from tidings.diagnosis where id = {gone}")
     db.sql(f"begin; delete from tidings.diagnosis where id = {anew}; insert into tidings.diagnosis values ({anew}, '789', true); commit")
-    equal([revocations(db, f"diagnosis/{d}") for d in (n, gone, anew)], [[(1, "-")], [(1, "-"), (2, "789")], []], "revocations")
+    equal([sorted(u for _, u in revocations(db, f"diagnosis/{d}")) for d in (n, gone, anew)], [["-"], ["-", "789"], []], "revocations")
     equal(heard()[0], f"revoke {db.topic_id(f'diagnosis/{n}')} 1 ", "control")
     equal(db.attach((None, "user", f"diagnosis/{n}"))[0][0], "forbidden", "attach")
+
+
+@test("an account that is not there or not active reads no history and publishes nothing, when accounts count; services and admins need none")
+def accounts_count(db):
+    user, gone, unknown = db.user(), db.user(), db.user()
+    db.sql(f"insert into tidings.app_user values ('{user}', true), ('{gone}', false)")
+    callers = [(u, "user", db.topic(u)) for u in (user, gone, unknown)] + [("svc", "service", db.topic()), ("root", "admin", db.topic())]
+    for required, wanted in (("true", ["ok", "forbidden", "forbidden", "ok", "ok"]), ("false", ["ok"] * 5)):
+        # The service reads nothing, with an account or without.
+        got = [db.one(f"select outcome from tidings.history('{u}', '{role}', '{t}', null, null, 9, {required})", user="tidings_reader") for u, role, t in callers]
+        equal(got, wanted[:3] + ["forbidden", "ok"], f"history, required: {required}")
+        sql = batch_sql([Request([Item(t)], caller=u, role=role) for u, role, t in callers]).replace("604800)", f"604800, {required})")
+        equal([r[1] for r in db.sql(sql, user="tidings_publisher")], wanted, f"publish_batch, required: {required}")
+        said = [db.one(f"select outcome from tidings.act('{u}', '{role}', null, 'get_preferences', '{{}}', null, 100, 60, {required})", user="tidings_publisher")
+                for u, role, _ in callers]
+        equal(said[:3], wanted[:3], f"act, required: {required}")
 
 
 @test("who attaches while a right is being withdrawn has a place before the revocation, or is refused")
@@ -298,9 +314,9 @@ def attach_halfway(db):
     topic = f"diagnosis/{db.diagnosis('789', ['456'])}"
     db.publish(topic)
     holder, session = db.session("postgres"), db.session("tidings_sidecar")
-    db.sql("alter function tidings.verdict(text, text, text, text) rename to real_verdict")
-    db.sql("""create function tidings.verdict(user_id text, role text, topic text, action text) returns text language plpgsql as $$
-        declare v text := tidings.real_verdict(user_id, role, topic, action);
+    db.sql("alter function tidings.verdict(text, text, text, text, boolean) rename to real_verdict")
+    db.sql("""create function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean default false) returns text language plpgsql as $$
+        declare v text := tidings.real_verdict(user_id, role, topic, action, require_user);
         begin perform pg_advisory_xact_lock_shared(7); return v; end $$; alter function tidings.verdict owner to tidings_owner""")
     try:
         holder.sql("begin")
@@ -313,8 +329,8 @@ def attach_halfway(db):
         equal(got, ["ok", "1"], "outcome and place")
         equal(revocations(db, topic), [(2, "456")], "revocation")
     finally:
-        db.sql("drop function tidings.verdict(text, text, text, text)")
-        db.sql("alter function tidings.real_verdict(text, text, text, text) rename to verdict")
+        db.sql("drop function tidings.verdict(text, text, text, text, boolean)")
+        db.sql("alter function tidings.real_verdict(text, text, text, text, boolean) rename to verdict")
 
 
 @test("a revocation is for the sidecars: no history has it, nobody waits for it, it counts as no waiting message")
