@@ -132,8 +132,8 @@ static void serve(void *context, const struct request *r, struct response *res)
 
 	if (!route || !read_question(clerk, r, route_part(route, r), &q, res))
 		return;
-	e = history_read(clerk->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, q.topic,
-			 q.has_since ? &q.since : NULL, q.limit, &h);
+	e = history_read(clerk->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, clerk->config->require_user,
+			 q.topic, q.has_since ? &q.since : NULL, q.limit, &h);
 	if (e == OK)
 		reply(&h, res);
 	else

@@ -34,12 +34,13 @@ static void disconnect(struct node *n, const struct uuid *id)
 /* Of all that is revoked most is about somebody who is elsewhere. */
 static bool is_here(const struct node *n, const char *user_id)
 {
-	return user_is_here(n->users, user_id) || user_is_here(n->live_users, user_id);
+	return !user_id || *user_id == '\0' || user_is_here(n->users, user_id) || user_is_here(n->live_users, user_id);
 }
 
+/* As control_revoke() has user_id. */
 static bool is_of(const struct session *s, const char *user_id)
 {
-	return s->user && strcmp(s->user->id, user_id) == 0;
+	return !user_id || strcmp(s->user ? s->user->id : "", user_id) == 0;
 }
 
 /* Is what came before its end still on its way to one of its subscriptions? */
@@ -77,21 +78,22 @@ void control_reconnect_user(struct node *n, const char *user_id)
 }
 
 /* The message that says so may have been read, or is on its way: until then nothing ends but what follows it. */
-static void announce_end(struct node *n, const char *numbers)
+static void announce_end(struct node *n, const char *numbers, bool everybody)
 {
 	char *end;
 	int64_t topic_id = strtoll(numbers, &end, 10);
 	uint64_t seq = strtoull(end, &end, 10);
+	const char *user_id = everybody ? NULL : end + 1;
 	struct hub_topic *t = hub_find(n->hub, topic_id);
 	struct session *s;
 
-	if (*end != ' ' || seq == 0 || !t)
+	if (*end != (everybody ? '\0' : ' ') || seq == 0 || !t)
 		return;
 	t->revoked_seq = MAX(t->revoked_seq, seq);
-	if (!is_here(n, end + 1))
+	if (!is_here(n, user_id))
 		return;
 	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!is_of(s, end + 1))
+		if (!is_of(s, user_id))
 			continue;
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
@@ -131,24 +133,30 @@ void control_order(struct node *n, const char *order)
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
 		control_reconnect_user(n, what);
 	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
-		announce_end(n, what);
+		announce_end(n, what, false);
+	else if (strncmp(order, "revoke_all ", strlen("revoke_all ")) == 0)
+		announce_end(n, what, true);
 	else if (strncmp(order, "report ", strlen("report ")) == 0 && is_id)
 		report(n, &id);
 }
 
 /*
  * A live connection goes on without the topic; one that asked for it in its request is at its end, once what is before
- * the ends of its other topics has come too.
+ * the ends of its other topics has come too. Users who may have it still have to come again, whatever the connection.
  */
-static void end_subscription(struct session *s, struct subscription *sub)
+static void end_subscription(struct session *s, struct subscription *sub, bool come_again)
 {
 	sub->subscriber.ends_seq = 0;
-	if (s->endpoint) {
+	if (s->endpoint && !come_again) {
 		live_revoke(sub);
 		return;
 	}
 	if (awaits_end(s)) {
 		leave(s);
+		return;
+	}
+	if (come_again) {
+		session_close(s, CLOSE_RESTART, "reconnect");
 		return;
 	}
 	if (s->dialog.diagnosis_id == 0)
@@ -186,7 +194,7 @@ void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, ui
 			if (s->state == SESSION_OPEN)
 				hub_serve(n->hub, &sub->subscriber, clock_monotonic_ms());
 			if (s->state == SESSION_OPEN)
-				end_subscription(s, sub);
+				end_subscription(s, sub, !user_id && s->user);
 			if (s->leave_by_ms != 0 && !awaits_end(s))
 				session_close(s, CLOSE_RESTART, "reconnect");
 			break;

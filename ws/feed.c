@@ -110,7 +110,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		/* Let go, or let go and held anew, while this was on its way. */
 		if (!t || m->seq <= tail_seq(t->tail))
 			continue;
-		if (rows[i].revocation && m->to_user)
+		if (rows[i].revocation)
 			control_revoke(f->node, t, m->to_user, m->seq);
 		/* Its last holder may have gone with that. */
 		t = hub_find(h, rows[i].topic_id);

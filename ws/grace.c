@@ -217,7 +217,9 @@ void grace_end_user(struct grace *g, const char *user_id, const struct hub_topic
 
 	for (; a; a = next) {
 		next = TAILQ_NEXT(a, link);
-		if (a->group->user_id && strcmp(a->group->user_id, user_id) == 0 && (!topic || is_on(a, topic)))
+		if (user_id && strcmp(a->group->user_id ? a->group->user_id : "", user_id) != 0)
+			continue;
+		if (!topic || is_on(a, topic))
 			end(g, a);
 	}
 }

@@ -36,7 +36,7 @@ void grace_check(struct grace *g, int64_t now_ms);
 /* That connection does not come back. */
 void grace_end_connection(struct grace *g, const struct uuid *connection_id);
 
-/* This user does not come back; with a topic: not to that one. */
+/* This user (as in control_revoke()) does not come back; with a topic: not to that one. */
 void grace_end_user(struct grace *g, const char *user_id, const struct hub_topic *topic);
 
 /* Nobody stays for a topic whose numbering has changed. */

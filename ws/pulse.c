@@ -108,8 +108,10 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 		else
 			on_moved(p, &rows[i]);
 	}
-	if (unknown)
+	if (unknown) {
 		ledger_renew(p->node->ledger);
+		listener_renew(p->node->listener);
+	}
 	if (p->heartbeat_again)
 		heartbeat(p);
 }

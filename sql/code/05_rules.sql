@@ -47,12 +47,25 @@ begin
 end
 $$;
 
+-- Where TIDINGS_REQUIRE_USER=yes: is this someone who may do anything at all? Users are in tidings.app_user, and active; services and
+-- admins need no account, and nobody in particular has none.
+create or replace function tidings.account_holds(user_id text, role text) returns boolean
+language plpgsql stable as $$
+begin
+	return user_id is null or role in ('service', 'admin')
+		or exists (select from tidings.app_user u where u.id = account_holds.user_id and u.active);
+end
+$$;
+
 -- 'ok', 'forbidden' or 'not_found'. The last is for the log, and for those who may publish everywhere: an ordinary user is told
 -- the same as for a diagnosis that is someone else's.
-create or replace function tidings.verdict(user_id text, role text, topic text, action text) returns text
+--
+--	require_user	accounts count: TIDINGS_REQUIRE_USER
+create or replace function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean default false) returns text
 language plpgsql stable as $$
 begin
 	return case
+		when require_user and not tidings.account_holds(user_id, role) then 'forbidden'
 		when not tidings.topic_exists(topic) then 'not_found'
 		when tidings.authorize(user_id, role, topic, action) then 'ok'
 		else 'forbidden'

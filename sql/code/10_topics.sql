@@ -130,7 +130,7 @@ begin
 			v_lasts[v_place] := v_lasts[v_place] + 1;
 			seqs[i] := v_lasts[v_place];
 		else
-			perform pg_notify('tidings_ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
+			perform tidings.notify('ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
 				octet_length(coalesce(p_to_users[i], '')), coalesce(p_to_users[i], ''), p_bodies[i]));
 		end if;
 	end loop;
@@ -201,7 +201,7 @@ begin
 
 	-- A doorbell: which topics have something new.
 	for i in 0 .. (cardinality(v_ids) - 1) / 350 loop
-		perform pg_notify('tidings', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
+		perform tidings.notify('messages', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
 	end loop;
 end
 $$;
@@ -249,7 +249,8 @@ $$;
 
 -- What a client would get by GET /ws/history (spec 3.4). Header columns are repeated in every row; seq is null when there is none.
 -- Revocations are for the sidecars.
-create or replace function tidings.history(p_user text, p_role text, p_topic text, p_epoch text, p_after int8, p_limit int8)
+create or replace function tidings.history(p_user text, p_role text, p_topic text, p_epoch text, p_after int8, p_limit int8,
+	p_require_user boolean default false)
 returns table (outcome text, epoch text, recovered boolean, missed_from int8, missed_to int8, next_seq int8, seq int8, body text)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -257,7 +258,7 @@ set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_merg
 as $$
 declare
 	v_topic topic%rowtype;
-	v_outcome text := verdict(p_user, p_role, p_topic, 'subscribe');
+	v_outcome text := verdict(p_user, p_role, p_topic, 'subscribe', p_require_user);
 	v_after int8;
 begin
 	if v_outcome <> 'ok' then

@@ -6,13 +6,14 @@
 --	p_requests … p_effect_olds	a row per item; p_requests is its request, from 1
 --	p_skip_locked		topics that another transaction has locked are not waited for; else they are, as long as another batch
 --				may take: lock_not_available (55P03) when that is too short, and the batch is to be tried again with it
+--	p_require_user			see tidings.verdict()
 --	outcome	ok | scheduled | forbidden | not_found | key_reused | replayed (seq and clients are those of the first time)
 --		| busy (another transaction has a topic of the request locked: nothing of it was done, and it is to be tried again)
 create or replace function tidings.publish_batch(
 	p_callers text[], p_roles text[], p_keys text[], p_hashes text[],
 	p_requests int8[], p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[],
 	p_deliver_at text[], p_expires_at text[], p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
-	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8, p_skip_locked boolean)
+	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8, p_require_user boolean, p_skip_locked boolean)
 returns table (item int8, outcome text, seq int8, clients int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -38,12 +39,12 @@ begin
 			select distinct p_callers[p_requests[i]] as caller, p_roles[p_requests[i]] as role, p_topics[i] as topic
 			from generate_series(1, v_count) as i
 			offset 0) a -- asked once for each, not once an item
-		where verdict(a.caller, a.role, a.topic, 'publish') <> 'ok')
+		where verdict(a.caller, a.role, a.topic, 'publish', p_require_user) <> 'ok')
 	then
 		for i in 1 .. v_count loop
 			v_request := p_requests[i];
 			continue when v_verdicts[v_request] = 'forbidden';
-			v_verdict := verdict(p_callers[v_request], p_roles[v_request], p_topics[i], 'publish');
+			v_verdict := verdict(p_callers[v_request], p_roles[v_request], p_topics[i], 'publish', p_require_user);
 			if v_verdict <> 'ok' then
 				v_verdicts[v_request] := v_verdict;
 			end if;
@@ -121,7 +122,7 @@ begin
 			from generate_series(1, v_count) as i
 			where v_late[i] and v_verdicts[p_requests[i]] = 'ok';
 		if found then
-			perform pg_notify('tidings_outbox', '');
+			perform tidings.notify('outbox', '');
 		end if;
 	end if;
 

@@ -17,7 +17,7 @@ begin
 		|| case when topic ~ '^diagnosis/[1-9][0-9]{0,17}$' then ',"diagnosis_id":' || substr(topic, 11) else '' end
 		|| ',"timestamp":"' || to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 		|| '","data":' || data || '}');
-	perform pg_notify('tidings_outbox', '');
+	perform tidings.notify('outbox', '');
 end
 $$;
 
@@ -48,6 +48,9 @@ declare
 begin
 	if not pg_try_advisory_xact_lock(hashtext('tidings.relay')) then
 		return -1;
+	end if;
+	if end_left_over() then
+		return 0; -- nothing else in this transaction: so that all its topics are locked in one order
 	end if;
 	select array_agg(o.id), array_agg(o.topic), array_agg(o.body), array_agg(o.ephemeral::int::int8), array_agg(o.to_user),
 			array_agg(o.exclude::text), array_agg(o.expires_at::text), array_agg(null::text)

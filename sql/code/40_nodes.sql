@@ -15,7 +15,7 @@ $$;
 
 -- May each of these subscribe, and where is the topic? A row per item.
 --
---	p_require_user	refuse users who are not in tidings.app_user, or not active; services and admins need no account
+--	p_require_user	see tidings.verdict()
 --	last_seq	a revocation up to it is over: only one that comes after it ends the subscription
 --	delivered_seq	how far some client has been sent
 --	unsent		there are messages for this user alone, up to delivered_seq, that they have not been sent
@@ -35,16 +35,7 @@ begin
 	v_lasts := array(
 		select coalesce((select t.last_seq from topic t where t.name = p_topics[i]), 0) from generate_series(1, v_count) as i);
 	v_outcomes := array(
-		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe') from generate_series(1, v_count) as i);
-	if p_require_user then
-		for i in 1 .. v_count loop
-			if v_outcomes[i] = 'ok' and p_users[i] is not null and p_roles[i] not in ('service', 'admin')
-				and not exists (select from app_user u where u.id = p_users[i] and u.active)
-			then
-				v_outcomes[i] := 'forbidden';
-			end if;
-		end loop;
-	end if;
+		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe', p_require_user) from generate_series(1, v_count) as i);
 
 	insert into topic (name)
 		select distinct p_topics[i] collate "C" as name from generate_series(1, v_count) as i

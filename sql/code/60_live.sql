@@ -33,7 +33,7 @@ $$;
 --	p_connection	the sender's, which does not get what it said itself; null by HTTP
 --	p_data		its members, their kinds and lengths already seen to: here is decided what they mean and who may
 --	p_correlation	the JSON text of its correlation_id, or null
---	p_require_user	refuse one who is not in tidings.app_user, or not active: a connection may outlive its account
+--	p_require_user	accounts count (so no verdict below has to ask): a connection may outlive its own
 --	outcome		ok | forbidden | not_found | invalid, with detail, a sentence, where it helps. As in verdict(), an ordinary
 --			user is told the same for the second and the third
 --	reply		the whole reply, when ok
@@ -53,7 +53,7 @@ declare
 	a answer;
 begin
 	begin
-		if p_user is null or p_require_user and not (user_active(array[p_user]))[1] then
+		if p_user is null or p_require_user and not account_holds(p_user, p_role) then
 			a := refusal('forbidden');
 		else
 			case p_type

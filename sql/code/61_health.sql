@@ -112,7 +112,7 @@ begin
 		select * into v_messages from health_messages(v_reading, null, false);
 		insert into outbox (deliver_at, topic, body)
 			select clock_timestamp(), v_messages.topics[i], v_messages.bodies[i] from generate_series(1, cardinality(v_messages.topics)) as i;
-		perform pg_notify('tidings_outbox', '');
+		perform tidings.notify('outbox', '');
 	end loop;
 	return null;
 end

@@ -74,7 +74,7 @@ begin
 	if status = 'sent' and p_now then
 		body := notification_text(v_note);
 	elsif push_at is not null then
-		perform pg_notify('tidings_outbox', '');
+		perform tidings.notify('outbox', '');
 	end if;
 end
 $$;
@@ -96,7 +96,7 @@ begin
 				then v_now + make_interval(secs => least(30 * 2 ^ least(n.attempts, 7), 3600)) end
 		where n.id = any (p_notes);
 	if exists (select from notification n where n.id = any (p_notes) and n.push_at is not null) then
-		perform pg_notify('tidings_outbox', ''); -- whoever sleeps has to wake earlier now
+		perform tidings.notify('outbox', ''); -- whoever sleeps has to wake earlier now
 	end if;
 end
 $$;
@@ -119,7 +119,7 @@ begin
 			order by o.due_at desc limit 100 for update skip locked) w));
 	get diagnostics v_count = row_count;
 	if v_count > 0 then
-		perform pg_notify('tidings_outbox', '');
+		perform tidings.notify('outbox', '');
 	end if;
 	return v_count;
 end
@@ -232,7 +232,7 @@ begin
 	update notification n set push_at = v_now
 		where n.user_id = q.user_id and n.read_at is null and n.due_at <= v_now and n.push_at > v_now and n.sent_at is null;
 	if found then
-		perform pg_notify('tidings_outbox', '');
+		perform tidings.notify('outbox', '');
 	end if;
 	return answered(q, 'preferences', preferences(q.user_id));
 end

@@ -1,7 +1,9 @@
 -- Control: connections that are asked after, told to go, told to come again. What the nodes have to do they are told on the channel
--- tidings_control, one line each:
+-- for control, one line each:
 --
---	revoke <topic id> <seq> <user id>	that message, which is on its way, will end this user's subscriptions
+--	revoke <topic id> <seq> <user id>	that message, which is on its way, will end this user's subscriptions; without a
+--						user: of those who have no token
+--	revoke_all <topic id> <seq>		everybody's
 --	disconnect <connection>
 --	reconnect <user id>			once what was revoked before this has ended
 --	report <connection>			say how it is, by tidings.report()
@@ -31,7 +33,7 @@ declare
 	v_outcome text := connection_verdict(p_user, p_role, p_connection);
 begin
 	if v_outcome = 'ok' then
-		perform pg_notify('tidings_control', 'disconnect ' || p_connection::uuid);
+		perform tidings.notify('control', 'disconnect ' || p_connection::uuid);
 	end if;
 	return v_outcome;
 end
@@ -53,7 +55,7 @@ begin
 	connections := (
 		select count(distinct c.id) from connection c join node n on n.id = c.node_id
 		where c.user_id = p_target and n.heartbeat_at > clock_timestamp() - interval '15 seconds');
-	perform pg_notify('tidings_control', 'reconnect ' || p_target);
+	perform tidings.notify('control', 'reconnect ' || p_target);
 end
 $$;
 
@@ -61,7 +63,7 @@ $$;
 create or replace function tidings.ask_report(p_connection text) returns text
 language plpgsql security definer set search_path = tidings, pg_temp as $$
 begin
-	perform pg_notify('tidings_control', 'report ' || p_connection::uuid);
+	perform tidings.notify('control', 'report ' || p_connection::uuid);
 	return clock_timestamp()::text;
 end
 $$;

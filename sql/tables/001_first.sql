@@ -267,6 +267,26 @@ create table tidings.notification_push (
 
 create index notification_push_notification on tidings.notification_push (notification_id);
 
+-- Rights that a transaction withdraws, until it commits: see tidings.end_withdrawn(). A row for each statement; users and topics run in
+-- parallel.
+create table tidings.withdrawal (
+	id bigint generated always as identity primary key,
+	kind text not null check (kind in ('right', 'account', 'told')), -- by a row; all that a user has; by tidings.revoke()
+	users text[] not null, -- '': who has no token; null: everybody
+	topics text[]	       -- null for accounts
+);
+
+-- The channels of NOTIFY. PostgreSQL lets every role listen and notify on any channel whose name it knows: so only the owner's functions
+-- know these.
+create table tidings.channel (
+	purpose text primary key check (purpose in ('messages', 'ephemeral', 'outbox', 'control')),
+	name text not null unique check (name ~ '^[a-z0-9_]{1,63}$')
+);
+
+insert into tidings.channel
+	select purpose, 'tidings_' || substr(encode(sha256(convert_to(gen_random_uuid()::text || gen_random_uuid(), 'UTF8')), 'hex'), 1, 32)
+	from unnest(array['messages', 'ephemeral', 'outbox', 'control']) as purpose;
+
 -- What a client says, and what it is answered: the argument and the result of every tidings.act_…(), see tidings.act().
 create type tidings.request as (
 	user_id text, role text, connection text, data json, correlation text, queue_max int8, queue_min_age_s int8);

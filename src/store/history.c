@@ -11,7 +11,7 @@
 static const struct db_statement history_statement = {
 	"history",
 	"SELECT outcome, epoch, recovered, missed_from, missed_to, next_seq, seq, body "
-	"FROM tidings.history($1::text, $2::text, $3::text, $4::text, $5::int8, $6::int8)",
+	"FROM tidings.history($1::text, $2::text, $3::text, $4::text, $5::int8, $6::int8, $7::boolean)",
 };
 
 enum { OUTCOME, EPOCH, RECOVERED, MISSED_FROM, MISSED_TO, NEXT_SEQ, SEQ, BODY };
@@ -40,13 +40,19 @@ static enum err read_header(const PGresult *r, struct history *h)
 	return OK;
 }
 
-enum err history_read(struct db *db, const char *user_id, enum role role, const char *topic, const struct cursor *since,
-		      int64_t limit, struct history *h)
+enum err history_read(struct db *db, const char *user_id, enum role role, bool require_user, const char *topic,
+		      const struct cursor *since, int64_t limit, struct history *h)
 {
 	char limit_text[24];
 	char after_text[24];
 	const char *values[] = {
-		user_id, role_text(role), topic, since ? since->epoch : NULL, since ? after_text : NULL, limit_text,
+		user_id,
+		role_text(role),
+		topic,
+		since ? since->epoch : NULL,
+		since ? after_text : NULL,
+		limit_text,
+		require_user ? "true" : "false",
 	};
 	PGresult *result = NULL;
 	enum err e = db_ensure(db);

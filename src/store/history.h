@@ -24,13 +24,14 @@ struct history {
 };
 
 /*
- *	user_id	NULL: anonymous
- *	since	NULL: the newest
- *	h	all zero
+ *	user_id		NULL: anonymous
+ *	require_user	refuse users who are not in tidings.app_user, or not active
+ *	since		NULL: the newest
+ *	h		all zero
  *
  * ERR_FORBIDDEN  not theirs
  * ERR_NOT_FOUND  no such diagnosis: told to service and admin only
  * ERR_AWAY, ERR_DATABASE
  */
-enum err history_read(struct db *db, const char *user_id, enum role role, const char *topic, const struct cursor *since,
-		      int64_t limit, struct history *h) MUST_CHECK;
+enum err history_read(struct db *db, const char *user_id, enum role role, bool require_user, const char *topic,
+		      const struct cursor *since, int64_t limit, struct history *h) MUST_CHECK;

@@ -8,7 +8,15 @@
 #include "domain/token.h"
 #include "store/link_internal.h"
 
-#define LISTEN "LISTEN tidings; LISTEN tidings_ephemeral; LISTEN tidings_outbox; LISTEN tidings_control"
+#define LISTEN "SELECT purpose, name FROM tidings.listen()"
+
+#define CHANNEL_NAME_SIZE 64 /* PostgreSQL's NAMEDATALEN */
+
+enum { PURPOSE, NAME };
+
+enum channel { MESSAGES, EPHEMERAL, OUTBOX, CONTROL, CHANNELS };
+
+static const char *const purposes[CHANNELS] = {"messages", "ephemeral", "outbox", "control"};
 
 struct listener {
 	struct link *link; /* owned */
@@ -16,7 +24,9 @@ struct listener {
 	void *loop;
 	void *context;
 	bool keeps_sessions;
-	bool listening;
+	char names[CHANNELS][CHANNEL_NAME_SIZE]; /* of the channels: secret */
+	bool knows_names;
+	bool listening; /* and nothing is asked */
 	bool said_deaf;
 };
 
@@ -69,43 +79,82 @@ static void on_ephemeral(struct listener *l, const char *payload)
 			  (struct span){at, strlen(at)});
 }
 
+static void on_notification(struct listener *l, const PGnotify *n)
+{
+	enum channel c = MESSAGES;
+
+	while (c < CHANNELS && strcmp(n->relname, l->names[c]) != 0)
+		c++;
+	switch (c) {
+	case MESSAGES:
+		on_doorbell(l, n->extra);
+		break;
+	case EPHEMERAL:
+		on_ephemeral(l, n->extra);
+		break;
+	case OUTBOX:
+		l->ops->outbox(l->context);
+		break;
+	case CONTROL:
+		l->ops->control(l->context, n->extra);
+		break;
+	case CHANNELS:
+		break;
+	}
+}
+
+/* False: not every channel has a name in it. */
+static bool take_names(struct listener *l, const PGresult *answer)
+{
+	int known = 0;
+
+	if (PQresultStatus(answer) != PGRES_TUPLES_OK)
+		return false;
+	for (int row = 0; row < PQntuples(answer); row++) {
+		for (int c = 0; c < CHANNELS; c++) {
+			if (strcmp(PQgetvalue(answer, row, PURPOSE), purposes[c]) != 0 ||
+			    PQgetlength(answer, row, NAME) >= CHANNEL_NAME_SIZE)
+				continue;
+			strcpy(l->names[c], PQgetvalue(answer, row, NAME));
+			known++;
+		}
+	}
+	return known == CHANNELS;
+}
+
+/* An answer, or what PostgreSQL says of its own before it ends the connection. */
+static void on_result(struct listener *l, const PGresult *result)
+{
+	char why[256];
+
+	l->knows_names = take_names(l, result);
+	if (l->knows_names)
+		return;
+	log_quote(why, sizeof(why), PQresultErrorMessage(result), strcspn(PQresultErrorMessage(result), "\n"));
+	if (l->listening)
+		link_drop(l->link, why);
+	else /* The link makes itself anew when no answer has come in time: so there is no need for a timer here. */
+		log_warning("no notifications: tidings.listen() failed why=%s", why);
+}
+
 static void on_readable(void *context)
 {
 	struct listener *l = context;
 	PGconn *connection;
+	PGresult *result;
 	PGnotify *n;
 
-	while ((connection = link_connection(l->link)) && !PQisBusy(connection)) {
-		PGresult *result = PQgetResult(connection);
-
-		if (!result) {
-			if (!l->listening) {
-				l->listening = true;
-				link_await(l->link, false);
-				l->ops->up(l->context);
-			}
-			break;
-		}
-		if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-			char why[256];
-
-			log_quote(why, sizeof(why), PQresultErrorMessage(result),
-				  strcspn(PQresultErrorMessage(result), "\n"));
-			PQclear(result);
-			link_drop(l->link, why);
-			return;
-		}
+	while ((connection = link_connection(l->link)) && !PQisBusy(connection) && (result = PQgetResult(connection))) {
+		on_result(l, result);
 		PQclear(result);
 	}
+	if (connection && !PQisBusy(connection) && l->knows_names && !l->listening) {
+		l->listening = true;
+		link_await(l->link, false);
+		l->ops->up(l->context);
+	}
 	while ((connection = link_connection(l->link)) && (n = PQnotifies(connection))) {
-		if (strcmp(n->relname, "tidings") == 0)
-			on_doorbell(l, n->extra);
-		else if (strcmp(n->relname, "tidings_ephemeral") == 0)
-			on_ephemeral(l, n->extra);
-		else if (strcmp(n->relname, "tidings_outbox") == 0)
-			l->ops->outbox(l->context);
-		else if (strcmp(n->relname, "tidings_control") == 0)
-			l->ops->control(l->context, n->extra);
+		on_notification(l, n);
 		PQfreemem(n);
 	}
 }
@@ -113,6 +162,22 @@ static void on_readable(void *context)
 bool listener_is_deaf(const struct listener *l)
 {
 	return link_is_up(l->link) && link_is_pooled(l->link) && !l->keeps_sessions;
+}
+
+static void listen_to_all(struct listener *l)
+{
+	l->listening = false;
+	l->knows_names = false;
+	if (!PQsendQuery(link_connection(l->link), LISTEN))
+		link_drop(l->link, "LISTEN cannot be sent");
+	else
+		link_await(l->link, true);
+}
+
+void listener_renew(struct listener *l)
+{
+	if (l->listening)
+		listen_to_all(l);
 }
 
 static void on_up(void *context)
@@ -128,10 +193,7 @@ static void on_up(void *context)
 		l->said_deaf = true;
 		return;
 	}
-	if (!PQsendQuery(link_connection(l->link), LISTEN))
-		link_drop(l->link, "LISTEN cannot be sent");
-	else
-		link_await(l->link, true);
+	listen_to_all(l);
 }
 
 static void on_down(void *context)

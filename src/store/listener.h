@@ -4,6 +4,8 @@
  * NOTIFY carries no message, only which topics have something new (ephemeral ones aside, which are nowhere else). So
  * losing a notification loses time, never a message.
  *
+ * What comes is believed: the channels' names are secret (sql/code/02_channels.sql), and are asked for as it comes up.
+ *
  * Layer    store.
  * Threads  none: the event loop's.
  */
@@ -45,6 +47,9 @@ enum err listener_open(struct listener **l, const char *conninfo, bool keeps_ses
 		       const struct listener_ops *ops, void *loop, void *context) MUST_CHECK;
 void listener_close(struct listener **l);
 struct link *listener_link(struct listener *l);
+
+/* Listens anew: the channels may have other names than before, after a restore. */
+void listener_renew(struct listener *l);
 
 /* It is up, and hears nothing: there is a pooler. */
 bool listener_is_deaf(const struct listener *l);

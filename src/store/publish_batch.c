@@ -29,6 +29,7 @@ enum {
 	QUEUE_MAX = ARRAYS_COUNT,
 	QUEUE_MIN_AGE,
 	QUEUE_TTL,
+	REQUIRE_USER,
 	SKIP_LOCKED,
 	PARAMETERS_COUNT
 };
@@ -48,7 +49,7 @@ static const struct db_statement publish_statement = {
 	"(SELECT array_agg(encode(sha256(f), 'hex') ORDER BY n) FROM unnest($4::bytea[]) WITH ORDINALITY AS u(f, n)), "
 	"$5::int8[], $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[], $12::text[], "
 	"$13::int8[], "
-	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8, $19::boolean)",
+	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8, $19::boolean, $20::boolean)",
 };
 
 struct publish_batch {
@@ -65,6 +66,8 @@ enum err publish_batch_new(struct publish_batch **out, const struct config *c)
 	snprintf(b->numbers[QUEUE_MAX - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_max);
 	snprintf(b->numbers[QUEUE_MIN_AGE - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_min_age_s);
 	snprintf(b->numbers[QUEUE_TTL - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_ttl_s);
+	snprintf(b->numbers[REQUIRE_USER - ARRAYS_COUNT], sizeof(b->numbers[0]), "%s",
+		 c->require_user ? "true" : "false");
 	*out = b;
 	return OK;
 }

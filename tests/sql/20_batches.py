@@ -146,23 +146,23 @@ def effectiveness_refused(db):
 @test("what is ephemeral goes out in a notification of its own, takes no seq and is not kept")
 def ephemeral(db):
     topic, listener = db.topic(), db.session("tidings_sidecar")
-    listener.sql("listen tidings_ephemeral; listen tidings")
+    listener.listen("ephemeral", "messages")
     connection = str(uuid.uuid4())
     got = db.batch([Request([Item(topic), Item(topic, '{"e":1}', ephemeral=True),
                              Item(topic, '{"e":"2 3"}', ephemeral=True, to_user="a b", exclude=connection), Item(topic)])])
     equal(outcomes(got), [("ok", 1), ("ok", None), ("ok", None), ("ok", 2)], "outcomes")
     n = db.topic_id(topic)
-    equal(listener.notifications("tidings_ephemeral"), [f'{n} - 0  {{"e":1}}', f'{n} {connection} 3 a b {{"e":"2 3"}}'], "notifications")
+    equal(listener.notifications("ephemeral"), [f'{n} - 0  {{"e":1}}', f'{n} {connection} 3 a b {{"e":"2 3"}}'], "notifications")
     equal(len(db.kept(topic)), 2, "kept")
 
 
 @test("a batch rings once, with every topic's id in it; of more topics than fit it rings again")
 def doorbell(db):
     listener = db.session("tidings_sidecar")
-    listener.sql("listen tidings")
+    listener.listen("messages")
     topics = [f"bell/{n}" for n in range(800)]
     db.batch([Request([Item(t) for t in topics])])
-    rung = listener.notifications("tidings")
+    rung = listener.notifications("messages")
     equal(len(rung), 3, "notifications")
     equal(len(set(",".join(rung).split(","))), 800, "ids")
 
@@ -170,12 +170,12 @@ def doorbell(db):
 @test("what is to be delivered later waits in the outbox; a time that has passed is now")
 def scheduled(db):
     topic, listener = db.topic(), db.session("tidings_sidecar")
-    listener.sql("listen tidings_outbox")
+    listener.listen("outbox")
     got = db.batch([Request([Item(topic), Item(topic, deliver_at="2099-01-01T00:00:00Z", expires_at="2099-01-02T00:00:00Z", to_user="u"),
                              Item(topic, deliver_at="2001-01-01T00:00:00Z")], key="sched", hash="1"),
                     Request([Item(db.topic("789"), deliver_at="2099-01-01T00:00:00Z")], "456", "user")])
     equal(outcomes(got), [("ok", 1), ("scheduled", None), ("ok", 2), ("forbidden", None)], "outcomes")
-    equal(len(listener.notifications("tidings_outbox")), 1, "notifications")
+    equal(len(listener.notifications("outbox")), 1, "notifications")
     equal(db.sql(f"select to_user, deliver_at at time zone 'UTC', expires_at at time zone 'UTC' from tidings.outbox where topic = '{topic}'"),
           [["u", "2099-01-01 00:00:00", "2099-01-02 00:00:00"]], "outbox")
     equal(outcomes(db.batch([Request([Item(topic), Item(topic), Item(topic)], key="sched", hash="1")])),

@@ -44,9 +44,9 @@ def refuses(db):
 @test("publish() rings for the relay when it commits")
 def rings(db):
     listener = db.session("tidings_sidecar")
-    listener.sql("listen tidings_outbox")
+    listener.listen("outbox")
     db.sql(publish("rings/1"))
-    equal(len(listener.notifications("tidings_outbox")), 1, "notifications")
+    equal(len(listener.notifications("outbox")), 1, "notifications")
     db.relay()
 
 

@@ -2,12 +2,13 @@
 import subprocess
 
 import harness
+from database import Item, Request, batch_sql
 from harness import equal, test
 
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
     "tidings_reader": {"history", "status", "live_nodes", "applied"},
-    "tidings_sidecar": {"attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
+    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
                         "report", "admit"},
 }
 
@@ -45,7 +46,7 @@ def owner(db):
 
 @test("a function that someone may call runs as its owner, with a search_path of its own that ends in pg_temp")
 def pinned(db):
-    called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "right_withdrawn", "account_withdrawn", "health_judge",
+    called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "end_withdrawn", "end_left_over", "withdrawal_committing", "right_withdrawn", "account_withdrawn", "health_judge",
                                                      "health_judge_afresh", "health_push"}
     got = {r[0] for r in db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosecdef and exists "
                                 "(select from unnest(proconfig) c where c ~ '^search_path=.*, pg_temp$')")}
@@ -60,7 +61,7 @@ def hostile(db):
         create function evil.yes(text, text) returns boolean language sql as 'select true';
         create operator evil.= (leftarg = text, rightarg = text, function = evil.yes);
         create function evil.cardinality(text[]) returns int language plpgsql as $$ begin raise exception 'evil'; end $$;
-        create function evil.verdict(text, text, text, text) returns text language sql as $$ select 'ok'::text $$;
+        create function evil.verdict(text, text, text, text, boolean) returns text language sql as $$ select 'ok'::text $$;
         create table evil.diagnosis (id bigint, owner text, public boolean); insert into evil.diagnosis values (%s, '456', true);
         create table evil.topic (id bigint, name text); grant all on all tables in schema evil to public""" % topic.split("/")[1])
     for role, call, refusal in (
@@ -76,9 +77,36 @@ def hostile(db):
     db.sql("drop schema evil cascade")
 
 
-@test("tidings migrate again changes nothing")
+@test("nobody but the sidecars learns a channel's name: neither by asking, nor from the activity of others, nor from the server's log")
+def channels(db):
+    # What went wrong: PostgreSQL lets every role listen and notify, and the channels were called what everybody could guess.
+    names = [r[0] for r in db.sql("select name from tidings.channel")]
+    equal((len(names), len(set(names)), {len(n) for n in names}), (4, 4, {len("tidings_") + 32}), "channels")
+    db.sql("create role tidings_stranger; create role tidings_monitor; grant pg_monitor to tidings_monitor")
+    db.sql("alter system set log_statement = 'all'")
+    db.sql("select pg_reload_conf()")
+    try:
+        sidecar, publisher = db.session("tidings_sidecar"), db.session()
+        equal(sorted(r[1] for r in sidecar.sql("select * from tidings.listen()")), sorted(names), "what the sidecar is told")
+        publisher.sql(batch_sql([Request([Item(db.topic()), Item(db.topic(), ephemeral=True)])]))
+        for role in ("tidings_publisher", "tidings_reader", "tidings_sidecar", "tidings_stranger", "tidings_monitor"):
+            seen = db.sql(f"set session authorization {role}; select * from pg_stat_activity")
+            assert len(seen) > 2 and not any(n in str(seen) for n in names), f"{role} sees a name"
+            for ask in ("select name from tidings.channel", "select tidings.notify('control', 'reconnect 456')",
+                        *([] if role == "tidings_sidecar" else ["select * from tidings.listen()"])):
+                done = db.psql(f"set session authorization {role}; {ask}")
+                assert "permission denied" in done.stderr, f"{role}: {ask}: {done}"
+        log = (db.pg_folder / "log").read_text(errors="replace")
+        assert "tidings.listen()" in log and not any(n in log.replace("select name from tidings.channel", "") for n in names), "the log has a name"
+    finally:
+        db.sql("alter system reset log_statement")
+        db.sql("select pg_reload_conf()")
+        db.sql("drop role tidings_stranger, tidings_monitor")
+
+
+@test("tidings migrate again changes nothing, the channels' names least of all")
 def migrate_twice(db):
-    state = lambda: db.sql("select version, name, checksum, applied_at from tidings.migration order by 1")
+    state = lambda: db.sql("select version::text, name, checksum, applied_at::text from tidings.migration union all select purpose, name, '', '' from tidings.channel order by 1, 2")
     before = state()
     assert before, "nothing is recorded"
     done = subprocess.run([db.program("tidings"), "migrate", "--dir", harness.TOP / "sql"], capture_output=True, text=True,

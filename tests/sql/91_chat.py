@@ -102,10 +102,10 @@ def typing(db):
     id = db.conversation(a, b, c)
     say(db, a, id)
     listener = db.session("tidings_sidecar")
-    listener.sql("listen tidings_ephemeral")
+    listener.listen("ephemeral")
     got = db.act(a, "typing", {"conversation_id": id, "is_typing": True}, connection=me)
     equal((got.outcome, got.topic, got.seq, got.reply["type"]), ("ok", f"chat/{id}", None, "typing_sent"), "answer")
-    sent = [p.split(" ", 4) for p in listener.notifications("tidings_ephemeral")]
+    sent = [p.split(" ", 4) for p in listener.notifications("ephemeral")]
     bodies = [json.loads(p[4]) for p in sent]
     equal(sorted(b["topic"] for b in bodies), sorted([f"chat/{id}", f"chats/{b}", f"chats/{c}"]), "topics")
     equal({p[1] for p in sent}, {me}, "excluded")

@@ -18,8 +18,8 @@ def call(db, sql):
 
 def controls(db):
     listener = db.session("tidings_sidecar")
-    listener.sql("listen tidings_control")
-    return lambda: listener.notifications("tidings_control")
+    listener.listen("control")
+    return lambda: listener.notifications("control")
 
 
 def bury(db, node):

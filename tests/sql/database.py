@@ -94,11 +94,12 @@ def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True):
         numbers(n for n, _ in rows), texts(lambda i: i.topic), texts(lambda i: i.body), numbers(int(i.ephemeral) for _, i in rows),
         texts(lambda i: i.to_user), texts(lambda i: i.exclude), texts(lambda i: i.deliver_at), texts(lambda i: i.expires_at),
         numbers(i.effect[0] for _, i in rows), texts(lambda i: i.effect[1]), texts(lambda i: i.effect[2]),
-        str(queue_max), str(min_age_s), "604800", str(skip_locked)]) + ") order by item")
+        str(queue_max), str(min_age_s), "604800", "false", str(skip_locked)]) + ") order by item")
 
 
 class Session:
     def __init__(self, db, user):
+        self.db = db
         self.child = subprocess.Popen(["psql", "-qXAt", "-F", "\t"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=subprocess.STDOUT, env=db.psql_env(user, "tidings"), cwd="/")
         self.selector = selectors.DefaultSelector()
@@ -137,8 +138,12 @@ class Session:
         self.send(sql)
         return self.receive()
 
-    def notifications(self, channel):
+    def listen(self, *purposes):
+        self.sql("; ".join(f"listen {self.db.channel(p)}" for p in purposes))
+
+    def notifications(self, purpose):
         """Payloads that have come, whatever process sent them."""
+        channel = self.db.channel(purpose)
         found = [re.match(r'Asynchronous notification "(\w+)"(?: with payload "(.*)")? received', r[0]) for r in self.receive_after("select")]
         return [m[2] or "" for m in found if m and m[1] == channel]
 

@@ -104,7 +104,7 @@ def _(s):
         equal(s.recommend(d, "now")["seq"], 1, "seq of what is sent now")
         # The moment is put off until here: a slow machine must not reach it earlier.
         soon = s.sql(f"update tidings.outbox set deliver_at = clock_timestamp() + interval '1 s' where topic = '{topic(d)}' returning deliver_at; "
-                     "notify tidings_outbox")[0][0]
+                     "select tidings.notify('outbox', '')")[0][0]
         equal([m["type"] for m in client.take(2)], ["recommendation_update", "later"], "order")
         equal(s.sql(f"select m.created_at >= '{soon}' from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = '{topic(d)}' "
                     "and m.seq = 2"), [["t"]], "delivered not before its time")

@@ -428,7 +428,7 @@ def _(s):
 
 def due_now(s, note):
     """As if its time to go again had come; and wakes the relay as a new one does."""
-    s.sql(f"update tidings.notification set push_at = clock_timestamp() where id = '{note}' and push_at is not null; notify tidings_outbox")
+    s.sql(f"update tidings.notification set push_at = clock_timestamp() where id = '{note}' and push_at is not null; select tidings.notify('outbox', '')")
 
 
 @test("a critical notification goes again when its time comes and on every reconnect, until it is acked, by id or by topic and seq")

@@ -317,7 +317,7 @@ def _(s):
             end(a)
             typing(a)
             s.recommend(a, "after the end")
-            s.sql(f"do $$ begin for i in 1 .. 500 loop perform tidings.revoke('nobody', '{names[1]}'); end loop; end $$")
+            s.sql(f"do $$ begin for i in 1 .. 500 loop perform tidings.revoke('nobody' || i, '{names[1]}'); end loop; end $$")
             end(b)
             typing(b)
         equal(json.load(poll.getresponse())["messages"], [], "the messages")

@@ -49,7 +49,7 @@ def _(s):
 def _(s):
     d = s.diagnosis()
     with s.node() as node, s.connect(d, server=node) as owner:
-        s.sql(f"select pg_notify('tidings_control', 'revoke ' || id || ' 999999999 nobody') from tidings.topic where name = 'diagnosis/{d}'")
+        s.sql(f"select tidings.notify('control', 'revoke ' || id || ' 999999999 nobody') from tidings.topic where name = 'diagnosis/{d}'")
         typing(s, d, owner)
         for _ in range(2):
             with s.connect(d, server=node) as client:

@@ -43,7 +43,7 @@ def fill(s, diagnosis, messages, size):
           f" array_fill(json_build_object('type', 'x', 'topic', 'diagnosis/{diagnosis}', 'data', repeat('x', {size}))::text, array[{messages}]),"
           f" array_fill(0::int8, array[{messages}]), n, n, n, n::int8[], n, n, 1::int8 << 60, 3600)"
           f" from (select array_fill(null::text, array[{messages}]) as n) as n;"
-          f" select pg_notify('tidings', id::text) from topic where name = 'diagnosis/{diagnosis}'")
+          f" select notify('messages', id::text) from topic where name = 'diagnosis/{diagnosis}'")
 
 
 def epoch(s, node, diagnosis):

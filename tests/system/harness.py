@@ -640,6 +640,10 @@ class Stack:
         self._as_postgres(PG_BIN / "pg_ctl", "-D", self.pg_data, "-m", mode, "-w", "stop")
         self.postgres_alive = False
 
+    def channel(self, purpose):
+        """The secret name of a channel of NOTIFY."""
+        return self.sql(f"select name from tidings.channel where purpose = '{purpose}'")[0][0]
+
     def psql_env(self, user, database):
         # Debian's psql in PATH is a Perl script that looks for this one, which takes longer than most queries.
         path = f"{PG_BIN}:{os.environ['PATH']}"
