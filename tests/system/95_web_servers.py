@@ -51,7 +51,7 @@ def lighttpd(s, folder, port, node, share):
         ("@pkgdatadir@", str(share)), ("/run/tidings/", f"{folder}/"), ("/run/tidings-ws/ws.sock", str(socket_of(s, node))),
         ("/var/log/lighttpd/", f"{folder}/"))))
     site = replace_each(in_readme("90-tidings.conf"), (
-        ('== "push.example.org"', f'=~ "^(localhost|127.0.0.1:{port})$"'), ("/var/log/lighttpd/", f"{folder}/"),
+        ('== "push.example.org"', f'=~ "^(localhost|127.0.0.1:{port})$"'), ("systemd-cat -t lighttpd", f"cat >>{folder}/error.log"),
         ("/usr/local/share/tidings/etc/lighttpd-tidings.conf", str(included))))
     user = ""
     if s.pg_user:
