@@ -7,13 +7,14 @@
 
 #include "store/sqlstate.h"
 
-static void what_may_succeed_later_is_away(void **state)
+static void what_may_succeed_later_is_away_or_busy(void **state)
 {
 	(void)state;
 	assert_int_equal(sqlstate_err(NULL), ERR_AWAY);
 	assert_int_equal(sqlstate_err(""), ERR_AWAY);
 	assert_int_equal(sqlstate_err("57P01"), ERR_AWAY);
-	assert_int_equal(sqlstate_err("57014"), ERR_AWAY);
+	assert_int_equal(sqlstate_err("57014"), ERR_BUSY);
+	assert_int_equal(sqlstate_err("40P01"), ERR_BUSY);
 	assert_int_equal(sqlstate_err("26000"), ERR_AWAY);
 	assert_int_equal(sqlstate_err("42P01"), ERR_DATABASE);
 	assert_int_equal(sqlstate_err("23505"), ERR_DATABASE);
@@ -34,7 +35,7 @@ static void only_libpq_and_poolers_do_not_know_the_outcome(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_may_succeed_later_is_away),
+		cmocka_unit_test(what_may_succeed_later_is_away_or_busy),
 		cmocka_unit_test(only_libpq_and_poolers_do_not_know_the_outcome),
 	};
 
