@@ -3,6 +3,7 @@
  */
 #include "domain/broadcast.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/audit.h"
@@ -107,12 +108,37 @@ static bool hand_over(struct publish *p)
 	return e == OK;
 }
 
-/* A request is published or refused as a whole: its first outcome is that of all, but for what is scheduled. */
+/* The first item that a request is refused for; where it is not refused, its first. */
+static size_t deciding_item(const struct publish *p)
+{
+	for (size_t i = 0; i < p->publications.count; i++)
+		if (p->results[i].outcome != PUBLISH_WITHHELD)
+			return i;
+	return 0;
+}
+
+/* Of a list, errors say which item it is. */
+static void refuse_item(struct publish *p, size_t item, int status, const char *detail)
+{
+	struct problem problem = PROBLEM_NONE;
+	char prefix[32];
+
+	snprintf(prefix, sizeof(prefix), "[%zu].", item);
+	if (p->publications.count > 1)
+		problem_add_field(&problem, prefix, "topic", detail);
+	problem.status = status;
+	problem.detail = detail;
+	response_problem(p->res, &problem);
+	problem_free(&problem);
+}
+
+/* A request is published or refused as a whole: one outcome is that of all, but for what is scheduled. */
 static void reply(struct publish *p)
 {
 	struct problem problem = PROBLEM_NONE;
+	size_t item = deciding_item(p);
 
-	switch (p->results[0].outcome) {
+	switch (p->results[item].outcome) {
 	case PUBLISH_OK:
 	case PUBLISH_SCHEDULED:
 	case PUBLISH_REPLAYED:
@@ -120,14 +146,15 @@ static void reply(struct publish *p)
 		break;
 	case PUBLISH_NOT_FOUND:
 		if (p->caller.role == ROLE_SERVICE || p->caller.role == ROLE_ADMIN) {
-			response_refuse(p->res, 404, "There is no such diagnosis.");
+			refuse_item(p, item, 404, "There is no such diagnosis.");
 			break;
 		}
-		response_refuse(p->res, 403, "You may not publish here.");
+		refuse_item(p, item, 403, "You may not publish here.");
 		p->res->why = "no such diagnosis";
 		break;
 	case PUBLISH_FORBIDDEN:
-		response_refuse(p->res, 403, "You may not publish here.");
+	case PUBLISH_WITHHELD:
+		refuse_item(p, item, 403, "You may not publish here.");
 		break;
 	case PUBLISH_KEY_REUSED:
 		problem_add_field(&problem, "", "Idempotency-Key",
@@ -151,6 +178,8 @@ static const char *outcome_text(enum publish_outcome outcome)
 		return "not_found";
 	case PUBLISH_FORBIDDEN:
 		return "forbidden";
+	case PUBLISH_WITHHELD:
+		return "withheld";
 	case PUBLISH_KEY_REUSED:
 		return "key_reused";
 	}

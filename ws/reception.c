@@ -277,7 +277,7 @@ static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
 }
 
 /* Where a client that cannot have a WebSocket finds the same; for live health there is no such place. */
-static void refuse_plain_get(struct visitor *v, const struct request_head *head, int64_t diagnosis_id)
+static void refuse_plain_get(struct visitor *v, const struct request_head *head, bool live, int64_t diagnosis_id)
 {
 	struct buf headers = BUF_EMPTY, topics = BUF_EMPTY;
 	struct selection *selection;
@@ -285,7 +285,7 @@ static void refuse_plain_get(struct visitor *v, const struct request_head *head,
 	buf_add_text(&headers, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
 	if (diagnosis_id > 0) {
 		buf_printf(&headers, "Link: </poll/%lld>; rel=\"alternate\"\r\n", (long long)diagnosis_id);
-	} else if (query_get(head->query, "topics", &topics) && topics.len > 0 &&
+	} else if (!live && query_get(head->query, "topics", &topics) && topics.len > 0 &&
 		   selection_of_topics(&selection, (struct span){topics.bytes, topics.len}, NULL) == OK) {
 		/* Names of topics need no escape in a URL. */
 		buf_printf(&headers, "Link: </poll?topics=%s>; rel=\"alternate\"\r\n", topics.bytes);
@@ -333,7 +333,7 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 	} else if (head->body_status != 0) {
 		refuse(v, head, head->body_status, "", "No body is taken here.");
 	} else if (websocket && !request_head_is_websocket(head)) {
-		refuse_plain_get(v, head, diagnosis_id);
+		refuse_plain_get(v, head, a.endpoint != NULL, diagnosis_id);
 	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
 		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else {

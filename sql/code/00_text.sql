@@ -18,6 +18,13 @@ language sql immutable as $$
 	select user_id ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(user_id) <= 114
 $$;
 
+-- The 123 of 'diagnosis/123'; null for any other topic. See topic_parse_id() in src/domain/topic.h.
+create or replace function tidings.diagnosis_of(topic text) returns bigint
+language sql immutable as $$
+	select case when topic ~ '^diagnosis/[1-9][0-9]{0,18}$'
+		and (length(topic) < 29 or substr(topic, 11) collate "C" <= '9223372036854775807') then substr(topic, 11)::bigint end
+$$;
+
 -- A message as it is stored.
 --
 --	p_member	'data', or what else the object is called

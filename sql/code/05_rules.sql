@@ -6,7 +6,7 @@
 create or replace function tidings.default_authorize(user_id text, role text, topic text, action text) returns boolean
 language plpgsql stable as $$
 declare
-	v_diagnosis bigint;
+	v_diagnosis bigint := tidings.diagnosis_of(topic);
 begin
 	if role = 'admin' then
 		return true;
@@ -14,8 +14,7 @@ begin
 		return true;
 	elsif role = 'service' and topic !~ '^chats?/' then
 		return false; -- of chat it reads what it takes part in: an assistant does
-	elsif topic ~ '^diagnosis/[1-9][0-9]{0,17}$' then
-		v_diagnosis := substr(topic, 11)::bigint;
+	elsif v_diagnosis is not null then
 		if user_id is null then
 			return action = 'subscribe' and exists (select from tidings.diagnosis d where d.id = v_diagnosis and d.public);
 		end if;
@@ -37,9 +36,11 @@ $$;
 -- Is there such a thing? Asked for diagnoses and conversations only: every other topic exists as soon as somebody names it.
 create or replace function tidings.default_topic_exists(topic text) returns boolean
 language plpgsql stable as $$
+declare
+	v_diagnosis bigint := tidings.diagnosis_of(topic);
 begin
-	if topic ~ '^diagnosis/[1-9][0-9]{0,17}$' then
-		return exists (select from tidings.diagnosis d where d.id = substr(topic, 11)::bigint);
+	if v_diagnosis is not null then
+		return exists (select from tidings.diagnosis d where d.id = v_diagnosis);
 	elsif topic ~ '^chat/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
 		return exists (select from tidings.conversation c where c.id = substr(topic, 6)::uuid);
 	end if;

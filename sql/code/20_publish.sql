@@ -8,6 +8,7 @@
 --				may take: lock_not_available (55P03) when that is too short, and the batch is to be tried again with it
 --	p_require_user			see tidings.verdict()
 --	outcome	ok | scheduled | forbidden | not_found | key_reused | replayed (seq and clients are those of the first time)
+--		| withheld (nothing is wrong with this item, but with another of its request)
 --		| busy (another transaction has a topic of the request locked: nothing of it was done, and it is to be tried again)
 create or replace function tidings.publish_batch(
 	p_callers text[], p_roles text[], p_keys text[], p_hashes text[],
@@ -23,6 +24,7 @@ declare
 	v_count int := cardinality(p_requests);
 	v_verdicts text[] := array_fill('ok'::text, array[cardinality(p_callers)]); -- per request
 	v_verdict text;
+	v_fine boolean[] := array_fill(false, array[v_count]); -- per item of a request that is refused: it is not because of this one
 	v_keyed boolean := num_nonnulls(variadic p_keys) > 0;
 	v_late boolean[] := array_fill(false, array[v_count]); -- per item: to be delivered later
 	v_items int8[];	   -- those to append now, when they are not all
@@ -48,6 +50,7 @@ begin
 			if v_verdict <> 'ok' then
 				v_verdicts[v_request] := v_verdict;
 			end if;
+			v_fine[i] := v_verdict = 'ok';
 		end loop;
 	end if;
 
@@ -163,7 +166,10 @@ begin
 	end if;
 
 	return query
-		select i::int8, case when v_late[i] and v_verdicts[p_requests[i]] = 'ok' then 'scheduled' else v_verdicts[p_requests[i]] end,
+		select i::int8, case
+				when v_late[i] and v_verdicts[p_requests[i]] = 'ok' then 'scheduled'
+				when v_fine[i] and v_verdicts[p_requests[i]] in ('forbidden', 'not_found') then 'withheld'
+				else v_verdicts[p_requests[i]] end,
 			v_seqs[i], coalesce(v_clients[i], 0)
 		from generate_series(1, v_count) as i;
 end

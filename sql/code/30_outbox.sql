@@ -14,7 +14,7 @@ begin
 	end if;
 	insert into outbox (deliver_at, expires_at, topic, body) values (coalesce(deliver_at, clock_timestamp()), expires_at, topic,
 		'{"type":' || to_json(type) || ',"topic":' || to_json(topic)
-		|| case when topic ~ '^diagnosis/[1-9][0-9]{0,17}$' then ',"diagnosis_id":' || substr(topic, 11) else '' end
+		|| coalesce(',"diagnosis_id":' || diagnosis_of(topic), '')
 		|| ',"timestamp":"' || to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 		|| '","data":' || data || '}');
 	perform tidings.notify('outbox', '');

@@ -212,25 +212,25 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 		select t.name, sum(p.clients) as clients
 		from presence p join live n on n.id = p.node_id join topic t on t.id = p.topic_id group by t.name
 	), diagnoses as (
-		select substr(name, 11) as id, clients from present where name ~ '^diagnosis/[1-9][0-9]{0,17}$'
+		select diagnosis_of(name) as id, clients from present where diagnosis_of(name) is not null
 	), waiting as (
-		select substr(t.name, 11) as id,
+		select diagnosis_of(t.name) as id,
 			t.last_seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + (
 				select count(*) from message m
 				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) - (
 				select count(*) from message m
 				where m.topic_id = t.id and m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1)) as messages
 		from topic t left join delivered d on d.topic_id = t.id
-		where t.last_seq >= t.first_seq and t.name ~ '^diagnosis/[1-9][0-9]{0,17}$'
+		where t.last_seq >= t.first_seq and diagnosis_of(t.name) is not null
 	), connected as (
 		select c.* from connection c join live n on n.id = c.node_id
 	)
 	select json_build_object(
 		'total_diagnoses', (select count(*) from diagnoses),
 		'total_connections', (select count(distinct id) from connected),
-		'connections_by_diagnosis', coalesce((select json_object_agg(id, clients order by id::bigint) from diagnoses), '{}'),
+		'connections_by_diagnosis', coalesce((select json_object_agg(id, clients order by id) from diagnoses), '{}'),
 		'queued_messages_by_diagnosis', coalesce((
-			select json_object_agg(id, messages order by id::bigint) from waiting where messages > 0), '{}'),
+			select json_object_agg(id, messages order by id) from waiting where messages > 0), '{}'),
 		'active_connections', (select count(distinct id) from connected),
 		'connections_opened', (select coalesce(sum(opened), 0) from live),
 		'users_online', (select count(distinct user_id) from connected),

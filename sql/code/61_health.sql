@@ -169,11 +169,20 @@ declare
 	v_metric text := q.data ->> 'metric';
 	v_low float8 := q.data ->> 'low';
 	v_high float8 := q.data ->> 'high';
-	v_severity text := coalesce(q.data ->> 'severity', 'high');
+	v_severity text := q.data ->> 'severity';
+	v_kept tidings.health_threshold%rowtype;
 	v_verdict text := verdict(q.user_id, q.role, 'health/' || v_user, 'subscribe'); -- whoever may read it
 begin
 	if v_verdict <> 'ok' then
 		return refusal(v_verdict);
+	end if;
+	-- What is not named stays as it is: an explicit null alone takes a bound away.
+	select * into v_kept from health_threshold t where t.user_id = v_user and t.metric = v_metric for update;
+	v_severity := coalesce(v_severity, v_kept.severity, 'high');
+	v_low := case when q.data -> 'low' is null then v_kept.low else v_low end;
+	v_high := case when q.data -> 'high' is null then v_kept.high else v_high end;
+	if q.data -> 'low' is null and q.data -> 'high' is null and v_kept.metric is null then
+		return refusal('invalid', 'There is no threshold for this metric yet: low or high is required');
 	elsif v_severity not in ('low', 'normal', 'high', 'critical') then
 		return refusal('invalid', 'severity is low, normal, high or critical');
 	elsif v_low >= v_high then

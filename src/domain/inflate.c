@@ -78,6 +78,9 @@ enum err inflater_add_text(struct inflater *i, struct buf *out, struct span pack
 	size_t before = out->len;
 	enum err e = inflateReset(&i->zlib) == Z_OK ? OK : ERR_MEMORY;
 
+	/* Some senders compress nothing to nothing, where section 7.2.3.6 has a zero byte. */
+	if (packed.len == 0)
+		return e;
 	if (e == OK)
 		e = add_part(i, out, packed, before + text_max);
 	if (e == OK)

@@ -53,6 +53,7 @@ enum publish_outcome {
 	PUBLISH_REPLAYED,  /* the first reply to this idempotency key */
 	PUBLISH_FORBIDDEN,
 	PUBLISH_NOT_FOUND,  /* no such diagnosis */
+	PUBLISH_WITHHELD,   /* nothing is wrong with it, but with another of its request */
 	PUBLISH_KEY_REUSED, /* this idempotency key came with another body */
 };
 

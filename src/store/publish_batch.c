@@ -121,6 +121,7 @@ static bool parse_outcome(const char *text, enum publish_outcome *outcome)
 		[PUBLISH_REPLAYED] = "replayed",
 		[PUBLISH_FORBIDDEN] = "forbidden",
 		[PUBLISH_NOT_FOUND] = "not_found",
+		[PUBLISH_WITHHELD] = "withheld",
 		[PUBLISH_KEY_REUSED] = "key_reused",
 	};
 

@@ -26,8 +26,8 @@ def refusals(db):
         Request([Item(other)], "789", "user"),
     ])
     equal(outcomes(got), [
-        ("ok", 1), ("forbidden", None), ("not_found", None), ("not_found", None), ("forbidden", None), ("forbidden", None),
-        ("ok", 2), ("ok", 1), ("ok", 3), ("not_found", None), ("not_found", None), ("forbidden", None),
+        ("ok", 1), ("forbidden", None), ("not_found", None), ("not_found", None), ("withheld", None), ("forbidden", None),
+        ("ok", 2), ("ok", 1), ("ok", 3), ("withheld", None), ("not_found", None), ("forbidden", None),
         ("ok", got[12].seq), ("ok", got[13].seq), ("ok", 2)], "outcomes")
     equal(len(db.kept(mine)), 3, "messages kept")
 

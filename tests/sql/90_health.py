@@ -221,3 +221,32 @@ def history(db):
     equal(([r["value"] for r in of_one["readings"]], of_one["more"]), ([8], False), "of one metric")
     equal(db.act(user, "get_health", {"metric": "b", "limit": 1}).data["more"], True, "more of one metric")
     equal(db.act(user, "get_health", {"metric": "none"}).data, {"readings": [], "more": False}, "none")
+
+
+@test("set_threshold leaves what it does not name as it is, and takes a bound away on an explicit null alone")
+def merges(db):
+    user = db.user()
+
+    def ask(**data):
+        got = db.act(user, "set_threshold", {"metric": "pulse", **data})
+        equal(got.outcome, "ok", f"outcome of {data}")
+        rows = db.act(user, "get_thresholds", {}).data["thresholds"]
+        return [(r["low"], r["high"], r["severity"]) for r in rows]
+
+    equal(db.act(user, "set_threshold", {"metric": "pulse"}).outcome, "invalid", "nothing, where there is none")
+    equal(db.act(user, "set_threshold", {"metric": "pulse", "severity": "low"}).outcome, "invalid", "a severity, where there is none")
+    equal(ask(high=120, severity="critical"), [(None, 120, "critical")], "high")
+    equal(ask(low=40), [(40, 120, "critical")], "low too")
+    equal(ask(severity="normal"), [(40, 120, "normal")], "severity")
+    equal(ask(), [(40, 120, "normal")], "nothing")
+    equal(ask(high=None), [(40, None, "normal")], "no high")
+    equal(db.act(user, "set_threshold", {"metric": "pulse", "high": 40}).outcome, "invalid", "a high that the low that is kept reaches")
+    equal(ask(low=None), [], "neither")
+
+
+@test("diagnosis ids go up to 2^63 - 1, and beyond that a topic is no diagnosis'")
+def ids(db):
+    for topic, wanted in (("diagnosis/1", "1"), ("diagnosis/9223372036854775807", str(2**63 - 1)), ("diagnosis/1000000000000000000", str(10**18)),
+                          ("diagnosis/9223372036854775808", ""), ("diagnosis/10000000000000000000", ""), ("diagnosis/0", ""), ("diagnosis/01", ""),
+                          ("diagnosis/", ""), ("diagnosis/1/", ""), ("Diagnosis/1", "")):
+        equal(db.one(f"select coalesce(tidings.diagnosis_of('{topic}')::text, '')"), wanted, topic)

@@ -89,7 +89,8 @@ def _(s):
                 equal((reply.status, reply.body), (204, b""), f"status and body of {what}")
                 check_named(reply, OURS, what)
                 equal(reply.headers["Access-Control-Allow-Methods"], methods, f"methods of {what}")
-                equal(words(reply.headers["Access-Control-Allow-Headers"]), {"authorization", "content-type", "idempotency-key", "last-event-id"}, what)
+                equal(words(reply.headers["Access-Control-Allow-Headers"]), {"authorization", "cache-control", "content-type", "idempotency-key", "last-event-id"},
+                      what)
                 assert int(reply.headers["Access-Control-Max-Age"]) > 0, reply
                 reply = server.api.request("OPTIONS", path, headers={**PREFLIGHT, "Origin": THEIRS})
                 reply.want(403)

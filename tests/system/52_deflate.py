@@ -178,10 +178,13 @@ def _(s):
 def _(s):
     d = s.diagnosis()
     with s.node(TIDINGS_DEFLATE="yes") as node, s.connect(d, server=node) as other:
-        for damaged in (b"\xff" * 50, b"\x06", pack(b'{"type":"ping"}')[:-3] + b"\xff\xff\xff", b""):
+        for damaged in (b"\xff" * 50, b"\x06", pack(b'{"type":"ping"}')[:-3] + b"\xff\xff\xff"):
             with deflating(s, d, node) as client:
                 client.s.sendall(compressed_frame(damaged))
                 equal(client.end(), 1007, "close code")
+        with deflating(s, d, node) as client:
+            client.s.sendall(compressed_frame(b""))  # an empty message, and no damage
+            equal(client.next()["data"]["code"], "invalid_message", "code")
         # Not agreed: RSV1 is a violation.
         with s.raw_connect(d, node) as client:
             client.s.sendall(compressed_frame(pack(b'{"type":"ping"}')))

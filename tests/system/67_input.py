@@ -278,3 +278,13 @@ def _(s):
         for path in ("/sse/1", "/poll/1", "/ws/history/1"):
             reply = web.api.request("OPTIONS", path, None, None, headers)
             equal((reply.status, "Cache-Control" in reply.headers["Access-Control-Allow-Headers"]), (204, True), path)
+
+
+@test("a list that is refused says which of its messages it is refused for, and publishes none of them")
+def _(s):
+    d, missing = s.diagnosis(), 987654321
+    items = [{"topic": topic, "type": "t", "data": {}} for topic in ("in.f", f"diagnosis/{d}", f"diagnosis/{missing}", "in.g")]
+    reply = s.api.post(PUBLISH, items, s.service()).want(404)
+    equal((reply["detail"], errors(reply)), ("There is no such diagnosis.", {"[2].topic": "There is no such diagnosis."}), "problem")
+    equal(s.sql("select count(*) from tidings.topic where name in ('in.f', 'in.g')"), [["0"]], "topics")
+    assert "errors" not in s.api.post(PUBLISH, items[2], s.service()).want(404)
