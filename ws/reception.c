@@ -82,7 +82,9 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 
 	by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
 	/* A browser takes no answer that names none of what it offered. */
-	if (by_protocol && !q->offers_ours)
+	if (q->offers_ours)
+		buf_add_text(&q->echo, SERVER_PROTOCOL);
+	else if (by_protocol)
 		buf_printf(&q->echo, "bearer.%s", q->token.bytes ? q->token.bytes : "");
 	if (bearer.bytes) {
 		buf_clear(&q->token);
@@ -111,30 +113,24 @@ static bool offers_deflate(const struct header_list *extensions)
 	return false;
 }
 
-static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a,
-		    const struct question *q)
+/* What the client has sent behind the head are its first frames. */
+static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
 {
 	struct node *n = v->node;
-	struct buf request = BUF_EMPTY;
+	struct buf key = BUF_EMPTY, early = BUF_EMPTY;
 
 	a->inflates = n->deflater && offers_deflate(&head->websocket_extensions);
-	buf_printf(&request,
-		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: "
-		   "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-		   "Sec-WebSocket-Key: %.*s\r\n%s%s\r\n",
-		   (int)head->websocket_key.len, head->websocket_key.bytes,
-		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "",
-		   a->inflates ? "Sec-WebSocket-Extensions: " DEFLATE_AGREED "\r\n" : "");
-	/* What the client has sent behind the head are its first frames. */
-	buf_add(&request, more.bytes, more.len);
-	if (buf_ok(&request)) {
+	buf_add(&key, head->websocket_key.bytes, head->websocket_key.len);
+	buf_add(&early, more.bytes, more.len);
+	if (buf_ok(&key) && buf_ok(&early)) {
 		struct line *line = visitor_dismiss(v);
 
-		server_upgrade(n, line_leave(&line), a, (struct span){request.bytes, request.len});
+		server_upgrade(n, line_leave(&line), a, (struct span){key.bytes, key.len}, &early);
 	} else {
 		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
 	}
-	buf_free(&request);
+	buf_free(&key);
+	buf_free(&early);
 }
 
 static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
@@ -277,7 +273,7 @@ static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
 }
 
 /* Where a client that cannot have a WebSocket finds the same; for live health there is no such place. */
-static void refuse_plain_get(struct visitor *v, const struct request_head *head, int64_t diagnosis_id)
+static void refuse_plain_get(struct visitor *v, const struct request_head *head, bool live, int64_t diagnosis_id)
 {
 	struct buf headers = BUF_EMPTY, topics = BUF_EMPTY;
 	struct selection *selection;
@@ -285,7 +281,7 @@ static void refuse_plain_get(struct visitor *v, const struct request_head *head,
 	buf_add_text(&headers, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
 	if (diagnosis_id > 0) {
 		buf_printf(&headers, "Link: </poll/%lld>; rel=\"alternate\"\r\n", (long long)diagnosis_id);
-	} else if (query_get(head->query, "topics", &topics) && topics.len > 0 &&
+	} else if (!live && query_get(head->query, "topics", &topics) && topics.len > 0 &&
 		   selection_of_topics(&selection, (struct span){topics.bytes, topics.len}, NULL) == OK) {
 		/* Names of topics need no escape in a URL. */
 		buf_printf(&headers, "Link: </poll?topics=%s>; rel=\"alternate\"\r\n", topics.bytes);
@@ -303,7 +299,7 @@ static void let_in(struct visitor *v, const struct request_head *head, struct sp
 	if (!read_question(&q, a, head, v->node->config))
 		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
 	else if (a->voice == &voice_websocket || a->voice == &voice_live)
-		upgrade(v, head, more, a, &q);
+		upgrade(v, head, more, a);
 	else
 		hold(v, head, more, a);
 	forget_question(&q);
@@ -333,7 +329,7 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 	} else if (head->body_status != 0) {
 		refuse(v, head, head->body_status, "", "No body is taken here.");
 	} else if (websocket && !request_head_is_websocket(head)) {
-		refuse_plain_get(v, head, diagnosis_id);
+		refuse_plain_get(v, head, a.endpoint != NULL, diagnosis_id);
 	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
 		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else {
