@@ -451,7 +451,7 @@ def _(s):
             equal(s.sql(f"select push_at is null, acked_at is not null from tidings.notification where id = '{note}'"), [["t", "t"]], "the receipt")
             last = live.until("notification")
             # Until the node has written down that it was delivered, who comes without a cursor is given it once more.
-            wait_until(lambda: s.sql(f"select from tidings.delivered d join tidings.topic t on t.id = d.topic_id"
+            wait_until(lambda: s.sql(f"select 1 from tidings.delivered d join tidings.topic t on t.id = d.topic_id"
                                      f" where t.name = 'notifications/{user}' and d.seq >= {last['seq']}"), "the last one to be written down as delivered")
             due_now(s, note)
             with combined(s, node2, user, "notifications") as back:

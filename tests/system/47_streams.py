@@ -576,7 +576,7 @@ def _(s):
                 server.api.get(f"/{kind}/{bad}", s.token()).want(404)
         for bad in ("56", "-1", "x", "", "1.5", "%20", "00", "1000000000000000000000"):
             problem = server.api.get(path("poll", d, timeout=bad), s.token("999")).want(422)
-            assert "timeout" in problem["detail"], problem
+            assert problem["errors"][0]["field"] == "timeout", problem
         s.recommend(d, token=s.token("999"))
         poll(s, server, d, timeout=55, user="999")
 
