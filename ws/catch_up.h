@@ -14,7 +14,7 @@
 /* Messages that a subscription missed, in the voice of its session. */
 struct page {
 	struct buf bytes;
-	struct buf marks; /* of struct mark, held_end being in `bytes`: one for each message, and for all of them at last */
+	struct buf marks; /* of struct mark, held_end being in `bytes`: one for each message, at last one for all */
 };
 
 /*

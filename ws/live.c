@@ -237,6 +237,7 @@ void live_begin(struct session *s, const char *token)
 	}
 	s->self->session = s;
 	s->greeted = true;
+	session_set_deadline(s, s->opened_ms);
 	live_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
 	live_say(s, &text);
 	if (token)

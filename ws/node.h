@@ -3,7 +3,7 @@
  *
  *	door		accepts sockets; visitor: one that has not said yet what it wants; line: a socket in the loop
  *	reception	the routes: reads the head of a request, and finds who serves it
- *	server		libwebsockets: its callbacks, translated into calls of stages
+ *	server		WebSockets: libwebsockets' raw sockets, and the frames that clients send, translated into calls of stages
  *	http_socket	a socket on which an HTTP reply is held or streamed; voices: how each transport says things
  *	session		one client's connection: what waits to be written to it, its deadlines
  *	subscription	one topic of one session: whether it may have it, and what it still has to be sent

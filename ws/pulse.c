@@ -19,8 +19,8 @@
 #define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
 #define AFTER_RELAY_MS 500
 #define SWEEP_MS 60000
-#define RENEW_MS 500		  /* from a heartbeat to the next, where something could not be written down */
-#define DUE_SLICE 512		  /* sessions, before the loop looks at the sockets again: a few ms */
+#define RENEW_MS 500	    /* from a heartbeat to the next, where something could not be written down */
+#define DUE_SLICE 512	    /* sessions, before the loop looks at the sockets again: a few ms */
 #define RELAY_AGAIN_MS 1000 /* another node is at it */
 
 struct pulse {

@@ -82,7 +82,9 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 
 	by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
 	/* A browser takes no answer that names none of what it offered. */
-	if (by_protocol && !q->offers_ours)
+	if (q->offers_ours)
+		buf_add_text(&q->echo, SERVER_PROTOCOL);
+	else if (by_protocol)
 		buf_printf(&q->echo, "bearer.%s", q->token.bytes ? q->token.bytes : "");
 	if (bearer.bytes) {
 		buf_clear(&q->token);
@@ -111,30 +113,24 @@ static bool offers_deflate(const struct header_list *extensions)
 	return false;
 }
 
-static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a,
-		    const struct question *q)
+/* What the client has sent behind the head are its first frames. */
+static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
 {
 	struct node *n = v->node;
-	struct buf request = BUF_EMPTY;
+	struct buf key = BUF_EMPTY, early = BUF_EMPTY;
 
 	a->inflates = n->deflater && offers_deflate(&head->websocket_extensions);
-	buf_printf(&request,
-		   "GET /ws HTTP/1.1\r\nHost: tidings\r\nUpgrade: websocket\r\nConnection: "
-		   "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-		   "Sec-WebSocket-Key: %.*s\r\n%s%s\r\n",
-		   (int)head->websocket_key.len, head->websocket_key.bytes,
-		   q->offers_ours ? "Sec-WebSocket-Protocol: " SERVER_PROTOCOL "\r\n" : "",
-		   a->inflates ? "Sec-WebSocket-Extensions: " DEFLATE_AGREED "\r\n" : "");
-	/* What the client has sent behind the head are its first frames. */
-	buf_add(&request, more.bytes, more.len);
-	if (buf_ok(&request)) {
+	buf_add(&key, head->websocket_key.bytes, head->websocket_key.len);
+	buf_add(&early, more.bytes, more.len);
+	if (buf_ok(&key) && buf_ok(&early)) {
 		struct line *line = visitor_dismiss(v);
 
-		server_upgrade(n, line_leave(&line), a, (struct span){request.bytes, request.len});
+		server_upgrade(n, line_leave(&line), a, (struct span){key.bytes, key.len}, &early);
 	} else {
 		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
 	}
-	buf_free(&request);
+	buf_free(&key);
+	buf_free(&early);
 }
 
 static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
@@ -303,7 +299,7 @@ static void let_in(struct visitor *v, const struct request_head *head, struct sp
 	if (!read_question(&q, a, head, v->node->config))
 		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
 	else if (a->voice == &voice_websocket || a->voice == &voice_live)
-		upgrade(v, head, more, a, &q);
+		upgrade(v, head, more, a);
 	else
 		hold(v, head, more, a);
 	forget_question(&q);

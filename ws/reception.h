@@ -6,9 +6,7 @@
  *	/poll/{id}, /poll?topics=	a poll: both an http_socket
  *	anything else		a refusal
  *
- * It reads the head itself because libwebsockets 4.1 refuses a list of subprotocols over 128 bytes, where a browser has
- * to put its token; and so a token never gets into libwebsockets, limits hold from the first byte, and what is no
- * WebSocket gets its documented answer. libwebsockets is given a request of a few fixed headers, made anew.
+ * It reads the head itself: so limits hold from the first byte, and what is no WebSocket gets its documented answer.
  *
  * Layer    ws.
  */

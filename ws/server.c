@@ -1,73 +1,51 @@
 #include "ws/server.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/log.h"
+#include "domain/deflate.h"
 #include "domain/frame.h"
+#include "domain/frame_reader.h"
+#include "domain/handshake.h"
 
-#define RX_BUFFER 1024	     /* bytes a connection holds for reading; a longer message comes in pieces */
-#define TX_PACKET 65536	     /* bytes of one write to the kernel */
-#define HEADER_DATA 4096     /* for the request that the door makes */
-#define REQUEST_BUFFER 16384 /* for its answer, which may repeat a token */
+#define READ_BUFFER 16384 /* bytes that are read at once; one for all connections */
 
-/* Who is being upgraded: libwebsockets calls back from inside server_upgrade(). */
-static const struct arrival *arriving;
+struct websocket {
+	int fd;			 /* the wsi's; what a delivery looks at comes first */
+	struct lws *wsi;	 /* borrowed */
+	struct session *session; /* borrowed; NULL: there was no memory for it */
+	struct buf pong;	 /* to the last ping, while the socket takes nothing */
+	struct frame_reader reader;
+};
 
-static struct node *node_of(struct lws *wsi)
-{
-	return lws_context_user(lws_get_context(wsi));
-}
-
-static int add_headers(const struct arrival *a, struct lws_process_html_args *args)
-{
-	int room = args->max_len, len;
-
-	if (!a || !a->echo_protocol)
-		return 0;
-	len = lws_snprintf(args->p, (size_t)room, "Sec-WebSocket-Protocol: %s\r\n", a->echo_protocol);
-	if (len >= room - 1)
-		return -1;
-	args->p += len;
-	return 0;
-}
-
-/*
- * On an upgraded connection bytes go out as they are: they are whole frames already, the close frame too
- * (libwebsockets 4.1 with its libuv loop, as Debian builds it, drops a connection before it has sent its own). They go
- * straight to the kernel: on its way there lws_write() looks at much that a fan-out finds in no cache. What the kernel
- * does not take libwebsockets keeps, so that nothing it says itself comes in between.
- */
+/* What the kernel does not take the session keeps. */
 static ssize_t websocket_write(void *socket, struct span bytes, bool *full)
 {
-	size_t sent = 0;
+	struct websocket *w = socket;
+	ssize_t sent = send(w->fd, bytes.bytes, bytes.len, MSG_NOSIGNAL);
 
-	*full = false;
-	if (!lws_partial_buffered(socket)) {
-		ssize_t took = send(lws_get_socket_fd(socket), bytes.bytes, bytes.len, MSG_NOSIGNAL);
-
-		if (took < 0 && errno != EAGAIN && errno != EINTR)
-			return -1;
-		sent = (size_t)MAX(took, 0);
-	}
-	if (sent < bytes.len) {
-		if (lws_write(socket, (unsigned char *)bytes.bytes + sent, bytes.len - sent, LWS_WRITE_HTTP) < 0)
-			return -1;
-		*full = lws_partial_buffered(socket);
-	}
-	return (ssize_t)bytes.len;
+	if (sent < 0 && errno != EAGAIN && errno != EINTR)
+		return -1;
+	sent = MAX(sent, 0);
+	*full = (size_t)sent < bytes.len;
+	if (*full)
+		lws_callback_on_writable(w->wsi);
+	return sent;
 }
 
 static void websocket_want_writable(void *socket)
 {
-	lws_callback_on_writable(socket);
+	lws_callback_on_writable(((struct websocket *)socket)->wsi);
 }
 
 /* Of its own ways to close a socket, libwebsockets would wait in each for what is still to be written. */
 static void websocket_shut(void *socket)
 {
-	shutdown(lws_get_socket_fd(socket), SHUT_RDWR);
+	shutdown(((struct websocket *)socket)->fd, SHUT_RDWR);
 }
 
 static const struct transport transport = {
@@ -77,80 +55,99 @@ static const struct transport transport = {
 	.shut = websocket_shut,
 };
 
+/* Several pings may wait for one pong, to the last of them (RFC 6455, section 5.5.3). */
+static void answer_ping(struct websocket *w, struct span payload)
+{
+	buf_clear(&w->pong);
+	frame_add_pong(&w->pong, payload);
+	if (!buf_ok(&w->pong))
+		session_close(w->session, CLOSE_TRY_LATER, "try again later");
+	else if (session_is_clear(w->session))
+		session_write(w->session, &w->pong);
+}
+
+/*
+ * Both sides have said that it is over, or the client has broken the rules and been told so: nothing comes behind that.
+ * It is read on until the client closes too: a socket that is closed with something unread takes back what was sent.
+ */
+static void end_if_over(struct websocket *w)
+{
+	if (w->reader.ended && session_is_over(w->session))
+		shutdown(w->fd, SHUT_WR);
+}
+
+static void receive(struct websocket *w, char *bytes, size_t len)
+{
+	struct frame_piece piece;
+	enum frame_event event;
+
+	while ((event = frame_read(&w->reader, &bytes, &len, &piece)) != FRAME_NOTHING) {
+		session_heard(w->session);
+		switch (event) {
+		case FRAME_NOTHING:
+		case FRAME_PONG:
+			break;
+		case FRAME_PIECE:
+			stages_receive(w->session, &piece);
+			break;
+		case FRAME_PING:
+			answer_ping(w, piece.bytes);
+			break;
+		case FRAME_CLOSE:
+			session_close(w->session, piece.code, "");
+			break;
+		case FRAME_BREACH:
+			session_close(w->session, piece.code, piece.reason);
+			break;
+		}
+	}
+	end_if_over(w);
+}
+
+static void on_writable(struct websocket *w)
+{
+	/* Before what comes next, which may be much. */
+	if (w->pong.len > 0)
+		session_write(w->session, &w->pong);
+	stages_writable(w->session);
+	end_if_over(w);
+}
+
+static void end(struct websocket *w)
+{
+	if (w->session)
+		stages_end(w->session);
+	buf_free(&w->pong);
+	free(w);
+}
+
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
-	struct session **slot = user;
+	struct websocket *w = lws_get_opaque_user_data(wsi);
 
+	(void)user;
+	if (!w)
+		return 0;
 	switch ((int)reason) {
-	case LWS_CALLBACK_HTTP:
-		return -1;
-	case LWS_CALLBACK_ADD_HEADERS:
-		return add_headers(arriving, in);
-	case LWS_CALLBACK_ESTABLISHED:
-		if (!arriving)
-			return -1;
-		*slot = stages_begin(node_of(wsi), &transport, wsi, arriving);
-		return *slot ? 0 : -1;
-	case LWS_CALLBACK_SERVER_WRITEABLE:
-		stages_writable(*slot);
+	case LWS_CALLBACK_RAW_RX:
+		if (w->session)
+			receive(w, in, len);
 		return 0;
-	case LWS_CALLBACK_RECEIVE:
-		stages_receive(*slot,
-			       &(struct piece){
-				       .bytes = {in, len},
-				       .first = lws_is_first_fragment(wsi),
-				       .last = lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0,
-				       .binary = lws_frame_is_binary(wsi),
-				       .packed = (lws_get_reserved_bits(wsi) & FRAME_COMPRESSED) != 0,
-			       });
+	case LWS_CALLBACK_RAW_WRITEABLE:
+		if (w->session)
+			on_writable(w);
 		return 0;
-	case LWS_CALLBACK_RECEIVE_PONG:
-		session_heard(*slot);
-		return 0;
-	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-		/* An answer to ours ends it; the client's own is answered by libwebsockets. */
-		return session_close_sent(*slot) ? -1 : 0;
-	case LWS_CALLBACK_CLOSED:
-		if (*slot)
-			stages_end(*slot);
-		*slot = NULL;
+	case LWS_CALLBACK_RAW_CLOSE:
+		lws_set_opaque_user_data(wsi, NULL);
+		end(w);
 		return 0;
 	default:
 		return 0;
 	}
 }
 
-/*
- * permessage-deflate, as far as libwebsockets has to know of it: that it may be agreed to, and so RSV1 may be set. Its
- * own one (4.1) ends the program by an assertion on a small message that stands for a certain number of bytes; and what
- * we send is compressed already.
- */
-static int on_extension(struct lws_context *context, const struct lws_extension *extension, struct lws *wsi,
-			enum lws_extension_callback_reasons reason, void *user, void *in, size_t len)
-{
-	static const struct lws_ext_options options[] = {
-		{"server_no_context_takeover", EXTARG_NONE},
-		{"client_no_context_takeover", EXTARG_NONE},
-		{0},
-	};
-
-	(void)context;
-	(void)extension;
-	(void)wsi;
-	(void)user;
-	(void)len;
-	if (reason == LWS_EXT_CB_CONSTRUCT)
-		*(const struct lws_ext_options **)in = options;
-	return 0;
-}
-
-static const struct lws_extension extensions[] = {
-	{"permessage-deflate", on_extension, "permessage-deflate"},
-	{0},
-};
-
 static const struct lws_protocols protocols[] = {
-	{SERVER_PROTOCOL, on_event, sizeof(struct session *), RX_BUFFER, 0, NULL, TX_PACKET},
+	{SERVER_PROTOCOL, on_event, 0, READ_BUFFER, 0, NULL, 0},
 	{0},
 };
 
@@ -159,9 +156,6 @@ static void on_log(int level, const char *line)
 	size_t len = strcspn(line, "\n");
 	char quoted[300];
 
-	/* It calls the ordinary way of adopting a socket with its first bytes an error. */
-	if (strstr(line, "calling service"))
-		return;
 	if (level & LLL_ERR)
 		log_warning("libwebsockets: %s", log_quote(quoted, sizeof(quoted), line, len));
 	else
@@ -176,16 +170,13 @@ enum err server_new(struct node *n)
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
-		.extensions = n->deflater ? extensions : NULL,
 		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DISABLE_IPV6,
 		.foreign_loops = loops,
 		.gid = -1,
 		.uid = -1,
 		.user = n,
-		.max_http_header_data = HEADER_DATA,
-		.pt_serv_buf_size = REQUEST_BUFFER,
+		.pt_serv_buf_size = READ_BUFFER,
 		.retry_and_idle_policy = &no_validity,
-		.timeout_secs = 10,
 		.vhost_name = "tidings",
 	};
 
@@ -212,11 +203,41 @@ void server_free(struct node *n)
 	n->lws = NULL;
 }
 
-void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span request)
+/* False: it did not take the answer, which comes before all else. */
+static bool answer(int fd, const struct arrival *a, struct span key)
 {
-	arriving = a;
+	struct buf reply = BUF_EMPTY;
+	bool good;
+
+	handshake_add(&reply, key, a->echo_protocol, a->inflates ? DEFLATE_AGREED : NULL);
+	good = buf_ok(&reply) && send(fd, reply.bytes, reply.len, MSG_NOSIGNAL) == (ssize_t)reply.len;
+	buf_free(&reply);
+	return good;
+}
+
+void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span key, struct buf *early)
+{
+	struct websocket *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		close(fd);
+		return;
+	}
+	w->fd = fd;
+	w->reader.inflates = a->inflates;
 	/* It closes the socket when it fails. */
-	if (!lws_adopt_socket_vhost_readbuf(n->vhost, fd, request.bytes, request.len))
-		log_debug("an upgrade failed");
-	arriving = NULL;
+	w->wsi = lws_adopt_descriptor_vhost(n->vhost, LWS_ADOPT_SOCKET, (lws_sock_file_fd_type){.sockfd = fd},
+					    SERVER_PROTOCOL, NULL);
+	if (!w->wsi) {
+		log_warning("libwebsockets does not take a socket");
+		free(w);
+		return;
+	}
+	lws_set_opaque_user_data(w->wsi, w);
+	if (answer(fd, a, key))
+		w->session = stages_begin(n, &transport, w, a);
+	if (!w->session)
+		shutdown(fd, SHUT_RDWR);
+	else if (early->len > 0)
+		receive(w, early->bytes, early->len);
 }

@@ -1,5 +1,9 @@
 /*
- * server - libwebsockets: a context on our libuv loop, and its callbacks translated into calls of stages.
+ * server - WebSockets: the sockets are libwebsockets', raw, on our libuv loop; frames are read by domain/frame_reader and
+ * written by the sessions.
+ *
+ * libwebsockets carries them raw because its own reader (4.1, 4.3) takes frames that are not masked, answers only the first
+ * of several pings, sends bad closes back, reads on behind a close, and keeps a buffer for each connection.
  *
  * Layer    ws.
  */
@@ -15,9 +19,10 @@ enum err server_new(struct node *n) MUST_CHECK;
 void server_free(struct node *n);
 
 /*
- * Makes a session of a socket that asked for a WebSocket.
+ * Makes a session of a socket that asked for a WebSocket, and answers it.
  *
  *	fd	taken
- *	request	an upgrade request, whole, and what came behind it
+ *	key	Sec-WebSocket-Key of the request
+ *	early	what came behind the request: its first frames; unmasked where it is
  */
-void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span request);
+void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span key, struct buf *early);

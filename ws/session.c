@@ -124,7 +124,7 @@ static void give_up(struct session *s)
 
 static void charge(struct session *s)
 {
-	int64_t now = (int64_t)(s->out.len - s->out_at + s->choked_bytes);
+	int64_t now = (int64_t)(s->out.len - s->out_at);
 
 	s->node->pending_bytes += now - s->charged_bytes;
 	s->charged_bytes = now;
@@ -145,20 +145,27 @@ static bool is_live(const struct session *s)
 	return s->state == SESSION_OPEN && s->greeted;
 }
 
-/*
- * The socket takes nothing more, and somebody keeps what it did not take. When everybody together keeps too much, this
- * one has to go: it comes back with its cursor.
- */
-static void choke(struct session *s, size_t bytes)
+/* The socket takes nothing more. */
+static void choke(struct session *s)
 {
 	s->choked_ms = clock_monotonic_ms();
-	s->choked_bytes = bytes;
+	session_set_deadline(s, s->choked_ms);
+}
+
+/*
+ * What the socket did not take waits. When everybody together keeps too much, this one has to go: it comes back with its
+ * cursor.
+ */
+static void keep(struct session *s, struct span bytes)
+{
+	buf_add(&s->out, bytes.bytes, bytes.len);
+	if (!buf_ok(&s->out))
+		give_up(s);
 	charge(s);
 	if (is_crowded(s->node) && is_live(s)) {
 		log_info("closing a client that reads too slowly: too many bytes wait for such clients");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
 	}
-	session_set_deadline(s, s->choked_ms);
 }
 
 /* As much of these bytes as the socket takes; from then on it is choked, or broken. */
@@ -173,7 +180,7 @@ static size_t write_some(struct session *s, struct span bytes)
 		return bytes.len;
 	}
 	if (full)
-		choke(s, (size_t)took);
+		choke(s);
 	return (size_t)took;
 }
 
@@ -181,12 +188,8 @@ static void write_or_keep(struct session *s, struct span bytes)
 {
 	size_t took = write_some(s, bytes);
 
-	if (took < bytes.len) {
-		buf_add(&s->out, bytes.bytes + took, bytes.len - took);
-		if (!buf_ok(&s->out))
-			give_up(s);
-		charge(s);
-	}
+	if (took < bytes.len)
+		keep(s, (struct span){bytes.bytes + took, bytes.len - took});
 }
 
 void session_add_mark(struct session *s, const struct mark *mark)
@@ -194,7 +197,7 @@ void session_add_mark(struct session *s, const struct mark *mark)
 	buf_add(&s->marks, mark, sizeof(*mark));
 }
 
-/* Nothing of what it was given waits here, or with its transport. A poll is given nothing before its reply. */
+/* Nothing of what it was given waits here. A poll is given nothing before its reply. */
 static bool all_has_left(const struct session *s)
 {
 	return !s->broken && s->choked_ms == 0 && s->out.len == 0 && (s->held.len == 0 || s->close_sent);
@@ -236,10 +239,7 @@ enum hub_written session_write_now(struct session *s, struct span bytes, const s
 	return HUB_KEPT;
 }
 
-/*
- * As much of `out` as the socket takes. All of it in one write: what libwebsockets puts between two writes (a pong)
- * must not come into the middle of a frame.
- */
+/* As much of `out` as the socket takes. */
 static void pump(struct session *s)
 {
 	if (s->out_at < s->out.len && s->choked_ms == 0)
@@ -318,7 +318,6 @@ bool session_drained(struct session *s)
 	bool was_choked = s->choked_ms != 0;
 
 	s->choked_ms = 0;
-	s->choked_bytes = 0;
 	pump(s);
 	if (s->state == SESSION_CLOSING) {
 		if (!s->close_sent && s->out.len == 0) {
@@ -332,9 +331,9 @@ bool session_drained(struct session *s)
 	return s->choked_ms == 0 && s->out.len == 0;
 }
 
-bool session_close_sent(const struct session *s)
+bool session_is_over(const struct session *s)
 {
-	return s->close_sent;
+	return s->close_sent && all_has_left(s);
 }
 
 /* It gets nothing more but its end, once its socket takes that. */
@@ -430,9 +429,10 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	/* Nothing is said before `connect`, and one that takes nothing is watched by another deadline. */
 	if (!s->greeted || s->choked_ms != 0)
 		return INT64_MAX;
-	/* The first comes early, by chance: those who came back together are not pinged together for ever. */
+	/* The first comes up to a quarter early, by chance: those who came back together are not pinged together for
+	 * ever. */
 	if (s->pinged_ms == 0)
-		return s->opened_ms + every_ms * (1 + s->id.bytes[0]) / 256;
+		return s->opened_ms + every_ms - every_ms * s->id.bytes[0] / 1024;
 	/* A live client is told in any case. */
 	if (s->endpoint)
 		return s->pinged_ms + every_ms;

@@ -40,7 +40,7 @@ struct mark {
 	uint64_t seq;	    /* up to this one */
 	bool private;	    /* that one is for the session's user alone */
 	int64_t expires_ms; /* of a message that a poll holds: monotonic; 0: never */
-	size_t held_end;    /* where that message ends in `held`, a comma before it unless it is the first; 0: not there */
+	size_t held_end; /* where that message ends in `held`, a comma before it unless it is the first; 0: not there */
 };
 
 struct session {
@@ -94,9 +94,7 @@ struct session {
 	bool kept;	       /* a poll: its client is expected back, and stays connected so long */
 	bool waiting;	       /* a poll: it has all there is, and is held until something comes */
 	bool leaves_no_place;  /* a poll: the next one begins anew */
-	int64_t charged_bytes; /* to node.pending_bytes: what waits in `out`, and what its transport took but could not
-				  send */
-	size_t choked_bytes;   /* the last write, which the transport has not sent whole; 0: it has */
+	int64_t charged_bytes; /* to node.pending_bytes: what waits in `out` */
 	int64_t timeout_ms;    /* a poll: when it is answered at the latest; 0: none */
 	unsigned acts;	       /* messages of a live client that the database has not answered yet */
 	char *allowed_origin;  /* owned; NULL: none to name */
@@ -185,8 +183,8 @@ enum hub_written session_finish_now(struct session *s, struct span bytes, const 
  */
 void session_leave(struct session *s);
 
-/* It has been sent the close frame, or the end of its reply. */
-bool session_close_sent(const struct session *s);
+/* The close frame, or the end of its reply, has left, and all before it. */
+bool session_is_over(const struct session *s);
 
 /* ---- deadlines */
 

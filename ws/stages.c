@@ -245,7 +245,7 @@ static void receive_last(struct session *s)
 		session_close(s, CLOSE_UNREADABLE, "not UTF-8");
 }
 
-void stages_receive(struct session *s, const struct piece *p)
+void stages_receive(struct session *s, const struct frame_piece *p)
 {
 	size_t len_max = (size_t)s->node->config->message_max_bytes;
 

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "domain/frame_reader.h"
 #include "store/calls.h"
 #include "ws/catch_up.h"
 #include "ws/node.h"
@@ -40,14 +41,7 @@ void stages_end(struct session *s);
 void stages_writable(struct session *s);
 
 /* Part of a message. */
-struct piece {
-	struct span bytes;
-	bool first, last;
-	bool binary;
-	bool packed; /* of the first one: the message is compressed */
-};
-
-void stages_receive(struct session *s, const struct piece *p);
+void stages_receive(struct session *s, const struct frame_piece *p);
 
 /* The gate has let it in, or has not. */
 void stages_attached(struct subscription *sub, const struct attach_row *row);

@@ -59,7 +59,7 @@ struct subscription {
 	uint64_t known_seq; /* the database had so many when it was attached: the tail may not have come to that yet */
 	uint64_t unsent_after, unsent_up_to; /* where those are, while `unsent` */
 	uint64_t missed_from, missed_to;
-	uint64_t asked_again_seq; /* while ATTACHING: the revocation for which it is asked anew whether it may; 0: none */
+	uint64_t asked_again_seq; /* while ATTACHING: the revocation for which it is asked anew; 0: none */
 	unsigned refs;
 	enum subscription_state state;
 	bool written_down; /* the ledger knows it */

@@ -93,7 +93,7 @@ static void websocket_message(struct buf *out, const struct subscription *sub, s
 
 static void websocket_heartbeat(struct buf *out)
 {
-	buf_add(out, FRAME_PING, FRAME_PING_SIZE);
+	buf_add(out, FRAME_EMPTY_PING, FRAME_EMPTY_PING_SIZE);
 }
 
 static const char *sentence_of(const struct session *s)

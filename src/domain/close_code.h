@@ -8,6 +8,7 @@
 enum close_code {
 	CLOSE_NORMAL = 1000,
 	CLOSE_IDLE = 1001,
+	CLOSE_PROTOCOL = 1002,	  /* a frame that RFC 6455 does not allow */
 	CLOSE_UNSUPPORTED = 1003, /* a binary frame */
 	CLOSE_UNREADABLE = 1007,  /* not UTF-8, or compressed and damaged */
 	CLOSE_POLICY = 1008,

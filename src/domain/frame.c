@@ -5,6 +5,7 @@
 
 #define FIN_TEXT 0x81
 #define FIN_CLOSE 0x88
+#define FIN_PONG 0x8a
 #define LEN_16 126
 #define LEN_64 127
 
@@ -41,12 +42,24 @@ bool frame_next(struct span *frames, struct span *payload)
 	return true;
 }
 
+void frame_add_pong(struct buf *out, struct span payload)
+{
+	uint8_t header[2] = {FIN_PONG, (uint8_t)payload.len};
+
+	assert(payload.len < LEN_16);
+	buf_add(out, header, sizeof(header));
+	buf_add(out, payload.bytes, payload.len);
+}
+
 size_t frame_close(uint8_t out[FRAME_CLOSE_MAX], uint16_t code, const char *reason)
 {
 	size_t len = strlen(reason);
 
 	assert(len <= FRAME_CLOSE_MAX - 4);
 	out[0] = FIN_CLOSE;
+	out[1] = 0;
+	if (code == 0)
+		return 2;
 	out[1] = (uint8_t)(2 + len);
 	out[2] = (uint8_t)(code >> 8);
 	out[3] = (uint8_t)code;

@@ -9,15 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/defs.h"
 
 #define FRAME_HEADER_MAX 10 /* bytes */
 #define FRAME_COMPRESSED \
 	0x40 /* RSV1, in the first byte: of a message that permessage-deflate has compressed (RFC 7692) */
 
-/* A ready-made ping. It has a payload because libwebsockets 4.1 does not report a pong without one. */
-#define FRAME_PING "\x89\x01t"
-#define FRAME_PING_SIZE 3
+/* A ready-made ping. */
+#define FRAME_EMPTY_PING "\x89\x00"
+#define FRAME_EMPTY_PING_SIZE 2
 
 /* Writes the header of a text frame with so many bytes of payload. Returns its length: 2, 4 or 10. */
 size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);
@@ -30,5 +31,8 @@ size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);
  */
 bool frame_next(struct span *frames, struct span *payload);
 
-/* Writes a close frame; `reason` is at most 123 bytes of UTF-8. Returns its length. */
+/* Appends the answer to a ping: its payload, at most 125 bytes, given back. */
+void frame_add_pong(struct buf *out, struct span payload);
+
+/* Writes a close frame; `reason` is at most 123 bytes of UTF-8. `code` 0: one that says nothing. Returns its length. */
 size_t frame_close(uint8_t out[FRAME_CLOSE_MAX], uint16_t code, const char *reason);

@@ -87,7 +87,7 @@ struct hub_topic {
 enum hub_written {
 	HUB_SENT,      /* all of it has left for the client, who can take more */
 	HUB_SENT_LAST, /* all of it has left; no more until the owner calls hub_writable() (or hub_leave()) */
-	HUB_KEPT,      /* not all of it has left: the owner says when it has, by hub_delivered(); and no more until then */
+	HUB_KEPT,      /* not all of it has left: the owner says when, by hub_delivered(); no more until then */
 };
 
 struct hub_ops {

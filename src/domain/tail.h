@@ -84,8 +84,7 @@ void tail_forget(struct tail *t, uint64_t seq);
 
 /* What a reader is given in one write. */
 struct delivery {
-	struct span bytes; /* whole frames; lent, valid until the next tail_append() or tail_forget(); may be empty where
-			      nothing was for the reader */
+	struct span bytes; /* whole frames, perhaps none; lent until the next tail_append() or tail_forget() */
 	uint64_t last;	   /* the seq up to which the reader then has everything */
 	unsigned count;	   /* messages in `bytes` */
 	bool private;	   /* bytes hold exactly one message, for this user alone */

@@ -193,10 +193,12 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 /* ---- fetch, unsent */
 
 static const struct pipeline_statement fetch_statement = {
-	"fetch", "select topic_id, seq, to_user, exclude, body, revocation, expires_in_ms from tidings.fetch($1, $2, $3, $4)"};
+	"fetch",
+	"select topic_id, seq, to_user, exclude, body, revocation, expires_in_ms from tidings.fetch($1, $2, $3, $4)"};
 
-static const struct pipeline_statement unsent_statement = {
-	"unsent", "select 0::int8, seq, $2::text, null::text, body, false, expires_in_ms from tidings.unsent($1, $2, $3, $4, $5, $6)"};
+static const struct pipeline_statement unsent_statement = {"unsent",
+							   "select 0::int8, seq, $2::text, null::text, body, false, "
+							   "expires_in_ms from tidings.unsent($1, $2, $3, $4, $5, $6)"};
 
 /* From the database's clock to ours: only what is left of the time is told. 0: it never expires. */
 static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)

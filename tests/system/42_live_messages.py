@@ -450,6 +450,9 @@ def _(s):
                 back.ask("ack", what, "acked")
             equal(s.sql(f"select push_at is null, acked_at is not null from tidings.notification where id = '{note}'"), [["t", "t"]], "the receipt")
             last = live.until("notification")
+            # Until the node has written down that it was delivered, who comes without a cursor is given it once more.
+            wait_until(lambda: s.sql(f"select 1 from tidings.delivered d join tidings.topic t on t.id = d.topic_id"
+                                     f" where t.name = 'notifications/{user}' and d.seq >= {last['seq']}"), "the last one to be written down as delivered")
             due_now(s, note)
             with combined(s, node2, user, "notifications") as back:
                 equal(notes_until_pong(back), [], "after the ack")

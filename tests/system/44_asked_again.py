@@ -9,6 +9,13 @@ def typing(s, d, owner):
     equal(owner.next()["type"], "typing", "at the owner: so the node has heard of all before it")
 
 
+def withdraw(s, d):
+    """The right of all who were granted that diagnosis ends."""
+    s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d}")
+    wait_until(lambda: s.sql(f"select 1 from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = 'diagnosis/{d}' and m.revocation"),
+               "the end of the right to have its number")
+
+
 def closed(client):
     try:
         return client.next()
@@ -23,7 +30,7 @@ def _(s):
         with Lock(s, "tidings.delivered"):
             client = s.connect(d, user="asked", server=node, hello=False)
             s.wait_blocked("attach")
-            s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d}")
+            withdraw(s, d)
             typing(s, d, owner)
         equal(closed(client), 1008, "what comes first")
 
@@ -37,7 +44,8 @@ def _(s):
             s.wait_blocked("attach")
             client = stack.enter_context(s.connect(d, user="asked", server=node, hello=False))
             node.has_read()
-            s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d}; insert into tidings.diagnosis_grant values ({d}, 'asked')")
+            withdraw(s, d)
+            s.sql(f"insert into tidings.diagnosis_grant values ({d}, 'asked')")
             typing(s, d, owner)
         equal(client.next()["type"], "connect", "first message")
         s.recommend(d, "behind it")

@@ -213,6 +213,22 @@ def _(s):
                 equal(client.next()["seq"], 2, "the next message")
 
 
+@test("who comes to a topic that has got another epoch is let in while those who were there are still being sent away")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_DRAIN_TIME=600) as node:
+        clients = [s.connect(d, server=node) for _n in range(60)]
+        s.sql(f"update tidings.topic set epoch = 'another' || id where name = 'diagnosis/{d}'")
+        equal(clients[0].closed()[0], 1012, "close code of the first")
+        with s.connect(d, server=node) as new:
+            assert new.cursor.startswith("another"), new.cursor
+            seq = s.recommend(d)["seq"]
+            equal(new.next()["seq"], seq, "message")
+            clients[-1].answers()
+        for client in clients[1:]:
+            client.close()
+
+
 @test("a database that lost the newest messages (a standby that lacked them took over): what is published then waits for the next client",
       allow="database|connection|terminat|server")
 def _(s):

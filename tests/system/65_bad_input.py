@@ -86,40 +86,81 @@ def _(s):
         client.close()
 
 
-@test("a frame that is not masked ends that connection, or is read as if it were (libwebsockets does)")
+def code(n, reason=b""):
+    return struct.pack("!H", n) + reason
+
+
+# RFC 6455, sections 5 and 7.4; RFC 7692, section 6.
+BREACHES = [(1002, bad) for bad in (
+    # not masked, whatever it is
+    frame(1, b"ping", mask=False), frame(1, b"", mask=False), frame(1, b"x" * 300, mask=False), frame(2, b"x", mask=False),
+    frame(9, b"x", mask=False), frame(10, b"x", mask=False), frame(8, code(1000), mask=False),
+    # reserved bits and opcodes
+    frame(0x41, b"x"), frame(0x21, b"x"), frame(0x11, b"x"), frame(0x49, b"x"), frame(0x4A, b"x"), frame(0x48, code(1000)), frame(3, b"x"),
+    frame(0xB, b"x"), frame(0xF, b"x"),
+    # fragments
+    frame(0, b"x"), frame(1, b"a", fin=False) + frame(1, b"b"), frame(1, b"a", fin=False) + frame(0x40, b"b"),
+    # control frames that are too long, or in fragments
+    frame(9, b"x" * 126), frame(8, b"x" * 200), frame(9, b"x", fin=False), frame(9, b"", length=1 << 62),
+    # closes
+    frame(8, b"x"), *(frame(8, code(n)) for n in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)),
+)] + [(1007, frame(8, code(1000, b"\xff"))), (1007, frame(8, code(1000, b"\xe2\x82")))]
+
+
+@test("each frame that RFC 6455 does not allow is answered by its close code, and nothing comes behind it")
+def _(s):
+    def act(port, d):
+        server = s.node1 if port == s.node1.port else s.web1
+        for want, bad in BREACHES:
+            with s.raw_connect(d, server) as client:
+                client.s.sendall(bad + frame(1, b"ping") + frame(9, b"late"))
+                equal(client.end(), want, f"close code for {bad!r}")
+                with contextlib.suppress(EOFError, ConnectionError):
+                    raise AssertionError(f"{client.frame()} behind the close for {bad!r}")
+
+    mischief(s, act)
+
+
+@test("a close is answered by the client's code, or by none, and what comes behind it is not read")
+def _(s):
+    def act(port, d):
+        server = s.node1 if port == s.node1.port else s.web1
+        for body, want in ((b"", b""), (code(1000), code(1000)), (code(1001, "auf Wiedersehen, \u00fc".encode()), code(1001)), (code(1012), code(1012)),
+                           (code(3000), code(3000)), (code(4999), code(4999))):
+            with s.raw_connect(d, server) as client:
+                client.s.sendall(frame(1, b"pi", fin=False) + frame(8, body) + frame(0, b"ng") + frame(1, b"ping") + frame(9, b"late"))
+                equal(client.frame(), (8, want), f"answer to {body!r}")
+                with contextlib.suppress(EOFError, ConnectionError):
+                    raise AssertionError(f"{client.frame()} behind the answer to {body!r}")
+
+    mischief(s, act)
+
+
+@test("pings that come together are answered, the last of them at least, before what comes behind them")
 def _(s):
     def act(port, d):
         with s.raw_connect(d, s.node1 if port == s.node1.port else s.web1) as client:
-            client.send(1, b"ping", mask=False)
-            with contextlib.suppress(Closed):
-                equal(client.next()["type"], "pong", "answer")
+            client.s.sendall(b"".join(frame(9, b"payload-%d" % n) for n in range(10)) + frame(1, b"ping"))
+            pongs = []
+            while (got := client.frame())[0] == 10:
+                pongs.append(got[1])
+            equal((pongs[-1], got[0]), (b"payload-9", 1), "the last pong, and what follows")
 
     mischief(s, act)
 
 
-@test("reserved bits, unknown opcodes and a continuation of nothing end that connection")
+@test("a client that has broken the protocol is sent nothing more, and what comes then waits for the next")
 def _(s):
-    def act(port, d):
-        server = s.node1 if port == s.node1.port else s.web1
-        for bad in (frame(0x41, b"x"), frame(3, b"x"), frame(0xB, b"x"), frame(0, b"x"), frame(1, b"a", fin=False) + frame(1, b"b")):
-            with s.raw_connect(d, server) as client:
-                client.s.sendall(bad)
-                assert client.end() in (1002, 1003, 1007, 1008, None), f"close code for {bad!r}"
-
-    mischief(s, act)
-
-
-@test("a control frame that is too long or in fragments ends that connection")
-def _(s):
-    def act(port, d):
-        server = s.node1 if port == s.node1.port else s.web1
-        for bad in (frame(9, b"x" * 126), frame(8, b"x" * 200), frame(9, b"x", fin=False), frame(9, b"", length=1 << 62),
-                    frame(8, b"x"), frame(8, struct.pack("!H", 999)), frame(8, struct.pack("!H", 1000) + b"\xff\xff")):
-            with s.raw_connect(d, server) as client:
-                client.s.sendall(bad)
-                assert client.end() != 1011, f"a fault of ours for {bad!r}"
-
-    mischief(s, act)
+    d = s.diagnosis()
+    for bad in (frame(3, b"x"), frame(1, b"ping", mask=False)):
+        with s.raw_connect(d, s.node1) as client:
+            client.s.sendall(bad)
+            equal(client.frame(), (8, code(1002, b"an unknown opcode" if bad[0] & 15 == 3 else b"a frame that is not masked")), "close")
+            seq = s.recommend(d)["seq"]
+            with contextlib.suppress(EOFError, ConnectionError):
+                raise AssertionError(f"{client.frame()} behind the close")
+        with s.connect(d) as client:
+            equal([m["seq"] for m in client.next()["data"]["messages"]], [seq], "what waits")
 
 
 @test("a huge header and very many headers")

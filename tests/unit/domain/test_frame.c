@@ -45,6 +45,8 @@ static void a_close_frame_has_its_code_and_reason(void **state)
 	assert_memory_equal(out, "\x88\x04\x03\xf0no", 6);
 	assert_int_equal(frame_close(out, 1000, ""), 4);
 	assert_memory_equal(out, "\x88\x02\x03\xe8", 4);
+	assert_int_equal(frame_close(out, 0, ""), 2);
+	assert_memory_equal(out, "\x88\x00", 2);
 }
 
 static void the_longest_reason_fits(void **state)
@@ -63,9 +65,9 @@ static void the_longest_reason_fits(void **state)
 static void the_ping_is_a_whole_frame(void **state)
 {
 	(void)state;
-	assert_int_equal(strlen(FRAME_PING), FRAME_PING_SIZE);
-	assert_int_equal((uint8_t)FRAME_PING[0], 0x89);
-	assert_int_equal((uint8_t)FRAME_PING[1], FRAME_PING_SIZE - 2);
+	assert_int_equal(sizeof(FRAME_EMPTY_PING) - 1, FRAME_EMPTY_PING_SIZE);
+	assert_int_equal((uint8_t)FRAME_EMPTY_PING[0], 0x89);
+	assert_int_equal((uint8_t)FRAME_EMPTY_PING[1], FRAME_EMPTY_PING_SIZE - 2);
 }
 
 int main(void)

@@ -1,0 +1,18 @@
+/*
+ * handshake - the server's answer to a WebSocket upgrade (RFC 6455, section 4.2.2).
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/defs.h"
+
+/*
+ * Appends the reply 101.
+ *
+ *	key		Sec-WebSocket-Key of the request
+ *	protocol	the subprotocol to name; NULL: none
+ *	extensions	those agreed to; NULL: none
+ */
+void handshake_add(struct buf *out, struct span key, const char *protocol, const char *extensions);
