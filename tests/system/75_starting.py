@@ -100,7 +100,7 @@ def _(s):
 def _(s):
     me = pwd.getpwuid(os.geteuid()).pw_name
     # As the programs' user where one line of pg_ident.conf was left out.
-    with let_in(s, [(me, role) for role in ("tidings_publisher", "tidings_reader")]):
+    with let_in(s, [(me, role) for role in ("tidings_publisher", "tidings_reader", "tidings_status")]):
         status, found = wait_until(lambda: (c := check(s))[0] and c, "the line to count")
         equal(status, 3, "exit status")
         assert found["login of tidings-ws"].startswith(f"not looked at, {me} may not: "), found
