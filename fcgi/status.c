@@ -174,5 +174,5 @@ int main(int argc, char **argv)
 	status_close(&status);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
-	return e == OK ? 0 : 1;
+	return err_exit_status(e);
 }

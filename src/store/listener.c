@@ -115,7 +115,7 @@ static bool take_names(struct listener *l, const PGresult *answer)
 			if (strcmp(PQgetvalue(answer, row, PURPOSE), purposes[c]) != 0 ||
 			    PQgetlength(answer, row, NAME) >= CHANNEL_NAME_SIZE)
 				continue;
-			strcpy(l->names[c], PQgetvalue(answer, row, NAME));
+			memcpy(l->names[c], PQgetvalue(answer, row, NAME), (size_t)PQgetlength(answer, row, NAME) + 1);
 			known++;
 		}
 	}
