@@ -12,8 +12,11 @@ static enum err open_all(struct clerk *clerks, void **contexts, size_t count, co
 			 struct callers *callers)
 {
 	for (size_t i = 0; i < count; i++) {
-		enum err e = db_open(&clerks[i].db, job->config->database, job->database_role, job->application_name,
-				     job->config->database_timeout_ms);
+		enum err e = OK;
+
+		if (job->database_role)
+			e = db_open(&clerks[i].db, job->config->database, job->database_role, job->application_name,
+				    job->config->database_timeout_ms);
 
 		if (e != OK && e != ERR_AWAY)
 			return e;

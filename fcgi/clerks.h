@@ -16,14 +16,14 @@
 struct clerk {
 	const struct config *config; /* borrowed */
 	struct callers *callers;     /* borrowed */
-	struct db *db;		     /* owned: this thread's */
+	struct db *db;		     /* owned: this thread's; NULL without a database_role */
 	void *shared;		     /* borrowed: the program's own */
 };
 
 /* All borrowed, for good. */
 struct clerks_job {
 	const struct config *config;
-	const char *database_role;
+	const char *database_role; /* NULL: no thread has a connection */
 	const char *application_name;
 	size_t threads_max; /* TIDINGS_THREADS counts up to here: each is a connection to the database */
 	void (*serve)(void *context, const struct request *r, struct response *res); /* context is a struct clerk */

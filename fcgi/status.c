@@ -27,13 +27,26 @@ static const struct route routes[] = {
 	{"GET", "/health", HEALTH},
 };
 
-static bool may_see_status(struct clerk *clerk, const struct request *r, struct response *res)
+/* TIDINGS_STATUS */
+enum { TOTALS, PUBLIC, PRIVATE };
+
+/* False: it is refused. */
+static bool may_see_status(struct clerk *clerk, const struct request *r, bool *totals_only, struct response *res)
 {
 	struct token_claims caller;
+	enum err e;
 
-	if (!clerk->config->status)
+	*totals_only = false;
+	if (clerk->config->status == PUBLIC)
 		return true;
-	if (caller_check(clerk->callers, r, &caller, res) != OK)
+	e = caller_check(clerk->callers, r, &caller, res);
+	if (clerk->config->status == TOTALS && (e == OK || e == ERR_NOT_FOUND)) {
+		response_free(res);
+		*res = RESPONSE_NEW;
+		*totals_only = e != OK || caller.role != ROLE_ADMIN;
+		return true;
+	}
+	if (e != OK)
 		return false;
 	if (caller.role == ROLE_ADMIN)
 		return true;
@@ -41,22 +54,27 @@ static bool may_see_status(struct clerk *clerk, const struct request *r, struct 
 	return false;
 }
 
+static const char *health_text(bool healthy)
+{
+	return healthy ? "healthy" : "unhealthy";
+}
+
 static void serve_status(struct clerk *clerk, const struct request *r, struct response *res)
 {
 	struct buf status = BUF_EMPTY;
-	char now[CLOCK_TEXT_SIZE];
+	char read[CLOCK_TEXT_SIZE];
+	int64_t nodes = 0, read_us = 0;
+	bool totals_only;
 	enum err e = OK;
 
-	if (!may_see_status(clerk, r, res))
+	if (!may_see_status(clerk, r, &totals_only, res))
 		return;
-	e = status_read(clerk->db, &status);
-	if (e == OK && !buf_ok(&status))
-		e = ERR_MEMORY;
+	e = status_read(clerk->shared, totals_only, &status, &nodes, &read_us);
 	if (e != OK) {
 		response_fault(res, e);
 	} else {
-		buf_printf(&res->body, "{\"status\":\"healthy\",\"timestamp\":\"%s\",",
-			   clock_text(now, clock_wall_us()));
+		buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\",", health_text(nodes > 0),
+			   clock_text(read, read_us));
 		buf_add(&res->body, status.bytes + 1, status.len - 1); /* it is an object, and never an empty one */
 	}
 	buf_free(&status);
@@ -65,7 +83,7 @@ static void serve_status(struct clerk *clerk, const struct request *r, struct re
 static void serve_health(struct clerk *clerk, struct response *res)
 {
 	int64_t nodes = 0;
-	enum err e = status_live_nodes(clerk->db, &nodes);
+	enum err e = status_live_nodes(clerk->shared, &nodes);
 	const char *sidecar = e != OK ? "unknown" : nodes > 0 ? "healthy" : "unhealthy";
 	char now[CLOCK_TEXT_SIZE];
 
@@ -139,17 +157,21 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
-	const struct clerks_job job = {
+	struct clerks_job job = {
 		.config = &config,
-		.database_role = "tidings_reader",
-		.application_name = "tidings status",
 		.threads_max = THREADS_MAX,
 		.serve = serve,
 	};
+	struct status *status = NULL;
 	enum err e = OK;
 
 	config_start(&config, "status.fcgi", usage, argc, argv);
-	e = clerks_run(&job);
+	worker_block_signals(); /* in the threads that read too */
+	e = status_open(&status, &config);
+	job.shared = status;
+	if (e == OK)
+		e = clerks_run(&job);
+	status_close(&status);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return err_exit_status(e);

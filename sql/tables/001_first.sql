@@ -5,14 +5,17 @@ do $$
 declare
 	missing text;
 begin
-	foreach missing in array array['tidings_owner', 'tidings_publisher', 'tidings_reader', 'tidings_sidecar'] loop
+	foreach missing in array array['tidings_owner', 'tidings_publisher', 'tidings_reader', 'tidings_status', 'tidings_sidecar'] loop
 		if not exists (select from pg_roles where rolname = missing) then
 			execute format('create role %I %s', missing, case when missing = 'tidings_owner' then 'nologin' else 'login' end);
 		end if;
 	end loop;
+	if (select rolcanlogin from pg_roles where rolname = 'tidings_owner') then
+		raise exception 'tidings: the role tidings_owner can log in, and must not: alter role tidings_owner nologin';
+	end if;
 	execute format('grant tidings_owner to %I', current_user);
 	execute format('grant create on database %I to tidings_owner', current_database());
-	execute format('grant connect on database %I to tidings_publisher, tidings_reader, tidings_sidecar', current_database());
+	execute format('grant connect on database %I to tidings_publisher, tidings_reader, tidings_status, tidings_sidecar', current_database());
 end
 $$;
 
@@ -21,7 +24,7 @@ alter default privileges for role tidings_owner revoke execute on functions from
 
 alter schema tidings owner to tidings_owner;
 revoke all on schema tidings from public;
-grant usage on schema tidings to tidings_publisher, tidings_reader, tidings_sidecar;
+grant usage on schema tidings to tidings_publisher, tidings_reader, tidings_status, tidings_sidecar;
 grant select on tidings.migration, tidings.code to tidings_owner; -- for tidings.applied()
 
 set local role tidings_owner;

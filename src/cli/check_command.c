@@ -32,7 +32,8 @@ static const struct {
 	const char *role;
 	const char *programs;
 } logins[] = {{"tidings_publisher", "broadcast.fcgi, live.fcgi"},
-	      {"tidings_reader", "status.fcgi, history.fcgi"},
+	      {"tidings_reader", "history.fcgi"},
+	      {"tidings_status", "status.fcgi"},
 	      {"tidings_sidecar", "tidings-ws"}};
 
 enum { READER = 1, LOGINS = ARRAY_LEN(logins) };

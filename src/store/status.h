@@ -1,19 +1,48 @@
 /*
- * status - how things are, over all nodes (spec 3.4).
+ * status - how things are, over all nodes (spec 3.4): read by a thread of its own, for all who ask.
+ *
+ * /ws/status looks at every topic and every connection, and /health is asked by whoever likes. So a crowd gets one
+ * answer: of the status one that is a second old at most, of the health the next that is read. A database that hangs
+ * costs an asker no more than STATUS_WAIT_MS, and once it has kept one waiting for that long the others nothing.
  *
  * Layer    store.
+ * Threads  any.
  */
 #pragma once
 
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "store/db.h"
 
-/* Appends the JSON object that tidings.status() makes. */
-enum err status_read(struct db *db, struct buf *out) MUST_CHECK;
+#define STATUS_AGE_MS 1000
+#define STATUS_WAIT_MS 1000
 
-/* How many sidecars have said lately that they live. */
-enum err status_live_nodes(struct db *db, int64_t *nodes) MUST_CHECK;
+struct status; /* opaque */
+
+/*
+ *	c	borrowed, for good
+ *
+ * ERR_CONFIG  TIDINGS_DATABASE is malformed
+ */
+enum err status_open(struct status **s, const struct config *c) MUST_CHECK;
+
+/* Waits for what is being read, as long as that takes. */
+void status_close(struct status **s);
+
+/*
+ * The JSON object of tidings.status(), appended.
+ *
+ *	totals_only	without the maps by diagnosis and the nodes
+ *	nodes		out: how many sidecars have said lately that they live
+ *	read_us		out: when it was read, since 1970
+ *
+ * ERR_AWAY  not within STATUS_WAIT_MS
+ * ERR_DATABASE, ERR_MEMORY
+ */
+enum err status_read(struct status *s, bool totals_only, struct buf *out, int64_t *nodes, int64_t *read_us) MUST_CHECK;
+
+/* How many sidecars have said lately that they live. Errors as above */
+enum err status_live_nodes(struct status *s, int64_t *nodes) MUST_CHECK;

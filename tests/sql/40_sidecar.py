@@ -13,6 +13,20 @@ def clients(db, topic, **more):
     return db.publish(topic, **more)[0].clients
 
 
+@test("rows that a buried node wrote once more before it died go when the next node comes; those of nodes that live stay")
+def orphans(db):
+    alive, gone = db.node(), str(uuid.uuid4())
+    topic = db.topic()
+    db.publish(topic)
+    id = db.topic_id(topic)
+    for node in (alive, gone):
+        db.flush(node, presence=[(id, 1)], opened=[(str(uuid.uuid4()), id, "456")])
+    of = lambda: sorted({r[0] for r in db.sql("select node_id from tidings.presence union select node_id from tidings.connection") if r[0] in (alive, gone)})
+    equal(of(), sorted((alive, gone)), "rows before")
+    db.node()
+    equal(of(), [alive], "rows after")
+
+
 @test("clients counts those of all nodes that live, topic by topic")
 def counts(db):
     a, b = db.topic(), db.topic()

@@ -56,7 +56,7 @@ def history_refused(db):
 @test("status counts what is connected to nodes that live, and what waits that nobody was sent")
 def status(db):
     db.sql("delete from tidings.node; delete from tidings.presence; delete from tidings.connection")
-    read = lambda: json.loads(db.one("select tidings.status()", user="tidings_reader"))
+    read = lambda: json.loads(db.one("select tidings.status()", user="tidings_status"))
     empty = read()
     for key in ("total_diagnoses", "total_connections", "active_connections", "connections_opened", "users_online"):
         equal(empty[key], 0, key)
@@ -79,7 +79,7 @@ def status(db):
     equal(got["subscriptions"], {"health_updates": 1, "chat": 0, "notifications": 0}, "subscriptions")
     equal(got["connections_by_transport"], {"websocket": 3, "sse": 0, "long_poll": 0}, "connections_by_transport")
     equal([(n["id"], n["connections"]) for n in got["nodes"]], [(node, 3)], "nodes")
-    equal(db.one("select tidings.live_nodes()", user="tidings_reader"), "1", "live nodes")
+    equal(db.one("select tidings.live_nodes()", user="tidings_status"), "1", "live nodes")
 
 
 @test("history that is read while its topic is trimmed says what is missing")

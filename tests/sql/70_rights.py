@@ -7,7 +7,8 @@ from harness import equal, test
 
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
-    "tidings_reader": {"history", "status", "live_nodes", "applied"},
+    "tidings_reader": {"history", "applied"},
+    "tidings_status": {"status", "live_nodes"},
     "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
                         "report", "admit"},
 }
@@ -66,7 +67,7 @@ def hostile(db):
         create table evil.topic (id bigint, name text); grant all on all tables in schema evil to public""" % topic.split("/")[1])
     for role, call, refusal in (
             ("tidings_publisher", f"select outcome from tidings.publish_batch('{{456}}', '{{user}}', '{{null}}', '{{null}}', '{{1}}', '{{{topic}}}', '{{x}}', "
-             "'{0}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', 100, 60, 9, true)", "forbidden"),
+             "'{0}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', 100, 60, 9, false, true)", "forbidden"),
             ("tidings_reader", f"select outcome from tidings.history('456', 'user', '{topic}', null, null, 9)", "forbidden"),
             ("tidings_sidecar", f"select outcome from tidings.attach('{{456}}', '{{user}}', '{{{topic}}}')", "forbidden")):
         session = db.session(role)
@@ -89,7 +90,7 @@ def channels(db):
         sidecar, publisher = db.session("tidings_sidecar"), db.session()
         equal(sorted(r[1] for r in sidecar.sql("select * from tidings.listen()")), sorted(names), "what the sidecar is told")
         publisher.sql(batch_sql([Request([Item(db.topic()), Item(db.topic(), ephemeral=True)])]))
-        for role in ("tidings_publisher", "tidings_reader", "tidings_sidecar", "tidings_stranger", "tidings_monitor"):
+        for role in ("tidings_publisher", "tidings_reader", "tidings_status", "tidings_sidecar", "tidings_stranger", "tidings_monitor"):
             seen = db.sql(f"set session authorization {role}; select * from pg_stat_activity")
             assert len(seen) > 2 and not any(n in str(seen) for n in names), f"{role} sees a name"
             for ask in ("select name from tidings.channel", "select tidings.notify('control', 'reconnect 456')",

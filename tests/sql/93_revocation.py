@@ -1,7 +1,7 @@
 """A right that is withdrawn ends the subscription at a seq: nothing sequenced after it is that user's."""
 import uuid
 
-from database import Item, Request
+from database import Item, Request, batch_sql
 from harness import equal, test
 
 

@@ -56,7 +56,8 @@ def own_rules(db):
           ["f", "t"], "their rules")
     equal(theirs.sql("select count(*) from pg_trigger where not tgisinternal and tgrelid = 'tidings.diagnosis'::regclass"), ["0"], "triggers on their view")
     theirs.sql("insert into public.plant values (1, 'u'); insert into tidings.app_user values ('u')")
-    equal(theirs.sql("update tidings.app_user set active = false; select count(*) from tidings.message m join tidings.topic t on t.id = m.topic_id "
+    theirs.sql("update tidings.app_user set active = false")
+    equal(theirs.sql("select count(*) from tidings.message m join tidings.topic t on t.id = m.topic_id "
                      "where m.revocation and t.name = 'diagnosis/1'")[-1], "1", "revocations of what the view says is theirs")
 
 

@@ -1,5 +1,8 @@
 """/health, /ws/status and /ws/history (spec 3.4)."""
-from harness import equal, test, wait_until
+import concurrent.futures
+import time
+
+from harness import Lock, equal, test, wait_until
 
 
 @test("/health says healthy")
@@ -15,7 +18,7 @@ def _(s):
     before = wait_until(lambda: (now := s.status())["total_connections"] == 0 and now, "everyone to be gone")
     with s.connect(d), s.connect(d):
         s.wait_watchers(d, 2)
-        now = s.status()
+        now = wait_until(lambda: (r := s.api.get("/ws/status").want(200))["total_connections"] == 2 and r, "a copy that has both")
         for field, kind in (("timestamp", str), ("total_diagnoses", int), ("total_connections", int), ("active_connections", int),
                             ("connections_opened", int), ("users_online", int), ("connections_by_diagnosis", dict),
                             ("queued_messages_by_diagnosis", dict), ("subscriptions", dict), ("connections_by_transport", dict),
@@ -23,7 +26,7 @@ def _(s):
             assert isinstance(now.get(field), kind), f"{field}: {now.get(field)!r}"
         equal(now["status"], "healthy", "status")
         equal(now["total_connections"], now["active_connections"], "open now")
-        wait_until(lambda: s.status()["connections_opened"] >= before["connections_opened"] + 2, "connections_opened to count both")
+        wait_until(lambda: s.api.get("/ws/status").want(200)["connections_opened"] >= before["connections_opened"] + 2, "connections_opened to count both")
         equal(set(now["subscriptions"]), {"health_updates", "chat", "notifications"}, "subscriptions")
         assert now["connections_by_transport"]["websocket"] >= 2, now
         assert set(now["connections_by_transport"]) >= {"websocket", "sse", "long_poll"}, now
@@ -55,6 +58,50 @@ def _(s):
         wait_until(lambda: str(d) not in s.status()["queued_messages_by_diagnosis"], "the queue to be empty")
 
 
+MAPS = {"connections_by_diagnosis", "queued_messages_by_diagnosis", "nodes"}
+
+
+@test("TIDINGS_STATUS=totals, the default, tells numbers to everyone, and names diagnoses and nodes to an admin alone; a bad token is refused")
+def _(s):
+    with s.web(TIDINGS_STATUS="totals") as web:
+        for token in (None, s.token(), s.service()):
+            got = web.api.get("/ws/status", token).want(200)
+            equal((MAPS & set(got), got["status"], type(got["total_diagnoses"])), (set(), "healthy", int), "without an admin's token")
+        equal(MAPS - set(web.api.get("/ws/status", s.token("root", role="admin")).want(200)), set(), "missing with an admin's")
+        web.api.get("/ws/status", s.token(ttl=-60)).want(401)
+
+
+@test("the status is read once for all who ask within a second, and says when")
+def _(s):
+    # What went wrong: each call looked at every topic and connection, without a token: a loop of curl took a core of the database.
+    calls = lambda: int(s.sql("select coalesce(max(calls), 0) from pg_stat_user_functions where schemaname = 'tidings' and funcname = 'status'")[0][0])
+    s.sql("alter role tidings_status set track_functions = 'all'")
+    try:
+        with s.web() as web:
+            began, before = time.monotonic(), calls()
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                stamps = {r["timestamp"] for r in pool.map(lambda _: web.api.get("/ws/status").want(200), range(200))}
+            took = time.monotonic() - began
+            assert len(stamps) <= took + 2, f"{len(stamps)} copies in {took:.1f} s"
+        wait_until(lambda: calls() > before, "the calls to be counted")
+        assert calls() - before <= took + 2, f"{calls() - before} calls in {took:.1f} s"
+    finally:
+        s.sql("alter role tidings_status reset track_functions")
+
+
+@test("while the database hangs a crowd that asks for status and health is answered 503, and does not wait for its timeout", allow="database")
+def _(s):
+    # Whoever asks here waits for an answer for a third of that.
+    with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web:
+        web.api.get("/ws/status").want(200)
+        with Lock(s, "tidings.node"):
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                replies = list(pool.map(lambda n: web.api.get(("/health", "/ws/status")[n % 2]).status, range(60)))
+            # The first may have the copy from before.
+            assert replies.count(503) > 50, replies
+        wait_until(lambda: web.api.get("/health").status == 200 and web.api.get("/ws/status").status == 200, "both to be well", 40)
+
+
 @test("TIDINGS_STATUS=private asks for an admin's token")
 def _(s):
     with s.web(TIDINGS_STATUS="private") as web:
@@ -73,6 +120,8 @@ def _(s):
         reply = wait_until(lambda: (r := s.api.get("/health")).status == 503 and r, "/health to be 503")
         equal((reply.json["status"], reply.headers.get("Retry-After", "0").isdigit()), ("unhealthy", True), "status")
         assert set(reply.json["checks"]) >= {"database", "sidecar"}, reply
+        # It was a constant.
+        wait_until(lambda: s.api.get("/ws/status").want(200)["status"] == "unhealthy", "the status to say so too")
         d = s.diagnosis()
         equal(s.recommend(d)["clients_notified"], 0, "a broadcast without a sidecar is kept")
         equal(len(s.api.get(f"/ws/history/{d}", s.token()).want(200)["messages"]), 1, "the history needs no sidecar")

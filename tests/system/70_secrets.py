@@ -116,7 +116,7 @@ def _(s):
 def _(s):
     tables = [r[0] for r in s.sql("select tablename from pg_tables where schemaname = 'tidings'")]
     assert "message" in tables and "topic" in tables, tables
-    for user in ("tidings_publisher", "tidings_reader", "tidings_sidecar"):
+    for user in ("tidings_publisher", "tidings_reader", "tidings_status", "tidings_sidecar"):
         equal(s.sql(f"select relname from pg_class where relnamespace = 'tidings'::regnamespace and relkind in ('r', 'p', 'v', 'S') and "
                     f"has_table_privilege('{user}', oid, 'select,insert,update,delete,truncate,references,trigger')"), [], f"tables of {user}")
         for query in ("select from tidings.message", "delete from tidings.topic"):

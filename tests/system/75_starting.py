@@ -56,7 +56,7 @@ def check(s, user=None, **settings):
     return done.returncode, dict(line.split(": ", 1) for line in done.stdout.splitlines())
 
 
-LOGINS = ("broadcast.fcgi, live.fcgi", "status.fcgi, history.fcgi", "tidings-ws")
+LOGINS = ("broadcast.fcgi, live.fcgi", "history.fcgi", "status.fcgi", "tidings-ws")
 
 
 @contextlib.contextmanager
@@ -100,7 +100,7 @@ def _(s):
 def _(s):
     me = pwd.getpwuid(os.geteuid()).pw_name
     # As the programs' user where one line of pg_ident.conf was left out.
-    with let_in(s, [(me, role) for role in ("tidings_publisher", "tidings_reader")]):
+    with let_in(s, [(me, role) for role in ("tidings_publisher", "tidings_reader", "tidings_status")]):
         status, found = wait_until(lambda: (c := check(s))[0] and c, "the line to count")
         equal(status, 3, "exit status")
         assert found["login of tidings-ws"].startswith(f"not looked at, {me} may not: "), found
@@ -108,7 +108,7 @@ def _(s):
     if os.geteuid() == 0:
         # As the login of migrate, which may not read keys, and is none of the roles.
         with let_in(s, [("postgres", "postgres")]):
-            status, found = wait_until(lambda: (c := check(s, "postgres", PGUSER="postgres"))[1]["login of status.fcgi, history.fcgi"] != "ok" and c, "the lines to count")
+            status, found = wait_until(lambda: (c := check(s, "postgres", PGUSER="postgres"))[1]["login of status.fcgi"] != "ok" and c, "the lines to count")
             equal(status, 3, "exit status")
             equal(found["keys"], f"not looked at, postgres may not: {s.keys}", "keys")
             equal((found["configuration"], found["migrations"]), ("ok", "ok"), "the rest")

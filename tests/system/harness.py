@@ -36,7 +36,7 @@ WAIT_S = 20
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TIDINGS_BUILD", TOP / "build")).resolve()
 PG_BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
-ROLES = ("postgres", "tidings_publisher", "tidings_reader", "tidings_sidecar")
+ROLES = ("postgres", "tidings_publisher", "tidings_reader", "tidings_status", "tidings_sidecar")
 
 
 class Skip(Exception):
@@ -575,7 +575,7 @@ class Stack:
     def environment(self, **settings):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))}
         env.update(TIDINGS_DATABASE=self.conninfo, TIDINGS_JWT_KEYS=str(self.keys),
-                   TIDINGS_JWT_ALGORITHMS="HS256,HS512,RS256,ES256", TIDINGS_LOG_LEVEL="info", TIDINGS_PUBLISH_RATE="0",
+                   TIDINGS_JWT_ALGORITHMS="HS256,HS512,RS256,ES256", TIDINGS_LOG_LEVEL="info", TIDINGS_PUBLISH_RATE="0", TIDINGS_STATUS="public",
                    TIDINGS_DATABASE_TIMEOUT="3000")
         env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
@@ -766,8 +766,9 @@ class Stack:
             equal(client.next()["type"], "connect", "first message")
         return client
 
-    def status(self, api=None):
-        return (api or self.api).get("/ws/status").want(200)
+    def status(self):
+        """What /ws/status will say a second from now at the latest."""
+        return json.loads(self.sql("select tidings.status()")[0][0])
 
     def watchers(self, diagnosis):
         return self.status()["connections_by_diagnosis"].get(str(diagnosis), 0)
