@@ -41,42 +41,60 @@ static bool may_see_status(struct clerk *clerk, const struct request *r, struct 
 	return false;
 }
 
+static bool works(const struct health *h)
+{
+	return h->nodes > 0 && !h->stuck;
+}
+
 static void serve_status(struct clerk *clerk, const struct request *r, struct response *res)
 {
 	struct buf status = BUF_EMPTY;
+	struct health health = {.outbox = BUF_EMPTY};
 	char now[CLOCK_TEXT_SIZE];
 	enum err e = OK;
 
 	if (!may_see_status(clerk, r, res))
 		return;
 	e = status_read(clerk->db, &status);
-	if (e == OK && !buf_ok(&status))
+	if (e == OK)
+		e = status_health(clerk->db, &health);
+	if (e == OK && !(buf_ok(&status) && buf_ok(&health.outbox)))
 		e = ERR_MEMORY;
 	if (e != OK) {
 		response_fault(res, e);
 	} else {
-		buf_printf(&res->body, "{\"status\":\"healthy\",\"timestamp\":\"%s\",",
-			   clock_text(now, clock_wall_us()));
+		buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\",\"outbox\":",
+			   works(&health) ? "healthy" : "unhealthy", clock_text(now, clock_wall_us()));
+		buf_add(&res->body, health.outbox.bytes, health.outbox.len);
+		buf_add_text(&res->body, ",");
 		buf_add(&res->body, status.bytes + 1, status.len - 1); /* it is an object, and never an empty one */
 	}
+	buf_free(&health.outbox);
 	buf_free(&status);
 }
 
 static void serve_health(struct clerk *clerk, struct response *res)
 {
-	int64_t nodes = 0;
-	enum err e = status_live_nodes(clerk->db, &nodes);
-	const char *sidecar = e != OK ? "unknown" : nodes > 0 ? "healthy" : "unhealthy";
+	struct health health = {.outbox = BUF_EMPTY};
+	enum err e = status_health(clerk->db, &health);
 	char now[CLOCK_TEXT_SIZE];
 
-	if (e != OK || nodes == 0) {
+	if (e != OK || !works(&health)) {
 		res->status = 503;
 		res->retry_after_s = 5;
 	}
 	buf_printf(&res->body,
-		   "{\"status\":\"%s\",\"timestamp\":\"%s\",\"checks\":{\"database\":\"%s\",\"sidecar\":\"%s\"}}",
+		   "{\"status\":\"%s\",\"timestamp\":\"%s\",\"checks\":{\"database\":\"%s\",\"sidecar\":\"%s\","
+		   "\"relay\":\"%s\"}}",
 		   res->status == 200 ? "healthy" : "unhealthy", clock_text(now, clock_wall_us()),
-		   e == OK ? "healthy" : "unhealthy", sidecar);
+		   e == OK ? "healthy" : "unhealthy",
+		   e != OK	      ? "unknown"
+		   : health.nodes > 0 ? "healthy"
+				      : "unhealthy",
+		   e != OK	   ? "unknown"
+		   : !health.stuck ? "healthy"
+				   : "unhealthy");
+	buf_free(&health.outbox);
 }
 
 /* What the web server refuses or fails at, with its status; 0: this is no such request. */

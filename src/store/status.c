@@ -5,10 +5,17 @@
 #include "store/db_internal.h"
 
 static const struct db_statement status_statement = {"status", "SELECT tidings.status()"};
-static const struct db_statement live_nodes_statement = {"live_nodes", "SELECT tidings.live_nodes()"};
+static const struct db_statement health_statement = {
+	"health",
+	"SELECT tidings.live_nodes(), o.stuck, json_build_object('messages', o.messages, 'oldest_s', "
+	"round(o.oldest_s), 'failed', "
+	"o.failed) FROM tidings.outbox_state() o",
+};
 
-/* Of a statement that answers with one value. */
-static enum err read_value(struct db *db, const struct db_statement *s, PGresult **result)
+enum { NODES, STUCK, OUTBOX };
+
+/* Of a statement that answers with one row. */
+static enum err read_row(struct db *db, const struct db_statement *s, PGresult **result)
 {
 	enum err e = db_ensure(db);
 
@@ -24,7 +31,7 @@ static enum err read_value(struct db *db, const struct db_statement *s, PGresult
 enum err status_read(struct db *db, struct buf *out)
 {
 	PGresult *result = NULL;
-	enum err e = read_value(db, &status_statement, &result);
+	enum err e = read_row(db, &status_statement, &result);
 
 	if (e != OK)
 		return e;
@@ -33,14 +40,16 @@ enum err status_read(struct db *db, struct buf *out)
 	return OK;
 }
 
-enum err status_live_nodes(struct db *db, int64_t *nodes)
+enum err status_health(struct db *db, struct health *health)
 {
 	PGresult *result = NULL;
-	enum err e = read_value(db, &live_nodes_statement, &result);
+	enum err e = read_row(db, &health_statement, &result);
 
 	if (e != OK)
 		return e;
-	*nodes = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+	health->nodes = strtoll(PQgetvalue(result, 0, NODES), NULL, 10);
+	health->stuck = PQgetvalue(result, 0, STUCK)[0] == 't';
+	buf_add(&health->outbox, PQgetvalue(result, 0, OUTBOX), (size_t)PQgetlength(result, 0, OUTBOX));
 	PQclear(result);
 	return OK;
 }

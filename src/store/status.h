@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -15,5 +16,13 @@
 /* Appends the JSON object that tidings.status() makes. */
 enum err status_read(struct db *db, struct buf *out) MUST_CHECK;
 
-/* How many sidecars have said lately that they live. */
-enum err status_live_nodes(struct db *db, int64_t *nodes) MUST_CHECK;
+struct health {
+	int64_t nodes;	   /* sidecars that have said lately that they live */
+	bool stuck;	   /* what is due has not been relayed for 10 s */
+	struct buf outbox; /* JSON: how much is due, for how long, how much was given up. The caller frees it */
+};
+
+/*
+ * What works. On error `health` is as it was.
+ */
+enum err status_health(struct db *db, struct health *health) MUST_CHECK;
