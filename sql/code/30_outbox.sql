@@ -228,6 +228,7 @@ declare
 	v_when timestamptz;
 	v_now timestamptz := clock_timestamp();
 	v_looked timestamptz;
+	v_pages int8; -- of the outbox that were read
 begin
 	if not pg_try_advisory_xact_lock(hashtext('tidings.relay')) then
 		perform relay_late();
@@ -245,14 +246,17 @@ begin
 	select * into v_state from relay_state;
 	v_from := case when v_now < v_state.look_again_at and v_state.look_again_at < v_now + interval '5 minutes' then v_state.look_from else '-infinity' end;
 	for v_turn in 1 .. 20 loop
+		v_pages := pg_stat_get_xact_blocks_fetched('tidings.outbox'::regclass);
 		v_ids := array(
 			select o.id from outbox o
 			where o.failed_at is null and o.deliver_at > v_from and o.deliver_at <= v_now and o.topic <> all (v_locked)
 			order by o.deliver_at, o.id limit 500 for update skip locked);
 		v_looked := clock_timestamp();
-		if v_turn = 1 and v_from = '-infinity' and v_looked > v_now + interval '20 milliseconds' and cardinality(v_ids) < 500 then
-			-- It was slow for what an old snapshot keeps: until it is worth another look, begin behind that. What is committed meanwhile
-			-- and older than a few seconds waits for that look.
+		if v_turn = 1 and v_from = '-infinity' and cardinality(v_ids) < 500
+			and pg_stat_get_xact_blocks_fetched('tidings.outbox'::regclass) > v_pages + 2 * cardinality(v_ids) + 100
+		then
+			-- Read for nothing: thousands of rows that are relayed, and that an old snapshot keeps. Until it is worth another look, begin behind them.
+			-- What is committed meanwhile and older than a few seconds waits for that look.
 			insert into relay_state as s (look_from, look_again_at)
 				values (v_now - interval '5 seconds', v_looked + greatest(interval '2 seconds', 10 * (v_looked - v_now)))
 				on conflict on constraint relay_state_pkey do update set look_from = excluded.look_from, look_again_at = excluded.look_again_at;

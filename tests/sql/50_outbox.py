@@ -272,6 +272,17 @@ def begins_where_it_left_off(db):
         drain(db)
     equal([b["data"]["n"] for b in db.bodies(topic)], [2, 1, 3, 4], "from the beginning")
     db.sql("delete from tidings.relay_state")
+    old = db.session("postgres")
+    old.sql("begin isolation level repeatable read")
+    old.sql("select count(*) from tidings.outbox")
+    begins = lambda: db.one("select coalesce(max(look_from), '-infinity') > '-infinity' from tidings.relay_state")
+    db.sql("select tidings.publish('snapshot', 't', '1') from generate_series(1, 8000)")
+    equal((begins(), drain(db), begins()), ("f", "", "t"), "beside a snapshot")
+    old.sql("commit")
+    db.sql("vacuum tidings.outbox")
+    db.sql("delete from tidings.relay_state")
+    drain(db)
+    equal(begins(), "f", "when it is gone")
 
 
 @test("outbox_state() tells when what is due has not been relayed for 10 s, and the log is told; what a long transaction has published when it commits is not that")
