@@ -59,21 +59,27 @@ static const char *health_text(bool healthy)
 	return healthy ? "healthy" : "unhealthy";
 }
 
+static bool works(const struct health *h)
+{
+	return h->nodes > 0 && !h->stuck;
+}
+
 static void serve_status(struct clerk *clerk, const struct request *r, struct response *res)
 {
 	struct buf status = BUF_EMPTY;
 	char read[CLOCK_TEXT_SIZE];
-	int64_t nodes = 0, read_us = 0;
+	struct health health;
+	int64_t read_us = 0;
 	bool totals_only;
 	enum err e = OK;
 
 	if (!may_see_status(clerk, r, &totals_only, res))
 		return;
-	e = status_read(clerk->shared, totals_only, &status, &nodes, &read_us);
+	e = status_read(clerk->shared, totals_only, &status, &health, &read_us);
 	if (e != OK) {
 		response_fault(res, e);
 	} else {
-		buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\",", health_text(nodes > 0),
+		buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\",", health_text(works(&health)),
 			   clock_text(read, read_us));
 		buf_add(&res->body, status.bytes + 1, status.len - 1); /* it is an object, and never an empty one */
 	}
@@ -82,19 +88,20 @@ static void serve_status(struct clerk *clerk, const struct request *r, struct re
 
 static void serve_health(struct clerk *clerk, struct response *res)
 {
-	int64_t nodes = 0;
-	enum err e = status_live_nodes(clerk->shared, &nodes);
-	const char *sidecar = e != OK ? "unknown" : nodes > 0 ? "healthy" : "unhealthy";
+	struct health health;
+	enum err e = status_health(clerk->shared, &health);
 	char now[CLOCK_TEXT_SIZE];
 
-	if (e != OK || nodes == 0) {
+	if (e != OK || !works(&health)) {
 		res->status = 503;
 		res->retry_after_s = 5;
 	}
 	buf_printf(&res->body,
-		   "{\"status\":\"%s\",\"timestamp\":\"%s\",\"checks\":{\"database\":\"%s\",\"sidecar\":\"%s\"}}",
-		   res->status == 200 ? "healthy" : "unhealthy", clock_text(now, clock_wall_us()),
-		   e == OK ? "healthy" : "unhealthy", sidecar);
+		   "{\"status\":\"%s\",\"timestamp\":\"%s\",\"checks\":{\"database\":\"%s\",\"sidecar\":\"%s\","
+		   "\"relay\":\"%s\"}}",
+		   health_text(res->status == 200), clock_text(now, clock_wall_us()), health_text(e == OK),
+		   e == OK ? health_text(health.nodes > 0) : "unknown",
+		   e == OK ? health_text(!health.stuck) : "unknown");
 }
 
 /* What the web server refuses or fails at, with its status; 0: this is no such request. */

@@ -25,6 +25,24 @@ language sql immutable as $$
 		and (length(topic) < 29 or substr(topic, 11) collate "C" <= '9223372036854775807') then substr(topic, 11)::bigint end
 $$;
 
+-- JSON text in one line: an event stream ends a message at a line break. There is none inside of strings.
+create or replace function tidings.one_line(p_json text) returns text
+language sql immutable as $$
+	select replace(replace(replace(p_json, E'\n', ''), E'\r', ''), E'\t', '')
+$$;
+
+-- JSON text without white space between its tokens: as it comes by HTTP.
+create or replace function tidings.compact(p_json text) returns text
+language plpgsql immutable strict as $$
+begin
+	-- Every other piece between quotes is outside of strings. JSON has no control characters, so two can stand for what is escaped.
+	return (
+		select replace(replace(string_agg(case when i.place % 2 = 1 then replace(i.piece, ' ', '') else i.piece end, '"' order by i.place),
+			E'\x02', '\"'), E'\x01', '\\')
+		from unnest(string_to_array(replace(replace(one_line(p_json), '\\', E'\x01'), '\"', E'\x02'), '"')) with ordinality as i(piece, place));
+end
+$$;
+
 -- A message as it is stored.
 --
 --	p_member	'data', or what else the object is called
@@ -32,6 +50,8 @@ $$;
 create or replace function tidings.message_text(p_type text, p_topic text, p_correlation text, p_member text, p_object json) returns text
 language sql volatile as $$
 	select '{"type":' || to_json(p_type) || ',"topic":' || to_json(p_topic)
+		|| coalesce(',"diagnosis_id":' || tidings.diagnosis_of(p_topic), '')
 		|| ',"timestamp":"' || tidings.stamp(clock_timestamp()) || '"'
-		|| coalesce(',"correlation_id":' || p_correlation, '') || ',' || to_json(p_member) || ':' || p_object || '}'
+		|| coalesce(',"correlation_id":' || tidings.one_line(p_correlation), '') || ',' || to_json(p_member) || ':'
+		|| tidings.one_line(p_object::text) || '}'
 $$;

@@ -27,11 +27,29 @@ begin
 end
 $$;
 
+-- What may be said with a type that changes something; null: it changes nothing, and what else is said with it is passed over.
+create or replace function tidings.act_members(p_type text) returns text[]
+language sql immutable as $$
+	select case p_type
+		when 'health_update' then '{metric,value,unit,timestamp,user_id}'::text[]
+		when 'set_threshold' then '{metric,low,high,severity,user_id}'
+		when 'create_conversation' then '{conversation_id,participants}'
+		when 'join' then '{conversation_id,user_id}'
+		when 'chat_message' then '{conversation_id,message,sender}'
+		when 'typing' then '{conversation_id,is_typing}'
+		when 'notify' then '{user_id,type,title,message,priority,deliver_at}'
+		when 'set_preferences' then '{types,quiet_hours}'
+		when 'mark_read' then '{id}'
+		when 'ack' then '{topic,seq,id}'
+	end
+$$;
+
 -- One act in one transaction.
 --
 --	p_user, p_role	from the token
 --	p_connection	the sender's, which does not get what it said itself; null by HTTP
---	p_data		its members, their kinds and lengths already seen to: here is decided what they mean and who may
+--	p_data		its members, their kinds and lengths already seen to: here is decided what they mean and who may. One that is not
+--			known where something would be changed is refused: a typo must not take away what it misspells
 --	p_correlation	the JSON text of its correlation_id, or null
 --	p_require_user	accounts count (so no verdict below has to ask): a connection may outlive its own
 --	outcome		ok | forbidden | not_found | invalid, with detail, a sentence, where it helps. As in verdict(), an ordinary
@@ -49,37 +67,52 @@ set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_merg
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-	q request := row(p_user, p_role, p_connection, p_data, p_correlation, p_queue_max, p_queue_min_age_s);
+	q request := row(p_user, p_role, p_connection, p_data, one_line(p_correlation), p_queue_max, p_queue_min_age_s);
 	a answer;
+	v_unknown text;
 begin
-	begin
-		if p_user is null or p_require_user and not account_holds(p_user, p_role) then
-			a := refusal('forbidden');
-		else
-			case p_type
-				when 'health_update' then a := act_health_update(q);
-				when 'set_threshold' then a := act_set_threshold(q);
-				when 'get_thresholds' then a := act_get_thresholds(q);
-				when 'get_health' then a := act_get_health(q);
-				when 'create_conversation' then a := act_create_conversation(q);
-				when 'join' then a := act_join(q);
-				when 'chat_message' then a := act_chat_message(q);
-				when 'typing' then a := act_typing(q);
-				when 'get_history' then a := act_get_history(q);
-				when 'notify' then a := act_notify(q);
-				when 'set_preferences' then a := act_set_preferences(q);
-				when 'get_preferences' then a := act_get_preferences(q);
-				when 'mark_read' then a := act_mark_read(q);
-				when 'get_notifications' then a := act_get_notifications(q);
-				when 'ack' then a := act_ack(q);
-				when 'get_receipt' then a := act_get_receipt(q);
-				else a := refusal('invalid', 'There is no such type');
-			end case;
-		end if;
-	exception when data_exception or integrity_constraint_violation then
-		-- A number that float8 cannot hold, a day that is in no calendar: of that nothing is done.
-		a := refusal('invalid', 'A value is outside of what can be stored');
-	end;
+	for v_turn in 1 .. 3 loop
+		begin
+			v_unknown := (select k from json_object_keys(p_data) as k where k <> all (act_members(p_type)) limit 1);
+			if p_user is null or p_require_user and not account_holds(p_user, p_role) then
+				a := refusal('forbidden');
+			elsif v_unknown is not null then
+				a := refusal('invalid', left(v_unknown, 64) || ' is not known here');
+			else
+				case p_type
+					when 'health_update' then a := act_health_update(q);
+					when 'set_threshold' then a := act_set_threshold(q);
+					when 'get_thresholds' then a := act_get_thresholds(q);
+					when 'get_health' then a := act_get_health(q);
+					when 'create_conversation' then a := act_create_conversation(q);
+					when 'join' then a := act_join(q);
+					when 'chat_message' then a := act_chat_message(q);
+					when 'typing' then a := act_typing(q);
+					when 'get_history' then a := act_get_history(q);
+					when 'notify' then a := act_notify(q);
+					when 'set_preferences' then a := act_set_preferences(q);
+					when 'get_preferences' then a := act_get_preferences(q);
+					when 'mark_read' then a := act_mark_read(q);
+					when 'get_notifications' then a := act_get_notifications(q);
+					when 'ack' then a := act_ack(q);
+					when 'get_receipt' then a := act_get_receipt(q);
+					else a := refusal('invalid', 'There is no such type');
+				end case;
+			end if;
+			exit;
+		exception
+			when foreign_key_violation or unique_violation or deadlock_detected or serialization_failure then
+				-- Another transaction was in between, and has what it wanted by now.
+				if v_turn = 3 then
+					raise exception 'tidings: % meets other transactions again and again (%)', p_type, sqlstate
+						using errcode = 'serialization_failure';
+				end if;
+			when data_exception or check_violation or not_null_violation then
+				-- A number that float8 cannot hold, a day that is in no calendar: of that nothing is done.
+				a := refusal('invalid', 'A value is outside of what can be stored');
+				exit;
+		end;
+	end loop;
 	return query select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients;
 end
 $$;

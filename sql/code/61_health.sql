@@ -1,66 +1,113 @@
--- Health: readings are judged where they are inserted, whoever inserts them; thresholds, history.
+-- Health: thresholds, readings, and the alarms that they raise.
+--
+-- A reading is judged against its threshold by act_health_update(), or by the relay when somebody's SQL inserted it: never in a transaction
+-- that is not ours, which could stay open. It crosses the threshold when its metric was inside and now is not, or was outside on the other
+-- side. What counts as "was":
+--
+--	live	measured within the hour before it came, and not before what was measured last. It moves health_state.side
+--	late	older than that: a device had kept it, or its clock is slow. It raises an alarm too, unless the same one is on, and moves
+--		health_state.late_side alone: so the next live reading raises what it would have raised
+--	old	by more than a day; or, among the late ones, older than the last. History, which raises and moves nothing
+--
+-- Times are compared with a tolerance of 5 minutes, for clocks that differ; and none is taken to be later than now, so that no clock which
+-- was ahead turns what comes after it into history.
 
--- Does this reading cross its threshold? It does when its metric was inside and now is not, or was outside on the other side.
-create or replace function tidings.health_judge() returns trigger
-language plpgsql security definer
-set search_path = tidings, pg_temp
-set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
-as $$
-declare
-	v_state tidings.health_state%rowtype;
-	v_threshold tidings.health_threshold%rowtype;
-	v_side text;
+create or replace function tidings.health_receive() returns trigger
+language plpgsql as $$
 begin
 	new.alert := null;
-	if not exists (select from health_threshold t where t.user_id = new.user_id and t.metric = new.metric) then
-		return new;
-	end if;
-	insert into health_state (user_id, metric) values (new.user_id, new.metric) on conflict do nothing;
-	select * into v_state from health_state s where s.user_id = new.user_id and s.metric = new.metric for update;
-	-- After the lock: of readings that come together one alone finds the metric inside.
-	select * into v_threshold from health_threshold t where t.user_id = new.user_id and t.metric = new.metric;
-	if not found or new.measured_at < v_state.measured_at - interval '5 minutes' then
-		return new; -- one that comes late is history; within 5 min it may be another device's clock
-	end if;
-	v_side := case when new.value < v_threshold.low then 'low' when new.value > v_threshold.high then 'high' else 'inside' end;
-	-- A clock that is ahead must not turn what comes after it into history.
-	update health_state s set side = v_side, measured_at = greatest(s.measured_at, least(new.measured_at, clock_timestamp()))
-		where s.user_id = new.user_id and s.metric = new.metric;
-	if v_side <> 'inside' and v_side <> v_state.side then
-		new.alert := v_side;
-	end if;
+	new.received_at := clock_timestamp();
 	return new;
 end
 $$;
 
-create or replace trigger health_judge before insert on tidings.health_reading
-	for each row execute function tidings.health_judge();
+create or replace trigger health_receive before insert on tidings.health_reading
+	for each row execute function tidings.health_receive();
 
--- Another threshold is judged afresh.
-create or replace function tidings.health_judge_afresh() returns trigger
-language plpgsql security definer
-set search_path = tidings, pg_temp
-set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
-as $$
+-- Other limits are judged afresh.
+create or replace function tidings.health_revise() returns trigger
+language plpgsql as $$
 begin
-	if tg_op = 'UPDATE' and (old.user_id, old.metric, old.low, old.high) is not distinct from (new.user_id, new.metric, new.low, new.high) then
-		return null;
-	end if;
-	if tg_op <> 'INSERT' then
-		update health_state s set side = 'inside' where s.user_id = old.user_id and s.metric = old.metric;
-	end if;
-	if tg_op <> 'DELETE' then
-		update health_state s set side = 'inside' where s.user_id = new.user_id and s.metric = new.metric;
-	end if;
-	return null;
+	new.revision := gen_random_uuid();
+	return new;
 end
 $$;
 
-create or replace trigger health_judge_afresh after insert or update or delete on tidings.health_threshold
-	for each row execute function tidings.health_judge_afresh();
+create or replace trigger health_revise before update on tidings.health_threshold
+	for each row when ((old.user_id, old.metric, old.low, old.high) is distinct from (new.user_id, new.metric, new.low, new.high))
+	execute function tidings.health_revise();
 
--- The messages of a reading: health_update; and when it raised an alert health_alert and, unless it is left to the relay, the
--- notification, which is stored here.
+-- Locks the state of a metric, if another transaction does not keep it locked.
+--
+--	p_wait	while another reading is being judged, which takes no longer than a commit
+create or replace function tidings.health_lock(p_user text, p_metric text, p_wait boolean) returns boolean
+language plpgsql set lock_timeout = '250ms' as $$
+begin
+	perform from health_state s where s.user_id = p_user and s.metric = p_metric for update skip locked;
+	if found then
+		return true;
+	elsif not p_wait and exists (select from health_state s where s.user_id = p_user and s.metric = p_metric) then
+		return false;
+	end if;
+	begin
+		insert into health_state (user_id, metric) values (p_user, p_metric) on conflict do nothing;
+		perform from health_state s where s.user_id = p_user and s.metric = p_metric for update;
+		return found;
+	exception when lock_not_available then
+		return false;
+	end;
+end
+$$;
+
+-- Judges a reading whose state is locked.
+--
+--	alert		'low', 'high', or null: none
+--	threshold	that it was judged by
+create or replace function tidings.health_judge(p_reading tidings.health_reading, out alert text, out threshold tidings.health_threshold)
+language plpgsql as $$
+declare
+	v_state tidings.health_state%rowtype;
+	v_now timestamptz := clock_timestamp();
+	v_came timestamptz := least(p_reading.received_at, v_now);
+	v_at timestamptz := least(p_reading.measured_at, v_now);
+	v_side text;
+begin
+	select * into threshold from health_threshold t where t.user_id = p_reading.user_id and t.metric = p_reading.metric;
+	if not found or v_at < v_came - interval '1 day' then
+		return;
+	end if;
+	select * into strict v_state from health_state s where s.user_id = p_reading.user_id and s.metric = p_reading.metric;
+	if v_state.revision is distinct from threshold.revision then
+		v_state.revision := threshold.revision;
+		v_state.side := 'inside';
+		v_state.late_side := 'inside';
+	end if;
+	v_state.measured_at := least(v_state.measured_at, v_now);
+	v_state.late_measured_at := least(v_state.late_measured_at, v_now);
+	v_side := case when p_reading.value < threshold.low then 'low' when p_reading.value > threshold.high then 'high' else 'inside' end;
+	if v_at >= v_came - interval '1 hour' and v_at >= v_state.measured_at - interval '5 minutes' then
+		alert := nullif(nullif(v_side, 'inside'), v_state.side);
+		v_state.side := v_side;
+		v_state.measured_at := greatest(v_state.measured_at, v_at);
+	elsif v_at >= v_state.late_measured_at - interval '5 minutes' then
+		alert := nullif(nullif(nullif(v_side, 'inside'), v_state.late_side), v_state.side);
+		v_state.late_side := v_side;
+		v_state.late_measured_at := greatest(v_state.late_measured_at, v_at);
+	else
+		return;
+	end if;
+	update health_state s
+		set revision = v_state.revision, side = v_state.side, measured_at = v_state.measured_at, late_side = v_state.late_side,
+			late_measured_at = v_state.late_measured_at
+		where s.user_id = v_state.user_id and s.metric = v_state.metric;
+	if alert is not null then
+		update health_reading r set alert = health_judge.alert where r.id = p_reading.id;
+	end if;
+end
+$$;
+
+-- Judges a reading, whose state is locked where it has a threshold; and the messages of it: health_update; and when it raised an alert
+-- health_alert and, unless it is left to the relay, the notification, which is stored here.
 --
 --	p_now		the caller appends the notification's message too, and tells pushed() of it
 --	note_id		the notification that is among the messages, as the last
@@ -69,26 +116,30 @@ create or replace function tidings.health_messages(p_reading tidings.health_read
 language plpgsql as $$
 declare
 	v_topic text := 'health/' || p_reading.user_id;
-	v_threshold tidings.health_threshold%rowtype;
+	v_judged record;
+	v_alert text;
+	v_threshold tidings.health_threshold;
 	v_note record;
 begin
 	topics := array[v_topic];
 	bodies := array[message_text('health_update', v_topic, p_correlation, 'data', (
 		select json_strip_nulls(row_to_json(d)) from (select p_reading.id, user_json(p_reading.user_id) as user_id, p_reading.metric,
 			p_reading.value, p_reading.unit, stamp(p_reading.measured_at) as timestamp) d))];
-	if p_reading.alert is null then
+	select * into v_judged from health_judge(p_reading);
+	if v_judged.alert is null then
 		return;
 	end if;
-	select * into v_threshold from health_threshold t where t.user_id = p_reading.user_id and t.metric = p_reading.metric;
+	v_alert := v_judged.alert;
+	v_threshold := v_judged.threshold;
 	select * into v_note from note(p_reading.user_id, 'health_alert', initcap(replace(p_reading.metric, '_', ' ')) || ' Alert',
-		'Your ' || replace(p_reading.metric, '_', ' ') || ' is ' || case p_reading.alert when 'low' then 'below' else 'above' end
+		'Your ' || replace(p_reading.metric, '_', ' ') || ' is ' || case v_alert when 'low' then 'below' else 'above' end
 			|| ' its limit: ' || concat_ws(' ', p_reading.value, p_reading.unit) || ', the limit is '
-			|| case p_reading.alert when 'low' then v_threshold.low else v_threshold.high end,
+			|| case v_alert when 'low' then v_threshold.low else v_threshold.high end,
 		v_threshold.severity, null, p_correlation, null, p_now);
 	topics := topics || v_topic;
 	bodies := bodies || message_text('health_alert', v_topic, p_correlation, 'data', (
 		select json_strip_nulls(row_to_json(d)) from (select p_reading.id, user_json(p_reading.user_id) as user_id, p_reading.metric,
-			p_reading.value, p_reading.unit, stamp(p_reading.measured_at) as timestamp, p_reading.alert as side, v_threshold.low,
+			p_reading.value, p_reading.unit, stamp(p_reading.measured_at) as timestamp, v_alert as side, v_threshold.low,
 			v_threshold.high, v_threshold.severity, v_note.id as notification_id) d));
 	if v_note.body is not null then
 		topics := topics || ('notifications/' || p_reading.user_id);
@@ -98,22 +149,15 @@ begin
 end
 $$;
 
--- Readings that somebody's SQL inserted are pushed by the relay: that transaction may stay open, and delays nobody.
+-- Readings that somebody's SQL inserted are judged and pushed by the relay.
 create or replace function tidings.health_push() returns trigger
-language plpgsql security definer
-set search_path = tidings, pg_temp
-set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
-as $$
-declare
-	v_reading tidings.health_reading%rowtype;
-	v_messages record;
+language plpgsql security definer set search_path = tidings, pg_temp as $$
 begin
-	for v_reading in select * from fresh f where not f.pushed order by f.id loop
-		select * into v_messages from health_messages(v_reading, null, false);
-		insert into outbox (deliver_at, topic, body)
-			select clock_timestamp(), v_messages.topics[i], v_messages.bodies[i] from generate_series(1, cardinality(v_messages.topics)) as i;
+	insert into outbox (deliver_at, at_once, topic, reading_id)
+		select clock_timestamp(), true, 'health/' || f.user_id, f.id from fresh f where not f.pushed order by f.id;
+	if found then
 		perform tidings.notify('outbox', '');
-	end loop;
+	end if;
 	return null;
 end
 $$;
@@ -150,6 +194,15 @@ begin
 	insert into health_reading as r (user_id, metric, value, unit, measured_at, pushed)
 		values (v_user, q.data ->> 'metric', (q.data ->> 'value')::float8, q.data ->> 'unit', v_at, true)
 		returning * into v_reading;
+	if exists (select from health_threshold t where t.user_id = v_user and t.metric = v_reading.metric)
+		and not health_lock(v_user, v_reading.metric, true)
+	then
+		insert into outbox (deliver_at, at_once, exclude, topic, reading_id)
+			values (clock_timestamp(), true, q.connection::uuid, v_topic, v_reading.id);
+		perform tidings.notify('outbox', '');
+		return answered(q, 'health_update_stored', json_build_object('metric', v_reading.metric, 'id', v_reading.id, 'seq', null),
+			v_topic, null, 0);
+	end if;
 	select * into v_messages from health_messages(v_reading, q.correlation, true);
 	-- The sender has its reading already; the alert is news to it too.
 	select p.seqs, p.clients into v_put from put(q, v_messages.topics, v_messages.bodies,
@@ -162,43 +215,50 @@ begin
 end
 $$;
 
+-- What is not named stays as it was; a bound that is null is taken away, and with the last one the threshold.
 create or replace function tidings.act_set_threshold(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_user text := health_user(q);
 	v_metric text := q.data ->> 'metric';
-	v_low float8 := q.data ->> 'low';
-	v_high float8 := q.data ->> 'high';
-	v_severity text := q.data ->> 'severity';
-	v_kept tidings.health_threshold%rowtype;
+	v_named boolean := q.data -> 'low' is not null or q.data -> 'high' is not null;
+	v_new tidings.health_threshold%rowtype;
+	v_known boolean;
 	v_verdict text := verdict(q.user_id, q.role, 'health/' || v_user, 'subscribe'); -- whoever may read it
 begin
 	if v_verdict <> 'ok' then
 		return refusal(v_verdict);
 	end if;
-	-- What is not named stays as it is: an explicit null alone takes a bound away.
-	select * into v_kept from health_threshold t where t.user_id = v_user and t.metric = v_metric for update;
-	v_severity := coalesce(v_severity, v_kept.severity, 'high');
-	v_low := case when q.data -> 'low' is null then v_kept.low else v_low end;
-	v_high := case when q.data -> 'high' is null then v_kept.high else v_high end;
-	if q.data -> 'low' is null and q.data -> 'high' is null and v_kept.metric is null then
-		return refusal('invalid', 'There is no threshold for this metric yet: low or high is required');
-	elsif v_severity not in ('low', 'normal', 'high', 'critical') then
+	-- Of two that come at once the later one finds what the first one set.
+	perform pg_advisory_xact_lock(hashtextextended('tidings.set_threshold ' || v_user, 0));
+	select * into v_new from health_threshold t where t.user_id = v_user and t.metric = v_metric;
+	v_known := found;
+	if not v_known and not v_named then
+		return refusal('invalid', 'low or high is required: there is no threshold of this metric');
+	end if;
+	if q.data -> 'low' is not null then
+		v_new.low := q.data ->> 'low';
+	end if;
+	if q.data -> 'high' is not null then
+		v_new.high := q.data ->> 'high';
+	end if;
+	v_new.severity := coalesce(q.data ->> 'severity', v_new.severity, 'high');
+	if v_new.severity not in ('low', 'normal', 'high', 'critical') then
 		return refusal('invalid', 'severity is low, normal, high or critical');
-	elsif v_low >= v_high then
+	elsif v_new.low >= v_new.high then
 		return refusal('invalid', 'low has to be below high');
 	end if;
-	if v_low is null and v_high is null then
+	if num_nonnulls(v_new.low, v_new.high) = 0 then
 		delete from health_threshold t where t.user_id = v_user and t.metric = v_metric;
-	elsif (select count(*) from health_threshold t where t.user_id = v_user and t.metric <> v_metric) >= 200 then
+		v_new.severity := null;
+	elsif not v_known and (select count(*) from health_threshold t where t.user_id = v_user) >= 200 then
 		return refusal('invalid', 'There are 200 thresholds already');
 	else
-		insert into health_threshold (user_id, metric, low, high, severity) values (v_user, v_metric, v_low, v_high, v_severity)
+		insert into health_threshold (user_id, metric, low, high, severity) values (v_user, v_metric, v_new.low, v_new.high, v_new.severity)
 			on conflict on constraint health_threshold_pkey do update
 				set low = excluded.low, high = excluded.high, severity = excluded.severity;
 	end if;
-	return answered(q, 'threshold_set', json_build_object('metric', v_metric, 'low', v_low, 'high', v_high,
-		'severity', case when num_nonnulls(v_low, v_high) > 0 then v_severity end));
+	return answered(q, 'threshold_set', json_build_object('metric', v_metric, 'low', v_new.low, 'high', v_new.high, 'severity', v_new.severity));
 end
 $$;
 

@@ -33,25 +33,27 @@ begin
 	insert into conversation (id, creator) values (v_id, q.user_id) on conflict do nothing;
 	if found then
 		insert into participant (conversation_id, user_id) select v_id, u from unnest(v_users) as u;
-	elsif (select c.creator from conversation c where c.id = v_id) is distinct from q.user_id then
+	elsif (select c.creator from conversation c where c.id = v_id) is distinct from q.user_id
+		or q.role not in ('service', 'admin') and not q.user_id = any (participants(v_id))
+	then
 		return refusal('forbidden');
 	end if;
 	return answered(q, 'conversation_created', json_build_object('conversation_id', v_id, 'participants', users_json(participants(v_id))));
 end
 $$;
 
--- Lets someone in: who takes part may, and the creator, services and admins. Nobody comes in uninvited.
+-- Lets someone in: who takes part may, services and admins. Nobody comes in uninvited, nor back who was put out: the creator no more than
+-- others.
 create or replace function tidings.act_join(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
 	v_id uuid := q.data ->> 'conversation_id';
 	v_user text := coalesce(q.data ->> 'user_id', q.user_id);
-	v_creator text;
 begin
-	select c.creator into v_creator from conversation c where c.id = v_id for no key update;
+	perform from conversation c where c.id = v_id for no key update;
 	if not found then
 		return refusal('not_found');
-	elsif not (q.role in ('service', 'admin') or v_creator = q.user_id or exists (
+	elsif not (q.role in ('service', 'admin') or exists (
 		select from participant p where p.conversation_id = v_id and p.user_id = q.user_id))
 	then
 		return refusal('forbidden');

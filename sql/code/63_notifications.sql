@@ -1,12 +1,37 @@
 -- Notifications: kept in a table, pushed to notifications/<user> when they are due and the user wants them, critical ones again and
 -- again until they are acked. push_at is when the relay has to look at one next.
 
+-- What this machine calls a zone that may be meant by a name, or null: the names of the IANA are, an abbreviation is not ("CET" knows no
+-- summer time as such), nor is what a machine has beside them.
+create or replace function tidings.zone(p_name text) returns text
+language sql immutable as $$
+	select case
+		when p_name ~* '^(right|posix)/' then null
+		when p_name ~ '^[A-Za-z_]+(/[A-Za-z0-9_+-]+)+$' then p_name
+		when p_name in ('CST6CDT', 'Cuba', 'EST5EDT', 'Egypt', 'Eire', 'GB', 'GB-Eire', 'GMT', 'GMT+0', 'GMT-0', 'GMT0', 'Greenwich', 'Hongkong',
+			'Iceland', 'Iran', 'Israel', 'Jamaica', 'Japan', 'Kwajalein', 'Libya', 'MST7MDT', 'NZ', 'NZ-CHAT', 'Navajo', 'PRC', 'PST8PDT',
+			'Poland', 'Portugal', 'ROC', 'ROK', 'Singapore', 'Turkey', 'UCT', 'UTC', 'Universal', 'W-SU', 'Zulu') then p_name
+		else case p_name when 'CET' then 'Europe/Brussels' when 'MET' then 'Europe/Brussels' when 'EET' then 'Europe/Athens'
+			when 'WET' then 'Europe/Lisbon' when 'EST' then 'America/Panama' when 'MST' then 'America/Phoenix' when 'HST' then 'Pacific/Honolulu' end
+	end
+$$;
+
+-- A moment as the clocks there show it; null where nobody knows such a zone (any more).
+create or replace function tidings.local_time(p_at timestamptz, p_zone text) returns timestamp
+language plpgsql stable as $$
+begin
+	return p_at at time zone zone(p_zone);
+exception when invalid_parameter_value then
+	return null;
+end
+$$;
+
 -- When to push to this user what is due at p_at: then, when their quiet hours end, or (null) never.
 create or replace function tidings.hold(p_user text, p_type text, p_priority text, p_at timestamptz) returns timestamptz
 language plpgsql stable as $$
 declare
 	v_wish tidings.notification_preference%rowtype;
-	v_time time;
+	v_local timestamp;
 	v_date date;
 begin
 	if p_priority = 'critical' then
@@ -15,24 +40,26 @@ begin
 	select * into v_wish from notification_preference p where p.user_id = p_user;
 	if not found then
 		return p_at;
-	elsif not coalesce((v_wish.types ->> p_type)::boolean, true) then
+	elsif v_wish.types -> p_type = 'false' then
 		return null;
 	elsif v_wish.quiet_start is null then
 		return p_at;
 	end if;
-	v_time := (p_at at time zone v_wish.time_zone)::time;
-	v_date := (p_at at time zone v_wish.time_zone)::date;
-	if v_wish.quiet_start < v_wish.quiet_end then
-		if v_time < v_wish.quiet_start or v_time >= v_wish.quiet_end then
+	v_local := local_time(p_at, v_wish.time_zone);
+	v_date := v_local;
+	if v_local is null then
+		return p_at; -- too much is better than nothing
+	elsif v_wish.quiet_start < v_wish.quiet_end then
+		if v_local::time < v_wish.quiet_start or v_local::time >= v_wish.quiet_end then
 			return p_at;
 		end if;
-	elsif v_time >= v_wish.quiet_start then
+	elsif v_local::time >= v_wish.quiet_start then
 		v_date := v_date + 1; -- they go on past midnight
-	elsif v_time >= v_wish.quiet_end then
+	elsif v_local::time >= v_wish.quiet_end then
 		return p_at;
 	end if;
 	-- Later than p_at whatever the clocks do that night.
-	return greatest((v_date + v_wish.quiet_end) at time zone v_wish.time_zone, p_at + interval '1 minute');
+	return greatest((v_date + v_wish.quiet_end) at time zone zone(v_wish.time_zone), p_at + interval '1 minute');
 end
 $$;
 
@@ -79,7 +106,8 @@ begin
 end
 $$;
 
--- These went into the queue, at these seqs. A critical one goes again in 30 s, 60 s, … 1 h, for a day after the first time.
+-- These went into the queue, at these seqs. A critical one goes again in 30 s, 60 s, … 1 h, for a day after the first time; and 30 times
+-- (what a day has) although a clock that was wrong says that the day is over.
 create or replace function tidings.pushed(p_notes uuid[], p_seqs int8[]) returns void
 language plpgsql as $$
 declare
@@ -92,7 +120,9 @@ begin
 	update notification n
 		set attempts = n.attempts + 1,
 			sent_at = coalesce(n.sent_at, v_now),
-			push_at = case when n.priority = 'critical' and n.acked_at is null and coalesce(n.sent_at, v_now) > v_now - interval '24 hours'
+			failures = 0,
+			push_at = case when n.priority = 'critical' and n.acked_at is null
+					and (n.attempts < 29 or n.sent_at > v_now - interval '24 hours')
 				then v_now + make_interval(secs => least(30 * 2 ^ least(n.attempts, 7), 3600)) end
 		where n.id = any (p_notes);
 	if exists (select from notification n where n.id = any (p_notes) and n.push_at is not null) then
@@ -112,7 +142,7 @@ as $$
 declare
 	v_count int8;
 begin
-	update notification n set push_at = clock_timestamp() where n.id = any (array(
+	update notification n set push_at = clock_timestamp(), failed_at = null where n.id = any (array(
 		select w.id from unnest(p_users) as u(id) cross join lateral (
 			select o.id from notification o
 			where o.user_id = u.id and o.priority = 'critical' and o.acked_at is null and o.sent_at is not null
@@ -125,10 +155,18 @@ begin
 end
 $$;
 
+-- When a user may see what is due at p_due: one that was due as it was made is seen at once, whatever the clock said then.
+create or replace function tidings.seen_from(p_due timestamptz, p_created timestamptz) returns timestamptz
+language sql immutable as $$
+	select case when p_due <= p_created then '-infinity' else p_due end
+$$;
+
 create or replace function tidings.unread(p_user text) returns int8
 language plpgsql stable as $$
 begin
-	return (select count(*) from notification n where n.user_id = p_user and n.read_at is null and n.due_at <= clock_timestamp());
+	return (
+		select count(*) from notification n
+		where n.user_id = p_user and n.read_at is null and seen_from(n.due_at, n.created_at) <= clock_timestamp());
 end
 $$;
 
@@ -154,6 +192,8 @@ begin
 		return refusal('invalid', 'priority is low, normal, high or critical');
 	elsif v_due > clock_timestamp() + interval '366 days' then
 		return refusal('invalid', 'deliver_at is at most a year ahead');
+	elsif v_due < clock_timestamp() - interval '5 minutes' then
+		return refusal('invalid', 'deliver_at has passed');
 	end if;
 	select * into v_note from note(v_user, v_type, q.data ->> 'title', q.data ->> 'message', v_priority, q.user_id, q.correlation, v_due, true);
 	if v_note.body is not null then
@@ -175,7 +215,7 @@ begin
 	select * into v_wish from notification_preference p where p.user_id = p_user;
 	return json_build_object(
 		'types', (
-			select json_object_agg(t.type, coalesce((v_wish.types ->> t.type)::boolean, true) order by t.place)
+			select json_object_agg(t.type, v_wish.types -> t.type is distinct from 'false' order by t.place)
 			from unnest(array['health_alert', 'medication_reminder', 'appointment_reminder', 'system']) with ordinality as t(type, place)),
 		'quiet_hours', case when v_wish.quiet_start is not null then json_build_object('start', to_char(v_wish.quiet_start, 'HH24:MI'),
 			'end', to_char(v_wish.quiet_end, 'HH24:MI'), 'time_zone', v_wish.time_zone) end);
@@ -209,16 +249,8 @@ begin
 		return refusal('invalid', 'quiet_hours have a start, an end and a time_zone');
 	elsif v_start = v_end then
 		return refusal('invalid', 'quiet_hours start and end at different times');
-	elsif v_zone is not null then
-		begin
-			-- Names only: "X5" would be a zone too, and an abbreviation knows no summer time.
-			if v_zone !~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC|GMT)$' then
-				raise invalid_parameter_value;
-			end if;
-			perform timezone(v_zone, v_now);
-		exception when invalid_parameter_value then
-			return refusal('invalid', 'time_zone is not the name of a time zone, like Europe/Berlin');
-		end;
+	elsif v_zone is not null and local_time(v_now, v_zone) is null then
+		return refusal('invalid', 'time_zone is not the name of a time zone, like Europe/Berlin');
 	end if;
 
 	insert into notification_preference as p (user_id, types, quiet_start, quiet_end, time_zone)
@@ -230,7 +262,7 @@ begin
 				time_zone = case when q.data -> 'quiet_hours' is null then p.time_zone else excluded.time_zone end;
 	-- What is held is looked at again.
 	update notification n set push_at = v_now
-		where n.user_id = q.user_id and n.read_at is null and n.due_at <= v_now and n.push_at > v_now and n.sent_at is null;
+		where n.user_id = q.user_id and n.read_at is null and seen_from(n.due_at, n.created_at) <= v_now and n.push_at > v_now and n.sent_at is null;
 	if found then
 		perform tidings.notify('outbox', '');
 	end if;
@@ -247,7 +279,7 @@ begin
 	-- What is read need not be pushed any more, unless it wants an ack.
 	update notification n
 		set read_at = coalesce(n.read_at, v_now), push_at = case when n.priority = 'critical' then n.push_at end
-		where n.id = v_id and n.user_id = q.user_id and n.due_at <= v_now;
+		where n.id = v_id and n.user_id = q.user_id and seen_from(n.due_at, n.created_at) <= v_now;
 	if not found then
 		return refusal(case when exists (select from notification n where n.id = v_id and n.user_id <> q.user_id)
 			then 'forbidden' else 'not_found' end);
@@ -265,12 +297,12 @@ begin
 	if (q.data ->> 'unread_only')::boolean then
 		v_notes := array(
 			select notification_json(n) from notification n
-			where n.user_id = q.user_id and n.due_at <= clock_timestamp() and n.read_at is null
+			where n.user_id = q.user_id and seen_from(n.due_at, n.created_at) <= clock_timestamp() and n.read_at is null
 			order by n.due_at desc, n.id desc limit v_limit);
 	else
 		v_notes := array(
 			select notification_json(n) from notification n
-			where n.user_id = q.user_id and n.due_at <= clock_timestamp()
+			where n.user_id = q.user_id and seen_from(n.due_at, n.created_at) <= clock_timestamp()
 			order by n.due_at desc, n.id desc limit v_limit);
 	end if;
 	return answered(q, 'notifications', json_build_object('notifications', array_to_json(v_notes), 'unread', unread(q.user_id)));
@@ -301,7 +333,7 @@ begin
 		if v_topic = 'notifications/' || q.user_id then
 			v_id := (select p.notification_id from notification_push p where p.user_id = q.user_id and p.seq = v_seq);
 		end if;
-	elsif not exists (select from notification n where n.id = v_id and n.user_id = q.user_id and n.due_at <= clock_timestamp()) then
+	elsif not exists (select from notification n where n.id = v_id and n.user_id = q.user_id and seen_from(n.due_at, n.created_at) <= clock_timestamp()) then
 		return refusal(case when exists (select from notification n where n.id = v_id and n.user_id <> q.user_id)
 			then 'forbidden' else 'not_found' end);
 	end if;

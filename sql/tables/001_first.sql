@@ -82,16 +82,33 @@ create index message_revocation on tidings.message (topic_id, seq) where revocat
 -- What waits for its time, or was published by somebody else's transaction: the relay moves it into the queue.
 create table tidings.outbox (
 	id bigint generated always as identity primary key,
-	deliver_at timestamptz not null,
-	expires_at timestamptz,
+	deliver_at timestamptz not null check (isfinite(deliver_at)), -- when the relay looks at it next
+	at_once boolean not null default false, -- nobody asked for a time: deliver_at is when it came, by the clock that the server had then
+	expires_at timestamptz check (isfinite(expires_at)),
 	ephemeral boolean not null default false,
 	exclude uuid,
 	to_user text,
 	topic text not null,
-	body text not null
+	body text,
+	reading_id bigint, -- instead of a body: a reading that is judged and pushed
+	attempts int not null default 0, -- how often it could not be relayed
+	last_error text,
+	failed_at timestamptz, -- it was given up, and stays here for an operator to look at
+	check (num_nonnulls(body, reading_id) = 1)
 );
 
-create index outbox_due on tidings.outbox (deliver_at, id);
+create index outbox_due on tidings.outbox (deliver_at, id) where failed_at is null;
+create index outbox_ahead on tidings.outbox (deliver_at) where at_once;
+create index outbox_failed on tidings.outbox (failed_at) where failed_at is not null;
+
+-- One row, written every few seconds at most: what the relay knows of its last turns. After a crash of the server it begins anew.
+create unlogged table tidings.relay_state (
+	one boolean primary key default true check (one),
+	idle_at timestamptz not null default '-infinity',   -- when nothing was left that was due
+	warned_at timestamptz not null default '-infinity', -- when the log was last told that something waits
+	look_from timestamptz not null default '-infinity', -- where the outbox is read from until look_again_at: what lies before it is
+	look_again_at timestamptz not null default '-infinity' -- dead, and slow to pass over while an old snapshot keeps it
+) with (fillfactor = 10);
 
 -- First replies, for Idempotency-Key.
 create table tidings.idempotency (
@@ -172,29 +189,36 @@ create table tidings.health_threshold (
 	low float8,  -- a value below it is outside
 	high float8, -- a value above it is outside
 	severity text not null default 'high' check (severity in ('low', 'normal', 'high', 'critical')),
+	revision uuid not null default gen_random_uuid(), -- another one when the limits are others
 	primary key (user_id, metric),
 	check (low is not null or high is not null),
-	check (low < high)
+	check (low < high),
+	check (low > '-infinity' and low < 'infinity' and high > '-infinity' and high < 'infinity') -- so not NaN either
 );
 
--- Where a metric that has a threshold was last. Its row is locked while a reading is judged.
+-- Where a metric that has a threshold was last, by the live readings and, apart from them, by those that came late. The row is locked
+-- while a reading is judged, which is never in anybody else's transaction.
 create table tidings.health_state (
 	user_id text not null,
 	metric text not null,
+	revision uuid,	-- of the threshold that the sides are about
 	side text not null default 'inside' check (side in ('inside', 'low', 'high')),
 	measured_at timestamptz not null default '-infinity',
+	late_side text not null default 'inside' check (late_side in ('inside', 'low', 'high')),
+	late_measured_at timestamptz not null default '-infinity',
 	primary key (user_id, metric)
 ) with (fillfactor = 50);
 
 create table tidings.health_reading (
 	id bigint generated always as identity primary key,
 	user_id text not null check (user_id ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(user_id) <= 114),
-	metric text not null,
+	metric text not null check (metric <> '' and char_length(metric) <= 128),
 	value float8 not null check (value > '-infinity' and value < 'infinity'), -- so not NaN either
-	unit text,
-	measured_at timestamptz not null default now(),
+	unit text check (char_length(unit) <= 128),
+	measured_at timestamptz not null default now() check (isfinite(measured_at)),
 	alert text, -- 'low' or 'high' when it crossed its threshold; whatever an inserter says
-	pushed boolean not null default false -- the inserter has pushed it; an import of old readings says true, and alarms nobody
+	pushed boolean not null default false, -- nobody has to be told: an import of old readings says true, and is not judged either
+	received_at timestamptz not null default clock_timestamp()
 );
 
 -- In this order: of two that cost the same in an empty table the planner takes the newer one.
@@ -231,7 +255,7 @@ create table tidings.notification_preference (
 	types jsonb not null default '{}', -- type: on or off; on when not named
 	quiet_start time,
 	quiet_end time,
-	time_zone text check (time_zone is null or timezone(time_zone, timestamptz 'epoch') is not null), -- raises when there is no such zone
+	time_zone text check (octet_length(time_zone) <= 64), -- one that this machine does not know holds nothing
 	check (num_nulls(quiet_start, quiet_end, time_zone) in (0, 3)),
 	check (quiet_start <> quiet_end)
 );
@@ -240,16 +264,19 @@ create table tidings.notification (
 	id uuid primary key default gen_random_uuid(),
 	user_id text not null check (user_id ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(user_id) <= 114),
 	type text not null check (type in ('health_alert', 'medication_reminder', 'appointment_reminder', 'system')),
-	title text not null,
-	message text not null,
+	title text not null check (char_length(title) <= 256),
+	message text not null check (char_length(message) <= 4000),
 	priority text not null default 'normal' check (priority in ('low', 'normal', 'high', 'critical')),
 	publisher text,	     -- who may read the receipt, beside services; null: an alert of ours
 	correlation text,    -- JSON text
-	created_at timestamptz not null default clock_timestamp(),
-	due_at timestamptz not null default clock_timestamp(), -- before it nobody sees it
-	push_at timestamptz default clock_timestamp(), -- when the relay has to look at it next; null: never
+	created_at timestamptz not null default now(),
+	due_at timestamptz not null default now(), -- before it nobody sees it
+	push_at timestamptz default clock_timestamp() check (isfinite(push_at)), -- when the relay has to look at it next; null: never
 	sent_at timestamptz, -- the first time it went into the queue
-	attempts int not null default 0,
+	attempts int not null default 0, -- how often it did
+	failures int not null default 0, -- how often it could not be relayed, since it last could
+	last_error text,
+	failed_at timestamptz, -- the relay gave it up
 	acked_at timestamptz,
 	read_at timestamptz
 ) with (fillfactor = 80);
@@ -257,6 +284,8 @@ create table tidings.notification (
 create index notification_newest on tidings.notification (user_id, due_at, id);
 create index notification_unread on tidings.notification (user_id, due_at, id) where read_at is null;
 create index notification_push_at on tidings.notification (push_at, id) where push_at is not null;
+create index notification_ahead on tidings.notification (push_at) where push_at is not null and (sent_at is not null or due_at <= created_at);
+create index notification_failed on tidings.notification (failed_at) where failed_at is not null;
 create index notification_critical on tidings.notification (user_id, due_at)
 	where priority = 'critical' and acked_at is null and sent_at is not null;
 

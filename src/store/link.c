@@ -105,6 +105,23 @@ static void go_on_greeting(struct link *l)
 	l->ops->up(l->context);
 }
 
+/* What the functions of sql/ tell the operator begins so; the rest is the server's own talk. */
+static void take_notice(void *link, const PGresult *notice)
+{
+	static const char ours[] = "tidings: ";
+	const struct link *l = link;
+	const char *message = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+	char quoted[256];
+
+	if (!message)
+		return;
+	log_quote(quoted, sizeof(quoted), message, strcspn(message, "\n"));
+	if (strncmp(message, ours, strlen(ours)) == 0)
+		log_warning("the database warns link=%s message=%s", l->name, quoted);
+	else
+		log_debug("database notice link=%s message=%s", l->name, quoted);
+}
+
 static void go_on_connecting(struct link *l)
 {
 	PostgresPollingStatusType next;
@@ -133,6 +150,7 @@ static void connect_now(struct link *l)
 		give_up(l, l->connection ? PQerrorMessage(l->connection) : "no memory");
 		return;
 	}
+	PQsetNoticeReceiver(l->connection, take_notice, l);
 	l->state = LINK_CONNECTING;
 	l->answer_by_ms = clock_monotonic_ms() + CONNECT_MAX_MS;
 	/* The first poll comes when the socket is writable (libpq's manual, PQconnectStartParams). */

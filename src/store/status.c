@@ -8,16 +8,22 @@
 #include "base/clock.h"
 #include "store/db_internal.h"
 
-enum { NODES, WHOLE, TOTALS, COLUMNS };
+enum { NODES, STUCK, WHOLE, TOTALS, COLUMNS };
+
+#define OUTBOX                                                                                                  \
+	"'{\"outbox\":' || json_build_object('messages', o.messages, 'oldest_s', round(o.oldest_s), 'failed', " \
+	"o.failed) || ', '"
 
 static const struct db_statement status_statement = {
 	"status",
-	"SELECT json_array_length(s -> 'nodes'), s, "
-	"s::jsonb - 'nodes' - 'connections_by_diagnosis' - 'queued_messages_by_diagnosis' FROM tidings.status() AS s",
+	"SELECT json_array_length(s -> 'nodes'), o.stuck, " OUTBOX " || substr(s::text, 2), " OUTBOX
+	" || substr((s::jsonb - 'nodes' - 'connections_by_diagnosis' - 'queued_messages_by_diagnosis')::text, 2) "
+	"FROM tidings.status() AS s, tidings.outbox_state() AS o",
 };
-static const struct db_statement live_nodes_statement = {"live_nodes", "SELECT tidings.live_nodes()"};
+static const struct db_statement health_statement = {
+	"health", "SELECT tidings.live_nodes(), o.stuck FROM tidings.outbox_state() AS o"};
 
-/* One thing that is read for all: a row, its first column a number, the others text. */
+/* One thing that is read for all: a row. */
 struct copy {
 	const struct db_statement *statement;
 	int64_t age_max_ms;
@@ -30,19 +36,20 @@ struct copy {
 	int64_t began_ms;   /* when the reading of what is here began; 0: nothing was read yet */
 	int64_t began_us;   /* the same, since 1970 */
 	enum err outcome;
-	int64_t number;
-	struct buf text[COLUMNS]; /* owned; [0] is not used */
+	struct health health;
+	struct buf text[COLUMNS]; /* owned; of WHOLE and TOTALS */
 };
 
 struct status {
-	struct copy whole, nodes;
+	struct copy whole, health;
 };
 
 /* Under the lock. */
 static void take(struct copy *c, const PGresult *row)
 {
-	c->number = strtoll(PQgetvalue(row, 0, 0), NULL, 10);
-	for (int i = 1; i < MIN(PQnfields(row), COLUMNS); i++) {
+	c->health.nodes = strtoll(PQgetvalue(row, 0, NODES), NULL, 10);
+	c->health.stuck = PQgetvalue(row, 0, STUCK)[0] == 't';
+	for (int i = WHOLE; i < MIN(PQnfields(row), COLUMNS); i++) {
 		buf_clear(&c->text[i]);
 		buf_add(&c->text[i], PQgetvalue(row, 0, i), (size_t)PQgetlength(row, 0, i));
 		if (!buf_ok(&c->text[i]))
@@ -156,11 +163,11 @@ enum err status_open(struct status **out, const struct config *c)
 	if (e == OK) {
 		s->whole.statement = &status_statement;
 		s->whole.age_max_ms = STATUS_AGE_MS;
-		s->nodes.statement = &live_nodes_statement;
+		s->health.statement = &health_statement;
 		e = copy_open(&s->whole, c);
 	}
 	if (e == OK)
-		e = copy_open(&s->nodes, c);
+		e = copy_open(&s->health, c);
 	if (e != OK)
 		status_close(&s);
 	*out = s;
@@ -172,12 +179,12 @@ void status_close(struct status **s)
 	if (!*s)
 		return;
 	copy_close(&(*s)->whole);
-	copy_close(&(*s)->nodes);
+	copy_close(&(*s)->health);
 	free(*s);
 	*s = NULL;
 }
 
-enum err status_read(struct status *s, bool totals_only, struct buf *out, int64_t *nodes, int64_t *read_us)
+enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health *health, int64_t *read_us)
 {
 	struct copy *c = &s->whole;
 	const struct buf *text = &c->text[totals_only ? TOTALS : WHOLE];
@@ -187,22 +194,22 @@ enum err status_read(struct status *s, bool totals_only, struct buf *out, int64_
 	e = wait_for(c);
 	if (e == OK) {
 		buf_add(out, text->bytes, text->len);
-		*nodes = c->number;
+		*health = c->health;
 		*read_us = c->began_us;
 	}
 	pthread_mutex_unlock(&c->lock);
 	return e == OK && !buf_ok(out) ? ERR_MEMORY : e;
 }
 
-enum err status_live_nodes(struct status *s, int64_t *nodes)
+enum err status_health(struct status *s, struct health *health)
 {
-	struct copy *c = &s->nodes;
+	struct copy *c = &s->health;
 	enum err e;
 
 	pthread_mutex_lock(&c->lock);
 	e = wait_for(c);
 	if (e == OK)
-		*nodes = c->number;
+		*health = c->health;
 	pthread_mutex_unlock(&c->lock);
 	return e;
 }

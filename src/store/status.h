@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -22,6 +23,11 @@
 
 struct status; /* opaque */
 
+struct health {
+	int64_t nodes; /* sidecars that have said lately that they live */
+	bool stuck;    /* what is due has not been relayed for 10 s */
+};
+
 /*
  *	c	borrowed, for good
  *
@@ -33,16 +39,16 @@ enum err status_open(struct status **s, const struct config *c) MUST_CHECK;
 void status_close(struct status **s);
 
 /*
- * The JSON object of tidings.status(), appended.
+ * The JSON object of tidings.status(), and what of the outbox is due, since when, and was given up, appended.
  *
  *	totals_only	without the maps by diagnosis and the nodes
- *	nodes		out: how many sidecars have said lately that they live
  *	read_us		out: when it was read, since 1970
  *
  * ERR_AWAY  not within STATUS_WAIT_MS
  * ERR_DATABASE, ERR_MEMORY
  */
-enum err status_read(struct status *s, bool totals_only, struct buf *out, int64_t *nodes, int64_t *read_us) MUST_CHECK;
+enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health *health,
+		     int64_t *read_us) MUST_CHECK;
 
-/* How many sidecars have said lately that they live. Errors as above */
-enum err status_live_nodes(struct status *s, int64_t *nodes) MUST_CHECK;
+/* What works. Errors as above */
+enum err status_health(struct status *s, struct health *health) MUST_CHECK;

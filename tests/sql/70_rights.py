@@ -8,7 +8,7 @@ from harness import equal, test
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
     "tidings_reader": {"history", "applied"},
-    "tidings_status": {"status", "live_nodes"},
+    "tidings_status": {"status", "live_nodes", "outbox_state"},
     "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
                         "report", "admit"},
 }
@@ -47,8 +47,8 @@ def owner(db):
 
 @test("a function that someone may call runs as its owner, with a search_path of its own that ends in pg_temp")
 def pinned(db):
-    called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "end_withdrawn", "end_left_over", "withdrawal_committing", "right_withdrawn", "account_withdrawn", "health_judge",
-                                                     "health_judge_afresh", "health_push"}
+    called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "end_withdrawn", "end_left_over", "withdrawal_committing",
+                                                     "right_withdrawn", "account_withdrawn", "health_push"}
     got = {r[0] for r in db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosecdef and exists "
                                 "(select from unnest(proconfig) c where c ~ '^search_path=.*, pg_temp$')")}
     equal(called - got, set(), "not pinned")

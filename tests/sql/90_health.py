@@ -18,7 +18,7 @@ def alerts(db, user):
 
 
 def threshold(db, user, low=None, high=None, **more):
-    got = db.act(user, "set_threshold", {"metric": "pulse", "low": low, "high": high, **more})
+    got = db.act(user, "set_threshold", {"metric": "pulse", "low": low, "high": high, **more})  # null: taken away
     equal(got.outcome, "ok", "outcome")
     return got
 
@@ -139,13 +139,178 @@ def plain_sql(db):
     db.sql("drop owned by clinic_app; drop role clinic_app")
 
 
-@test("an import of old readings that says it is pushed alarms nobody")
+def insert(db, user, value, ago="0", pushed=False, run=None):
+    (run or db.sql)(f"insert into tidings.health_reading (user_id, metric, value, measured_at, pushed) "
+                    f"values ('{user}', 'pulse', {value}, now() - interval '{ago}', {pushed})")
+
+
+def relay(db):
+    while db.relay() == "0":
+        pass
+
+
+def ago(db, interval):
+    return db.one(f"select tidings.stamp(clock_timestamp() - interval '{interval}')")
+
+
+@test("an import of readings that says they are pushed alarms nobody, and silences no alarm after it")
 def silent_import(db):
+    # The import moved the metric's state, and the next reading on the same side raised nothing.
+    for when in ("0", "1 year"):
+        user = db.user()
+        threshold(db, user, high=100)
+        insert(db, user, 200, when, pushed=True)
+        db.relay()
+        equal(db.one(f"select count(*) from tidings.topic where name in ('health/{user}', 'notifications/{user}')"), "0", "topics")
+        reading(db, user, 180)
+        equal(alerts(db, user), [180], "alerts")
+        insert(db, user, 50, when, pushed=True)
+        reading(db, user, 190)
+        equal(alerts(db, user), [180], "alerts while it stays outside")
+
+
+@test("an import of old readings that does not say so silences no alarm after it either")
+def loud_import(db):
     user = db.user()
     threshold(db, user, high=100)
-    db.sql(f"insert into tidings.health_reading (user_id, metric, value, pushed) values ('{user}', 'pulse', 200, true)")
-    db.relay()
-    equal(db.one(f"select count(*) from tidings.topic where name in ('health/{user}', 'notifications/{user}')"), "0", "topics")
+    for when in ("1 year", "2 days", "25 hours"):
+        insert(db, user, 200, when)
+    relay(db)
+    equal(alerts(db, user), [], "alerts of what is older than a day")
+    reading(db, user, 180)
+    equal(alerts(db, user), [180], "alerts")
+
+
+@test("a transaction that has inserted a reading and stays open does not make the next reading of that metric wait, nor loses what it inserted")
+def open_insert(db):
+    user, slow = db.user(), db.session("postgres")
+    threshold(db, user, high=100)
+    slow.sql("begin")
+    insert(db, user, 150, run=slow.sql)
+    slow.sql("set constraints all immediate")
+    other = db.session()
+    other.send(act_sql(user, "user", "health_update", {"metric": "pulse", "value": 90}))
+    equal(answer(other.receive(5)).outcome, "ok", "outcome, while it is open")
+    reading(db, user, 160)
+    equal((db.relay(), alerts(db, user)), ("", [160]), "nothing to relay, and alerts, while it is open")
+    slow.sql("commit")
+    relay(db)
+    reading(db, user, 80)
+    reading(db, user, 170)
+    equal((alerts(db, user), types(db, f"health/{user}").count("health_update")), ([160, 170], 5), "alerts and readings after")
+
+
+@test("a threshold that an open transaction has changed keeps no reading waiting; a state that one keeps locked leaves the judging to the relay")
+def open_locks(db):
+    user, slow, me = db.user(), db.session("postgres"), str(uuid.uuid4())
+    threshold(db, user, high=100)
+    reading(db, user, 50)
+    slow.sql(f"begin; update tidings.health_threshold set high = 200 where user_id = '{user}'")
+    reading(db, user, 110)
+    equal(alerts(db, user), [110], "by the limit that is committed")
+    slow.sql("rollback")
+    reading(db, user, 50)
+    slow.sql(f"begin; select from tidings.health_state where user_id = '{user}' for update")
+    got = db.act(user, "health_update", {"metric": "pulse", "value": 120}, connection=me)
+    equal((got.outcome, got.data["seq"]), ("ok", None), "answer")
+    db.sql(f"select tidings.publish('health/{user}', 'x', '{{}}'), tidings.publish('elsewhere', 'x', '{{}}')")
+    relay(db)
+    equal((types(db, f"health/{user}").count("x"), types(db, "elsewhere")), (0, ["x"]), "what comes after it in its topic waits, other topics do not")
+    slow.sql("rollback")
+    relay(db)
+    equal(types(db, f"health/{user}")[-3:], ["health_update", "health_alert", "x"], "in order")
+    equal(alerts(db, user), [110, 120], "alerts")
+    equal(db.sql(f"select count(*) from tidings.message m join tidings.topic t on t.id = m.topic_id where t.name = 'health/{user}' and exclude = '{me}'"),
+          [["1"]], "its sender does not get the reading")
+
+
+@test("readings that a device had kept for hours raise one alarm, and the next live one raises its own")
+def kept(db):
+    user = db.user()
+    threshold(db, user, high=100)
+    for value, when in ((150, "3 hours"), (160, "2 hours 50 minutes"), (170, "2 hours")):
+        reading(db, user, value, timestamp=ago(db, when))
+    equal(alerts(db, user), [150], "alerts")
+    reading(db, user, 180)
+    equal(alerts(db, user), [150, 180], "alerts, live")
+    reading(db, user, 90, timestamp=ago(db, "110 minutes"))
+    reading(db, user, 190, timestamp=ago(db, "100 minutes"))
+    reading(db, user, 185)
+    equal(alerts(db, user), [150, 180], "late ones while the alarm is on: neither doubled nor ended")
+
+
+@test("a device whose clock is 20 minutes slow beside one that is right raises alarms")
+def slow_clock(db):
+    user = db.user()
+    threshold(db, user, high=100)
+    for value in (90, 150, 95):
+        reading(db, user, 80)
+        reading(db, user, value, timestamp=ago(db, "20 minutes"))
+    equal(alerts(db, user), [150], "alerts")
+    reading(db, user, 160)
+    equal(alerts(db, user), [150, 160], "alerts")
+
+
+@test("a server whose clock was ahead, and comes back: the next reading is judged; a relay that was away for days judges readings as when they came")
+def server_clock(db):
+    user = db.user()
+    threshold(db, user, high=100)
+    ahead = lambda: db.sql(f"update tidings.health_state set measured_at = now() + interval '1 year', late_measured_at = now() + interval '1 year' "
+                           f"where user_id = '{user}'")
+    reading(db, user, 150)
+    ahead()
+    for value in (90, 155):
+        reading(db, user, value)
+    equal(alerts(db, user), [150, 155], "live")
+    ahead()
+    reading(db, user, 90)
+    insert(db, user, 160, "5 seconds")
+    relay(db)
+    equal(alerts(db, user), [150, 155, 160], "inserted by SQL")
+    user = db.user()
+    threshold(db, user, high=100)
+    insert(db, user, 170)
+    db.sql(f"update tidings.health_reading set measured_at = measured_at - interval '3 days', received_at = received_at - interval '3 days' where user_id = '{user}'")
+    relay(db)
+    equal(alerts(db, user), [170], "after days")
+
+
+@test("a threshold that is removed and set again, the same, is judged afresh; a limit that is no number is refused")
+def afresh(db):
+    user = db.user()
+    threshold(db, user, high=100)
+    reading(db, user, 150)
+    threshold(db, user)
+    threshold(db, user, high=100)
+    reading(db, user, 160)
+    equal(alerts(db, user), [150, 160], "alerts")
+    for limits in ("'NaN', null", "1, 'NaN'", "1, 'infinity'", "'-infinity', 1"):
+        assert "violates check" in db.psql(f"insert into tidings.health_threshold values ('{user}', 'x', {limits})").stderr, limits
+    assert "violates check" in db.psql(f"insert into tidings.health_reading (user_id, metric, value) values ('{user}', 'pulse', 'NaN')").stderr, "NaN"
+
+
+@test("set_threshold takes a bound away on null alone: what is not named stays, and what is misspelt is refused")
+def misspelt(db):
+    # {"metric":"pulse","hihg":120} deleted the limit.
+    user = db.user()
+    set_ = lambda **data: db.act(user, "set_threshold", {"metric": "pulse", **data})
+    limits = lambda: [(t["low"], t["high"], t["severity"]) for t in db.act(user, "get_thresholds").data["thresholds"]]
+    equal((set_().outcome, set_(severity="low").outcome, limits()), ("invalid", "invalid", []), "no bound and no threshold")
+    set_(high=120, severity="critical")
+    for typo in ({"hihg": 130}, {"max": 130}, {"high": 130, "Low": 1}):
+        got = set_(**typo)
+        equal((got.outcome, got.detail.endswith("is not known here")), ("invalid", True), str(typo))
+    equal(limits(), [(None, 120, "critical")], "after typos")
+    equal((set_(low=50).data, set_(severity="high").data["high"]), ({"metric": "pulse", "low": 50, "high": 120, "severity": "critical"}, 120), "what is not named")
+    equal((set_(low=130).outcome, limits()), ("invalid", [(50, 120, "high")]), "a bound beyond the one that stays")
+    reading(db, user, 150)
+    equal(set_(low=None).data["high"], 120, "one taken away")
+    reading(db, user, 155)
+    set_(low=None, high=None)
+    equal(limits(), [], "both taken away")
+    for type, data in (("health_update", {"metric": "pulse", "value": 1, "valeu": 2}), ("join", {"conversation_id": str(uuid.uuid4()), "user": "x"}),
+                       ("set_preferences", {"quiet": None}), ("mark_read", {"id": str(uuid.uuid4()), "ids": []})):
+        equal(db.act(user, type, data).detail, f"{list(data)[-1]} is not known here", type)
 
 
 @test("a reading that comes late is history: it raises no alert and ends none")

@@ -2,8 +2,8 @@
 import json
 import uuid
 
-from database import act_sql, answer
-from harness import equal, test
+from database import act_sql, answer, quote
+from harness import equal, test, wait_until
 
 
 def said(db, topic):
@@ -33,7 +33,7 @@ def create_twice(db):
     equal(db.act(a, "create_conversation", {"participants": ["x"], "conversation_id": id}).data, {"conversation_id": id, "participants": [a, b]}, "it")
 
 
-@test("join: who takes part may invite, and the creator, a service and an admin; nobody comes in uninvited")
+@test("join: who takes part may invite, and a service and an admin; nobody comes in uninvited")
 def join(db):
     a, b, c, stranger = (db.user() for _ in range(4))
     id = db.conversation(a, b)
@@ -44,8 +44,19 @@ def join(db):
     equal([ask(c).outcome, ask("svc", "bot", "service").outcome, ask("root", "bot", "admin").outcome], ["ok"] * 3, "again")
     equal(ask(a, "a b").outcome, "invalid", "one that has no topic")
     equal(db.act(a, "join", {"conversation_id": str(uuid.uuid4())}).outcome, "not_found", "no such conversation")
-    empty = db.act("svc", "create_conversation", {"participants": [a]}, role="service").data["conversation_id"]
-    equal(db.act("svc", "join", {"conversation_id": empty, "user_id": b}, role="user").outcome, "ok", "by its creator")
+
+
+@test("who was put out of a conversation that they created does not come back by themselves: not by join, not by creating it again")
+def creator_put_out(db):
+    # The creator might join, whoever they were: removal by SQL was no removal for them.
+    a, b = db.user(), db.user()
+    id = db.conversation(a, b)
+    db.sql(f"delete from tidings.participant where conversation_id = '{id}' and user_id = '{a}'")
+    asks = [("join", {"conversation_id": id}), ("join", {"conversation_id": id, "user_id": db.user()}),
+            ("create_conversation", {"conversation_id": id, "participants": [b]}), ("chat_message", {"conversation_id": id, "message": "m"})]
+    equal([db.act(a, type, data).outcome for type, data in asks], ["forbidden"] * 4, "outcomes")
+    equal(db.act(b, "join", {"conversation_id": id, "user_id": a}).outcome, "ok", "invited by who takes part")
+    equal(db.act(a, "chat_message", {"conversation_id": id, "message": "m"}).outcome, "ok", "and there again")
 
 
 @test("a conversation has room for 100")
@@ -180,3 +191,57 @@ def put_out(db):
     say(db, a, id, "after")
     equal((said(db, f"chat/{id}"), said(db, f"chats/{b}")), (["mine", "after"], ["mine"]), "messages")
     equal([b["type"] for b in db.bodies(f"chat/{id}")], ["chat_message", "revoked", "chat_message"], "order")
+
+
+@test("an act that is the victim of a deadlock is done after all")
+def deadlock(db):
+    a, b = db.user(), db.user()
+    id = db.conversation(a, b)
+    operator, act = db.session("postgres"), db.session("postgres")
+    operator.sql("set deadlock_timeout = '60s'")
+    operator.sql(f"begin; select from tidings.participant where user_id = '{b}' for update; delete from tidings.participant where user_id = '{b}' and false")
+    operator.sql(f"update tidings.participant set user_id = '{b}2' where user_id = '{b}'; insert into tidings.participant (conversation_id, user_id) values ('{id}', 'new-{b}')")
+    act.send(act_sql(a, "user", "join", {"conversation_id": id, "user_id": f"new-{b}"}))
+    wait_until(lambda: db.one("select count(*) from pg_stat_activity where wait_event_type = 'Lock'") == "1", "the act to wait")
+    operator.send(f"select from tidings.conversation where id = '{id}' for update")
+    operator.receive()
+    operator.sql("commit")
+    equal(answer(act.receive()).outcome, "ok", "outcome")
+
+
+@test("what meets another transaction is no fault of who asked: it is told to be tried again, not that a value is wrong")
+def meets(db):
+    a, b = db.user(), db.user()
+    id = db.conversation(a, b)
+    for state, outcome in (("foreign_key_violation", "40001"), ("unique_violation", "40001"), ("check_violation", "invalid")):
+        db.sql(f"create function tidings.meets() returns trigger language plpgsql as $$begin raise {state}; end$$; "
+               f"create trigger meets before insert on tidings.chat_message for each row when (new.user_id = '{a}') execute function tidings.meets()")
+        try:
+            said = db.psql("\\set VERBOSITY sqlstate") and db.psql(act_sql(a, "user", "chat_message", {"conversation_id": id, "message": "m"}))
+            assert ("meets other transactions" in said.stderr) == (outcome == "40001"), f"{state}: {said}"
+            assert (outcome == "invalid") == said.stdout.startswith("invalid"), f"{state}: {said}"
+        finally:
+            db.sql("drop trigger meets on tidings.chat_message; drop function tidings.meets()")
+
+
+def once_sql(user, key, hash, data):
+    return (f"select outcome, detail, reply, topic, seq, clients from tidings.act_once('{user}', 'user', null, 'chat_message', {quote(json.dumps(data))}, "
+            f"null, 100, 60, '{key}', '{hash}')")
+
+
+@test("act_once: the same key within 24 h does it once and answers the same; with another hash it is refused; older than that it is a new one")
+def once(db):
+    a, b = db.user(), db.user()
+    data = {"conversation_id": db.conversation(a, b), "message": "m"}
+    ask = lambda key="k", hash="h", **more: answer(db.sql(once_sql(a, key, hash, {**data, **more}), user="tidings_publisher"))
+    first = ask()
+    equal((first.outcome, ask(), ask(hash="other").outcome), ("ok", first, "key_reused"), "the same key")
+    equal(ask(message="again", key="k2").seq, 2, "another")
+    equal(ask(key="k3", conversation_id=str(uuid.uuid4())).outcome, "not_found", "what is refused")
+    equal(ask(key="k3").seq, 3, "and may be tried again")
+    age = lambda hours: db.sql(f"update tidings.idempotency set created_at = created_at - interval '{hours} hours' where caller = '{a}'")
+    age(23)
+    equal(ask(), first, "after 23 h")
+    age(2)
+    equal((ask(hash="other").seq, ask(hash="other").seq, ask().outcome), (4, 4, "key_reused"), "after 25 h it is a new one")
+    equal(db.sql(f"select key from tidings.idempotency where caller = '{a}' order by 1"), [["k"]], "and the old ones are gone")

@@ -8,6 +8,7 @@ import threading
 from harness import Lock, equal, test, wait_until
 
 outage = importlib.import_module("85_outage")
+streams = importlib.import_module("47_streams")
 
 EXPECTED = "database|connection|terminat|statement"
 
@@ -155,6 +156,36 @@ class Everything:
         self.last = last
         self.thread.join()
         return self.got
+
+
+@test("json with line breaks from SQL is one event of a stream, and jsonb too; what comes after it arrives")
+def _(s):
+    d = s.diagnosis()
+    with contextlib.closing(streams.Stream(s, s.node1, d)) as stream:
+        for n, data in enumerate(("E'{\"n\":\\n0,\\r\"x\":\\r\\n{}}'", "jsonb_pretty('{\"n\":1,\"x\":{}}')::json", "'{\"n\":2,\"x\":{}}'::jsonb")):
+            s.sql(f"select tidings.publish('diagnosis/{d}', 'note', {data})")
+            equal(stream.event()["data"]["data"], {"n": n, "x": {}}, "data")
+
+
+@test("/health and /ws/status are not green while the relay stands still, and the log is told; they are again when it moves")
+def _(s):
+    d = s.diagnosis()
+    health = lambda: s.api.get("/health")
+    equal(health().want(200)["checks"], {"database": "healthy", "sidecar": "healthy", "relay": "healthy"}, "checks")
+    with Session(s) as holder, s.connect(d) as client:
+        holder.sql("begin; select pg_advisory_xact_lock(hashtext('tidings.relay'))")
+        s.sql(publish(d, "late"))
+        s.sql("update tidings.outbox set deliver_at = now() - interval '1 minute'; "
+              "update tidings.relay_state set idle_at = '-infinity', warned_at = '-infinity'")
+        reply = health()
+        equal((reply.status, reply.json["checks"]["relay"], reply.json["checks"]["sidecar"]), (503, "unhealthy", "healthy"), "/health")
+        status = s.status()
+        equal((status["status"], status["outbox"]["messages"], status["outbox"]["failed"], status["outbox"]["oldest_s"] >= 60),
+              ("unhealthy", 1, 0, True), "/ws/status")
+        wait_until(lambda: "1 messages wait to be relayed" in s.node1.log.read_text(), "the log to be told")
+        holder.sql("commit")
+        equal(reasons(client.take(1)), ["late"], "what arrives at last")
+    wait_until(lambda: health().status == 200 and s.status()["status"] == "healthy", "both to be healthy")
 
 
 # ------------------------------------------------------------------------------------------------------ nodes that die
