@@ -136,10 +136,6 @@ begin
 				v_verdicts[v_request] := 'busy';
 			end if;
 		end loop;
-		-- More than came, so it keeps up. Those that another batch is at can wait.
-		delete from idempotency where ctid = any (array(
-			select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
-			order by k.created_at limit 2 * cardinality(p_keys) + 16 for update skip locked));
 		for v_some in
 			select p_requests[i] as request, jsonb_agg(jsonb_build_array(v_seqs[i], v_clients[i]) order by i) as results
 			from generate_series(1, v_count) as i

@@ -33,7 +33,10 @@ declare
 begin
 	-- Before the right is asked for: so a right that is withdrawn in between has its revocation after last_seq.
 	v_lasts := array(
-		select coalesce((select t.last_seq from topic t where t.name = p_topics[i]), 0) from generate_series(1, v_count) as i);
+		select coalesce((
+			select coalesce((select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1), t.first_seq - 1)
+			from topic t where t.name = p_topics[i]), 0)
+		from generate_series(1, v_count) as i);
 	v_outcomes := array(
 		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe', p_require_user) from generate_series(1, v_count) as i);
 
@@ -186,7 +189,10 @@ begin
 	return query
 		select i.topic_id, t.last_seq, t.epoch || v_tag
 		from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch)
-		left join lateral (select o.last_seq, o.epoch from topic o where o.id = i.topic_id offset 0) t on true
+		left join lateral (
+			select o.epoch, coalesce((
+				select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
+			from topic o where o.id = i.topic_id offset 0) t on true
 		where t.last_seq is distinct from i.last_seq or t.epoch || v_tag is distinct from i.epoch;
 end
 $$;
@@ -220,8 +226,10 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) - (
 				select count(*) from message m
 				where m.topic_id = t.id and m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1)) as messages
-		from topic t left join delivered d on d.topic_id = t.id
-		where t.last_seq >= t.first_seq and t.name ~ '^diagnosis/[1-9][0-9]{0,17}$'
+		from (
+			select o.*, (select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1) as last_seq
+			from topic o) t left join delivered d on d.topic_id = t.id
+		where t.last_seq is not null and t.name ~ '^diagnosis/[1-9][0-9]{0,17}$'
 	), connected as (
 		select c.* from connection c join live n on n.id = c.node_id
 	)

@@ -482,9 +482,10 @@ enum err calls_report(struct pipeline *p, const char *node_id, const char *conne
 /* ---- relay, sweep: one number, or NULL */
 
 static const struct pipeline_statement relay_statement = {"relay", "select tidings.relay($1, $2)"};
-static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5)"};
+static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6)"};
 
 #define SWEEP_TOPICS 500 /* in one transaction */
+#define SWEEP_ROWS 1000
 
 static void on_relay(void *context, enum err e, const PGresult *rows)
 {
@@ -498,10 +499,10 @@ static void on_relay(void *context, enum err e, const PGresult *rows)
 static void on_sweep(void *context, enum err e, const PGresult *rows)
 {
 	struct call call = *(struct call *)context;
-	bool found = e == OK && PQntuples(rows) == 1;
+	bool found = e == OK && PQntuples(rows) == 1 && !PQgetisnull(rows, 0, 0);
 
 	free(context);
-	call.to.sweep(call.context, e, found ? int8_at(rows, 0, 0) : 0);
+	call.to.sweep(call.context, e, found ? int8_at(rows, 0, 0) : -1);
 }
 
 enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_age_s, relay_answer answer, void *context)
@@ -519,8 +520,12 @@ enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, in
 {
 	struct params params = {0};
 
-	add_number(&params, after_id);
+	if (after_id < 0)
+		add_text(&params, NULL);
+	else
+		add_number(&params, after_id);
 	add_number(&params, SWEEP_TOPICS);
+	add_number(&params, SWEEP_ROWS);
 	add_number(&params, queue_max);
 	add_number(&params, queue_min_age_s);
 	add_number(&params, queue_ttl_s);

@@ -208,3 +208,30 @@ def farewell(db):
     db.sidecar(f"select tidings.farewell('{node}')")
     equal(db.one(f"select (select count(*) from tidings.node where id = '{node}') + (select count(*) from tidings.presence where node_id = "
                  f"'{node}') + (select count(*) from tidings.connection where node_id = '{node}')"), "0", "rows")
+
+
+@test("what is trimmed in the very middle of attach makes no first_seq beyond the place that attach gives")
+def attach_trimmed_halfway(db):
+    # A verdict that waits stands in for a slow moment between the two.
+    topic = db.topic("456")
+    db.publish(topic)
+    holder, session = db.session("postgres"), db.session("tidings_sidecar")
+    db.sql("alter function tidings.verdict(text, text, text, text) rename to real_verdict")
+    db.sql("""create function tidings.verdict(user_id text, role text, topic text, action text) returns text language plpgsql as $$
+        declare v text := tidings.real_verdict(user_id, role, topic, action);
+        begin if action = 'subscribe' then perform pg_advisory_xact_lock_shared(7); end if; return v; end $$;
+        alter function tidings.verdict owner to tidings_owner""")
+    try:
+        holder.sql("begin")
+        holder.sql("select pg_advisory_xact_lock(7)")
+        session.send(f"select last_seq, first_seq from tidings.attach('{{456}}', '{{user}}', '{{{topic}}}')")
+        assert not session.answered(0.3), f"attach did not wait: {session.buffer}"
+        db.publish(topic, count=10)
+        db.age(topic, 604801)
+        db.sweep()
+        equal(db.counter(topic), (12, 11), "first and last, when all of it is gone")
+        holder.sql("commit")
+        equal(session.receive(), [["1", "2"]], "last_seq and first_seq")
+    finally:
+        db.sql("drop function tidings.verdict(text, text, text, text)")
+        db.sql("alter function tidings.real_verdict(text, text, text, text) rename to verdict")

@@ -231,7 +231,7 @@ class Database(harness.Stack):
 
     def counter(self, topic):
         """(first_seq, last_seq)"""
-        return tuple(int(v) for v in self.sql(f"select first_seq, last_seq from tidings.topic where name = '{topic}'")[0])
+        return int(self.one(f"select first_seq from tidings.topic where name = '{topic}'")), self.last_seq(topic)
 
     def sidecar(self, sql):
         return self.sql(sql, user="tidings_sidecar")
@@ -268,10 +268,13 @@ class Database(harness.Stack):
         self.sql(f"update tidings.message set created_at = created_at - interval '{seconds} s' "
                  f"where topic_id = (select id from tidings.topic where name = '{topic}')")
 
-    def sweep(self, queue_max=100, min_age_s=60, ttl_s=604800):
-        after = "0"
+    def sweep(self, queue_max=100, min_age_s=60, ttl_s=604800, rows=100000):
+        """How many calls it took."""
+        after, calls = "0", 0
         while after:
-            after = self.sidecar(f"select tidings.sweep({after}, 1000, {queue_max}, {min_age_s}, {ttl_s})")[0][0]
+            after = self.sidecar(f"select tidings.sweep({after}, 1000, {rows}, {queue_max}, {min_age_s}, {ttl_s})")[0][0]
+            calls += 1
+        return calls
 
     def relay(self):
         return self.sidecar("select tidings.relay(100, 60)")[0][0]
