@@ -1,13 +1,22 @@
 -- The topics and their queues: appending, reading, trimming.
 
--- What makes a numbering different although the topic's own epoch is the same: another cluster, another database (restored
--- from a dump), another timeline (failover, restore to a point in time).
+-- What makes a numbering different although the topic's own epoch is the same: another cluster, another database, or another table
+-- (restored from a dump), another timeline (failover, restore to a point in time), or that somebody said so.
 create or replace function tidings.cluster_tag() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-	select substr(md5(concat_ws(' ',
+	select left(encode(sha256(convert_to(concat_ws(' ',
 		(select system_identifier from pg_control_system()),
 		(select oid from pg_database where datname = current_database()),
-		case when pg_is_in_recovery() then null else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end)), 1, 6)
+		to_regclass('tidings.topic')::oid,
+		n.renewed,
+		case when n.by_timeline and not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
+	from tidings.numbering n
+$$;
+
+-- Makes every numbering another: every client is told that it may have missed something.
+create or replace function tidings.renew_epochs() returns void
+language sql security definer set search_path = tidings, pg_temp as $$
+	update numbering set renewed = left(gen_random_uuid()::text, 8)
 $$;
 
 -- Makes topics that may be new. One whose name another transaction has inserted, and not committed yet, is hardly waited for: it may

@@ -49,9 +49,18 @@ create table tidings.topic (
 	id bigint generated always as identity primary key,
 	-- Checked at every update of the row: counting in the pattern would take 10 µs.
 	name text collate "C" not null unique check (name ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(name) <= 128),
-	epoch text not null default substr(md5(gen_random_uuid()::text), 1, 8),
+	epoch text not null default left(gen_random_uuid()::text, 8),
 	first_seq bigint not null default 1 -- the oldest that is kept, or the next when none is
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+-- What all epochs have in common: cluster_tag() is made of it.
+create table tidings.numbering (
+	one boolean primary key default true check (one),
+	renewed text not null default left(gen_random_uuid()::text, 8), -- another one: every numbering is another
+	by_timeline boolean not null default true -- a failover makes every numbering another: it may have lost what was acknowledged
+);
+
+insert into tidings.numbering default values;
 
 -- How far some client has been sent. A table of its own: the sidecars' writing here never waits for an appender's lock.
 create table tidings.delivered (

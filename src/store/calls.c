@@ -11,7 +11,7 @@
 #include "store/pgarray.h"
 #include "store/pipeline_internal.h"
 
-#define PARAMS_MAX 16
+#define PARAMS_MAX 17
 #define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */
 
 /* The parameters of one call, made one after the other. */
@@ -193,10 +193,12 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 /* ---- fetch, unsent */
 
 static const struct pipeline_statement fetch_statement = {
-	"fetch", "select topic_id, seq, to_user, exclude, body, revocation, expires_in_ms from tidings.fetch($1, $2, $3, $4)"};
+	"fetch",
+	"select topic_id, seq, to_user, exclude, body, revocation, expires_in_ms from tidings.fetch($1, $2, $3, $4)"};
 
-static const struct pipeline_statement unsent_statement = {
-	"unsent", "select 0::int8, seq, $2::text, null::text, body, false, expires_in_ms from tidings.unsent($1, $2, $3, $4, $5, $6)"};
+static const struct pipeline_statement unsent_statement = {"unsent",
+							   "select 0::int8, seq, $2::text, null::text, body, false, "
+							   "expires_in_ms from tidings.unsent($1, $2, $3, $4, $5, $6)"};
 
 /* From the database's clock to ours: only what is left of the time is told. 0: it never expires. */
 static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)
@@ -270,7 +272,7 @@ enum err calls_unsent(struct pipeline *p, const struct unsent *u, int64_t rows_m
 /* ---- flush, farewell */
 
 static const struct pipeline_statement flush_statement = {
-	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"};
+	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"};
 
 static const struct pipeline_statement farewell_statement = {"farewell", "select tidings.farewell($1)"};
 
@@ -300,8 +302,10 @@ enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush
 	add_numbers(&params, f->closed_topics, f->closed_count);
 	add_numbers(&params, f->delivered_topics, f->delivered_count);
 	add_numbers(&params, f->delivered_seqs, f->delivered_count);
+	add_texts(&params, f->delivered_epochs, f->delivered_count);
 	add_numbers(&params, f->sent_topics, f->sent_count);
 	add_numbers(&params, f->sent_seqs, f->sent_count);
+	add_texts(&params, f->sent_epochs, f->sent_count);
 	add_number(&params, f->opened_ever);
 	return send_call(p, &flush_statement, &params, on_plain,
 			 &(struct call){.to.plain = answer, .context = context});

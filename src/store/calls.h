@@ -83,8 +83,10 @@ struct flush {
 	int64_t *closed_topics;
 	size_t closed_count;
 	int64_t *delivered_topics, *delivered_seqs;
+	const char **delivered_epochs;
 	size_t delivered_count;
 	int64_t *sent_topics, *sent_seqs;
+	const char **sent_epochs;
 	size_t sent_count;
 	int64_t opened_ever; /* connections since the node's start */
 };

@@ -249,12 +249,15 @@ class Database(harness.Stack):
         return [r[1:] for r in self.sidecar(f"select * from tidings.attach({users}, {roles}, {topics}) order by item")]
 
     def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), opened_ever=0, run=None):
-        """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq)"""
+        """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq),
+        and an epoch, if it is to be another than the topic's"""
+        own = dict(self.sql("select id, epoch || tidings.cluster_tag() from tidings.topic")) if delivered or sent else {}
+        epochs = lambda rows: quote([r[2] if len(r) > 2 else own.get(str(r[0]), "") for r in rows])
         pairs = lambda rows: ", ".join(quote([r[n] for r in rows], "int8") for n in (0, 1))
         return (run or self.sidecar)(
             f"select tidings.flush('{node}', {pairs(presence)}, {quote([o[0] for o in opened])}, "
             f"{quote([o[1] for o in opened], 'int8')}, {quote([o[2] for o in opened])}, {quote(['websocket'] * len(opened))}, "
-            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {pairs(sent)}, {opened_ever})")
+            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {epochs(delivered)}, {pairs(sent)}, {epochs(sent)}, {opened_ever})")
 
     def fetch(self, places, rows=1000, size=1 << 20):
         ids, after = (quote(list(v), "int8") for v in zip(*places))

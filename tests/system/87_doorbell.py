@@ -205,6 +205,16 @@ def _(s):
         assert re.search(r"statement=publish_batch error=.?(55P03|57014)", log), log[-1500:]
 
 
+@test("behind PgBouncer, whatever the database's defaults are, what is answered is committed, and in READ COMMITTED")
+def _(s):
+    d = s.diagnosis()
+    with outage.seen_by_verdicts(s) as seen, pooled(s) as p, s.connect(d, server=p.node) as client:
+        s.recommend(d, api=p.api)
+        client.next()
+        p.api.get(f"/ws/history/{d}", s.token()).want(200)
+        equal(seen(), [["on read committed"]], "what the sessions have")
+
+
 @test("behind PgBouncer, where no order is heard, the connections of an account that is switched off are sent away all the same")
 def _(s):
     user = person(s)
