@@ -219,3 +219,11 @@ def busy(db):
     db.batch([effect(locked, 1, "0.9")])
     equal(effects(db, locked)[-1], (0.5, 0.4), "effectiveness of the one that was locked")
     db.sql("delete from tidings.outbox")
+
+
+@test("a batch that arrives after its publisher gave it up is refused")
+def too_late(db):
+    topic, now = db.topic(), int(db.one("select (extract(epoch from clock_timestamp()) * 1000)::int8"))
+    refusal = db.session().receive_after(batch_sql([Request([Item(topic)])], until=now - 1))
+    assert "too late" in refusal[0][0], refusal
+    equal(outcomes(db.batch([Request([Item(topic)])], until=now + 60000)), [("ok", 1)], "one in time")

@@ -85,7 +85,7 @@ def answer(rows):
     return Answer(outcome, detail, json.loads(reply) if reply else None, topic, int(seq) if seq else None, int(clients) if clients else None)
 
 
-def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True):
+def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True, until=None):
     rows = [(n, i) for n, r in enumerate(requests, 1) for i in r.items]
     texts = lambda get: quote([get(i) for _, i in rows])
     numbers = lambda values: quote(list(values), "int8")
@@ -94,7 +94,7 @@ def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True):
         numbers(n for n, _ in rows), texts(lambda i: i.topic), texts(lambda i: i.body), numbers(int(i.ephemeral) for _, i in rows),
         texts(lambda i: i.to_user), texts(lambda i: i.exclude), texts(lambda i: i.deliver_at), texts(lambda i: i.expires_at),
         numbers(i.effect[0] for _, i in rows), texts(lambda i: i.effect[1]), texts(lambda i: i.effect[2]),
-        str(queue_max), str(min_age_s), "604800", "false", str(skip_locked)]) + ") order by item")
+        str(queue_max), str(min_age_s), "604800", "false", str(skip_locked), quote(until)]) + ") order by item")
 
 
 class Session:

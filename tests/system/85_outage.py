@@ -1,6 +1,7 @@
 """PostgreSQL goes away under load and comes back: nothing acknowledged is lost, nobody is dropped, nothing of ours is restarted."""
 import contextlib
 import http.client
+import os
 import pathlib
 import signal
 import subprocess
@@ -237,6 +238,21 @@ def _(s):
     finally:
         s.sql("drop function tidings.verdict(text, text, text, text); alter function tidings.real_verdict(text, text, text, text) rename to verdict")
     equal(replies, {slow: 503, **{d: 200 for d in others}}, "replies")
+
+
+@test("a broadcast that was answered 503 because the database stood still is not published when that goes on", allow=EXPECTED)
+def _(s):
+    d = s.diagnosis()
+    with s.web(TIDINGS_DATABASE_TIMEOUT=1000) as web:
+        s.recommend(d, "before", api=web.api)
+        pid = int(s.sql("select pid from pg_stat_activity where application_name = 'tidings broadcast' order by backend_start desc limit 1")[0][0])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            s.recommend(d, "frozen", api=web.api, want=503)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "the server process to end")
+        equal(s.recommend(d, "after", api=s.api)["seq"], 2, "the next seq")
 
 
 @test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)
