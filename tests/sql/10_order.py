@@ -158,7 +158,7 @@ def no_deadlock(db):
 @test("whoever appends in a transaction with an old snapshot is told so, and gives no number twice")
 def old_snapshot(db):
     for trimmed in (False, True):
-        topic, old = db.topic(), db.session("postgres")
+        topic, old = db.topic(), db.session()
         db.publish(topic)
         old.sql("begin isolation level repeatable read")
         old.sql("select")
@@ -166,7 +166,7 @@ def old_snapshot(db):
         if trimmed:
             db.age(topic, 604801)
             db.sweep()
-        refusal = old.receive_after(f"select tidings.revoke('nobody', '{topic}')")[0][0]
+        refusal = old.receive_after(batch_sql([Request([Item(topic)])]))[0][0]
         assert "does not see" in refusal or "could not serialize" in refusal, refusal
         equal(db.counter(topic), (4 if trimmed else 1, 3), "first and last")
         old.close()

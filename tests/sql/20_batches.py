@@ -158,13 +158,13 @@ def ephemeral(db):
 def ephemeral_alone(db):
     locked, free, holder, listener = db.topic(), db.topic(), db.session("postgres"), db.session("tidings_sidecar")
     db.batch([Request([Item(locked), Item(free)])])
-    listener.sql("listen tidings_ephemeral; listen tidings")
+    listener.listen("ephemeral", "messages")
     holder.sql(f"begin; select from tidings.topic where name = '{locked}' for update")
     equal(outcomes(db.batch([Request([Item(locked, ephemeral=True), Item(free)]), Request([Item(locked, '{"e":2}', ephemeral=True)])])),
           [("ok", None), ("ok", 2), ("ok", None)], "outcomes")
-    notified = listener.receive_after("select")
-    equal([sum(f'"{channel}" with' in r[0] for r in notified) for channel in ("tidings", "tidings_ephemeral")], [1, 2], "notifications")
-    assert any(f'"tidings" with payload "{db.topic_id(free)}"' in r[0] for r in notified), notified
+    notified, messages, ephemeral = listener.receive_after("select"), db.channel("messages"), db.channel("ephemeral")
+    equal([sum(f'"{channel}" with' in r[0] for r in notified) for channel in (messages, ephemeral)], [1, 2], "notifications")
+    assert any(f'"{messages}" with payload "{db.topic_id(free)}"' in r[0] for r in notified), notified
 
 
 @test("a batch rings once, with every topic's id in it; of more topics than fit it rings again")

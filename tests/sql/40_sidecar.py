@@ -217,9 +217,9 @@ def attach_trimmed_halfway(db):
     topic = db.topic("456")
     db.publish(topic)
     holder, session = db.session("postgres"), db.session("tidings_sidecar")
-    db.sql("alter function tidings.verdict(text, text, text, text) rename to real_verdict")
-    db.sql("""create function tidings.verdict(user_id text, role text, topic text, action text) returns text language plpgsql as $$
-        declare v text := tidings.real_verdict(user_id, role, topic, action);
+    db.sql("alter function tidings.verdict(text, text, text, text, boolean) rename to real_verdict")
+    db.sql("""create function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean) returns text language plpgsql as $$
+        declare v text := tidings.real_verdict(user_id, role, topic, action, require_user);
         begin if action = 'subscribe' then perform pg_advisory_xact_lock_shared(7); end if; return v; end $$;
         alter function tidings.verdict owner to tidings_owner""")
     try:
@@ -234,8 +234,8 @@ def attach_trimmed_halfway(db):
         holder.sql("commit")
         equal(session.receive(), [["1", "2"]], "last_seq and first_seq")
     finally:
-        db.sql("drop function tidings.verdict(text, text, text, text)")
-        db.sql("alter function tidings.real_verdict(text, text, text, text) rename to verdict")
+        db.sql("drop function tidings.verdict(text, text, text, text, boolean)")
+        db.sql("alter function tidings.real_verdict(text, text, text, text, boolean) rename to verdict")
 
 
 @test("what was delivered or sent by another numbering says nothing about this one; nor what is ahead of it")

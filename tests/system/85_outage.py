@@ -218,9 +218,9 @@ def _(s):
 @test("a request that takes longer than a statement may gets 503 alone: who came with it is served", allow=EXPECTED)
 def _(s):
     slow, others = s.diagnosis(), [s.diagnosis() for _ in range(8)]
-    s.sql("""alter function tidings.verdict(text, text, text, text) rename to real_verdict;
-        create function tidings.verdict(user_id text, role text, topic text, action text) returns text language plpgsql as $$
-            begin if topic = 'diagnosis/%d' then perform pg_sleep(60); end if; return tidings.real_verdict(user_id, role, topic, action); end $$;
+    s.sql("""alter function tidings.verdict(text, text, text, text, boolean) rename to real_verdict;
+        create function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean) returns text language plpgsql as $$
+            begin if topic = 'diagnosis/%d' then perform pg_sleep(60); end if; return tidings.real_verdict(user_id, role, topic, action, require_user); end $$;
         alter function tidings.verdict owner to tidings_owner""" % slow)
     replies, barrier = {}, threading.Barrier(len(others) + 1)
     try:
@@ -236,7 +236,7 @@ def _(s):
             for t in threads:
                 t.join()
     finally:
-        s.sql("drop function tidings.verdict(text, text, text, text); alter function tidings.real_verdict(text, text, text, text) rename to verdict")
+        s.sql("drop function tidings.verdict(text, text, text, text, boolean); alter function tidings.real_verdict(text, text, text, text, boolean) rename to verdict")
     equal(replies, {slow: 503, **{d: 200 for d in others}}, "replies")
 
 
@@ -308,17 +308,17 @@ def _(s):
 def seen_by_verdicts(s):
     """What the sessions of ours that ask for a right have set; [[synchronous_commit, isolation]]"""
     s.sql("""create table public.seen (what text); grant insert on public.seen to tidings_owner;
-        alter function tidings.verdict(text, text, text, text) rename to real_verdict;
-        create function tidings.verdict(user_id text, role text, topic text, action text) returns text language plpgsql as $$
+        alter function tidings.verdict(text, text, text, text, boolean) rename to real_verdict;
+        create function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean) returns text language plpgsql as $$
             begin insert into public.seen values (current_setting('synchronous_commit') || ' ' || current_setting('transaction_isolation'));
-            return tidings.real_verdict(user_id, role, topic, action); end $$;
+            return tidings.real_verdict(user_id, role, topic, action, require_user); end $$;
         alter function tidings.verdict owner to tidings_owner;
         alter database tidings set synchronous_commit = off; alter database tidings set default_transaction_isolation = serializable""")
     try:
         yield lambda: s.sql("select distinct what from public.seen")
     finally:
         s.sql("""alter database tidings reset synchronous_commit; alter database tidings reset default_transaction_isolation;
-            drop function tidings.verdict(text, text, text, text); alter function tidings.real_verdict(text, text, text, text) rename to verdict;
+            drop function tidings.verdict(text, text, text, text, boolean); alter function tidings.real_verdict(text, text, text, text, boolean) rename to verdict;
             drop table public.seen""")
 
 
