@@ -368,8 +368,8 @@ enum err db_ensure(struct db *db)
 	return db_reopen(db);
 }
 
-enum err db_open(struct db **out, const char *conninfo, const char *default_user, const char *application_name,
-		 int64_t timeout_ms)
+enum err db_new(struct db **out, const char *conninfo, const char *default_user, const char *application_name,
+		int64_t timeout_ms)
 {
 	struct db *db = calloc(1, sizeof(*db));
 	enum err e = OK;
@@ -384,7 +384,15 @@ enum err db_open(struct db **out, const char *conninfo, const char *default_user
 	}
 	db->timeout_ms = db->statement_ms = timeout_ms;
 	*out = db;
-	return db_reopen(db);
+	return OK;
+}
+
+enum err db_open(struct db **db, const char *conninfo, const char *default_user, const char *application_name,
+		 int64_t timeout_ms)
+{
+	enum err e = db_new(db, conninfo, default_user, application_name, timeout_ms);
+
+	return e == OK ? db_reopen(*db) : e;
 }
 
 void db_close(struct db **out)

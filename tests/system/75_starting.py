@@ -231,3 +231,13 @@ def _(s):
         wait_until(lambda: s.watchers(d) == 0, "nobody to be counted")
     s.forget(node)
     equal(node.stop(), 0, "exit status")
+
+
+@test("a program of many threads has as many connections to the database as it has served requests at once")
+def _(s):
+    began = s.sql("select clock_timestamp()")[0][0]
+    opened = lambda name: int(s.sql(f"select count(*) from pg_stat_activity where application_name = '{name}' and backend_start > '{began}'")[0][0])
+    with s.web() as web:
+        for _n in range(20):
+            web.api.get(f"/ws/history/{s.diagnosis()}", s.token()).want(200)
+        equal([opened(name) for name in ("tidings history", "tidings live")], [1, 0], "connections")
