@@ -1,5 +1,6 @@
 #include "fcgi/clerks.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 static void reload(void *context)
@@ -7,25 +8,62 @@ static void reload(void *context)
 	callers_reload(context);
 }
 
-/* A database that is away is no error: it is tried again with each request. */
-static enum err open_all(struct clerk *clerks, void **contexts, size_t count, const struct clerks_job *job,
-			 struct callers *callers)
+/* A stack: idle[count - 1] was used last. */
+struct connections {
+	pthread_mutex_t lock;
+	struct db **idle;
+	size_t count;
+};
+
+static struct db *take(struct connections *c)
 {
-	for (size_t i = 0; i < count; i++) {
-		enum err e = OK;
+	struct db *db = NULL;
 
-		if (job->database_role)
-			e = db_open(&clerks[i].db, job->config->database, job->database_role, job->application_name,
-				    job->config->database_timeout_ms);
+	pthread_mutex_lock(&c->lock);
+	db = c->idle[--c->count]; /* there are as many as threads */
+	pthread_mutex_unlock(&c->lock);
+	return db;
+}
 
-		if (e != OK && e != ERR_AWAY)
-			return e;
-		clerks[i].config = job->config;
-		clerks[i].callers = callers;
-		clerks[i].shared = job->shared;
-		contexts[i] = &clerks[i];
+static void give_back(struct connections *c, struct db *db)
+{
+	pthread_mutex_lock(&c->lock);
+	c->idle[c->count++] = db;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void serve(void *context, const struct request *r, struct response *res)
+{
+	struct clerk *clerk = context;
+
+	if (!clerk->connections) {
+		clerk->serve(clerk, r, res);
+		return;
 	}
-	return OK;
+	clerk->db = take(clerk->connections);
+	clerk->serve(clerk, r, res);
+	give_back(clerk->connections, clerk->db);
+	clerk->db = NULL;
+}
+
+static enum err connections_new(struct connections *c, size_t count, const struct clerks_job *job)
+{
+	enum err e = OK;
+
+	c->idle = calloc(count, sizeof(*c->idle));
+	if (!c->idle)
+		return ERR_MEMORY;
+	for (; e == OK && c->count < count; c->count += e == OK)
+		e = db_new(&c->idle[c->count], job->config->database, job->database_role, job->application_name,
+			   job->config->database_timeout_ms);
+	return e;
+}
+
+static void connections_free(struct connections *c)
+{
+	while (c->count > 0)
+		db_close(&c->idle[--c->count]);
+	free(c->idle);
 }
 
 enum err clerks_run(const struct clerks_job *job)
@@ -33,12 +71,13 @@ enum err clerks_run(const struct clerks_job *job)
 	size_t threads = MIN((size_t)job->config->threads, job->threads_max);
 	struct clerk *clerks = calloc(threads, sizeof(*clerks));
 	void **contexts = calloc(threads, sizeof(*contexts));
+	struct connections connections = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct callers *callers = NULL;
 	struct worker_job work = {
 		.threads = threads,
 		.allowed_origins = job->config->allowed_origins,
 		.contexts = contexts,
-		.serve = job->serve,
+		.serve = serve,
 		.reload = reload,
 	};
 	enum err e = clerks && contexts ? OK : ERR_MEMORY;
@@ -46,13 +85,22 @@ enum err clerks_run(const struct clerks_job *job)
 	worker_block_signals();
 	if (e == OK)
 		e = callers_new(&callers, job->config);
-	if (e == OK)
-		e = open_all(clerks, contexts, threads, job, callers);
+	if (e == OK && job->database_role)
+		e = connections_new(&connections, threads, job);
+	for (size_t i = 0; e == OK && i < threads; i++) {
+		clerks[i] = (struct clerk){
+			.config = job->config,
+			.callers = callers,
+			.shared = job->shared,
+			.connections = job->database_role ? &connections : NULL,
+			.serve = job->serve,
+		};
+		contexts[i] = &clerks[i];
+	}
 	work.reload_context = callers;
 	if (e == OK)
 		e = worker_run(&work);
-	for (size_t i = 0; clerks && i < threads; i++)
-		db_close(&clerks[i].db);
+	connections_free(&connections);
 	callers_free(&callers);
 	free(contexts);
 	free(clerks);

@@ -1,6 +1,9 @@
 /*
- * clerks - the threads of a program that asks the database itself, request by request: few, each with a connection of
- * its own.
+ * clerks - the threads of a program that asks the database itself, request by request: few, each with a connection while
+ * it serves one.
+ *
+ * The connection that was used last is taken first, and made when it is first used: so there are as many as requests were
+ * ever served at once, and not as many as threads on every web server.
  *
  * Layer    fcgi.
  */
@@ -16,8 +19,10 @@
 struct clerk {
 	const struct config *config; /* borrowed */
 	struct callers *callers;     /* borrowed */
-	struct db *db;		     /* owned: this thread's; NULL without a database_role */
-	void *shared;		     /* borrowed: the program's own */
+	struct db *db; /* borrowed: this thread's, while it serves a request; NULL without a database_role */
+	void *shared;  /* borrowed: the program's own */
+	struct connections *connections; /* borrowed; NULL without a database_role */
+	void (*serve)(void *context, const struct request *r, struct response *res);
 };
 
 /* All borrowed, for good. */

@@ -22,6 +22,14 @@ struct delivered {
 	UT_hash_handle hh; /* by topic_id */
 	int64_t topic_id;
 	int64_t seq;
+	char epoch[EPOCH_MAX + 1]; /* that the seq is of */
+};
+
+/* A message for one user alone that was sent. */
+struct sent {
+	int64_t topic_id;
+	int64_t seq;
+	char epoch[EPOCH_MAX + 1];
 };
 
 /* A list that grows: what is under way keeps it until the answer. */
@@ -49,7 +57,7 @@ struct ledger {
 	struct closed *closed;
 	size_t closed_count, closed_size;
 	struct subscription_list written; /* all that the database knows, or is about to */
-	struct buf sent;		  /* pairs of int64_t: topic id, seq */
+	struct buf sent;		  /* of struct sent */
 	unsigned under_way;		  /* calls */
 	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
@@ -253,16 +261,18 @@ void ledger_delivered(struct ledger *l, const struct hub_topic *t)
 		}
 	}
 	d->seq = (int64_t)t->delivered_seq;
+	memcpy(d->epoch, t->epoch, sizeof(d->epoch));
 	soon(l);
 }
 
 void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq)
 {
-	int64_t pair[2] = {t->id, (int64_t)seq};
+	struct sent sent = {.topic_id = t->id, .seq = (int64_t)seq};
 
 	if (t->stale)
 		return;
-	buf_add(&l->sent, pair, sizeof(pair));
+	memcpy(sent.epoch, t->epoch, sizeof(sent.epoch));
+	buf_add(&l->sent, &sent, sizeof(sent));
 	soon(l);
 }
 
@@ -338,7 +348,7 @@ struct columns {
 static bool columns_new(struct columns *c, const struct ledger *l)
 {
 	size_t presence = l->changed + 1, opened = l->opened.count + 1, closed = l->closed_count + 1;
-	size_t delivered = HASH_COUNT(l->delivered) + 1, sent = l->sent.len / (2 * sizeof(int64_t)) + 1;
+	size_t delivered = HASH_COUNT(l->delivered) + 1, sent = l->sent.len / sizeof(struct sent) + 1;
 	struct flush *f = &c->flush;
 
 	*c = (struct columns){
@@ -355,8 +365,10 @@ static bool columns_new(struct columns *c, const struct ledger *l)
 				.closed_topics = calloc(closed, sizeof(int64_t)),
 				.delivered_topics = calloc(delivered, sizeof(int64_t)),
 				.delivered_seqs = calloc(delivered, sizeof(int64_t)),
+				.delivered_epochs = calloc(delivered, sizeof(char *)),
 				.sent_topics = calloc(sent, sizeof(int64_t)),
 				.sent_seqs = calloc(sent, sizeof(int64_t)),
+				.sent_epochs = calloc(sent, sizeof(char *)),
 				.opened_ever = (int64_t)l->node->sessions_opened,
 			},
 		.ids = calloc(opened, UUID_TEXT_SIZE),
@@ -364,7 +376,8 @@ static bool columns_new(struct columns *c, const struct ledger *l)
 	};
 	return f->presence_topics && f->presence_clients && f->opened_topics && f->opened_ids && f->opened_users &&
 	       f->opened_transports && f->opened_at && f->closed_ids && f->closed_topics && f->delivered_topics &&
-	       f->delivered_seqs && f->sent_topics && f->sent_seqs && c->ids && c->times;
+	       f->delivered_seqs && f->delivered_epochs && f->sent_topics && f->sent_seqs && f->sent_epochs && c->ids &&
+	       c->times;
 }
 
 static void columns_free(struct columns *c)
@@ -373,7 +386,8 @@ static void columns_free(struct columns *c)
 	void *all[] = {
 		f->presence_topics,   f->presence_clients, f->opened_topics, f->opened_ids,    f->opened_users,
 		f->opened_transports, f->opened_at,	   f->closed_ids,    f->closed_topics, f->delivered_topics,
-		f->delivered_seqs,    f->sent_topics,	   f->sent_seqs,     c->ids,	       c->times};
+		f->delivered_seqs,    f->sent_topics,	   f->sent_seqs,     c->ids,	       c->times,
+		f->delivered_epochs,  f->sent_epochs};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		free(all[i]);
@@ -419,7 +433,7 @@ static void take_opened(struct columns *c, const struct ledger *l)
 
 static void take_rest(struct flush *f, const struct ledger *l)
 {
-	const int64_t *pairs = (const int64_t *)(const void *)l->sent.bytes;
+	const struct sent *sent = (const struct sent *)(const void *)l->sent.bytes;
 	struct delivered *d;
 
 	for (size_t i = 0; i < l->closed_count; i++) {
@@ -429,11 +443,13 @@ static void take_rest(struct flush *f, const struct ledger *l)
 	f->closed_count = l->closed_count;
 	for (d = l->delivered; d; d = d->hh.next) {
 		f->delivered_topics[f->delivered_count] = d->topic_id;
+		f->delivered_epochs[f->delivered_count] = d->epoch;
 		f->delivered_seqs[f->delivered_count++] = d->seq;
 	}
-	for (size_t i = 0; i < l->sent.len / sizeof(int64_t); i += 2) {
-		f->sent_topics[f->sent_count] = pairs[i];
-		f->sent_seqs[f->sent_count++] = pairs[i + 1];
+	for (size_t i = 0; i < l->sent.len / sizeof(*sent); i++) {
+		f->sent_topics[f->sent_count] = sent[i].topic_id;
+		f->sent_epochs[f->sent_count] = sent[i].epoch;
+		f->sent_seqs[f->sent_count++] = sent[i].seq;
 	}
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/backoff.h"
 #include "base/log.h"
 #include "store/calls.h"
 #include "ws/control.h"
@@ -245,7 +246,7 @@ static void on_sweep(void *context, enum err e, int64_t last_id)
 	struct pulse *p = context;
 
 	p->sweep_under_way = false;
-	if (e == OK && last_id > 0)
+	if (e == OK && last_id >= 0)
 		sweep_after(p, last_id);
 }
 
@@ -254,7 +255,7 @@ static void sweep_after(struct pulse *p, int64_t id)
 	const struct config *c = p->node->config;
 
 	p->sweep_under_way =
-		calls_sweep(p->node->pipeline, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s, on_sweep, p) == OK;
+		calls_sweep(p->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s, on_sweep, p) == OK;
 }
 
 /* ---- the tick */
@@ -301,7 +302,7 @@ static void on_tick(uv_timer_t *timer)
 	}
 	if (now_ms - p->sweep_ms >= SWEEP_MS && !p->sweep_under_way) {
 		p->sweep_ms = now_ms;
-		sweep_after(p, 0);
+		sweep_after(p, -1);
 	}
 }
 
@@ -311,7 +312,8 @@ enum err pulse_new(struct pulse **p, struct node *n)
 	if (!*p)
 		return ERR_MEMORY;
 	(*p)->node = n;
-	(*p)->sweep_ms = clock_monotonic_ms();
+	/* Nodes that start together don't sweep together. */
+	(*p)->sweep_ms = clock_monotonic_ms() - (int64_t)(backoff_random() % SWEEP_MS);
 	uv_timer_init(n->loop, &(*p)->tick);
 	uv_timer_init(n->loop, &(*p)->relay_timer);
 	uv_idle_init(n->loop, &(*p)->due_runner);

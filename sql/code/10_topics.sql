@@ -1,13 +1,22 @@
 -- The topics and their queues: appending, reading, trimming.
 
--- What makes a numbering different although the topic's own epoch is the same: another cluster, another database (restored
--- from a dump), another timeline (failover, restore to a point in time).
+-- What makes a numbering different although the topic's own epoch is the same: another cluster, another database, or another table
+-- (restored from a dump), another timeline (failover, restore to a point in time), or that somebody said so.
 create or replace function tidings.cluster_tag() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-	select substr(md5(concat_ws(' ',
+	select left(encode(sha256(convert_to(concat_ws(' ',
 		(select system_identifier from pg_control_system()),
 		(select oid from pg_database where datname = current_database()),
-		case when pg_is_in_recovery() then null else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end)), 1, 6)
+		to_regclass('tidings.topic')::oid,
+		n.renewed,
+		case when n.by_timeline and not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
+	from tidings.numbering n
+$$;
+
+-- Makes every numbering another: every client is told that it may have missed something.
+create or replace function tidings.renew_epochs() returns void
+language sql security definer set search_path = tidings, pg_temp as $$
+	update numbering set renewed = left(gen_random_uuid()::text, 8)
 $$;
 
 -- Makes topics that may be new. One whose name another transaction has inserted, and not committed yet, is hardly waited for: it may
@@ -56,11 +65,13 @@ as $$
 declare
 	v_count int := cardinality(p_topics);
 	v_topics int8[]; -- per item: its topic's id
-	v_ids int8[];	 -- the topics', ascending; the next four run in parallel
-	v_lasts int8[];
+	v_stored int8[]; -- the topics of what is not ephemeral
+	v_ids int8[];	 -- those of them that are locked here, ascending; the next six run in parallel
 	v_firsts int8[];
-	v_limits int8[]; -- what may be trimmed ends here
+	v_befores int8[]; -- the last seq before
+	v_lasts int8[];	  -- and now
 	v_present int8[];
+	v_limits int8[]; -- what may be trimmed ends here
 	v_gone int8[];
 	v_deleted int8;
 	v_lock_timeout text := current_setting('lock_timeout');
@@ -86,17 +97,21 @@ begin
 		v_topics := array(select (select t.id from topic t where t.name = i.name) from unnest(p_topics) as i(name));
 	end if;
 
+	-- What is ephemeral takes no number, and so no lock.
+	v_stored := case when 0 = all (p_flags) then v_topics else array(
+		select v_topics[i] from generate_series(1, v_count) as i where p_flags[i] & 1 = 0) end;
 	if p_groups is null or p_briefly then
-		select array_agg(t.id), array_agg(t.last_seq), array_agg(t.first_seq),
+		select array_agg(t.id), array_agg(t.first_seq),
 				array_agg((select sum(p.clients)::int8 from presence p where p.topic_id = t.id and p.node_id = any (v_live)))
-			into v_ids, v_lasts, v_firsts, v_present
-			from (select id, last_seq, first_seq from topic where id = any (v_topics) order by id for update) t;
+			into v_ids, v_firsts, v_present
+			from (select id, first_seq from topic where id = any (v_stored) order by id for update) t;
 	else
-		select array_agg(t.id), array_agg(t.last_seq), array_agg(t.first_seq),
+		select array_agg(t.id), array_agg(t.first_seq),
 				array_agg((select sum(p.clients)::int8 from presence p where p.topic_id = t.id and p.node_id = any (v_live)))
-			into v_ids, v_lasts, v_firsts, v_present
-			from (select id, last_seq, first_seq from topic where id = any (v_topics) order by id for update skip locked) t;
+			into v_ids, v_firsts, v_present
+			from (select id, first_seq from topic where id = any (v_stored) order by id for update skip locked) t;
 	end if;
+	v_ids := coalesce(v_ids, '{}');
 	if p_briefly then
 		perform set_config('lock_timeout', v_lock_timeout, true);
 	end if;
@@ -104,12 +119,13 @@ begin
 	busy := array_fill(false, array[v_count]);
 	seqs := array_fill(null::int8, array[v_count]);
 	clients := seqs;
-	if num_nulls(variadic v_topics) > 0 or not coalesce(v_topics <@ v_ids, false) then
+	if num_nulls(variadic v_topics) > 0 or not v_stored <@ v_ids then
 		if p_groups is null or p_briefly then
 			raise exception 'tidings: a topic was deleted meanwhile' using errcode = 'serialization_failure';
 		end if;
 		v_locked := array(
-			select p_groups[i] from generate_series(1, v_count) as i where v_topics[i] is null or not v_topics[i] = any (coalesce(v_ids, '{}')));
+			select p_groups[i] from generate_series(1, v_count) as i
+			where v_topics[i] is null or p_flags[i] & 1 = 0 and not v_topics[i] = any (v_ids));
 		for i in 1 .. v_count loop
 			busy[i] := p_groups[i] = any (v_locked);
 		end loop;
@@ -118,18 +134,23 @@ begin
 		end if;
 	end if;
 
-	-- After the lock: so created_at follows seq.
-	v_now := clock_timestamp();
+	-- In a statement after the lock: so it sees what the holder before committed.
+	v_befores := array(
+		select coalesce((
+			select m.seq from message m where m.topic_id = v_ids[i] and m.seq >= v_firsts[i] order by m.seq desc limit 1), v_firsts[i] - 1)
+		from generate_series(1, cardinality(v_ids)) as i);
+	v_now := clock_timestamp(); -- after the lock: so created_at follows seq
 
-	v_limits := v_lasts;
+	v_lasts := v_befores;
 	for i in 1 .. v_count loop
 		continue when busy[i];
-		v_place := width_bucket(v_topics[i], v_ids);
-		clients[i] := coalesce(v_present[v_place], 0);
 		if p_flags[i] & 1 = 0 then
+			v_place := width_bucket(v_topics[i], v_ids);
+			clients[i] := coalesce(v_present[v_place], 0);
 			v_lasts[v_place] := v_lasts[v_place] + 1;
 			seqs[i] := v_lasts[v_place];
 		else
+			clients[i] := coalesce((select sum(p.clients) from presence p where p.topic_id = v_topics[i] and p.node_id = any (v_live)), 0);
 			perform tidings.notify('ephemeral', concat_ws(' ', v_topics[i], coalesce(p_excludes[i], '-'),
 				octet_length(coalesce(p_to_users[i], '')), coalesce(p_to_users[i], ''), p_bodies[i]));
 		end if;
@@ -151,16 +172,32 @@ begin
 		end loop;
 	end if;
 
-	insert into message (topic_id, seq, created_at, expires_at, exclude, to_user, body)
-		select v_topics[i], seqs[i], v_now, p_expires_at[i]::timestamptz, p_excludes[i]::uuid, p_to_users[i], p_bodies[i]
-		from generate_series(1, v_count) as i where seqs[i] is not null;
+	if current_setting('transaction_isolation') = 'read committed' then
+		insert into message (topic_id, seq, created_at, expires_at, exclude, to_user, body)
+			select v_topics[i], seqs[i], v_now, p_expires_at[i]::timestamptz, p_excludes[i]::uuid, p_to_users[i], p_bodies[i]
+			from generate_series(1, v_count) as i where seqs[i] is not null;
+	else
+		-- A snapshot that is older than the lock may not see the last seq. Then the next is taken; and where that message is gone already,
+		-- the lock has failed, since trimming writes the topic's row.
+		begin
+			insert into message (topic_id, seq, created_at, expires_at, exclude, to_user, body)
+				select v_topics[i], seqs[i], v_now, p_expires_at[i]::timestamptz, p_excludes[i]::uuid, p_to_users[i], p_bodies[i]
+				from generate_series(1, v_count) as i where seqs[i] is not null;
+		exception when unique_violation then
+			raise exception 'tidings: a topic has messages that this transaction does not see' using errcode = 'serialization_failure';
+		end;
+	end if;
 
-	-- What is too many and old enough may go, a bounded number at a time: more than came, so it keeps up.
+	-- What is too many and old enough may go: a bounded number at a time, more than came, so it keeps up; and some at once, so the
+	-- topic's row is seldom written.
+	v_limits := v_lasts;
 	for i in 1 .. cardinality(v_ids) loop
-		v_limits[i] := least(v_firsts[i] + 2 * (v_lasts[i] - v_limits[i]) + 16, v_lasts[i] - p_queue_max);
+		v_limits[i] := least(v_firsts[i] + 2 * (v_lasts[i] - v_befores[i]) + 64, v_lasts[i] - p_queue_max);
 	end loop;
 	v_gone := array(
-		select case when v_limits[i] >= v_firsts[i] then (
+		select case when v_limits[i] >= v_firsts[i] + 31 and (
+				select o.created_at from message o where o.topic_id = v_ids[i] and o.seq = v_firsts[i] + 31
+				) < v_now - make_interval(secs => p_queue_min_age_s) then (
 			select max(m.seq) from message m
 			where m.topic_id = v_ids[i] and m.seq >= v_firsts[i] and m.seq <= v_limits[i]
 				and m.created_at < v_now - make_interval(secs => p_queue_min_age_s)) end
@@ -177,12 +214,9 @@ begin
 				delete from message m where m.topic_id = v_ids[i] and m.seq >= v_firsts[i] and m.seq <= v_gone[i];
 			end loop;
 		end if;
+		update topic t set first_seq = v_gone[width_bucket(t.id, v_ids)] + 1
+			where t.id = any (v_ids) and v_gone[width_bucket(t.id, v_ids)] is not null;
 	end if;
-
-	update topic t
-		set last_seq = v_lasts[width_bucket(t.id, v_ids)],
-			first_seq = coalesce(v_gone[width_bucket(t.id, v_ids)] + 1, t.first_seq)
-		where t.id = any (v_ids) and (t.last_seq < v_lasts[width_bucket(t.id, v_ids)] or v_gone[width_bucket(t.id, v_ids)] is not null);
 
 	if num_nonnulls(variadic p_to_users) + num_nonnulls(variadic p_excludes) > 0 then
 		for i in 1 .. v_count loop
@@ -200,9 +234,12 @@ begin
 	end if;
 
 	-- A doorbell: which topics have something new.
-	for i in 0 .. (cardinality(v_ids) - 1) / 350 loop
-		perform tidings.notify('messages', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
-	end loop;
+	if v_lasts <> v_befores then
+		v_ids := array(select v_ids[i] from generate_series(1, cardinality(v_ids)) as i where v_lasts[i] > v_befores[i]);
+		for i in 0 .. (cardinality(v_ids) - 1) / 350 loop
+			perform tidings.notify('messages', array_to_string(v_ids[i * 350 + 1 : i * 350 + 350], ','));
+		end loop;
+	end if;
 end
 $$;
 
@@ -257,7 +294,7 @@ set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
-	v_topic topic%rowtype;
+	v_topic record;
 	v_outcome text := verdict(p_user, p_role, p_topic, 'subscribe', p_require_user);
 	v_after int8;
 begin
@@ -265,10 +302,12 @@ begin
 		return query select v_outcome, null::text, null::boolean, null::int8, null::int8, null::int8, null::int8, null::text;
 		return;
 	end if;
-	select * into v_topic from topic t where t.name = p_topic;
+	select t.id, t.epoch, t.first_seq, coalesce((select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1), t.first_seq - 1) as last_seq
+		into v_topic from topic t where t.name = p_topic;
 	if not found then
 		insert into topic (name) values (p_topic) on conflict do nothing;
-		select * into v_topic from topic t where t.name = p_topic;
+		select t.id, t.epoch, t.first_seq, coalesce((select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1), t.first_seq - 1) as last_seq
+			into v_topic from topic t where t.name = p_topic;
 	end if;
 	epoch := v_topic.epoch || cluster_tag();
 	recovered := true;
@@ -310,41 +349,63 @@ begin
 end
 $$;
 
--- Trims what nobody publishes to any more, topic by topic in id order. Returns the id to go on after, null at the end.
-create or replace function tidings.sweep(p_after int8, p_topics int8, p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8)
+-- Trims what nobody publishes to any more, topic by topic in id order, and clears away old idempotency keys. One node at a time, and a
+-- bounded number of rows in one call: so its locks are short, and whoever calls again goes on where it ended.
+--
+--	p_after		the topic to go on after; 0 at first, or null: begin when it is this node's turn. Of n nodes one in n has it
+--	p_topics	how many topics are looked at
+--	p_rows		how many rows are deleted, of each kind
+--	returns		the topic to go on after; null at the end, or when another node is at it
+create or replace function tidings.sweep(p_after int8, p_topics int8, p_rows int8, p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8)
 returns int8
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
-	v_last int8;
+	v_after int8 := coalesce(p_after, 0);
+	v_last int8; -- of the topics that are looked at
+	v_left int8 := p_rows;
+	v_keys int8;
+	v_limit int8; -- up to it the topic is over the count
 	v_gone int8;
 	v_old record;
 	v_now timestamptz := clock_timestamp();
+	v_ttl interval := make_interval(secs => p_queue_ttl_s);
+	v_crowded interval := make_interval(secs => least(p_queue_min_age_s, p_queue_ttl_s)); -- the age of what is over the count
 begin
-	select max(id) into v_last from (select id from topic where id > p_after order by id limit p_topics) t;
+	if p_after is null and random() * live_nodes() > 1 or not pg_try_advisory_xact_lock(hashtext('tidings.sweep')) then
+		return null;
+	end if;
 	delete from idempotency where ctid = any (array(
 		select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
-		order by k.created_at limit 1000 for update skip locked));
+		order by k.created_at limit p_rows for update skip locked));
+	get diagnostics v_keys = row_count;
+	v_last := (select max(id) from (select id from topic where id > v_after order by id limit p_topics) t);
 	-- Looked at without a lock first: most have nothing to trim. Skipping what is locked, it waits for no appender.
 	for v_old in
-		select t.id, t.first_seq, t.last_seq from topic t
-		where t.id > p_after and t.id <= v_last and t.last_seq >= t.first_seq and (
-			select m.created_at from message m
-			where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq limit 1) < v_now - make_interval(
-				secs => case when t.last_seq - t.first_seq >= p_queue_max then least(p_queue_min_age_s, p_queue_ttl_s) else p_queue_ttl_s end)
-		order by t.id for update skip locked
+		select t.id from topic t
+		where t.id > v_after and t.id <= v_last and (
+			select m.created_at from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq limit 1
+			) < v_now - case when exists (
+				select from message m where m.topic_id = t.id and m.seq >= t.first_seq + p_queue_max) then v_crowded else v_ttl end
+		order by t.id
 	loop
+		select t.id, t.first_seq into v_old from topic t where t.id = v_old.id for update skip locked;
+		continue when not found;
+		v_limit := (select m.seq from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq order by m.seq desc limit 1) - p_queue_max;
 		v_gone := (
 			select max(m.seq) from message m
-			where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_old.first_seq + 10000
-				and m.created_at < v_now - make_interval(
-					secs => case when m.seq <= v_old.last_seq - p_queue_max then least(p_queue_min_age_s, p_queue_ttl_s) else p_queue_ttl_s end));
+			where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq < v_old.first_seq + v_left
+				and m.created_at < v_now - case when m.seq <= v_limit then v_crowded else v_ttl end);
 		continue when v_gone is null;
 		delete from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_gone;
 		update topic t set first_seq = v_gone + 1 where t.id = v_old.id;
+		v_left := v_left - (v_gone - v_old.first_seq + 1);
+		if v_left <= 0 then
+			return v_old.id - 1; -- there may be more of it
+		end if;
 	end loop;
-	return v_last;
+	return case when v_keys >= p_rows then coalesce(v_last, v_after) else v_last end;
 end
 $$;

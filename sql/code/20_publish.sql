@@ -1,5 +1,15 @@
 -- Publishing by HTTP.
 
+-- A statement may arrive late, or stand still half way: on a server that was frozen.
+create or replace function tidings.refuse_after(p_until int8) returns void
+language plpgsql as $$
+begin
+	if extract(epoch from clock_timestamp()) * 1000 > p_until then
+		raise exception 'tidings: too late' using errcode = 'query_canceled';
+	end if;
+end
+$$;
+
 -- One transaction for many requests, each with one or more items. See src/store/publisher.h for the caller's side.
 --
 --	p_callers … p_hashes		a row per request; p_keys and p_hashes null without Idempotency-Key
@@ -7,6 +17,9 @@
 --	p_skip_locked		topics that another transaction has locked are not waited for; else they are, as long as another batch
 --				may take: lock_not_available (55P03) when that is too short, and the batch is to be tried again with it
 --	p_require_user			see tidings.verdict()
+--	p_until			ms since 1970 by this server's clock: after it nothing is done, since the caller has given up and said so
+--				(57014); null: none is known
+--	at			this server's clock, in ms since 1970
 --	outcome	ok | scheduled | forbidden | not_found | key_reused | replayed (seq and clients are those of the first time)
 --		| withheld (nothing is wrong with this item, but with another of its request)
 --		| busy (another transaction has a topic of the request locked: nothing of it was done, and it is to be tried again)
@@ -14,8 +27,8 @@ create or replace function tidings.publish_batch(
 	p_callers text[], p_roles text[], p_keys text[], p_hashes text[],
 	p_requests int8[], p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[],
 	p_deliver_at text[], p_expires_at text[], p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
-	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8, p_require_user boolean, p_skip_locked boolean)
-returns table (item int8, outcome text, seq int8, clients int8)
+	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8, p_require_user boolean, p_skip_locked boolean, p_until int8)
+returns table (item int8, outcome text, seq int8, clients int8, at int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -36,6 +49,7 @@ declare
 	v_hash text;
 	v_now timestamptz := clock_timestamp();
 begin
+	perform refuse_after(p_until);
 	if exists (
 		select from (
 			select distinct p_callers[p_requests[i]] as caller, p_roles[p_requests[i]] as role, p_topics[i] as topic
@@ -139,10 +153,6 @@ begin
 				v_verdicts[v_request] := 'busy';
 			end if;
 		end loop;
-		-- More than came, so it keeps up. Those that another batch is at can wait.
-		delete from idempotency where ctid = any (array(
-			select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
-			order by k.created_at limit 2 * cardinality(p_keys) + 16 for update skip locked));
 		for v_some in
 			select p_requests[i] as request, jsonb_agg(jsonb_build_array(v_seqs[i], v_clients[i]) order by i) as results
 			from generate_series(1, v_count) as i
@@ -165,12 +175,14 @@ begin
 		end loop;
 	end if;
 
+	perform refuse_after(p_until);
+	v_now := clock_timestamp();
 	return query
 		select i::int8, case
 				when v_late[i] and v_verdicts[p_requests[i]] = 'ok' then 'scheduled'
 				when v_fine[i] and v_verdicts[p_requests[i]] in ('forbidden', 'not_found') then 'withheld'
 				else v_verdicts[p_requests[i]] end,
-			v_seqs[i], coalesce(v_clients[i], 0)
+			v_seqs[i], coalesce(v_clients[i], 0), (extract(epoch from v_now) * 1000)::int8
 		from generate_series(1, v_count) as i;
 end
 $$;

@@ -33,7 +33,10 @@ declare
 begin
 	-- Before the right is asked for: so a right that is withdrawn in between has its revocation after last_seq.
 	v_lasts := array(
-		select coalesce((select t.last_seq from topic t where t.name = p_topics[i]), 0) from generate_series(1, v_count) as i);
+		select coalesce((
+			select coalesce((select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1), t.first_seq - 1)
+			from topic t where t.name = p_topics[i]), 0)
+		from generate_series(1, v_count) as i);
 	v_outcomes := array(
 		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe', p_require_user) from generate_series(1, v_count) as i);
 
@@ -92,17 +95,20 @@ $$;
 --	p_presence …	topics whose number of clients changed, and that number; 0: none any more
 --	p_opened …	subscriptions that are new: each a connection, and a topic of it
 --	p_closed …	subscriptions that are gone; one that is opened too is there again
---	p_delivered …	how far some client has been sent, per topic
---	p_sent …	messages for one user alone that have been sent
+--	p_delivered …	how far some client has been sent, per topic and its epoch; of another epoch than the topic's it says nothing
+--	p_sent …	messages for one user alone that have been sent, with their topics' epochs
 --	p_opened_ever	connections since the node's start
 create or replace function tidings.flush(
 	p_node text, p_presence int8[], p_clients int8[],
 	p_opened text[], p_opened_topics int8[], p_opened_users text[], p_opened_transports text[], p_opened_at text[],
-	p_closed text[], p_closed_topics int8[], p_delivered int8[], p_delivered_seqs int8[], p_sent int8[], p_sent_seqs int8[], p_opened_ever int8) returns void
+	p_closed text[], p_closed_topics int8[], p_delivered int8[], p_delivered_seqs int8[], p_delivered_epochs text[],
+	p_sent int8[], p_sent_seqs int8[], p_sent_epochs text[], p_opened_ever int8) returns void
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
+declare
+	v_tag text := cluster_tag();
 begin
 	-- None of it is a promise to anyone: after a crash a message may be sent twice, never lost.
 	perform set_config('synchronous_commit', 'off', true);
@@ -137,21 +143,28 @@ begin
 	end if;
 	if cardinality(p_delivered) > 0 then
 		insert into delivered as d (topic_id, seq)
-			select i.topic_id, i.seq from unnest(p_delivered, p_delivered_seqs) as i(topic_id, seq) order by i.topic_id
+			select i.topic_id, least(i.seq, t.last_seq)
+			from unnest(p_delivered, p_delivered_seqs, p_delivered_epochs) as i(topic_id, seq, epoch), lateral (
+				select o.epoch, coalesce((
+					select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
+				from topic o where o.id = i.topic_id offset 0) t
+			where t.epoch || v_tag = i.epoch order by i.topic_id
 			on conflict on constraint delivered_pkey do update set seq = excluded.seq where d.seq < excluded.seq;
 	end if;
 	if cardinality(p_sent) > 0 then
 		-- Skipping what is locked, being trimmed or marked by another node, it waits for nobody with locks in hand.
 		update message set sent = true where ctid = any (array(
-			select m.ctid from unnest(p_sent, p_sent_seqs) as i(topic_id, seq), lateral (
+			select m.ctid from unnest(p_sent, p_sent_seqs, p_sent_epochs) as i(topic_id, seq, epoch), lateral (
 				select o.ctid from message o where o.topic_id = i.topic_id and o.seq = i.seq and not o.sent
+					and (select t.epoch from topic t where t.id = i.topic_id) || v_tag = i.epoch
 				for update skip locked) m));
 	end if;
 end
 $$;
 
 -- Says that a node lives, buries those that don't, and compares what the node knows of its topics with what is there: so a
--- notification that got lost costs time, never a message.
+-- notification that got lost costs time, never a message. Where a topic is not as far as the node has read it, the database is one
+-- that was restored, though nothing else shows it (a volume's snapshot): every numbering is another then.
 --
 --	returns	a row per topic that has moved (last_seq) or is another now (epoch; null when it is gone);
 --		and one with topic_id 0 when this node was not known: it has to write its presence and connections anew
@@ -188,10 +201,24 @@ begin
 		delete from node where id = any (v_dead);
 	end if;
 
+	if exists (
+		select from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch), lateral (
+			select o.epoch, coalesce((
+				select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
+			from topic o where o.id = i.topic_id offset 0) t
+		where t.last_seq < i.last_seq and t.epoch || v_tag = i.epoch)
+	then
+		perform renew_epochs();
+		v_tag := cluster_tag();
+	end if;
+
 	return query
 		select i.topic_id, t.last_seq, t.epoch || v_tag
 		from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch)
-		left join lateral (select o.last_seq, o.epoch from topic o where o.id = i.topic_id offset 0) t on true
+		left join lateral (
+			select o.epoch, coalesce((
+				select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
+			from topic o where o.id = i.topic_id offset 0) t on true
 		where t.last_seq is distinct from i.last_seq or t.epoch || v_tag is distinct from i.epoch;
 end
 $$;
@@ -225,8 +252,10 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) - (
 				select count(*) from message m
 				where m.topic_id = t.id and m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1)) as messages
-		from topic t left join delivered d on d.topic_id = t.id
-		where t.last_seq >= t.first_seq and diagnosis_of(t.name) is not null
+		from (
+			select o.*, (select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1) as last_seq
+			from topic o) t left join delivered d on d.topic_id = t.id
+		where t.last_seq is not null and diagnosis_of(t.name) is not null
 	), connected as (
 		select c.* from connection c join live n on n.id = c.node_id
 	)

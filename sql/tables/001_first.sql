@@ -45,15 +45,25 @@ create table tidings.diagnosis_grant (
 create index diagnosis_owner on tidings.diagnosis (owner);
 create index diagnosis_grant_user_id on tidings.diagnosis_grant (user_id);
 
--- The counter of each topic. Its row is locked by the short transaction that appends, so seq is dense and in commit order.
+-- The topics. A row is locked by the short transaction that appends, so seq is dense and in commit order; but it is not written, so a
+-- long snapshot has no versions of it to keep. The last seq is that of the newest message, or first_seq - 1 when none is kept:
+-- whoever deletes a topic's newest messages by hand gives the topic a new epoch.
 create table tidings.topic (
 	id bigint generated always as identity primary key,
 	-- Checked at every update of the row: counting in the pattern would take 10 µs.
 	name text collate "C" not null unique check (name ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(name) <= 128),
-	epoch text not null default substr(md5(gen_random_uuid()::text), 1, 8),
-	last_seq bigint not null default 0,
-	first_seq bigint not null default 1 -- the oldest that is kept; last_seq + 1 when none is
+	epoch text not null default left(gen_random_uuid()::text, 8),
+	first_seq bigint not null default 1 -- the oldest that is kept, or the next when none is
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+-- What all epochs have in common: cluster_tag() is made of it.
+create table tidings.numbering (
+	one boolean primary key default true check (one),
+	renewed text not null default left(gen_random_uuid()::text, 8), -- another one: every numbering is another
+	by_timeline boolean not null default true -- a failover makes every numbering another: it may have lost what was acknowledged
+);
+
+insert into tidings.numbering default values;
 
 -- How far some client has been sent. A table of its own: the sidecars' writing here never waits for an appender's lock.
 create table tidings.delivered (

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "store/durability.h"
 #include "store/migration.h"
 
 #define NOT_LOOKED_AT 3 /* exit status: nothing is wrong, but not everything could be looked at */
@@ -107,6 +108,15 @@ static void check_migrations(struct db *db, const char *directory, struct findin
 	buf_free(&problem);
 }
 
+static void check_durability(struct db *db, struct findings *f)
+{
+	struct buf problem = BUF_EMPTY;
+	enum err e = durability_check(db, &problem);
+
+	say("durability", e, &problem, f);
+	buf_free(&problem);
+}
+
 /*
  * Each login as the programs make it, and one as migrate makes it. Where one of them gets in, the database is there, and it is
  * this user whom the others do not let in.
@@ -136,6 +146,14 @@ static void check_database(const struct config *c, const char *directory, struct
 		    f);
 		buf_free(&what);
 		buf_free(&problem);
+	}
+	for (size_t i = 0; i <= LOGINS; i++) {
+		struct db *some = i < LOGINS ? db[i] : own;
+
+		if ((i < LOGINS ? in[i] : own_in) == OK) {
+			check_durability(some, f);
+			break;
+		}
 	}
 	if (there)
 		check_migrations(in[READER] == OK ? db[READER] : own_in == OK ? own : NULL, directory, f);

@@ -5,22 +5,26 @@
 #include "base/log.h"
 #include "cli/command.h"
 
-static const char usage[] = "usage: tidings COMMAND [OPTION...]\n"
-			    "\n"
-			    "  token --user ID [--role ROLE] [--ttl SECONDS] [--kid KID] [--alg ALG] [--key FILE]\n"
-			    "                        print a token that lets this user in\n"
-			    "  migrate [--dir DIR]   bring the database's schema up to date\n"
-			    "  check [--dir DIR]     try the configuration, the keys, the database and its schema\n"
-			    "\n"
-			    "  --check-config        print the configuration and exit\n"
-			    "  --help, --version\n"
-			    "\n"
-			    "The configuration is the environment: see tidings.conf(5).\n";
+static const char usage[] =
+	"usage: tidings COMMAND [OPTION...]\n"
+	"\n"
+	"  token --user ID [--role ROLE] [--ttl SECONDS] [--kid KID] [--alg ALG] [--key FILE]\n"
+	"                        print a token that lets this user in\n"
+	"  migrate [--dir DIR]   bring the database's schema up to date\n"
+	"  check [--dir DIR]     try the configuration, the keys, the database and its schema\n"
+	"  epoch renew           after a restore: every client is told that it may have missed something\n"
+	"  epoch timeline yes|no whether a failover does the same\n"
+	"\n"
+	"  --check-config        print the configuration and exit\n"
+	"  --help, --version\n"
+	"\n"
+	"The configuration is the environment: see tidings.conf(5).\n";
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
-} commands[] = {{"token", token_command}, {"migrate", migrate_command}, {"check", check_command}};
+} commands[] = {
+	{"token", token_command}, {"migrate", migrate_command}, {"check", check_command}, {"epoch", epoch_command}};
 
 void complain(const char *format, ...)
 {

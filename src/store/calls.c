@@ -11,7 +11,7 @@
 #include "store/pgarray.h"
 #include "store/pipeline_internal.h"
 
-#define PARAMS_MAX 16
+#define PARAMS_MAX 17
 #define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */
 
 /* The parameters of one call, made one after the other. */
@@ -272,7 +272,7 @@ enum err calls_unsent(struct pipeline *p, const struct unsent *u, int64_t rows_m
 /* ---- flush, farewell */
 
 static const struct pipeline_statement flush_statement = {
-	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"};
+	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"};
 
 static const struct pipeline_statement farewell_statement = {"farewell", "select tidings.farewell($1)"};
 
@@ -302,8 +302,10 @@ enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush
 	add_numbers(&params, f->closed_topics, f->closed_count);
 	add_numbers(&params, f->delivered_topics, f->delivered_count);
 	add_numbers(&params, f->delivered_seqs, f->delivered_count);
+	add_texts(&params, f->delivered_epochs, f->delivered_count);
 	add_numbers(&params, f->sent_topics, f->sent_count);
 	add_numbers(&params, f->sent_seqs, f->sent_count);
+	add_texts(&params, f->sent_epochs, f->sent_count);
 	add_number(&params, f->opened_ever);
 	return send_call(p, &flush_statement, &params, on_plain,
 			 &(struct call){.to.plain = answer, .context = context});
@@ -484,9 +486,10 @@ enum err calls_report(struct pipeline *p, const char *node_id, const char *conne
 /* ---- relay, sweep: one number, or NULL */
 
 static const struct pipeline_statement relay_statement = {"relay", "select tidings.relay($1, $2)"};
-static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5)"};
+static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6)"};
 
 #define SWEEP_TOPICS 500 /* in one transaction */
+#define SWEEP_ROWS 1000
 
 static void on_relay(void *context, enum err e, const PGresult *rows)
 {
@@ -500,10 +503,10 @@ static void on_relay(void *context, enum err e, const PGresult *rows)
 static void on_sweep(void *context, enum err e, const PGresult *rows)
 {
 	struct call call = *(struct call *)context;
-	bool found = e == OK && PQntuples(rows) == 1;
+	bool found = e == OK && PQntuples(rows) == 1 && !PQgetisnull(rows, 0, 0);
 
 	free(context);
-	call.to.sweep(call.context, e, found ? int8_at(rows, 0, 0) : 0);
+	call.to.sweep(call.context, e, found ? int8_at(rows, 0, 0) : -1);
 }
 
 enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_age_s, relay_answer answer, void *context)
@@ -521,8 +524,12 @@ enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, in
 {
 	struct params params = {0};
 
-	add_number(&params, after_id);
+	if (after_id < 0)
+		add_text(&params, NULL);
+	else
+		add_number(&params, after_id);
 	add_number(&params, SWEEP_TOPICS);
+	add_number(&params, SWEEP_ROWS);
 	add_number(&params, queue_max);
 	add_number(&params, queue_min_age_s);
 	add_number(&params, queue_ttl_s);

@@ -83,8 +83,10 @@ struct flush {
 	int64_t *closed_topics;
 	size_t closed_count;
 	int64_t *delivered_topics, *delivered_seqs;
+	const char **delivered_epochs;
 	size_t delivered_count;
 	int64_t *sent_topics, *sent_seqs;
+	const char **sent_epochs;
 	size_t sent_count;
 	int64_t opened_ever; /* connections since the node's start */
 };
@@ -167,9 +169,10 @@ typedef void (*relay_answer)(void *context, enum err e, int64_t next_ms);
 enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_age_s, relay_answer answer,
 		     void *context) MUST_CHECK;
 
-/* last_id: go on after it; 0: that was the end */
+/* last_id: go on after it; -1: that was the end, or another node is at it */
 typedef void (*sweep_answer)(void *context, enum err e, int64_t last_id);
 
+/* after_id: go on after it; -1: begin, when it is this node's turn */
 enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s,
 		     int64_t queue_ttl_s, sweep_answer answer, void *context) MUST_CHECK;
 

@@ -242,7 +242,7 @@ enum err db_change(struct db *db, const struct db_statement *s, int count, const
 	if (!db_is_open(db))
 		return ERR_AWAY;
 	if (db->pooled) {
-		if (!hello_send_timeouts(db->conn, db->statement_ms) ||
+		if (!hello_send_setup(db->conn, db->statement_ms) ||
 		    !PQsendQueryParams(db->conn, s->sql, count, NULL, values, lengths, formats, 0) ||
 		    !PQpipelineSync(db->conn))
 			return lost(db, s->name, NULL);
@@ -320,14 +320,15 @@ static enum err greet(struct db *db)
 {
 	static const char name[] = "hello";
 	PGresult *answer = NULL;
+	const char *why = NULL;
 	bool pooled = false;
 	enum err e = OK;
 
 	if (!hello_send(db->conn, db->statement_ms))
 		return lost(db, name, NULL);
 	e = receive(db, name, &answer);
-	if (e == OK && (!hello_read(answer, &pooled) || (pooled && !PQenterPipelineMode(db->conn))))
-		e = lost(db, name, "an answer to something else");
+	if (e == OK && (!hello_read(answer, &pooled, &why) || (pooled && !PQenterPipelineMode(db->conn))))
+		e = lost(db, name, why ? why : "no pipeline mode");
 	PQclear(answer);
 	db->pooled = pooled;
 	if (e != OK && db->conn)
@@ -367,8 +368,8 @@ enum err db_ensure(struct db *db)
 	return db_reopen(db);
 }
 
-enum err db_open(struct db **out, const char *conninfo, const char *default_user, const char *application_name,
-		 int64_t timeout_ms)
+enum err db_new(struct db **out, const char *conninfo, const char *default_user, const char *application_name,
+		int64_t timeout_ms)
 {
 	struct db *db = calloc(1, sizeof(*db));
 	enum err e = OK;
@@ -383,7 +384,15 @@ enum err db_open(struct db **out, const char *conninfo, const char *default_user
 	}
 	db->timeout_ms = db->statement_ms = timeout_ms;
 	*out = db;
-	return db_reopen(db);
+	return OK;
+}
+
+enum err db_open(struct db **db, const char *conninfo, const char *default_user, const char *application_name,
+		 int64_t timeout_ms)
+{
+	enum err e = db_new(db, conninfo, default_user, application_name, timeout_ms);
+
+	return e == OK ? db_reopen(*db) : e;
 }
 
 void db_close(struct db **out)

@@ -22,6 +22,10 @@
 
 struct db; /* opaque */
 
+/* As db_open(), without connecting: db_ensure() does that when it is needed. ERR_CONFIG */
+enum err db_new(struct db **db, const char *conninfo, const char *default_user, const char *application_name,
+		int64_t timeout_ms) MUST_CHECK;
+
 /*
  * Makes *db and connects it.
  *

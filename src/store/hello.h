@@ -9,6 +9,10 @@
  *			time: PgBouncer (1.18) gives the server away at an answer although half of the next statement
  *			has reached it
  *
+ * Whatever the database, the role or the server say, a session of ours commits when it says so (synchronous_commit is on, or
+ * stronger) and is in READ COMMITTED, which the numbering of messages takes. A session that can only read, on a standby or
+ * by a setting, is none: it is made anew until it is one, so nothing has to be restarted after a failover.
+ *
  * They are told apart by the process id that the connection was given for cancelling: a pooler makes up its own. A
  * pooler also lets us in when there is no server behind it; that somebody answers shows here too.
  *
@@ -22,20 +26,21 @@
 
 #include "base/defs.h"
 
-/* Asks, and sets the timeouts (of a statement and of a lock; 0: none) where it is PostgreSQL that is asked. */
+/* Asks, and sets up the session (timeouts of a statement and of a lock; 0: none) where it is PostgreSQL that is asked. */
 bool hello_send(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
 
 /*
  * What the answer says.
  *
  *	pooled	out: a pooler
+ *	why	out: lent, as long as the answer: why it is false
  *
- * False: it is not an answer to this
+ * False: this connection is of no use
  */
-bool hello_read(const PGresult *answer, bool *pooled) MUST_CHECK;
+bool hello_read(const PGresult *answer, bool *pooled, const char **why) MUST_CHECK;
 
-/* Rides in front of a statement in its transaction, through a pooler: in pipeline mode. */
-bool hello_send_timeouts(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
+/* What hello_send() sets up, for one transaction: rides in front of its statement, through a pooler, in pipeline mode. */
+bool hello_send_setup(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
 
 /* Drops notifications: nobody listens on this connection, but behind a pooler somebody else may have, on the server. */
 void hello_drop_notifications(PGconn *connection);

@@ -82,9 +82,11 @@ static void go_on_greeting(struct link *l)
 
 	flush(l);
 	while (!PQisBusy(l->connection) && (answer = PQgetResult(l->connection))) {
-		l->greeted = hello_read(answer, &l->pooled);
+		const char *why = NULL;
+
+		l->greeted = hello_read(answer, &l->pooled, &why);
 		if (!l->greeted) {
-			give_up(l, PQresultErrorMessage(answer));
+			give_up(l, why);
 			PQclear(answer);
 			return;
 		}

@@ -242,7 +242,7 @@ static bool send_prepared(struct pipeline *p, PGconn *connection, const struct p
 static bool send_whole(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
 		       const struct pipeline_params *params)
 {
-	return hello_send_timeouts(connection, p->timeout_ms) &&
+	return hello_send_setup(connection, p->timeout_ms) &&
 	       PQsendQueryParams(connection, s->sql, params->count, NULL, params->values, params->lengths,
 				 params->formats, 1);
 }

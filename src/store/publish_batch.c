@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "store/db_internal.h"
 #include "store/pgarray.h"
@@ -31,6 +32,7 @@ enum {
 	QUEUE_TTL,
 	REQUIRE_USER,
 	SKIP_LOCKED,
+	UNTIL,
 	PARAMETERS_COUNT
 };
 
@@ -45,16 +47,19 @@ static const enum pgarray_type types[ARRAYS_COUNT] = {
 
 static const struct db_statement publish_statement = {
 	"publish_batch",
-	"SELECT item, outcome, seq, clients FROM tidings.publish_batch($1::text[], $2::text[], $3::text[], "
+	"SELECT item, outcome, seq, clients, at FROM tidings.publish_batch($1::text[], $2::text[], $3::text[], "
 	"(SELECT array_agg(encode(sha256(f), 'hex') ORDER BY n) FROM unnest($4::bytea[]) WITH ORDINALITY AS u(f, n)), "
 	"$5::int8[], $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[], $12::text[], "
 	"$13::int8[], "
-	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8, $19::boolean, $20::boolean)",
+	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8, $19::boolean, $20::boolean, $21::int8)",
 };
 
 struct publish_batch {
 	struct pgarray arrays[ARRAYS_COUNT];
 	char numbers[SKIP_LOCKED - ARRAYS_COUNT][24]; /* the limits of the queue, as text */
+	int64_t answer_ms;			      /* what is not done by then is not done */
+	int64_t ahead_ms;			      /* the server's clock, of our monotonic one */
+	bool ahead_known;			      /* since the last batch, which went well */
 };
 
 enum err publish_batch_new(struct publish_batch **out, const struct config *c)
@@ -68,6 +73,7 @@ enum err publish_batch_new(struct publish_batch **out, const struct config *c)
 	snprintf(b->numbers[QUEUE_TTL - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_ttl_s);
 	snprintf(b->numbers[REQUIRE_USER - ARRAYS_COUNT], sizeof(b->numbers[0]), "%s",
 		 c->require_user ? "true" : "false");
+	b->answer_ms = c->database_timeout_ms;
 	*out = b;
 	return OK;
 }
@@ -166,6 +172,7 @@ enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publis
 	const char *values[PARAMETERS_COUNT];
 	int lengths[PARAMETERS_COUNT] = {0};
 	int formats[PARAMETERS_COUNT] = {0};
+	char until[24];
 	PGresult *result = NULL;
 	enum err e = OK;
 
@@ -183,10 +190,17 @@ enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publis
 	for (int i = ARRAYS_COUNT; i < SKIP_LOCKED; i++)
 		values[i] = b->numbers[i - ARRAYS_COUNT];
 	values[SKIP_LOCKED] = skip_locked ? "t" : "f";
+	snprintf(until, sizeof(until), "%" PRId64, clock_monotonic_ms() + b->ahead_ms + b->answer_ms);
+	values[UNTIL] = b->ahead_known ? until : NULL;
+	b->ahead_known = false;
 	e = db_change(db, &publish_statement, PARAMETERS_COUNT, values, lengths, formats, &result);
 	if (e != OK)
 		return e;
 	e = read_results(result, requests, count);
+	if (e == OK && PQntuples(result) > 0) {
+		b->ahead_ms = strtoll(PQgetvalue(result, 0, 4), NULL, 10) - clock_monotonic_ms();
+		b->ahead_known = true;
+	}
 	PQclear(result);
 	return e;
 }

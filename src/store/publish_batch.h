@@ -37,7 +37,8 @@ void publish_batch_free(struct publish_batch **b);
  *			another batch may take, and then it is ERR_BUSY for all
  *
  * ERR_AWAY      none of it was published
- * ERR_UNKNOWN   all of it may have been published, or none
+ * ERR_UNKNOWN   all of it may have been published, or none; but not later than the database's timeout allows: what arrives
+ *               late, at a server that was frozen, is refused there
  * ERR_BUSY      none of it was, because of what others were doing
  * ERR_DATABASE  none of it was
  */

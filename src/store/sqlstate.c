@@ -8,7 +8,6 @@
 /* A prefix, so that a whole class can be named. */
 static const char *const away[] = {
 	"08",	 /* connection exceptions */
-	"25006", /* read-only: we are talking to a server that has become a standby */
 	"25P03", /* idle in transaction for too long */
 	"53",	 /* out of disk, memory or connections */
 	"57P",	 /* shutdown, crash, starting up, database dropped, idle timeout */
@@ -22,8 +21,12 @@ static const char *const busy[] = {
 	"57014", /* statement_timeout, or an administrator's cancel */
 };
 
-/* What was prepared is gone (a pooler gave us another server) or has another shape (a migration ran meanwhile). */
-static const char *const spoils[] = {"26000", "0A000", "42P05"};
+static const char *const spoils[] = {
+	"26000", /* what was prepared is gone: a pooler gave us another server */
+	"42P05", /* and there it was prepared before */
+	"0A000", /* what was prepared has another shape: a migration ran meanwhile */
+	"25006", /* read-only: the server has become a standby, or was told so; it may be another when we come again */
+};
 
 static bool listed(const char *sqlstate, const char *const *prefixes, size_t count)
 {

@@ -106,16 +106,14 @@ def key_rolled_back(db):
     equal(second.receive()[0][1:3], ["ok", "1"], "result")
 
 
-@test("after 24 hours a key is new, and old keys are cleared away")
+@test("after 24 hours a key is new, and the sweep clears old keys away")
 def key_ages(db):
     topic = db.topic()
     db.batch([Request([Item(topic)], key=f"old{n}", hash="1") for n in range(8)])
     db.sql("update tidings.idempotency set created_at = created_at - interval '25 hours' where key like 'old%'")
     equal(outcomes(db.batch([Request([Item(topic)], key="old0", hash="2")])), [("ok", 9)], "used again")
-    equal(db.sql("select key from tidings.idempotency where key like 'old%'"), [["old0"]], "cleared by the next batch with a key")
-    db.sql("update tidings.idempotency set created_at = created_at - interval '25 hours' where key = 'old0'")
     db.sweep()
-    equal(db.sql("select key from tidings.idempotency where key like 'old%'"), [], "cleared by the sweep")
+    equal(db.sql("select key from tidings.idempotency where key like 'old%'"), [["old0"]], "left by the sweep")
 
 
 def effect(topic, recommendation, value, old=None):
@@ -154,6 +152,19 @@ def ephemeral(db):
     n = db.topic_id(topic)
     equal(listener.notifications("ephemeral"), [f'{n} - 0  {{"e":1}}', f'{n} {connection} 3 a b {{"e":"2 3"}}'], "notifications")
     equal(len(db.kept(topic)), 2, "kept")
+
+
+@test("what is ephemeral needs no lock and rings no doorbell, also in one batch with what is stored")
+def ephemeral_alone(db):
+    locked, free, holder, listener = db.topic(), db.topic(), db.session("postgres"), db.session("tidings_sidecar")
+    db.batch([Request([Item(locked), Item(free)])])
+    listener.listen("ephemeral", "messages")
+    holder.sql(f"begin; select from tidings.topic where name = '{locked}' for update")
+    equal(outcomes(db.batch([Request([Item(locked, ephemeral=True), Item(free)]), Request([Item(locked, '{"e":2}', ephemeral=True)])])),
+          [("ok", None), ("ok", 2), ("ok", None)], "outcomes")
+    notified, messages, ephemeral = listener.receive_after("select"), db.channel("messages"), db.channel("ephemeral")
+    equal([sum(f'"{channel}" with' in r[0] for r in notified) for channel in (messages, ephemeral)], [1, 2], "notifications")
+    assert any(f'"{messages}" with payload "{db.topic_id(free)}"' in r[0] for r in notified), notified
 
 
 @test("a batch rings once, with every topic's id in it; of more topics than fit it rings again")
@@ -208,3 +219,11 @@ def busy(db):
     db.batch([effect(locked, 1, "0.9")])
     equal(effects(db, locked)[-1], (0.5, 0.4), "effectiveness of the one that was locked")
     db.sql("delete from tidings.outbox")
+
+
+@test("a batch that arrives after its publisher gave it up is refused")
+def too_late(db):
+    topic, now = db.topic(), int(db.one("select (extract(epoch from clock_timestamp()) * 1000)::int8"))
+    refusal = db.session().receive_after(batch_sql([Request([Item(topic)])], until=now - 1))
+    assert "too late" in refusal[0][0], refusal
+    equal(outcomes(db.batch([Request([Item(topic)])], until=now + 60000)), [("ok", 1)], "one in time")

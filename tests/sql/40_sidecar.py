@@ -1,4 +1,5 @@
 """What the sidecars call: attach, fetch, flush, heartbeat; and how many clients a publisher is told."""
+import subprocess
 import uuid
 
 from database import Item, Request, batch_sql
@@ -121,7 +122,7 @@ def unsent(db):
 @test("what is flushed twice is as if flushed once, and delivered never goes back")
 def flush_twice(db):
     topic = db.topic()
-    db.publish(topic, to_user="u")
+    db.publish(topic, to_user="u", count=5)
     n, node, (c, d) = db.topic_id(topic), db.node(), uuids(2)
     for _ in range(2):
         db.flush(node, presence=[(n, 2)], opened=[(c, n, "u"), (d, n, None)], delivered=[(n, 5)], sent=[(n, 1)])
@@ -222,3 +223,88 @@ def farewell(db):
     db.sidecar(f"select tidings.farewell('{node}')")
     equal(db.one(f"select (select count(*) from tidings.node where id = '{node}') + (select count(*) from tidings.presence where node_id = "
                  f"'{node}') + (select count(*) from tidings.connection where node_id = '{node}')"), "0", "rows")
+
+
+@test("what is trimmed in the very middle of attach makes no first_seq beyond the place that attach gives")
+def attach_trimmed_halfway(db):
+    # A verdict that waits stands in for a slow moment between the two.
+    topic = db.topic("456")
+    db.publish(topic)
+    holder, session = db.session("postgres"), db.session("tidings_sidecar")
+    db.sql("alter function tidings.verdict(text, text, text, text, boolean) rename to real_verdict")
+    db.sql("""create function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean) returns text language plpgsql as $$
+        declare v text := tidings.real_verdict(user_id, role, topic, action, require_user);
+        begin if action = 'subscribe' then perform pg_advisory_xact_lock_shared(7); end if; return v; end $$;
+        alter function tidings.verdict owner to tidings_owner""")
+    try:
+        holder.sql("begin")
+        holder.sql("select pg_advisory_xact_lock(7)")
+        session.send(f"select last_seq, first_seq from tidings.attach('{{456}}', '{{user}}', '{{{topic}}}')")
+        assert not session.answered(0.3), f"attach did not wait: {session.buffer}"
+        db.publish(topic, count=10)
+        db.age(topic, 604801)
+        db.sweep()
+        equal(db.counter(topic), (12, 11), "first and last, when all of it is gone")
+        holder.sql("commit")
+        equal(session.receive(), [["1", "2"]], "last_seq and first_seq")
+    finally:
+        db.sql("drop function tidings.verdict(text, text, text, text, boolean)")
+        db.sql("alter function tidings.real_verdict(text, text, text, text, boolean) rename to verdict")
+
+
+@test("what was delivered or sent by another numbering says nothing about this one; nor what is ahead of it")
+def flush_of_another_numbering(db):
+    # What went wrong: after a failover behind a pooler a node wrote down the old numbers, and messages of the new ones counted as delivered.
+    topic, node = db.topic(), db.node()
+    db.publish(topic, to_user="456")
+    n = db.topic_id(topic)
+    delivered = lambda: db.sql(f"select seq from tidings.delivered where topic_id = {n}")
+    db.flush(node, delivered=[(n, 150, "0123456789abcd")], sent=[(n, 1, "0123456789abcd")])
+    equal((delivered(), db.attach(("456", "user", topic))[0][6]), ([], "f"), "by another numbering")
+    equal(db.one(f"select sent from tidings.message where topic_id = {n}"), "f", "sent, by another numbering")
+    db.flush(node, delivered=[(n, 150)], sent=[(n, 1)])
+    equal(delivered(), [["1"]], "ahead")
+    equal(db.one(f"select sent from tidings.message where topic_id = {n}"), "t", "sent")
+
+
+@test("a node that has read further than its topic goes makes every numbering another: the database was set back")
+def set_back(db):
+    # As from a volume's snapshot: same cluster, same table, same timeline.
+    topic, other, node = db.topic(), db.topic(), db.node()
+    db.publish(topic, count=3)
+    db.publish(other)
+    places = [(int(s[1]), int(s[3]), s[2]) for s in db.attach(("root", "admin", topic), ("root", "admin", other))]
+    equal(heartbeat(db, node, places), [], "before")
+    db.sql(f"delete from tidings.message where topic_id = {places[0][0]} and seq > 1")
+    db.publish(other)
+    got = {int(r[0]): r[1:] for r in heartbeat(db, node, places)}
+    equal(sorted((i, v[0]) for i, v in got.items()), [(places[0][0], "1"), (places[1][0], "2")], "topics")
+    assert all(v[1] != epoch for v, (_, _, epoch) in zip((got[p[0]] for p in places), places)), got
+    history = db.history(topic, epoch=places[0][2], after=3)
+    equal(history[0][2], "f", "recovered, by a cursor from before")
+    tag = db.one("select tidings.cluster_tag()")
+    heartbeat(db, node, places)
+    equal(db.one("select tidings.cluster_tag()"), tag, "the numbering after another node with the same places")
+
+
+@test("a restore by pg_restore --clean into the same database makes every numbering another")
+def restored(db):
+    db.end_sessions()
+    db.sql("create database restored template tidings", database="postgres")
+    try:
+        how = {"env": db.psql_env("postgres", "restored"), "check": True, "capture_output": True}
+        tag = lambda: db.one("select tidings.cluster_tag()", database="restored")
+        before = tag()
+        assert before != db.one("select tidings.cluster_tag()"), "another database has the same tag"
+        dump = subprocess.run(["pg_dump", "-Fc"], **how).stdout
+        equal(tag(), before, "the tag while nothing happens")
+        subprocess.run(["pg_restore", "--clean", "--if-exists", "-d", "restored"], input=dump, **how)
+        assert tag() != before, "restored, with the same tag"
+    finally:
+        db.sql("drop database restored with (force)", database="postgres")
+
+
+@test("nothing of ours needs MD5, which a server in FIPS mode does not have")
+def no_md5(db):
+    equal(db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosrc ~* 'md5' "
+                 "union select adrelid::regclass::text from pg_attrdef where pg_get_expr(adbin, adrelid) ~* 'md5'"), [], "what uses it")

@@ -85,7 +85,7 @@ def answer(rows):
     return Answer(outcome, detail, json.loads(reply) if reply else None, topic, int(seq) if seq else None, int(clients) if clients else None)
 
 
-def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True):
+def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True, until=None):
     rows = [(n, i) for n, r in enumerate(requests, 1) for i in r.items]
     texts = lambda get: quote([get(i) for _, i in rows])
     numbers = lambda values: quote(list(values), "int8")
@@ -94,7 +94,7 @@ def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True):
         numbers(n for n, _ in rows), texts(lambda i: i.topic), texts(lambda i: i.body), numbers(int(i.ephemeral) for _, i in rows),
         texts(lambda i: i.to_user), texts(lambda i: i.exclude), texts(lambda i: i.deliver_at), texts(lambda i: i.expires_at),
         numbers(i.effect[0] for _, i in rows), texts(lambda i: i.effect[1]), texts(lambda i: i.effect[2]),
-        str(queue_max), str(min_age_s), "604800", "false", str(skip_locked)]) + ") order by item")
+        str(queue_max), str(min_age_s), "604800", "false", str(skip_locked), quote(until)]) + ") order by item")
 
 
 class Session:
@@ -231,7 +231,7 @@ class Database(harness.Stack):
 
     def counter(self, topic):
         """(first_seq, last_seq)"""
-        return tuple(int(v) for v in self.sql(f"select first_seq, last_seq from tidings.topic where name = '{topic}'")[0])
+        return int(self.one(f"select first_seq from tidings.topic where name = '{topic}'")), self.last_seq(topic)
 
     def sidecar(self, sql):
         return self.sql(sql, user="tidings_sidecar")
@@ -249,12 +249,15 @@ class Database(harness.Stack):
         return [r[1:] for r in self.sidecar(f"select * from tidings.attach({users}, {roles}, {topics}) order by item")]
 
     def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), opened_ever=0, run=None):
-        """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq)"""
+        """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq),
+        and an epoch, if it is to be another than the topic's"""
+        own = dict(self.sql("select id, epoch || tidings.cluster_tag() from tidings.topic")) if delivered or sent else {}
+        epochs = lambda rows: quote([r[2] if len(r) > 2 else own.get(str(r[0]), "") for r in rows])
         pairs = lambda rows: ", ".join(quote([r[n] for r in rows], "int8") for n in (0, 1))
         return (run or self.sidecar)(
             f"select tidings.flush('{node}', {pairs(presence)}, {quote([o[0] for o in opened])}, "
             f"{quote([o[1] for o in opened], 'int8')}, {quote([o[2] for o in opened])}, {quote(['websocket'] * len(opened))}, "
-            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {pairs(sent)}, {opened_ever})")
+            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {epochs(delivered)}, {pairs(sent)}, {epochs(sent)}, {opened_ever})")
 
     def fetch(self, places, rows=1000, size=1 << 20):
         ids, after = (quote(list(v), "int8") for v in zip(*places))
@@ -268,10 +271,13 @@ class Database(harness.Stack):
         self.sql(f"update tidings.message set created_at = created_at - interval '{seconds} s' "
                  f"where topic_id = (select id from tidings.topic where name = '{topic}')")
 
-    def sweep(self, queue_max=100, min_age_s=60, ttl_s=604800):
-        after = "0"
+    def sweep(self, queue_max=100, min_age_s=60, ttl_s=604800, rows=100000):
+        """How many calls it took."""
+        after, calls = "0", 0
         while after:
-            after = self.sidecar(f"select tidings.sweep({after}, 1000, {queue_max}, {min_age_s}, {ttl_s})")[0][0]
+            after = self.sidecar(f"select tidings.sweep({after}, 1000, {rows}, {queue_max}, {min_age_s}, {ttl_s})")[0][0]
+            calls += 1
+        return calls
 
     def relay(self):
         return self.sidecar("select tidings.relay(100, 60)")[0][0]

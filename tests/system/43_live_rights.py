@@ -106,7 +106,7 @@ def check_revocation(s, topic, revoked, withdraw, publish_one, other):
         assert seqs, f"{user} got nothing at all"
         equal(seqs, list(range(seqs[0], seqs[0] + len(seqs))), f"seqs of {user}")
         equal((seqs[-1], how), (end - 1, "unsubscribed" if how == "unsubscribed" else 1012), f"the last of {user}, whose right ended at {end}")
-    last = int(s.sql(f"select last_seq from tidings.topic where name = '{topic}'")[0][0])
+    last = s.last_seq(topic)
     seen = []
     while not seen or seen[-1] < last:
         m = other.next()

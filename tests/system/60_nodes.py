@@ -243,7 +243,7 @@ def _(s):
         wait_until(lambda: s.sql(f"select seq from tidings.delivered where topic_id = {row}") == [["5"]], "that to be written down")
         node.signal(signal.SIGSTOP)
         try:
-            s.sql(f"""begin; update tidings.topic set epoch = 'restored', last_seq = 2 where id = {row};
+            s.sql(f"""begin; update tidings.topic set epoch = 'restored' where id = {row};
                 delete from tidings.message where topic_id = {row} and seq > 2;
                 update tidings.delivered set seq = 2 where topic_id = {row}; commit;
                 select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'tidings-ws%'""")

@@ -173,10 +173,10 @@ declare
 begin
 	select * into t from tidings.topic where name = '{topic}' for update;
 	if found then
-		last := greatest(t.last_seq - {self.random.randint(0, 10)}, t.first_seq - 1);
+		last := greatest(coalesce((select max(seq) from tidings.message where topic_id = t.id), t.first_seq - 1) - {self.random.randint(0, 10)}, t.first_seq - 1);
 		delete from tidings.message where topic_id = t.id and seq > last;
 		update tidings.delivered set seq = least(seq, last) where topic_id = t.id;
-		update tidings.topic set last_seq = last, epoch = '{epoch}' where id = t.id;
+		update tidings.topic set epoch = '{epoch}' where id = t.id;
 		perform public.witness_inherit(t.id, t.epoch, '{epoch}', last);
 	end if;
 end $$""")

@@ -98,7 +98,7 @@ class Load:
         goal = {}
         for d in self.diagnoses:
             topic = f"diagnosis/{d}"
-            goal[topic] = int(self.s.sql(f"select last_seq from tidings.topic where name = '{topic}'")[0][0])
+            goal[topic] = self.s.last_seq(topic)
 
         def there(f):
             return all(t in f.position and walker.split(f.position[t])[1] >= goal[t] for t in f.topics)

@@ -78,7 +78,7 @@ def let_in(s, system_roles):
 
 @test("tidings check, as the user of the programs: keys, each program's login and the schema are well; what is wrong is told, and by the exit status")
 def _(s):
-    well = {"configuration": "ok", "keys": "ok", **{f"login of {programs}": "ok" for programs in LOGINS}, "migrations": "ok"}
+    well = {"configuration": "ok", "keys": "ok", **{f"login of {programs}": "ok" for programs in LOGINS}, "durability": "ok", "migrations": "ok"}
     equal(check(s), (0, well), "the check")
     named = {f"login of {programs} (as postgres)": "ok" for programs in LOGINS}
     status, found = check(s, TIDINGS_DATABASE=s.conninfo + " user=postgres")
@@ -87,6 +87,15 @@ def _(s):
     assert status == 1 and "nowhere" in found["keys"], found
     status, found = check(s, TIDINGS_DATABASE=f"host={s.folder}/nowhere dbname=tidings")
     assert status == 1 and all("nowhere" in found[f"login of {programs}"] for programs in LOGINS) and "migrations" not in found, found
+    s.sql("alter system set full_page_writes = off")
+    s.sql("select pg_reload_conf()")
+    try:
+        status, found = wait_until(lambda: (c := check(s))[0] and c, "the setting to count")
+        equal((status, found["durability"]), (1, "full_page_writes is off, and has to be on"), "with a setting that loses data")
+    finally:
+        s.sql("alter system reset full_page_writes")
+        s.sql("select pg_reload_conf()")
+    wait_until(lambda: check(s) == (0, well), "the check to be well again")
     s.sql("update tidings.code set checksum = 'other'")
     try:
         status, found = check(s)
@@ -222,3 +231,13 @@ def _(s):
         wait_until(lambda: s.watchers(d) == 0, "nobody to be counted")
     s.forget(node)
     equal(node.stop(), 0, "exit status")
+
+
+@test("a program of many threads has as many connections to the database as it has served requests at once")
+def _(s):
+    began = s.sql("select clock_timestamp()")[0][0]
+    opened = lambda name: int(s.sql(f"select count(*) from pg_stat_activity where application_name = '{name}' and backend_start > '{began}'")[0][0])
+    with s.web() as web:
+        for _n in range(20):
+            web.api.get(f"/ws/history/{s.diagnosis()}", s.token()).want(200)
+        equal([opened(name) for name in ("tidings history", "tidings live")], [1, 0], "connections")

@@ -1,6 +1,7 @@
 """PostgreSQL goes away under load and comes back: nothing acknowledged is lost, nobody is dropped, nothing of ours is restarted."""
 import contextlib
 import http.client
+import os
 import pathlib
 import signal
 import subprocess
@@ -217,9 +218,9 @@ def _(s):
 @test("a request that takes longer than a statement may gets 503 alone: who came with it is served", allow=EXPECTED)
 def _(s):
     slow, others = s.diagnosis(), [s.diagnosis() for _ in range(8)]
-    s.sql("""alter function tidings.verdict(text, text, text, text) rename to real_verdict;
-        create function tidings.verdict(user_id text, role text, topic text, action text) returns text language plpgsql as $$
-            begin if topic = 'diagnosis/%d' then perform pg_sleep(60); end if; return tidings.real_verdict(user_id, role, topic, action); end $$;
+    s.sql("""alter function tidings.verdict(text, text, text, text, boolean) rename to real_verdict;
+        create function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean) returns text language plpgsql as $$
+            begin if topic = 'diagnosis/%d' then perform pg_sleep(60); end if; return tidings.real_verdict(user_id, role, topic, action, require_user); end $$;
         alter function tidings.verdict owner to tidings_owner""" % slow)
     replies, barrier = {}, threading.Barrier(len(others) + 1)
     try:
@@ -235,8 +236,23 @@ def _(s):
             for t in threads:
                 t.join()
     finally:
-        s.sql("drop function tidings.verdict(text, text, text, text); alter function tidings.real_verdict(text, text, text, text) rename to verdict")
+        s.sql("drop function tidings.verdict(text, text, text, text, boolean); alter function tidings.real_verdict(text, text, text, text, boolean) rename to verdict")
     equal(replies, {slow: 503, **{d: 200 for d in others}}, "replies")
+
+
+@test("a broadcast that was answered 503 because the database stood still is not published when that goes on", allow=EXPECTED)
+def _(s):
+    d = s.diagnosis()
+    with s.web(TIDINGS_DATABASE_TIMEOUT=1000) as web:
+        s.recommend(d, "before", api=web.api)
+        pid = int(s.sql("select pid from pg_stat_activity where application_name = 'tidings broadcast' order by backend_start desc limit 1")[0][0])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            s.recommend(d, "frozen", api=web.api, want=503)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "the server process to end")
+        equal(s.recommend(d, "after", api=s.api)["seq"], 2, "the next seq")
 
 
 @test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)
@@ -264,3 +280,75 @@ def _(s):
             holder.wait()
         equal(s.recommend(locked)["seq"], 1, "seq afterwards: the refused one was not half done")
         equal(waiting.next()["seq"], 1, "seq at its client")
+
+
+@test("a database that can only be read is one that is away: 503 meanwhile, and then everything goes on by itself", allow=EXPECTED + "|read-only")
+def _(s):
+    # What went wrong: a session that had begun read-only was kept for ever.
+    d, token = s.diagnosis(), s.token()
+    refused = lambda: s.api.post("/ws/broadcast-recommendation-update", {"diagnosis_id": d, "old_data": {}, "new_data": {}, "reason": "r"}, token).status == 503
+    with s.connect(d) as client:
+        s.sql("alter database tidings set default_transaction_read_only = on", database="postgres")
+        try:
+            s.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename like 'tidings_%'", database="postgres")
+            wait_until(refused, "broadcasts to be refused")
+            for path in ("/ws/status", f"/ws/history/{d}"):
+                s.api.get(path, token).want(503)
+        finally:
+            s.sql("alter database tidings reset default_transaction_read_only", database="postgres")
+        s.wait_ready()
+        wait_until(lambda: not refused(), "broadcasts to be taken again")
+        seq = s.recommend(d)["seq"]
+        wait_until(lambda: client.next()["seq"] == seq, "it to arrive")
+        for path in ("/ws/status", f"/ws/history/{d}"):
+            s.api.get(path, token).want(200)
+
+
+@contextlib.contextmanager
+def seen_by_verdicts(s):
+    """What the sessions of ours that ask for a right have set; [[synchronous_commit, isolation]]"""
+    s.sql("""create table public.seen (what text); grant insert on public.seen to tidings_owner;
+        alter function tidings.verdict(text, text, text, text, boolean) rename to real_verdict;
+        create function tidings.verdict(user_id text, role text, topic text, action text, require_user boolean) returns text language plpgsql as $$
+            begin insert into public.seen values (current_setting('synchronous_commit') || ' ' || current_setting('transaction_isolation'));
+            return tidings.real_verdict(user_id, role, topic, action, require_user); end $$;
+        alter function tidings.verdict owner to tidings_owner;
+        alter database tidings set synchronous_commit = off; alter database tidings set default_transaction_isolation = serializable""")
+    try:
+        yield lambda: s.sql("select distinct what from public.seen")
+    finally:
+        s.sql("""alter database tidings reset synchronous_commit; alter database tidings reset default_transaction_isolation;
+            drop function tidings.verdict(text, text, text, text, boolean); alter function tidings.real_verdict(text, text, text, text, boolean) rename to verdict;
+            drop table public.seen""")
+
+
+@test("whatever the database's defaults are, what is answered is committed, and in READ COMMITTED")
+def _(s):
+    d = s.diagnosis()
+    with seen_by_verdicts(s) as seen, s.node() as node, s.web(node) as web, s.connect(d, server=node) as client:
+        s.recommend(d, api=web.api)
+        client.next()
+        web.api.get(f"/ws/history/{d}", s.token()).want(200)
+        equal(seen(), [["on read committed"]], "what the sessions have")
+
+
+@test("tidings epoch: what was restored unseen is told to every client; a setting in the database says whether a failover is such a restore")
+def _(s):
+    d = s.diagnosis()
+    how = {"TIDINGS_DATABASE": s.conninfo + " user=postgres"}
+    tag = lambda: s.sql("select tidings.cluster_tag()")[0][0]
+    with s.connect(d) as client:
+        s.recommend(d)
+        cursor, before = client.next() and client.cursor, tag()
+        s.command("tidings", "epoch", "renew", **how)
+        assert tag() != before, "the tag is what it was"
+        equal(client.closed()[0], 1012, "the close")
+    with s.connect(d, cursor=cursor, hello=False) as client:
+        assert client.next()["data"].get("recovered") is False, "recovered"
+    before = tag()
+    s.command("tidings", "epoch", "timeline", "no", **how)
+    assert tag() != before, "the tag is what it was"
+    equal(s.sql("select by_timeline from tidings.numbering"), [["f"]], "the setting")
+    s.command("tidings", "epoch", "timeline", "yes", **how)
+    equal(tag(), before, "the tag as it was before")
+    s.wait_ready()

@@ -658,6 +658,11 @@ class Stack:
         assert done.returncode == 0, f"{query}: {done.stderr}"
         return [line.split("\t") for line in done.stdout.splitlines()]
 
+    def last_seq(self, topic):
+        """Of its newest message; 0: there is no such topic."""
+        return int(self.sql(f"""select coalesce((select coalesce((select max(m.seq) from tidings.message m where m.topic_id = t.id), t.first_seq - 1)
+            from tidings.topic t where t.name = '{topic}'), 0)""")[0][0])
+
     def command(self, program, *args, **settings):
         done = subprocess.run([self.program(program), *map(str, args)], capture_output=True, text=True,
                               env=self.environment(**settings))

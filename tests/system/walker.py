@@ -1019,7 +1019,8 @@ def verdict(s, diagnoses, name, wanderers, publishers, weather, retired):
 def kept(s, topic):
     """(epoch, first, last, messages, faults) of what /ws/history gives; None when it was trimmed meanwhile."""
     def state():
-        return s.sql(f"select epoch || tidings.cluster_tag(), first_seq, last_seq from tidings.topic where name = '{topic}'")[0]
+        return s.sql(f"""select epoch || tidings.cluster_tag(), first_seq,
+            coalesce((select max(m.seq) from tidings.message m where m.topic_id = t.id), first_seq - 1) from tidings.topic t where name = '{topic}'""")[0]
 
     epoch, first, last = before = state()
     since, got, faults = int(first) - 1, [], []
