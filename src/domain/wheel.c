@@ -13,7 +13,8 @@ void wheel_init(struct wheel *w, int64_t now_ms)
 
 void wheel_set(struct wheel *w, struct wheel_entry *e, int64_t due_ms)
 {
-	int64_t due = MAX((due_ms + WHEEL_STEP_MS - 1) / WHEEL_STEP_MS, w->target + 1);
+	/* Rounded up without a sum: INT64_MAX is never. */
+	int64_t due = MAX(due_ms / WHEEL_STEP_MS + (due_ms % WHEEL_STEP_MS > 0), w->target + 1);
 
 	if (e->due == due)
 		return;

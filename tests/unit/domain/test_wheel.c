@@ -68,6 +68,17 @@ static void gives_back_what_was_due_already_at_the_next_step(void **state)
 	assert_ptr_equal(wheel_expire(&wheel, then + STEP), &e);
 }
 
+static void an_entry_that_is_never_due_does_not_overflow(void **state)
+{
+	struct wheel_entry e = {.due = 0};
+
+	/* What went wrong: it was rounded up by a sum, and so became due at once. */
+	(void)state;
+	wheel_set(&wheel, &e, INT64_MAX);
+	assert_null(wheel_expire(&wheel, START + 3 * TURN));
+	wheel_unset(&e);
+}
+
 static void an_entry_that_is_set_again_has_moved(void **state)
 {
 	struct wheel_entry e = {.due = 0};
@@ -228,6 +239,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(is_never_early_and_late_by_less_than_a_step, start),
 		cmocka_unit_test_setup(gives_back_what_was_due_already_at_the_next_step, start),
+		cmocka_unit_test_setup(an_entry_that_is_never_due_does_not_overflow, start),
 		cmocka_unit_test_setup(an_entry_that_is_set_again_has_moved, start),
 		cmocka_unit_test_setup(an_entry_that_is_taken_out_is_gone_and_may_be_taken_out_again, start),
 		cmocka_unit_test_setup(what_is_turns_away_stays_until_its_own, start),
