@@ -99,7 +99,7 @@ begin
 	v_names := array(
 		select (select o.topic from outbox o where o.id = i) from unnest(p_ids) as i
 		union select 'notifications/' || (select n.user_id from notification n where n.id = i) from unnest(p_notes) as i);
-	v_none := array(select n from unnest(v_names) as n where not exists (select from topic t where t.name = n));
+	v_none := array(select n from unnest(v_names) as n where (select t.id from topic t where t.name = n) is null);
 	if cardinality(v_none) > 0 then
 		perform make_topics(v_none);
 	end if;

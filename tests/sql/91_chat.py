@@ -180,13 +180,14 @@ def put_out(db):
     sender.sql("begin")
     sender.sql(act_sql(b, "user", "chat_message", {"conversation_id": id, "message": "mine"}))
     host.sql("begin")
-    host.send(f"delete from tidings.participant where user_id = '{b}'")
-    assert not host.answered(0.2), "the delete did not wait"
-    sender.sql("commit")
-    host.receive()
+    host.sql(f"delete from tidings.participant where user_id = '{b}'")
+    host.send("commit")
+    wait_until(lambda: db.one("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query = 'commit;'") == "1",
+               "the end of the right to wait for the sender")
     late.send(act_sql(b, "user", "chat_message", {"conversation_id": id, "message": "too late"}))
     assert not late.answered(0.2), "the late one did not wait"
-    host.sql("commit")
+    sender.sql("commit")
+    host.receive()
     equal(answer(late.receive()).outcome, "forbidden", "the late one")
     say(db, a, id, "after")
     equal((said(db, f"chat/{id}"), said(db, f"chats/{b}")), (["mine", "after"], ["mine"]), "messages")
