@@ -65,6 +65,7 @@ create or replace function tidings.relay_rows(p_ids int8[], p_notes uuid[], p_qu
 language plpgsql as $$
 declare
 	v_names text[];
+	v_ids int8[]; -- the topics'
 	v_free text[];
 	v_row tidings.outbox%rowtype;
 	v_reading tidings.health_reading%rowtype;
@@ -99,14 +100,12 @@ begin
 	v_names := array(
 		select (select o.topic from outbox o where o.id = i) from unnest(p_ids) as i
 		union select 'notifications/' || (select n.user_id from notification n where n.id = i) from unnest(p_notes) as i);
-	v_none := array(select n from unnest(v_names) as n where not exists (select from topic t where t.name = n));
+	v_none := array(select n from unnest(v_names) as n where (select t.id from topic t where t.name = n) is null);
 	if cardinality(v_none) > 0 then
 		perform make_topics(v_none);
 	end if;
-	v_free := array(
-		select t.name from topic t
-		where t.id = any (array(select (select b.id from topic b where b.name = n) from unnest(v_names) as n))
-		order by t.id for update skip locked);
+	v_ids := array(select (select t.id from topic t where t.name = n) from unnest(v_names) as n);
+	v_free := array(select t.name from topic t where t.id = any (v_ids) order by t.id for update skip locked);
 	locked := locked || array(select n from unnest(v_names) as n where n <> all (v_free));
 
 	for v_row in

@@ -103,7 +103,7 @@ def body(db, topic):
 
 
 def state(db):
-    messages, oldest_s, failed, stuck = db.sql("select messages, oldest_s, failed, stuck from tidings.outbox_state()", user="tidings_reader")[0]
+    messages, oldest_s, failed, stuck = db.sql("select messages, oldest_s, failed, stuck from tidings.outbox_state()", user="tidings_status")[0]
     return int(messages), float(oldest_s), int(failed), stuck == "t"
 
 
