@@ -65,6 +65,7 @@ create or replace function tidings.relay_rows(p_ids int8[], p_notes uuid[], p_qu
 language plpgsql as $$
 declare
 	v_names text[];
+	v_ids int8[]; -- the topics'
 	v_free text[];
 	v_row tidings.outbox%rowtype;
 	v_reading tidings.health_reading%rowtype;
@@ -103,10 +104,8 @@ begin
 	if cardinality(v_none) > 0 then
 		perform make_topics(v_none);
 	end if;
-	v_free := array(
-		select t.name from topic t
-		where t.id = any (array(select (select b.id from topic b where b.name = n) from unnest(v_names) as n))
-		order by t.id for update skip locked);
+	v_ids := array(select (select t.id from topic t where t.name = n) from unnest(v_names) as n);
+	v_free := array(select t.name from topic t where t.id = any (v_ids) order by t.id for update skip locked);
 	locked := locked || array(select n from unnest(v_names) as n where n <> all (v_free));
 
 	for v_row in
