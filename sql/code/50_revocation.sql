@@ -86,7 +86,10 @@ begin
 			and (p.u = '' or verdict(p.u, 'clinician', p.t, 'subscribe') <> 'ok');
 
 	if v_users is not null then
-		perform revoke_each(v_users, v_topics);
+		-- A few hundred at a time: looking up the n-th text of an array reads the n - 1 before it.
+		for i in 0 .. (cardinality(v_users) - 1) / 500 loop
+			perform revoke_each(v_users[i * 500 + 1 : i * 500 + 500], v_topics[i * 500 + 1 : i * 500 + 500]);
+		end loop;
 	end if;
 	perform tidings.notify('control', 'reconnect ' || u) from unnest(v_accounts) as u where octet_length(u) <= 128;
 end
