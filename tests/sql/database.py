@@ -252,7 +252,7 @@ class Database(harness.Stack):
         """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq),
         and an epoch, if it is to be another than the topic's"""
         topics = quote([r[0] for r in (*delivered, *sent)], "int8")
-        own = dict(self.sql(f"set enable_seqscan = off; select id, epoch || tidings.cluster_tag() from tidings.topic where id = any ({topics})"))
+        own = dict(self.sql(f"set jit = off; set enable_seqscan = off; select id, epoch || tidings.cluster_tag() from tidings.topic where id = any ({topics})"))
         epochs = lambda rows: quote([r[2] if len(r) > 2 else own.get(str(r[0]), "") for r in rows])
         pairs = lambda rows: ", ".join(quote([r[n] for r in rows], "int8") for n in (0, 1))
         return (run or self.sidecar)(
