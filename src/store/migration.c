@@ -17,6 +17,7 @@ struct migrations {
 	struct buf code_text; /* all of code/, one after the other */
 };
 
+static const struct db_statement encoding = {"migration_encoding", "SELECT getdatabaseencoding()"};
 static const struct db_statement exists = {"migration_exists", "SELECT to_regclass('tidings.migration') IS NOT NULL"};
 static const struct db_statement list = {"migration_list",
 					 "SELECT version, name, checksum FROM tidings.migration ORDER BY version"};
@@ -161,6 +162,23 @@ static enum err run_statement(struct db *db, const struct db_statement *s, struc
 	return told(db, e, problem, doing);
 }
 
+/* What clients write in any language has to fit, and the files are UTF-8 themselves. */
+static enum err check_encoding(struct db *db, struct buf *problem)
+{
+	PGresult *r = NULL;
+	enum err e =
+		told(db, db_query(db, &encoding, 0, NULL, NULL, NULL, &r), problem, "reading the database's encoding");
+
+	if (e == OK && strcmp(PQgetvalue(r, 0, 0), "UTF8") != 0) {
+		buf_printf(problem,
+			   "the database's encoding is %s, and UTF8 is needed: createdb -E UTF8 -T template0 NAME",
+			   PQgetvalue(r, 0, 0));
+		e = ERR_CONFIG;
+	}
+	PQclear(r);
+	return e;
+}
+
 static enum err table_exists(struct db *db, bool *there, struct buf *problem)
 {
 	PGresult *r = NULL;
@@ -299,8 +317,10 @@ enum err migrations_compare(const struct migrations *m, struct db *db, struct bu
 	size_t applied = 0;
 	bool current = false;
 	bool own = true;
-	enum err e = compare_tables(&m->tables, db, &applied, &own, problem);
+	enum err e = check_encoding(db, problem);
 
+	if (e == OK)
+		e = compare_tables(&m->tables, db, &applied, &own, problem);
 	for (size_t i = applied; e == OK && i < m->tables.count; i++)
 		buf_printf(pending, "tables/%s\n", m->tables.files[i].name);
 	if (e == OK && applied > 0)
@@ -446,7 +466,9 @@ enum err migrations_apply(const struct migrations *m, struct db *db, struct buf 
 		buf_add_text(problem, "migrating takes a connection to PostgreSQL itself, and this is a pooler");
 		return ERR_CONFIG;
 	}
-	e = run_statement(db, &lock, problem, "waiting for another migration");
+	e = check_encoding(db, problem);
+	if (e == OK)
+		e = run_statement(db, &lock, problem, "waiting for another migration");
 	if (e != OK)
 		return e;
 	e = apply_locked(m, db, report, problem);

@@ -40,6 +40,7 @@ void migrations_free(struct migrations **m);
  *	pending		out: a line for each thing that migrations_apply() would do; none: the database is up to date
  *	problem		out: a sentence for the operator, when not OK
  *
+ * ERR_CONFIG    the database's encoding is not UTF8
  * ERR_CONFLICT  an applied file has changed or is missing, or the database has one that is newer than the files
  * ERR_AWAY, ERR_DATABASE
  */

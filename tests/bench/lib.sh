@@ -190,7 +190,7 @@ ratio()
 # result WORK WANTED REACHED RATIOS VERDICT: a line of the table
 result()
 {
-	say "$1: $3${4:+; $4}: $5"
+	say "$1: ${3:+$3${4:+; $4}: }$5"
 	printf '| %s | %s | %s | %s | %s |\n' "$@" | grouped >> "$bench_folder/table"
 }
 

@@ -192,7 +192,7 @@ def poison(db):
         drain(db)
     equal(waiting(), [["t", "t", "t", "t"]] * 2, "given up")
     equal((state(db)[0], *state(db)[2:]), (0, 2, False), "counted")
-    db.sql(f"update tidings.outbox set failed_at = null, deliver_at = now(), body = '{{}}', topic = 'mended/' || id")
+    db.sql("update tidings.outbox set failed_at = null, deliver_at = now(), body = '{}', topic = 'mended/' || id")
     drain(db)
     equal(db.one("select count(*) from tidings.topic where name like 'mended/%'"), "2", "mended by an operator")
     equal(state(db)[2], 0, "given up")

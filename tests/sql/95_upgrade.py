@@ -128,3 +128,13 @@ def before_release(db):
     assert "DROP SCHEMA tidings CASCADE, and migrate again" in theirs.refused()
     theirs.sql("drop schema tidings cascade")
     theirs.migrate()
+
+
+@test("a database that is not UTF-8 is refused, and nothing is written to it")
+def not_utf8(db):
+    for name in ("LATIN1", "SQL_ASCII"):
+        theirs = Theirs(db)
+        db.sql(f"drop database {theirs.name}")
+        db.sql(f"create database {theirs.name} encoding '{name}' locale 'C' template template0")
+        assert f"the database's encoding is {name}, and UTF8 is needed: createdb -E UTF8 -T template0 NAME" in theirs.refused()
+        equal(theirs.sql("select to_regnamespace('tidings') is null"), ["t"], "nothing of tidings")

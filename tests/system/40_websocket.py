@@ -316,7 +316,9 @@ def _(s):
         reply = api.get(f"/ws/{d}")
         reply.want(426)
         assert f"/poll/{d}" in reply.headers.get("Link", ""), reply
-        equal(reply.headers.get("Upgrade", "").lower(), "websocket", "Upgrade (RFC 9110, 15.5.22)")
+        # It is of one hop alone: lighttpd 1.4.79 does not hand it on.
+        if api is s.node1.api:
+            equal(reply.headers.get("Upgrade", "").lower(), "websocket", "Upgrade (RFC 9110, 15.5.22)")
 
 
 @test("the sidecar's own port answers other paths and methods with a problem")
@@ -331,6 +333,11 @@ def _(s):
         reply.check_problem()
 
 
+def refused_with(error):
+    """The status of an upgrade that was refused; websockets 13 has moved it."""
+    return error.response.status_code if hasattr(error, "response") else error.status_code
+
+
 @test("an upgrade on a path that is none, or with another version, is refused")
 def _(s):
     for port in (s.node1.port, s.web1.port):
@@ -338,7 +345,7 @@ def _(s):
             try:
                 Client(f"ws://127.0.0.1:{port}{path}", hello=False).close()
                 raise AssertionError(f"{path} was upgraded")
-            except websockets.InvalidStatusCode as e:
-                assert 400 <= e.status_code < 500 or path == "/ws/status", e
+            except websockets.InvalidHandshake as e:
+                assert 400 <= refused_with(e) < 500 or path == "/ws/status", e
     reply = s.node1.api.raw(upgrade_request("/ws/1", version=7))
     assert reply.status in (400, 426), reply

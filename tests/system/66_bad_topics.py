@@ -326,9 +326,10 @@ def _(s):
             for what, data in shapes.items():
                 statuses = answers(s.node1.port, data.encode())
                 assert len(statuses) <= 1 and all(400 <= x < 600 for x in statuses), f"{kind}, {what}: answered with {statuses}"
-                # What lighttpd makes of it is its own, but it asks the sidecar for no more than what it answers.
+                # What lighttpd makes of it is its own (1.4.79 has answered a folded line with 500), but it asks the sidecar for no more
+                # than what it answers.
                 statuses = answers(s.web1.port, data.encode()) if kind == "poll" else []
-                assert len(statuses) <= 2 and 500 not in statuses, f"{kind}, {what}, behind lighttpd: answered with {statuses}"
+                assert len(statuses) <= 2, f"{kind}, {what}, behind lighttpd: answered with {statuses}"
     s.wait_watchers(topic.split("/")[1], 0)
 
 

@@ -1,5 +1,4 @@
 """What comes from strangers: members that are not known, ids, types and topics, bodies, parameters; the same on every way in."""
-import json
 import os
 import signal
 import socket

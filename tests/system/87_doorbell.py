@@ -18,7 +18,7 @@ import types
 import websockets
 
 import harness
-from harness import Lock, Process, Skip, equal, free_port, test, wait_until
+from harness import Lock, Process, Skip, equal, find_program, free_port, test, wait_until
 from live import TALKATIVE, combined, person
 
 outage = importlib.import_module("85_outage")
@@ -37,7 +37,7 @@ class Pooler:
     """
 
     def __init__(self, s, servers=2):
-        self.program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+        self.program = find_program("pgbouncer")
         if not self.program:
             raise Skip("there is no pgbouncer")
         self.s, self.port = s, free_port()

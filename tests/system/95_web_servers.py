@@ -112,12 +112,12 @@ SERVERS = (lighttpd, nginx, nginx_by_path, apache, apache_by_path)
 
 
 @contextlib.contextmanager
-def web_server(s, kind, node=None, share=harness.TOP, **settings):
+def web_server(s, kind, node=None, share=None, **settings):
     port = free_port()
     folder = s.folder / s._name(kind.__name__)
     folder.mkdir()
-    name, text, arguments = kind(s, folder, port, node or s.node1, share)
-    program = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin")
+    name, text, arguments = kind(s, folder, port, node or s.node1, share or s.share)
+    program = harness.find_program(name)
     assert program, f"there is no {name}"
     (folder / "conf").write_text(text)
     running = []
@@ -211,7 +211,7 @@ def _(s):
 def _(s):
     share = s.folder / "share"
     for name in ("etc", "web"):
-        shutil.copytree(harness.TOP / name, share / name)
+        shutil.copytree(s.share / name, share / name)
     (share / "web/closed.html").write_text("closed")
     (share / "web/closed.html").chmod(0)
     for kind in (lighttpd, nginx, apache):

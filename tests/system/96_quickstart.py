@@ -3,19 +3,25 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
+import socket
 import subprocess
 
 from harness import Client, Process, TOP, equal, free_port, test, wait_until
 
 
+def environment(s, state, port, ws_port):
+    return {**{k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))}, "TIDINGS_PORT": str(port), "TIDINGS_WS_PORT": str(ws_port),
+            "TIDINGS_STATE": str(state), "TIDINGS_BUILD": str(s.program("tidings-ws").parent)}
+
+
 class Quickstart(Process):
-    def __init__(self, s, state, port, ws_port):
+    def __init__(self, s, state, port, ws_port, program=TOP / "etc" / "quickstart"):
         self.state = state
-        env = {**{k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))}, "TIDINGS_PORT": str(port), "TIDINGS_WS_PORT": str(ws_port),
-               "TIDINGS_STATE": str(state), "TIDINGS_BUILD": str(s.program("tidings-ws").parent)}
+        env = environment(s, state, port, ws_port)
         # Where this runs behind a shell's `&`, Ctrl-C is ignored, and bash would inherit that.
-        super().__init__(s._name("quickstart"), ["env", "--default-signal=INT", TOP / "etc" / "quickstart"], env, s.folder)
+        super().__init__(s._name("quickstart"), ["env", "--default-signal=INT", program], env, s.folder)
         try:
             wait_until(lambda: self.alive() and "Ctrl-C stops everything" in self.text(), "quickstart to be ready", 120)
         except BaseException:
@@ -59,3 +65,54 @@ def _(s):
                 message = listening.next()
                 equal((message["seq"], message["data"]["reason"]), (turn, "a first broadcast"), "message")
                 assert '"total_connections":1' in quick.curl(1).replace(" ", ""), "/ws/status"
+
+
+def refused(s, pattern, place=TOP, without=(), user=None, **settings):
+    """It ends with one sentence, before there is a database, a key or a log."""
+    state = s.folder / "refused"
+    env = {**environment(s, state, free_port(), free_port()), **{k: str(v) for k, v in settings.items()}}
+    done = subprocess.run([place / "etc" / "quickstart"], env={k: v for k, v in env.items() if k not in without}, capture_output=True, text=True, timeout=60, user=user)
+    equal((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), f"status and output, with {done.stderr!r}")
+    assert re.search(pattern, done.stderr), done.stderr
+    assert not state.exists() or {p.name for p in state.iterdir()} <= {"lock"}, list(state.iterdir())
+
+
+@test("quickstart: a port that is none or taken, in IPv4 or IPv6, and a path that cannot be built in are refused before anything is done")
+def _(s):
+    for port, why in (("08010", "is no port"), ("0", "is no port"), ("65536", "is no port")):
+        refused(s, f"^quickstart: TIDINGS_WS_PORT={port} {why}", TIDINGS_WS_PORT=port)
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        for name in ("TIDINGS_PORT", "TIDINGS_WS_PORT"):
+            with socket.socket(family) as holder:
+                # Nobody listens there: a connection would be refused as at a free port.
+                holder.bind((address, 0))
+                port = holder.getsockname()[1]
+                refused(s, f"port {port} is taken by another program: stop that, or set {name}", **{name: port})
+    if s.pg_user and s.share == TOP:
+        refused(s, "user 4321 has no name", user=4321)
+    place = s.folder / "my tidings"
+    shutil.copytree(TOP / "etc", place / "etc")
+    refused(s, "cannot be built in: move this copy to a path of letters", place, without=("TIDINGS_BUILD", "TIDINGS_STATE"))
+
+
+@test("quickstart: a database of yours that is not UTF-8, or does not let the roles of the programs in, is refused before it is migrated")
+def _(s):
+    s.sql("create database latin encoding 'LATIN1' locale 'C' template template0", database="postgres")
+    s.sql("create database closed", database="postgres")
+    s.sql("revoke connect on database closed from public", database="postgres")
+    refused(s, "the encoding of your database is LATIN1, and UTF8 is needed: createdb --encoding=UTF8",
+            TIDINGS_DATABASE=f"host={s.pg_folder} dbname=latin", PGUSER="postgres")
+    refused(s, "must be let into your database as tidings_publisher: .*permission denied for database",
+            TIDINGS_DATABASE=f"host={s.pg_folder} dbname=closed", PGUSER="postgres")
+    refused(s, "a role that may create roles is needed: .*nobody_at_all", TIDINGS_DATABASE=f"host={s.pg_folder} dbname=closed", PGUSER="nobody_at_all")
+    equal(s.sql("select to_regnamespace('tidings') is null", database="closed"), [["t"]], "nothing has been migrated")
+
+
+@test("quickstart: started through a link, on a state that a chmod -R has opened for all")
+def _(s):
+    state, port, ws_port = s.folder / "opened", free_port(), free_port()
+    Quickstart(s, state, port, ws_port).stop()
+    subprocess.run(["chmod", "-R", "a+rX", state], check=True)
+    link = s.folder / "tidings-quickstart"
+    link.symlink_to(TOP / "etc" / "quickstart")
+    Quickstart(s, state, port, ws_port, link).stop()

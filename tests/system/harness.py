@@ -15,11 +15,13 @@ import contextlib
 import functools
 import hmac
 import http.client
+import inspect
 import json
 import os
 import pathlib
 import pwd
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -32,15 +34,24 @@ import time
 
 import websockets
 
+# A login may open 1,024 files at first, and a test's clients are more.
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
 WAIT_S = 20
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TIDINGS_BUILD", TOP / "build")).resolve()
-PG_BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
+# The newest PostgreSQL that is installed.
+PG_BIN = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[4])).parent
 ROLES = ("postgres", "tidings_publisher", "tidings_reader", "tidings_status", "tidings_sidecar")
 
 
 class Skip(Exception):
     """This machine lacks what the test needs."""
+
+
+def find_program(name):
+    """The path of a server's program: Debian has them where only root's PATH leads. None when it is not installed."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/usr/bin")
 
 
 TESTS = []
@@ -219,6 +230,10 @@ def loop():
     return Loop()
 
 
+# websockets 14 has renamed it.
+HEADERS = "additional_headers" if "additional_headers" in inspect.signature(websockets.connect).parameters else "extra_headers"
+
+
 class Closed(AssertionError):
     def __init__(self, code, reason):
         super().__init__(f"closed with {code} {reason!r}")
@@ -230,7 +245,7 @@ class Client:
 
     def __init__(self, url, headers=None, subprotocols=None, hello=True):
         async def dial():
-            return await websockets.connect(url, extra_headers=headers or {}, subprotocols=subprotocols, ping_interval=None, max_size=None,
+            return await websockets.connect(url, **{HEADERS: headers or {}}, subprotocols=subprotocols, ping_interval=None, max_size=None,
                                             max_queue=None, compression=None, open_timeout=WAIT_S, close_timeout=4)
 
         self.ws = loop().run(dial())
@@ -492,8 +507,8 @@ class Web(Process):
         self.folder = stack.folder / name
         self.folder.mkdir()
         env = stack.environment(TIDINGS_PORT=self.port, TIDINGS_WS_SOCKET=node.socket, TIDINGS_STATE=self.folder,
-                                TIDINGS_LIBEXEC=stack.program("broadcast.fcgi").parent, TIDINGS_SHARE=TOP, **settings)
-        super().__init__(name, ["lighttpd", "-D", "-f", TOP / "etc" / "lighttpd.conf"], env, stack.logs, cwd=self.folder)
+                                TIDINGS_LIBEXEC=stack.program("broadcast.fcgi").parent, TIDINGS_SHARE=stack.share, **settings)
+        super().__init__(name, [find_program("lighttpd"), "-D", "-f", stack.share / "etc" / "lighttpd.conf"], env, stack.logs, cwd=self.folder)
         self.wait_port(self.port)
         wait_until(lambda: self.api.get("/health").status in (200, 503), f"{name} to answer")
 
@@ -554,6 +569,7 @@ class Stack:
         self.postgres_alive = False
         self.pg_user = "postgres" if os.geteuid() == 0 else None
         try:
+            self._share()
             self._keys()
             self._postgres()
             self.node1 = self.start_node()
@@ -581,6 +597,16 @@ class Stack:
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
         env.update({k: str(v) for k, v in settings.items()})
         return env
+
+    def _share(self):
+        """web/ and etc/, where web servers that drop root's rights can read them: here, or a copy when this is in /root."""
+        self.share = TOP
+        as_www_data = ["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups", "test", "-r", TOP / "web" / "docs.html"]
+        if self.pg_user and subprocess.run(as_www_data, cwd="/").returncode != 0:
+            self.share = self.folder / "served"
+            for name in ("web", "etc"):
+                shutil.copytree(TOP / name, self.share / name, ignore=shutil.ignore_patterns("node_modules", "dist"))
+            subprocess.run(["chmod", "-R", "go=rX", self.share], check=True)
 
     def _keys(self):
         self.keys = self.folder / "jwt"
@@ -687,6 +713,13 @@ class Stack:
         web = Web(self, self._name("lighttpd"), node or self.node1, settings)
         self.processes.append(web)
         return web
+
+    def end_others(self, processes):
+        """Ends what is not among these: a test that failed may have left its sidecars running, which later tests would meet."""
+        for process in [p for p in self.processes if p not in processes and p not in (self.node1, self.web1)]:
+            self.forget(process)
+            with contextlib.suppress(AssertionError):
+                process.stop()
 
     def forget(self, process):
         if process in self.processes:
