@@ -33,7 +33,7 @@ bool hello_read(const PGresult *answer, bool *pooled, const char **why)
 	*why = NULL;
 	if (PQresultStatus(answer) != PGRES_TUPLES_OK)
 		*why = PQresultErrorMessage(answer);
-	else if (PQntuples(answer) != 1)
+	else if (PQntuples(answer) != 1 || PQnfields(answer) < 2)
 		*why = "an answer to something else";
 	else if (PQgetvalue(answer, 0, 1)[0] == 't')
 		*why = "a standby, or read-only by its settings";

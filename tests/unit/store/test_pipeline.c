@@ -77,11 +77,13 @@ static void greet(struct server *s)
 	say(s, 'Z', "I", 1);
 }
 
-/* One row of one text: is it a pooler? Whoever asks something else does not look. */
+#define COLUMN "c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0" /* text */
+
+/* One row of two texts: is it a pooler, and can it only be read? Whoever asks something else does not look. */
 static void answer_message(struct server *s, char type)
 {
-	static const char column[] = "\0\1c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
-	char row[] = "\0\1\0\0\0\1t";
+	static const char columns[] = "\0\2" COLUMN COLUMN;
+	char row[] = "\0\2\0\0\0\1t\0\0\0\1f";
 
 	row[6] = s->pooler ? 't' : 'f';
 	if (type == 'P')
@@ -89,7 +91,7 @@ static void answer_message(struct server *s, char type)
 	else if (type == 'B')
 		say(s, '2', "", 0);
 	else if (type == 'D')
-		say(s, 'T', column, sizeof(column) - 1);
+		say(s, 'T', columns, sizeof(columns) - 1);
 	else if (type == 'E') {
 		say(s, 'D', row, sizeof(row) - 1);
 		say(s, 'C', "SELECT 1", sizeof("SELECT 1"));
@@ -377,15 +379,17 @@ static void through_a_pooler_nothing_is_prepared_and_each_brings_its_timeouts(vo
 		buf_clear(&f->server.seen);
 		send_first(f);
 		UNTIL(f, f->answers == i);
-		at = strstr(f->server.seen.bytes, "parse : SELECT set_config('statement_timeout', $1, true), "
-						  "set_config('lock_timeout', $1, true)\nbind ");
+		at = strstr(f->server.seen.bytes, "parse : SET transaction_isolation = 'read committed'\nbind ");
 		assert_ptr_equal(at, f->server.seen.bytes);
+		at = strstr(at, "parse : SELECT set_config('statement_timeout', $1, true), "
+				"set_config('lock_timeout', $1, true), set_config('synchronous_commit', ");
+		assert_non_null(at);
 		assert_non_null(strstr(at, "1234"));
 		at = strstr(at, "parse : select $1\nbind ");
 		assert_non_null(at);
 		/* In one transaction: it ends behind both. */
 		assert_string_equal(strstr(at, "\nsync"), "\nsync\n");
-		assert_ptr_equal(strstr(f->server.seen.bytes, "sync"), strstr(at, "sync"));
+		assert_ptr_equal(strstr(f->server.seen.bytes, "\nsync\n"), strstr(at, "\nsync\n"));
 	}
 }
 
