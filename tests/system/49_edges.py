@@ -218,9 +218,9 @@ def _(s):
 def _(s):
     d, user = s.diagnosis(), "locked"
     with s.node(TIDINGS_DATABASE_TIMEOUT=30000) as node, Live(s, node, "combined", user) as one, s.connect(d, server=node) as other:
-        one.ask("set_threshold", {"metric": "pulse", "high": 100}, "threshold_set")
+        one.ask("health_update", {"metric": "pulse", "value": 1}, "health_update_stored")
         psql = subprocess.Popen(["psql", "-qXAt"], env=s.psql_env("postgres", "tidings"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        psql.stdin.write(f"begin; insert into tidings.health_reading (user_id, metric, value) values ('{user}', 'pulse', 1); select 'there';\n")
+        psql.stdin.write(f"begin; select 'there' from tidings.topic where name = 'health/{user}' for update;\n")
         psql.stdin.flush()
         equal(psql.stdout.readline(), "there\n", "answer of psql")
         one.send("health_update", {"metric": "pulse", "value": 2})
