@@ -293,7 +293,7 @@ def _(s):
             s.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename like 'tidings_%'", database="postgres")
             wait_until(refused, "broadcasts to be refused")
             for path in ("/ws/status", f"/ws/history/{d}"):
-                s.api.get(path, token).want(503)
+                wait_until(lambda: s.api.get(path, token).status == 503, f"{path} to be refused")
         finally:
             s.sql("alter database tidings reset default_transaction_read_only", database="postgres")
         s.wait_ready()
@@ -301,7 +301,7 @@ def _(s):
         seq = s.recommend(d)["seq"]
         wait_until(lambda: client.next()["seq"] == seq, "it to arrive")
         for path in ("/ws/status", f"/ws/history/{d}"):
-            s.api.get(path, token).want(200)
+            wait_until(lambda: s.api.get(path, token).status == 200, f"{path} to be answered again")
 
 
 @contextlib.contextmanager
