@@ -138,9 +138,9 @@ def number(topic):
 def gone(s, place, publish):
     """While the sidecar is away messages are published, five times, and only the newest two are kept."""
     place.stop()
-    with s.web(TIDINGS_QUEUE_MAX=2, TIDINGS_QUEUE_MIN_AGE=0) as narrow:
-        for _n in range(5):
-            publish(narrow.api)
+    for _n in range(5):
+        publish(s.api)
+    s.sql("select tidings.sweep(0, 1000000, 1000000, 2, 0, 604800)")
     place.start()
 
 
@@ -321,7 +321,7 @@ def _(s):
         page.on("#diagnosis_id", "fill", "x")
         page.on(PUBLISH, "click")
         page.is_wrong("#new_data", "must be an object")
-        page.is_wrong("#diagnosis_id", "positive integer")
+        page.is_wrong("#diagnosis_id", "integer from 1 to")
         equal(page.focus(), "diagnosis_id", "the focus")
         page.wait_text("#reply", "^422 ")
         page.on("#kind", "selectOption", "feedback")
