@@ -43,8 +43,9 @@ struct poster {
 	struct times *times;  /* [number] */
 	size_t times_size;
 	char *pad;
-	unsigned idle_count;
-	struct connection **idle; /* the first idle_count are idle */
+	unsigned idle_first, idle_count;
+	struct connection *
+		*idle; /* a ring: who has been idle for longest is next, before the server closes its connection */
 	struct connection connections[];
 };
 
@@ -189,7 +190,11 @@ static void send_due(struct poster *p)
 					break;
 			}
 		}
-		send_one(p->idle[--p->idle_count], start_ns);
+		struct connection *c = p->idle[p->idle_first];
+
+		p->idle_first = (p->idle_first + 1) % p->plan.connections;
+		p->idle_count--;
+		send_one(c, start_ns);
 	}
 	if (p->plan.rate_per_s && p->to_send && p->idle_count && !p->held) {
 		struct itimerspec at = {.it_value.tv_sec = p->next_turn_ns / 1000000000,
@@ -235,7 +240,7 @@ static void answered(struct connection *c, unsigned status)
 	p->figures.failed += status / 100 != 2;
 	p->figures.statuses[MIN(status, ARRAY_LEN(p->figures.statuses) - 1)]++;
 	p->under_way--;
-	p->idle[p->idle_count++] = c;
+	p->idle[(p->idle_first + p->idle_count++) % p->plan.connections] = c;
 	c->number = 0;
 	send_due(p);
 }
