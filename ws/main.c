@@ -114,10 +114,10 @@ static void open_door(struct node *n)
 		   n->config->ws_socket ? n->config->ws_socket : "", n->id_text);
 }
 
-/* Clients are let in when all that they may ask for can be done. */
+/* Clients are let in when all that they may ask for can be done, and when an order about them would be heard. */
 static void open_door_if_complete(struct node *n)
 {
-	if (pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts))
+	if (pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) && listener_is_settled(n->listener))
 		open_door(n);
 }
 
@@ -141,7 +141,10 @@ static void on_database_down(void *context)
 
 static void on_listening(void *context)
 {
-	pulse_listening(((struct node *)context)->pulse);
+	struct node *n = context;
+
+	pulse_listening(n->pulse);
+	open_door_if_complete(n);
 }
 
 static void on_rung(void *context, int64_t topic_id)

@@ -164,6 +164,11 @@ bool listener_is_deaf(const struct listener *l)
 	return link_is_up(l->link) && link_is_pooled(l->link) && !l->keeps_sessions;
 }
 
+bool listener_is_settled(const struct listener *l)
+{
+	return l->listening || listener_is_deaf(l);
+}
+
 static void listen_to_all(struct listener *l)
 {
 	l->listening = false;
@@ -191,6 +196,7 @@ static void on_up(void *context)
 				"no notifications through a pooler: messages come up to 4 s late, ephemeral ones not "
 				"at all; TIDINGS_LISTEN_DATABASE can name PostgreSQL itself");
 		l->said_deaf = true;
+		l->ops->up(l->context);
 		return;
 	}
 	listen_to_all(l);

@@ -24,7 +24,7 @@ struct listener; /* opaque */
 
 struct listener_ops {
 	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms); /* as link_ops */
-	/* Listening: what was rung before this moment may have been missed. */
+	/* Listening, or deaf: what was rung before this moment may have been missed. */
 	void (*up)(void *context);
 	/* This topic has something new. */
 	void (*rung)(void *context, int64_t topic_id);
@@ -53,3 +53,6 @@ void listener_renew(struct listener *l);
 
 /* It is up, and hears nothing: there is a pooler. */
 bool listener_is_deaf(const struct listener *l);
+
+/* It listens, or is deaf: nothing more will come of waiting. */
+bool listener_is_settled(const struct listener *l);

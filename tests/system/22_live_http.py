@@ -302,9 +302,6 @@ def _(s):
     with s.node() as node2:
         with listen(s, user, f"health/{user}", server=node2) as client:
             wait_until(lambda: count(s, "connection", f"id = '{client.id}'") == 1, "the connection to be known")
-            # It lets clients in a moment before it listens to orders.
-            wait_until(lambda: int(s.sql("select count(*) from pg_stat_activity where application_name = 'tidings-ws listener' and state = 'idle' "
-                                         "and query like '%tidings.listen()%'")[0][0]) >= 2, "both nodes to listen")
             node2.signal(signal.SIGSTOP)
             try:
                 s.api.request("DELETE", f"/ws/connection/{client.id}", token=admin(s)).want(504)

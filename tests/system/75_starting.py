@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -66,7 +67,12 @@ def let_in(s, system_roles):
     before = ident.read_text()
 
     def write(text):
-        ident.write_text(text)
+        # At once: a reload that is still on its way would find half of it, and let in nobody to ask for another.
+        new = ident.with_suffix(".new")
+        new.write_text(text)
+        shutil.copymode(ident, new)
+        shutil.chown(new, ident.stat().st_uid, ident.stat().st_gid)
+        new.rename(ident)
         s.sql("select pg_reload_conf()")
 
     write("".join(f"tidings {user} {role}\n" for user, role in system_roles) + f"tidings {pwd.getpwuid(os.geteuid()).pw_name} postgres\n")
@@ -231,6 +237,30 @@ def _(s):
         wait_until(lambda: s.watchers(d) == 0, "nobody to be counted")
     s.forget(node)
     equal(node.stop(), 0, "exit status")
+
+
+SLOW_TO_LISTEN = """
+alter function tidings.listen rename to listen_at_once;
+create function tidings.listen() returns table (purpose text, name text) language plpgsql security definer set search_path = tidings, pg_temp as $$
+begin
+	perform pg_sleep(0.5);
+	return query select * from listen_at_once();
+end $$;
+grant execute on function tidings.listen to tidings_sidecar;
+"""
+NOT_SLOW_TO_LISTEN = "drop function tidings.listen; alter function tidings.listen_at_once rename to listen"
+
+
+@test("a sidecar lets clients in when it hears the orders that are about them")
+def _(s):
+    s.sql(SLOW_TO_LISTEN)
+    try:
+        with s.node() as node, s.connect(s.diagnosis(), server=node) as client:
+            wait_until(lambda: s.sql(f"select 1 from tidings.connection where id = '{client.id}'"), "the connection to be known")
+            s.api.request("DELETE", f"/ws/connection/{client.id}", token=s.token("root", role="admin")).want(200)
+            equal(client.closed()[0], 1000, "close code")
+    finally:
+        s.sql(NOT_SLOW_TO_LISTEN)
 
 
 @test("a program of many threads has as many connections to the database as it has served requests at once")
