@@ -302,7 +302,7 @@ def _(s):
                 with contextlib.suppress(Closed):
                     for _ in range(5):
                         live.send("ping", large)
-            wait_until(lambda: any(live.client.ws.closed for live in early), "one to be too many")
+            wait_until(lambda: any(live.client.is_closed for live in early), "one to be too many")
         ends = []
         for live in early:
             try:
