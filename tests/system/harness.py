@@ -449,8 +449,13 @@ class Process:
     def __init__(self, name, args, env, folder, cwd=None):
         self.name = name
         self.log = folder / f"{name}.log"
+        self.how = {"args": [str(a) for a in args], "env": env, "cwd": cwd}
+        self.begin()
+
+    def begin(self):
+        """Starts it, or, where it has ended, starts it again."""
         with open(self.log, "ab") as log:
-            self.child = subprocess.Popen([str(a) for a in args], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd)
+            self.child = subprocess.Popen(**self.how, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     @property
     def pid(self):
@@ -636,9 +641,12 @@ class Stack:
         path.write_bytes(data)
         path.chmod(0o600)
 
-    def _postgres(self):
+    def _postgres_folder(self):
         self.pg_folder = self.folder / "postgres"
         self.pg_folder.mkdir()
+
+    def _postgres(self):
+        self._postgres_folder()
         if self.pg_user:
             shutil.chown(self.pg_folder, self.pg_user)
         self.pg_data = self.pg_folder / "data"
