@@ -185,7 +185,10 @@ def _(s):
 
 @test("who has been let in but not counted yet when the database goes away is told to come again", allow=EXPECTED)
 def _(s):
-    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, Lock(s, "tidings.presence"):
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, contextlib.ExitStack() as stack:
+        # Making itself known takes that table too.
+        wait_until(lambda: s.sql(f"select 1 from tidings.node where id = '{node.id()}'"), "the node to be known")
+        stack.enter_context(Lock(s, "tidings.presence"))
         with Lock(s, "tidings.delivered"):
             one = s.connect(s.diagnosis(), server=node, hello=False)
             s.wait_blocked("attach")
