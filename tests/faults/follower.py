@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from harness import RawClient, frame
+from harness import RawClient
 
 PATIENCE_S = 8  # without a byte: longer than the server's heartbeat, and the poll's timeout
 POLL_S = 3
