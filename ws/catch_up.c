@@ -10,8 +10,9 @@
 #define PAGE_ROWS 500
 #define PAGE_BYTES 262144 /* one larger message aside; well under the 1 MiB that many clients take in one message */
 #define UNDER_WAY_MAX 8	  /* pages */
+#define PAGE_ROOM 524288  /* bytes, reserved for a page: with one message more, which may be as large */
 
-/* A page that is asked for: by all who are at the same place. */
+/* A page that is waited for: by all who are at the same place. */
 struct page_request {
 	UT_hash_handle hh; /* by place; not when it is for one user alone */
 	STAILQ_ENTRY(page_request) next;
@@ -21,15 +22,19 @@ struct page_request {
 	} place;
 	struct subscription_queue asking; /* each with a reference */
 	bool unsent;			  /* of messages for the user of the one who asks */
+	bool from_tail;			  /* it waits for room alone */
 };
+
+STAILQ_HEAD(page_request_queue, page_request);
 
 struct catch_up {
 	struct node *node;
 	void (*send_page)(struct subscription *sub, struct page *page);
 	void (*caught_up)(struct subscription *sub);
-	struct page_request *by_place; /* waiting or under way */
-	STAILQ_HEAD(, page_request) waiting;
+	struct page_request *by_place;			     /* waiting or under way */
+	struct page_request_queue waiting, waiting_for_tail; /* each with `from_tail` as its name says */
 	unsigned under_way;
+	bool starting; /* start_waiting() is at it */
 };
 
 enum err catch_up_new(struct catch_up **c, struct node *n,
@@ -43,6 +48,7 @@ enum err catch_up_new(struct catch_up **c, struct node *n,
 	(*c)->send_page = send_page;
 	(*c)->caught_up = caught_up;
 	STAILQ_INIT(&(*c)->waiting);
+	STAILQ_INIT(&(*c)->waiting_for_tail);
 	return OK;
 }
 
@@ -61,6 +67,7 @@ void catch_up_free(struct catch_up **c)
 
 	if (!*c)
 		return;
+	STAILQ_CONCAT(&(*c)->waiting, &(*c)->waiting_for_tail);
 	while ((r = STAILQ_FIRST(&(*c)->waiting))) {
 		STAILQ_REMOVE_HEAD(&(*c)->waiting, next);
 		request_free(r);
@@ -115,6 +122,7 @@ static void page_send(struct making *m, uint64_t seq)
 
 	if (m->count > 0)
 		add_mark(m, &(struct mark){.topic_id = sub->subscriber.topic->id, .seq = seq});
+	sub->session->asked_ms = 0;
 	if (buf_ok(&page->bytes))
 		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
 	if (m->count > 0) {
@@ -148,6 +156,7 @@ static void page_add_stored(struct making *m, const struct stored_message *store
 
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count);
 static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count);
+static void answer_all(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count);
 
 static enum err send_request(struct page_request *r)
 {
@@ -179,24 +188,51 @@ static bool is_awaited(const struct page_request *r)
 	return false;
 }
 
+static bool has_room(const struct catch_up *c)
+{
+	return session_make_room(c->node, PAGE_ROOM);
+}
+
+/* The first that somebody awaits still; NULL: there is none. */
+static struct page_request *first_awaited(struct page_request_queue *queue)
+{
+	struct page_request *r;
+
+	while ((r = STAILQ_FIRST(queue)) && !is_awaited(r)) {
+		STAILQ_REMOVE_HEAD(queue, next);
+		request_free(r);
+	}
+	return r;
+}
+
+static void start(struct page_request *r)
+{
+	enum err e;
+
+	r->catch_up->under_way++;
+	budget_reserve(&r->catch_up->node->budget, PAGE_ROOM);
+	e = send_request(r);
+	if (e != OK)
+		finish_request(r, e, NULL, 0);
+}
+
 static void start_waiting(struct catch_up *c)
 {
 	struct page_request *r;
 
-	while (c->under_way < UNDER_WAY_MAX && c->node->pending_bytes < c->node->config->catch_up_max_bytes &&
-	       (r = STAILQ_FIRST(&c->waiting))) {
-		enum err e;
-
-		STAILQ_REMOVE_HEAD(&c->waiting, next);
-		if (!is_awaited(r)) {
-			request_free(r);
-			continue;
-		}
-		c->under_way++;
-		e = send_request(r);
-		if (e != OK)
-			finish_request(r, e, NULL, 0);
+	/* Whoever asks meanwhile is served by the loops that run. */
+	if (c->starting)
+		return;
+	c->starting = true;
+	while ((r = first_awaited(&c->waiting_for_tail)) && has_room(c)) {
+		STAILQ_REMOVE_HEAD(&c->waiting_for_tail, next);
+		answer_all(r, OK, NULL, 0);
 	}
+	while (c->under_way < UNDER_WAY_MAX && (r = first_awaited(&c->waiting)) && has_room(c)) {
+		STAILQ_REMOVE_HEAD(&c->waiting, next);
+		start(r);
+	}
+	c->starting = false;
 }
 
 /* A page that is shorter than it might be was the last. */
@@ -230,36 +266,38 @@ static void take_page(struct catch_up *c, struct subscription *sub, const struct
 	page_send(&page, reached);
 }
 
-/* One that asked: it gets the page, or asks again where too much waits for sockets. */
-static void answer(struct catch_up *c, struct subscription *sub, enum err e, const struct fetch_row *rows, size_t count)
-{
-	sub->asking = false;
-	if (sub->session)
-		sub->session->asking = false;
-	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
-		return;
-	if (e != OK)
-		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
-	else if (c->node->pending_bytes < c->node->config->catch_up_max_bytes)
-		take_page(c, sub, rows, count);
-	catch_up_go_on(c, sub->session);
-}
-
-static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
+/* Who asked for a page is given it, where there is room for it still; else asks again, behind the others. */
+static void answer_all(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
 {
 	struct catch_up *c = r->catch_up;
 	struct subscription_queue asking = STAILQ_HEAD_INITIALIZER(asking);
+	bool from_tail = r->from_tail;
 	struct subscription *sub;
 
 	/* Whoever asks from now on asks anew. */
 	STAILQ_CONCAT(&asking, &r->asking);
 	request_free(r);
-	c->under_way--;
 	while ((sub = STAILQ_FIRST(&asking))) {
 		STAILQ_REMOVE_HEAD(&asking, queue);
-		answer(c, sub, e, rows, count);
+		sub->asking = false;
+		if (sub->session)
+			sub->session->asking = false;
+		if (session_awaits(sub, SUBSCRIPTION_CATCHING)) {
+			if (e != OK)
+				session_close(sub->session, CLOSE_TRY_LATER, "try again later");
+			else if (!from_tail && has_room(c) && session_awaits(sub, SUBSCRIPTION_CATCHING))
+				take_page(c, sub, rows, count);
+			catch_up_go_on(c, sub->session);
+		}
 		subscription_unref(sub);
 	}
+}
+
+static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
+{
+	r->catch_up->under_way--;
+	budget_release(&r->catch_up->node->budget, PAGE_ROOM);
+	answer_all(r, e, rows, count);
 }
 
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count)
@@ -272,7 +310,7 @@ static void on_page(void *context, enum err e, const struct fetch_row *rows, siz
 }
 
 /* NULL: no memory. */
-static struct page_request *request_new(struct catch_up *c, const struct place_key *place, bool unsent)
+static struct page_request *request_new(struct catch_up *c, const struct place_key *place, bool unsent, bool from_tail)
 {
 	struct page_request *r = calloc(1, sizeof(*r));
 
@@ -281,6 +319,7 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 	r->catch_up = c;
 	r->place = *place;
 	r->unsent = unsent;
+	r->from_tail = from_tail;
 	STAILQ_INIT(&r->asking);
 	if (!unsent) {
 		HASH_ADD(hh, c->by_place, place, sizeof(r->place), r);
@@ -289,24 +328,32 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 			return NULL;
 		}
 	}
-	STAILQ_INSERT_TAIL(&c->waiting, r, next);
+	if (from_tail)
+		STAILQ_INSERT_TAIL(&c->waiting_for_tail, r, next);
+	else
+		STAILQ_INSERT_TAIL(&c->waiting, r, next);
 	return r;
 }
 
-static void ask(struct catch_up *c, struct subscription *sub)
+static void ask(struct catch_up *c, struct subscription *sub, bool from_tail)
 {
+	struct session *s = sub->session;
 	struct place_key place = {sub->subscriber.topic->id, (int64_t)sub->subscriber.seq};
 	struct page_request *r = NULL;
 
 	if (!sub->unsent)
 		HASH_FIND(hh, c->by_place, &place, sizeof(place), r);
 	if (!r)
-		r = request_new(c, &place, sub->unsent);
+		r = request_new(c, &place, sub->unsent, from_tail);
 	if (!r) {
-		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
+		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	sub->asking = sub->session->asking = true;
+	sub->asking = s->asking = true;
+	if (s->asked_ms == 0) {
+		s->asked_ms = clock_monotonic_ms();
+		session_set_deadline(s, s->asked_ms);
+	}
 	subscription_ref(sub);
 	STAILQ_INSERT_TAIL(&r->asking, sub, queue);
 	start_waiting(c);
@@ -342,20 +389,23 @@ static void bring_on(struct catch_up *c, struct subscription *sub)
 	struct session *s = sub->session;
 
 	while (!s->asking && session_awaits(sub, SUBSCRIPTION_CATCHING) && session_is_clear(s)) {
-		if (sub->unsent || needs_page(sub)) {
-			ask(c, sub);
-			return;
-		}
-		if (sub->subscriber.seq < tail_seq(sub->subscriber.topic->tail) && !sub->welcomed)
-			page_from_tail(c, sub);
-		else
+		bool from_tail = !sub->unsent && !needs_page(sub);
+
+		if (from_tail && (sub->welcomed || sub->subscriber.seq >= tail_seq(sub->subscriber.topic->tail))) {
+			s->asked_ms = 0;
 			c->caught_up(sub);
+		} else if (!from_tail || !has_room(c)) {
+			ask(c, sub, from_tail);
+			return;
+		} else if (session_awaits(sub, SUBSCRIPTION_CATCHING)) {
+			page_from_tail(c, sub);
+		}
 	}
 }
 
 void catch_up_go_on(struct catch_up *c, struct session *s)
 {
-	/* While it asks for a page of one, the others wait: a socket that drains, or on which a ping was answered,
+	/* While a page of one is asked for, the others wait: a socket that drains, or on which a ping was answered,
 	 * comes by here meanwhile. */
 	for (unsigned i = 0; i < s->subscriptions_count && !s->asking && session_is_clear(s); i++)
 		bring_on(c, session_turn(s, i));

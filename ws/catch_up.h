@@ -1,8 +1,10 @@
 /*
  * catch_up - gives sessions what their topic's tail can't: what they missed, and what moved on while they were slow.
  *
- * A page at a time a session (one for all who are at the same place), a few sessions at a time, and none while too many
- * bytes already wait for slow sockets: so ten thousand who come back at once cost time, not memory.
+ * A page at a time a session, from the tail where that has it, else from the database (one for all who are at the same
+ * place, a few at a time). No page is made or read without room in node.budget, which those who do not take theirs make:
+ * so ten thousand who come back at once cost time, not memory. A session waits for its page in the order of asking, for
+ * TIDINGS_SLOW_TIMEOUT at most (session.asked_ms).
  *
  * Layer    ws.
  */
@@ -33,5 +35,5 @@ void catch_up_free(struct catch_up **c);
  */
 void catch_up_go_on(struct catch_up *c, struct session *s);
 
-/* Fewer bytes wait for sockets, perhaps: whoever waited for that is served. */
+/* There is more room in node.budget, perhaps: whoever waits for that is served. Called now and then, too. */
 void catch_up_resume(struct catch_up *c);

@@ -10,7 +10,6 @@ struct http_socket {
 	struct line *line;	 /* owned */
 	struct session *session; /* borrowed */
 	const struct http_socket_ops *ops;
-	struct buf early;
 	bool is_shut;
 };
 
@@ -18,7 +17,12 @@ struct line *http_socket_release(struct http_socket **h, struct buf *early)
 {
 	struct line *line = (*h)->line;
 
-	*early = (*h)->early;
+	*early = BUF_EMPTY;
+	if ((*h)->session) {
+		*early = (*h)->session->early;
+		(*h)->session->early = BUF_EMPTY;
+		session_charge((*h)->session);
+	}
 	free(*h);
 	*h = NULL;
 	return line;
@@ -46,14 +50,17 @@ static bool read_early(struct http_socket *h)
 		return errno == EAGAIN || errno == EINTR;
 	if (got == 0)
 		return false;
-	buf_add(&h->early, bytes, (size_t)got);
-	return buf_ok(&h->early);
+	buf_add(&h->session->early, bytes, (size_t)got);
+	session_charge(h->session);
+	return buf_ok(&h->session->early);
 }
 
 /* What is to be told: writing as long as it is full, reading as long as there is room for what comes. */
 static void watch(struct http_socket *h, bool full)
 {
-	line_watch(h->line, (h->early.len < REQUEST_HEAD_MAX ? UV_READABLE : 0) | (full ? UV_WRITABLE : 0));
+	bool room = !h->session || h->session->early.len < REQUEST_HEAD_MAX;
+
+	line_watch(h->line, (room ? UV_READABLE : 0) | (full ? UV_WRITABLE : 0));
 }
 
 static void on_event(void *owner, int status, int events)
@@ -101,6 +108,11 @@ ssize_t http_socket_write(void *socket, struct span bytes, bool *full)
 	if (*full)
 		watch(h, true);
 	return sent;
+}
+
+int64_t http_socket_queued(void *socket)
+{
+	return transport_queued(line_fd(((struct http_socket *)socket)->line));
 }
 
 void http_socket_want_writable(void *socket)

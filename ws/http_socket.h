@@ -21,6 +21,7 @@ struct http_socket_ops {
 
 /* The functions of struct transport, for a struct http_socket. */
 ssize_t http_socket_write(void *socket, struct span bytes, bool *full);
+int64_t http_socket_queued(void *socket);
 void http_socket_want_writable(void *socket);
 void http_socket_shut(void *socket);
 

@@ -59,7 +59,7 @@ static void hear_early(struct session *s)
 	size_t at = 0, len;
 
 	s->early = BUF_EMPTY;
-	s->node->waiting_bytes -= (int64_t)early.len;
+	session_charge(s);
 	while (at < early.len && s->state == SESSION_OPEN) {
 		memcpy(&len, early.bytes + at, sizeof(len));
 		at += sizeof(len);
@@ -71,15 +71,17 @@ static void hear_early(struct session *s)
 
 static void keep_early(struct session *s, struct span text)
 {
-	size_t before = s->early.len;
-
+	if (!session_make_room(s->node, text.len)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
 	buf_add(&s->early, &text.len, sizeof(text.len));
 	buf_add(&s->early, text.bytes, text.len);
-	s->node->waiting_bytes += (int64_t)(s->early.len - before);
-	if (!buf_ok(&s->early) || !live_has_room(s->node, 0))
+	if (!buf_ok(&s->early))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	else if (s->early.len > EARLY_MAX)
 		session_close(s, CLOSE_POLICY, "too many messages before it is authenticated");
+	session_charge(s);
 }
 
 void live_refused(struct subscription *sub, enum err why)

@@ -12,11 +12,6 @@
 
 #define ACTS_MAX 64 /* messages of one client that the database has not answered */
 
-bool live_has_room(const struct node *n, size_t bytes)
-{
-	return n->waiting_bytes + (int64_t)bytes <= n->config->catch_up_max_bytes;
-}
-
 struct acting {
 	struct node *node;
 	size_t bytes;		   /* that wait */
@@ -51,7 +46,7 @@ static void on_act(void *context, enum err e, const struct act_row *row)
 	struct acting *a = context;
 	struct session *s = a->self->session;
 
-	a->node->waiting_bytes -= (int64_t)a->bytes;
+	budget_release(&a->node->budget, a->bytes);
 	if (s) {
 		s->acts--;
 		if (s->state == SESSION_OPEN)
@@ -86,7 +81,7 @@ void live_act(struct session *s, const struct client_message *m)
 			    m->correlation_id.bytes);
 		return;
 	}
-	if (!live_has_room(s->node, bytes)) {
+	if (!session_make_room(s->node, bytes)) {
 		live_say_error(s, "unavailable", "Too much waits for the database: try again later.",
 			       m->correlation_id.bytes);
 		return;
@@ -105,7 +100,7 @@ void live_act(struct session *s, const struct client_message *m)
 	}
 	a->node = s->node;
 	a->bytes = bytes;
-	s->node->waiting_bytes += (int64_t)bytes;
+	budget_reserve(&s->node->budget, bytes);
 	a->type = m->type;
 	a->self = subscription_ref(s->self);
 	s->acts++;

@@ -10,6 +10,3 @@
 
 /* It is answered when the database has; or refused. */
 void live_act(struct session *s, const struct client_message *m);
-
-/* Whether so many bytes more may wait for the database, of what all have said. */
-bool live_has_room(const struct node *n, size_t bytes);

@@ -368,6 +368,7 @@ static enum err start(struct sidecar *s)
 	clock_text(n->started_at, clock_wall_us());
 	n->dialog_limits = (struct dialog_limits){c->client_rate_per_s, c->client_burst, c->bad_messages_max};
 	TAILQ_INIT(&n->sessions);
+	budget_init(&n->budget, (size_t)c->catch_up_max_bytes);
 	wheel_init(&n->wheel, clock_monotonic_ms());
 
 	e = set_descriptors(c);

@@ -31,6 +31,7 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "domain/budget.h"
 #include "domain/dialog.h"
 #include "domain/hub.h"
 #include "domain/token.h"
@@ -97,10 +98,9 @@ struct node {
 	void (*reply_done)(struct node *n, struct line *line, bool keep_alive, const struct buf *early);
 	/* Sockets whose replies the fan-out has written: ends those replies, while they are at hand. */
 	void (*end_replies)(struct node *n);
-	int64_t pending_bytes; /* that wait for sockets, in all sessions */
-	int64_t waiting_bytes; /* of what live clients have said, that wait for the database, in all sessions */
-	bool renew;	       /* what is written down about this node may be wrong: everything anew, soon */
-	bool open;	       /* clients are let in */
+	struct budget budget; /* of all that is held for clients: TIDINGS_CATCH_UP_MAX */
+	bool renew;	      /* what is written down about this node may be wrong: everything anew, soon */
+	bool open;	      /* clients are let in */
 	bool draining;
 	bool said_farewell; /* to the database: it is not to be told again that this node lives */
 };

@@ -139,8 +139,8 @@ static const struct http_socket_ops http_socket_ops = {.writable = stages_writab
 static void hold(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
 {
 	static const struct transport transports[] = {
-		{"sse", http_socket_write, http_socket_want_writable, http_socket_shut},
-		{"long_poll", http_socket_write, http_socket_want_writable, http_socket_shut},
+		{"sse", http_socket_write, http_socket_queued, http_socket_want_writable, http_socket_shut},
+		{"long_poll", http_socket_write, http_socket_queued, http_socket_want_writable, http_socket_shut},
 	};
 	struct node *n = v->node;
 	struct http_socket *h;

@@ -37,6 +37,11 @@ static ssize_t websocket_write(void *socket, struct span bytes, bool *full)
 	return sent;
 }
 
+static int64_t websocket_queued(void *socket)
+{
+	return transport_queued(((struct websocket *)socket)->fd);
+}
+
 static void websocket_want_writable(void *socket)
 {
 	lws_callback_on_writable(((struct websocket *)socket)->wsi);
@@ -51,6 +56,7 @@ static void websocket_shut(void *socket)
 static const struct transport transport = {
 	.name = "websocket",
 	.write = websocket_write,
+	.queued = websocket_queued,
 	.want_writable = websocket_want_writable,
 	.shut = websocket_shut,
 };

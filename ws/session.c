@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "ws/user.h"
 
+#define TAKING_BYTES 16384 /* that have to leave within TIDINGS_SLOW_TIMEOUT, while more waits */
+#define LOOK_MS 1000	   /* how often that is looked at */
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
 #define PENDING_MAX (1 << 20)
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
@@ -61,8 +63,10 @@ void session_drop(struct session *s, struct subscription *sub)
 		s->subscriptions[i] = s->subscriptions[i + 1];
 	s->subscriptions_count--;
 	s->turn = 0;
-	if (sub->asking)
+	if (sub->asking) {
 		s->asking = false;
+		s->asked_ms = 0;
+	}
 	subscription_end(sub, s->node);
 	subscription_unref(sub);
 }
@@ -122,50 +126,136 @@ static void give_up(struct session *s)
 	session_set_deadline(s, clock_monotonic_ms());
 }
 
-static void charge(struct session *s)
+/* Bytes that have left for the client. */
+static int64_t left_bytes(const struct session *s)
 {
-	int64_t now = (int64_t)(s->out.len - s->out_at);
-
-	s->node->pending_bytes += now - s->charged_bytes;
-	s->charged_bytes = now;
-}
-
-/* Too many bytes wait for sockets. */
-static bool is_crowded(const struct node *n)
-{
-	return n->pending_bytes > n->config->catch_up_max_bytes;
-}
-
-/* What catch_up gives is bounded by itself. */
-static bool is_live(const struct session *s)
-{
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (s->subscriptions[i]->state == SUBSCRIPTION_CATCHING)
-			return false;
-	return s->state == SESSION_OPEN && s->greeted;
+	return s->given_bytes - s->transport->queued(s->socket);
 }
 
 /* The socket takes nothing more. */
 static void choke(struct session *s)
 {
 	s->choked_ms = clock_monotonic_ms();
+	s->left_bytes = left_bytes(s);
 	session_set_deadline(s, s->choked_ms);
 }
 
-/*
- * What the socket did not take waits. When everybody together keeps too much, this one has to go: it comes back with its
- * cursor.
- */
-static void keep(struct session *s, struct span bytes)
+static void note_taken(struct session *s, int64_t now_ms)
 {
-	buf_add(&s->out, bytes.bytes, bytes.len);
+	s->taken_ms = now_ms;
+	budget_taken(&s->node->budget, &s->holding, now_ms);
+}
+
+/* Does the client of a choked session take bytes? One that reads slowly frees its socket's buffer only now and then. */
+static void look(struct session *s, int64_t now_ms)
+{
+	int64_t left = left_bytes(s);
+
+	if (left - s->left_bytes < TAKING_BYTES)
+		return;
+	s->choked_ms = now_ms;
+	s->left_bytes = left;
+	note_taken(s, now_ms);
+}
+
+/* ---- what is held for it */
+
+static size_t held_bytes(const struct session *s)
+{
+	return s->out.size + s->held.size + s->in.size + s->early.size + s->marks.size;
+}
+
+static struct session *session_of(struct holding *h)
+{
+	return (struct session *)((char *)h - offsetof(struct session, holding));
+}
+
+/* What its client has not begun to take: it is sent again to whoever resumes, or waits for its topic's next client. */
+static void free_unbegun(struct session *s)
+{
+	size_t whole;
+
+	if (s->out.len == 0)
+		return;
+	whole = s->voice->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at);
+	if (whole == s->out.len)
+		return;
+	buf_cut(&s->out, whole);
+	buf_drop(&s->out, s->out_at);
+	s->out_whole = whole - s->out_at;
+	s->out_at = 0;
+	buf_free(&s->marks);
+}
+
+/* Its client is told so, behind what it is reading; one that was told already, and takes nothing still, is cut. */
+static void give_up_holding(struct session *s)
+{
+	const struct node *n = s->node;
+
+	buf_free(&s->in);
+	if (s->early.len > 0)
+		s->keep_alive = false;
+	buf_free(&s->early);
+	if (s->state != SESSION_CLOSING) {
+		log_info("closing a client, so much is held for it bytes=%zu of=%zu transport=%s", s->holding.bytes,
+			 n->budget.bytes, s->transport->name);
+		free_unbegun(s);
+		session_close(s, CLOSE_TRY_LATER, s->out.len > 0 ? "reading too slowly" : "try again later");
+	} else {
+		buf_free(&s->out);
+		buf_free(&s->held);
+		buf_free(&s->marks);
+		s->out_at = s->out_whole = 0;
+		s->close_sent = true;
+		give_up(s);
+	}
+	budget_hold(&s->node->budget, &s->holding, held_bytes(s), clock_monotonic_ms());
+	budget_taken(&s->node->budget, &s->holding, clock_monotonic_ms());
+}
+
+void session_charge(struct session *s)
+{
+	struct budget *b = &s->node->budget;
+	size_t bytes = held_bytes(s);
+	int64_t now_ms;
+
+	if (bytes == s->holding.bytes)
+		return;
+	now_ms = clock_monotonic_ms();
+	budget_hold(b, &s->holding, bytes, now_ms);
+	while (budget_is_over(b)) {
+		struct holding *h = budget_largest_idle(b, now_ms);
+
+		if (!h)
+			h = budget_largest(b);
+		if (!h)
+			return;
+		give_up_holding(session_of(h));
+	}
+}
+
+bool session_make_room(struct node *n, size_t bytes)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	struct holding *h;
+
+	while (!budget_has_room(&n->budget, bytes)) {
+		h = budget_largest_idle(&n->budget, now_ms);
+		if (!h)
+			return false;
+		give_up_holding(session_of(h));
+	}
+	return true;
+}
+
+/* What the socket did not take of these bytes waits. */
+static void keep(struct session *s, struct span bytes, size_t took)
+{
+	s->out_whole = s->voice->whole_after(bytes, 0, took) - took;
+	buf_add(&s->out, bytes.bytes + took, bytes.len - took);
 	if (!buf_ok(&s->out))
 		give_up(s);
-	charge(s);
-	if (is_crowded(s->node) && is_live(s)) {
-		log_info("closing a client that reads too slowly: too many bytes wait for such clients");
-		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
-	}
+	session_charge(s);
 }
 
 /* As much of these bytes as the socket takes; from then on it is choked, or broken. */
@@ -179,6 +269,7 @@ static size_t write_some(struct session *s, struct span bytes)
 		give_up(s);
 		return bytes.len;
 	}
+	s->given_bytes += took;
 	if (full)
 		choke(s);
 	return (size_t)took;
@@ -189,7 +280,7 @@ static void write_or_keep(struct session *s, struct span bytes)
 	size_t took = write_some(s, bytes);
 
 	if (took < bytes.len)
-		keep(s, (struct span){bytes.bytes + took, bytes.len - took});
+		keep(s, bytes, took);
 }
 
 void session_add_mark(struct session *s, const struct mark *mark)
@@ -234,6 +325,9 @@ enum hub_written session_write_now(struct session *s, struct span bytes, const s
 	write_or_keep(s, bytes);
 	if (s->choked_ms == 0)
 		return HUB_SENT;
+	/* Given up: nobody will say that it has left. */
+	if (s->state == SESSION_CLOSING)
+		return HUB_KEPT;
 	session_add_mark(s, mark);
 	hush(s);
 	return HUB_KEPT;
@@ -246,9 +340,14 @@ static void pump(struct session *s)
 		s->out_at += write_some(s, (struct span){s->out.bytes + s->out_at, s->out.len - s->out_at});
 	if (s->out_at == s->out.len) {
 		buf_free(&s->out);
+		s->out_at = s->out_whole = 0;
+	} else if (s->out.size - (s->out.len - s->out_at) > s->out.size / 4) {
+		s->out_whole = s->voice->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at) -
+			       s->out_at;
+		buf_drop(&s->out, s->out_at);
 		s->out_at = 0;
 	}
-	charge(s);
+	session_charge(s);
 	settle(s);
 }
 
@@ -296,6 +395,7 @@ void session_send(struct session *s, const struct buf *text)
 void session_hold(struct session *s, const struct buf *text)
 {
 	tell(&s->held, s, text);
+	session_charge(s);
 }
 
 void session_send_held(struct session *s)
@@ -309,24 +409,32 @@ static void say_goodbye(struct session *s)
 {
 	s->close_sent = true;
 	s->voice->goodbye(&s->out, s);
+	buf_free(&s->held);
 	if (!buf_ok(&s->out))
 		s->broken = true;
 }
 
 bool session_drained(struct session *s)
 {
-	bool was_choked = s->choked_ms != 0;
+	int64_t choked_ms = s->choked_ms, left = s->left_bytes, now_ms = clock_monotonic_ms();
 
 	s->choked_ms = 0;
 	pump(s);
+	if (s->choked_ms != 0 && choked_ms != 0) {
+		s->choked_ms = choked_ms;
+		s->left_bytes = left;
+		look(s, now_ms);
+	} else if (choked_ms != 0) {
+		note_taken(s, now_ms);
+	}
 	if (s->state == SESSION_CLOSING) {
 		if (!s->close_sent && s->out.len == 0) {
 			say_goodbye(s);
 			pump(s);
 		}
-		session_set_deadline(s, clock_monotonic_ms());
-	} else if (was_choked) {
-		session_set_deadline(s, clock_monotonic_ms());
+		session_set_deadline(s, now_ms);
+	} else if (choked_ms != 0) {
+		session_set_deadline(s, now_ms);
 	}
 	return s->choked_ms == 0 && s->out.len == 0;
 }
@@ -342,6 +450,9 @@ static void begin_closing(struct session *s)
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		hub_leave(&s->subscriptions[i]->subscriber);
 	s->state = SESSION_CLOSING;
+	/* To take its end it has its time anew. */
+	if (s->choked_ms != 0)
+		choke(s);
 	s->transport->want_writable(s->socket);
 	session_set_deadline(s, clock_monotonic_ms());
 }
@@ -370,7 +481,9 @@ void session_finish(struct session *s, struct buf *bytes)
 		*bytes = BUF_EMPTY;
 		if (!buf_ok(&s->out))
 			s->broken = true;
+		buf_free(&s->held);
 		begin_closing(s);
+		session_charge(s);
 	}
 	buf_free(bytes);
 }
@@ -439,10 +552,20 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	return MAX(s->pinged_ms, s->heard_ms) + every_ms;
 }
 
-/* A peer that is silent for two heartbeats is not there any more. */
+/*
+ * A peer that is silent for two heartbeats is not there any more; one that takes what had waited is: the ping lies behind
+ * that.
+ */
 static int64_t silent_from_ms(const struct session *s)
 {
-	return s->voice->answers_heartbeats ? s->heard_ms + 2 * s->node->config->heartbeat_s * 1000 : INT64_MAX;
+	return s->voice->answers_heartbeats ? MAX(s->heard_ms, s->taken_ms) + 2 * s->node->config->heartbeat_s * 1000
+					    : INT64_MAX;
+}
+
+/* When one that is choked has had its time to take TAKING_BYTES. */
+static int64_t slow_from_ms(const struct session *s)
+{
+	return s->choked_ms + s->node->config->slow_s * 1000;
 }
 
 void session_set_deadline(struct session *s, int64_t now_ms)
@@ -453,8 +576,8 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 	if (s->broken) {
 		due_ms = now_ms;
 	} else if (s->state == SESSION_CLOSING) {
-		/* One that reads slowly may yet come to its close frame, where there is room for what waits. */
-		due_ms = now_ms + MAX(CLOSING_MS, s->choked_ms && !is_crowded(s->node) ? c->slow_s * 1000 : 0);
+		/* One that reads slowly may yet come to its close frame. */
+		due_ms = s->choked_ms ? MAX(s->choked_ms + CLOSING_MS, slow_from_ms(s)) : now_ms + CLOSING_MS;
 	} else {
 		due_ms = next_heartbeat_ms(s);
 		if (s->pinged_ms > s->heard_ms)
@@ -468,7 +591,9 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		if (s->leave_by_ms)
 			due_ms = MIN(due_ms, s->leave_by_ms);
 		if (s->choked_ms)
-			due_ms = MIN(due_ms, s->choked_ms + c->slow_s * 1000);
+			due_ms = MIN(due_ms, MIN(slow_from_ms(s), now_ms + LOOK_MS));
+		if (s->asking)
+			due_ms = MIN(due_ms, s->asked_ms + c->slow_s * 1000);
 		if (s->expires_s)
 			due_ms = MIN(due_ms, wall_to_monotonic_ms(expiry_deadline_s(s), now_ms));
 	}
@@ -503,8 +628,15 @@ void session_due(struct session *s, int64_t now_ms)
 {
 	const struct config *c = s->node->config;
 
-	bool silent = s->pinged_ms > s->heard_ms && now_ms >= silent_from_ms(s);
+	bool silent;
 
+	if (s->choked_ms)
+		look(s, now_ms);
+	if (!s->broken && s->state == SESSION_CLOSING && s->choked_ms == now_ms) {
+		session_set_deadline(s, now_ms);
+		return;
+	}
+	silent = s->pinged_ms > s->heard_ms && now_ms >= silent_from_ms(s);
 	if (s->broken || s->state == SESSION_CLOSING || silent) {
 		s->transport->shut(s->socket);
 		wheel_set(&s->node->wheel, &s->wheel, now_ms + CLOSING_MS);
@@ -519,7 +651,10 @@ void session_due(struct session *s, int64_t now_ms)
 		session_close(s, CLOSE_POLICY, "token expired");
 	} else if (s->timeout_ms && now_ms >= answer_deadline_ms(s, now_ms)) {
 		session_close(s, CLOSE_NORMAL, s->greeted ? "" : "try again later");
-	} else if (s->choked_ms && now_ms >= s->choked_ms + c->slow_s * 1000) {
+	} else if (s->asking && now_ms >= s->asked_ms + c->slow_s * 1000) {
+		log_info("closing a client that has waited too long for what it missed");
+		session_close(s, CLOSE_TRY_LATER, "what was missed is not there in time: try again later");
+	} else if (s->choked_ms && now_ms >= slow_from_ms(s)) {
 		log_info("closing a client that reads too slowly topic=%s",
 			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : "");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
@@ -592,8 +727,7 @@ void session_end(struct session *s)
 	wheel_unset(&s->wheel);
 	TAILQ_REMOVE(&n->sessions, s, link);
 	n->sessions_count--;
-	n->pending_bytes -= s->charged_bytes;
-	n->waiting_bytes -= (int64_t)s->early.len;
+	budget_hold(&n->budget, &s->holding, 0, 0);
 	free(s->subscriptions);
 	buf_free(&s->out);
 	buf_free(&s->in);

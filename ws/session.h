@@ -48,7 +48,8 @@ struct session {
 	const struct transport *transport; /* static */
 	const struct voice *voice;	   /* static */
 	void *socket;			   /* borrowed: the transport's */
-	int64_t choked_ms;		   /* monotonic: since when the socket takes nothing; 0: it does */
+	int64_t choked_ms;		   /* monotonic: since when the socket is full, and less than TAKING_BYTES
+					      have left it; 0: it takes bytes */
 	enum session_state state;
 	enum role role;
 	TAILQ_ENTRY(session) link; /* in node.sessions */
@@ -64,14 +65,22 @@ struct session {
 	struct dialog dialog;
 	struct buf out; /* waits for the socket, from out_at on */
 	size_t out_at;
-	struct buf in;	 /* a message that has not come whole */
+	size_t out_whole;	/* a place in `out` where none of its messages is cut in two */
+	int64_t given_bytes;	/* that the socket has taken in all */
+	int64_t left_bytes;	/* so many of them had left it at choked_ms */
+	struct holding holding; /* in node.budget: all that waits here */
+	struct buf in;		/* a message that has not come whole */
 	struct buf held; /* frames that answer what was asked before `connect` went out; a poll's messages, until all of
 			    its topics have been looked at */
-	struct buf marks;  /* of struct mark; a poll's, which wait for its reply, one for each message in `held` */
-	struct buf early;  /* what a live client said before it was authenticated */
+	struct buf marks; /* of struct mark; a poll's, which wait for its reply, one for each message in `held` */
+	struct buf
+		early; /* what its client sent too early: what a live one said before it was authenticated, a poller's next
+			      request */
 	int64_t opened_ms; /* monotonic, as all that follow */
 	int64_t heard_ms;  /* last frame from the client */
 	int64_t pinged_ms;
+	int64_t taken_ms;    /* its client took what had waited */
+	int64_t asked_ms;    /* since when it waits for a page of what it missed; 0: it does not */
 	int64_t leave_by_ms; /* its user has to come again once some of its subscriptions have ended, then at the
 				latest; 0: they need not */
 	int64_t expires_s;   /* wall: its token; 0: never */
@@ -83,21 +92,20 @@ struct session {
 	const char *refused_topic; /* lent by a subscription; NULL: that is not why */
 	bool broken;		   /* its socket takes nothing any more */
 	bool close_sent;
-	bool greeted;	       /* `connect`, or what stands for it, has been said */
-	bool inflates;	       /* takes compressed messages */
-	bool packed;	       /* what is in `in` is compressed */
-	bool keep_alive;       /* HTTP: another request may follow */
-	bool asking;	       /* one of its subscriptions asks for a page of what it missed */
-	bool authenticated;    /* a live one: that has been said */
-	bool redelivered;      /* once: critical notifications that are not acked */
-	bool told_expiring;    /* a live one: that its token will expire soon */
-	bool kept;	       /* a poll: its client is expected back, and stays connected so long */
-	bool waiting;	       /* a poll: it has all there is, and is held until something comes */
-	bool leaves_no_place;  /* a poll: the next one begins anew */
-	int64_t charged_bytes; /* to node.pending_bytes: what waits in `out` */
-	int64_t timeout_ms;    /* a poll: when it is answered at the latest; 0: none */
-	unsigned acts;	       /* messages of a live client that the database has not answered yet */
-	char *allowed_origin;  /* owned; NULL: none to name */
+	bool greeted;	      /* `connect`, or what stands for it, has been said */
+	bool inflates;	      /* takes compressed messages */
+	bool packed;	      /* what is in `in` is compressed */
+	bool keep_alive;      /* HTTP: another request may follow */
+	bool asking;	      /* one of its subscriptions asks for a page of what it missed */
+	bool authenticated;   /* a live one: that has been said */
+	bool redelivered;     /* once: critical notifications that are not acked */
+	bool told_expiring;   /* a live one: that its token will expire soon */
+	bool kept;	      /* a poll: its client is expected back, and stays connected so long */
+	bool waiting;	      /* a poll: it has all there is, and is held until something comes */
+	bool leaves_no_place; /* a poll: the next one begins anew */
+	int64_t timeout_ms;   /* a poll: when it is answered at the latest; 0: none */
+	unsigned acts;	      /* messages of a live client that the database has not answered yet */
+	char *allowed_origin; /* owned; NULL: none to name */
 };
 
 /* A new one; NULL: no memory. It has a deadline, and nothing else happens by itself. `socket` is set by who has it. */
@@ -129,6 +137,18 @@ void session_pass_turn(struct session *s, const struct subscription *sub);
 
 /* It will be written to soon: its memory may come on the way meanwhile. */
 void session_expect(const struct session *s);
+
+/*
+ * What is held for it has changed: node.budget is told. Where that is too much, the largest holding is given up, this one
+ * perhaps: the session is closed then, and what its client has not begun to take is freed.
+ */
+void session_charge(struct session *s);
+
+/*
+ * Room in node.budget for bytes that can wait, by giving up the largest holdings of clients that do not take theirs.
+ * False: there are none any more, and no room.
+ */
+bool session_make_room(struct node *n, size_t bytes) MUST_CHECK;
 
 /* Nothing waits to be written to it, and it takes bytes. */
 bool session_is_clear(const struct session *s);

@@ -185,16 +185,16 @@ void stages_behind(struct subscription *sub)
 
 /* ---- what the client says */
 
-static void receive_whole(struct session *s)
+static void receive_whole(struct session *s, struct span text)
 {
 	struct buf reply = BUF_EMPTY;
 
 	if (s->endpoint) {
-		live_receive(s, (struct span){s->in.bytes ? s->in.bytes : "", s->in.len});
+		live_receive(s, text);
 		return;
 	}
-	switch (dialog_receive(&s->dialog, &s->node->dialog_limits, (struct span){s->in.bytes, s->in.len},
-			       s->heard_ms * 1000, clock_wall_us(), &reply)) {
+	switch (dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->heard_ms * 1000, clock_wall_us(),
+			       &reply)) {
 	case DIALOG_GO_ON:
 		/* Nothing comes before `connect`. */
 		if (reply.len > 0 && s->greeted)
@@ -214,15 +214,15 @@ static void receive_whole(struct session *s)
 }
 
 /* False: it is no message, and the connection is closed. */
-static bool unpack(struct session *s)
+static bool unpack(struct session *s, struct buf *message)
 {
 	struct buf text = BUF_EMPTY;
-	enum err e = inflater_add_text(s->node->inflater, &text, (struct span){s->in.bytes, s->in.len},
+	enum err e = inflater_add_text(s->node->inflater, &text, (struct span){message->bytes, message->len},
 				       (size_t)s->node->config->message_max_bytes);
 
 	if (e == OK) {
-		buf_free(&s->in);
-		s->in = text;
+		buf_free(message);
+		*message = text;
 		return true;
 	}
 	buf_free(&text);
@@ -235,14 +235,21 @@ static bool unpack(struct session *s)
 	return false;
 }
 
+/* The session does not have it any more: what it answers may close the session, and free what that holds. */
 static void receive_last(struct session *s)
 {
-	if (s->packed && !unpack(s))
-		return;
-	if (utf8_valid(s->in.bytes ? s->in.bytes : "", s->in.len))
-		receive_whole(s);
-	else
-		session_close(s, CLOSE_UNREADABLE, "not UTF-8");
+	struct buf message = s->in;
+
+	s->in = BUF_EMPTY;
+	if (!s->packed || unpack(s, &message)) {
+		struct span text = {message.bytes ? message.bytes : "", message.len};
+
+		if (utf8_valid(text.bytes, text.len))
+			receive_whole(s, text);
+		else
+			session_close(s, CLOSE_UNREADABLE, "not UTF-8");
+	}
+	buf_free(&message);
 }
 
 void stages_receive(struct session *s, const struct frame_piece *p)
@@ -265,9 +272,9 @@ void stages_receive(struct session *s, const struct frame_piece *p)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	else if (p->last)
 		receive_last(s);
-	else
-		return;
-	buf_free(&s->in);
+	if (p->last || s->state == SESSION_CLOSING)
+		buf_free(&s->in);
+	session_charge(s);
 }
 
 /* ---- its way through the states */
@@ -440,6 +447,7 @@ static void hold_page(struct session *s, const struct page *page)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	else if (s->held.len >= POLL_BYTES)
 		answer_poll(s);
+	session_charge(s);
 }
 
 void stages_page(struct subscription *sub, struct page *page)

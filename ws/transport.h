@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/defs.h"
@@ -19,8 +20,13 @@ struct transport {
 	 *	full	out: no more now; stages_writable() is called when it takes some again
 	 */
 	ssize_t (*write)(void *socket, struct span bytes, bool *full);
+	/* Bytes that were taken, and have not left for the client: the kernel's own count. */
+	int64_t (*queued)(void *socket);
 	/* Have stages_writable() called when it takes bytes. */
 	void (*want_writable)(void *socket);
 	/* Breaks the connection: stages_end() is called later. */
 	void (*shut)(void *socket);
 };
+
+/* What a function `queued` says of a socket; 0 where the kernel does not tell. */
+int64_t transport_queued(int fd);

@@ -37,6 +37,12 @@ struct voice {
 	void (*expiring)(struct buf *out, int64_t in_s);
 	/* By the session's close code, reason and status. */
 	void (*goodbye)(struct buf *out, const struct session *s);
+	/*
+	 * Of bytes that this voice has made, the first place at or after `at` where none of its messages is cut in two.
+	 *
+	 *	whole	such a place
+	 */
+	size_t (*whole_after)(struct span bytes, size_t whole, size_t at);
 	bool frames_as_they_are; /* the tail's frames need no translation */
 	bool answers_heartbeats; /* so one that does not is gone */
 };

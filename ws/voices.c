@@ -1,6 +1,7 @@
 #include "ws/voices.h"
 
 #include <ctype.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "domain/dialog.h"
@@ -74,7 +75,6 @@ static void websocket_missed_add(struct buf *out, const struct subscription *sub
 	dialog_missed_add(out, first, message);
 }
 
-/* Only now is its length known. */
 static void websocket_missed_end(struct buf *out, const struct subscription *sub)
 {
 	struct buf text = *out;
@@ -82,7 +82,10 @@ static void websocket_missed_end(struct buf *out, const struct subscription *sub
 	(void)sub;
 	*out = BUF_EMPTY;
 	dialog_missed_end(&text);
-	add_text_frame(out, &text);
+	frame_add_fragments(out, (struct span){text.bytes, text.len});
+	if (!buf_ok(&text))
+		out->failed = true;
+	buf_free(&text);
 }
 
 static void websocket_message(struct buf *out, const struct subscription *sub, struct span message)
@@ -123,6 +126,7 @@ const struct voice voice_websocket = {
 	.reply = add_frame,
 	.heartbeat = websocket_heartbeat,
 	.goodbye = websocket_goodbye,
+	.whole_after = frame_end_after,
 	.frames_as_they_are = true,
 	.answers_heartbeats = true,
 };
@@ -188,6 +192,7 @@ const struct voice voice_live = {
 	.heartbeat = live_voice_heartbeat,
 	.expiring = live_voice_expiring,
 	.goodbye = live_voice_goodbye,
+	.whole_after = frame_end_after,
 	.frames_as_they_are = true,
 	.answers_heartbeats = true,
 };
@@ -313,6 +318,16 @@ static void sse_goodbye(struct buf *out, const struct session *s)
 		add_problem(out, s);
 }
 
+/* The end of an event. */
+static size_t sse_whole_after(struct span bytes, size_t whole, size_t at)
+{
+	const char *end = memmem(bytes.bytes + at, bytes.len - at, "\n\n", 2);
+
+	if (whole == at)
+		return at;
+	return end ? (size_t)(end + 2 - bytes.bytes) : bytes.len;
+}
+
 const struct voice voice_sse = {
 	.welcome = sse_welcome,
 	.missed_begin = add_nothing,
@@ -322,6 +337,7 @@ const struct voice voice_sse = {
 	.deliver = sse_deliver,
 	.heartbeat = sse_heartbeat,
 	.goodbye = sse_goodbye,
+	.whole_after = sse_whole_after,
 };
 
 /* ---- long-poll */
@@ -414,6 +430,12 @@ static void poll_goodbye(struct buf *out, const struct session *s)
 		add_problem(out, s);
 }
 
+/* A reply is one. */
+static size_t poll_whole_after(struct span bytes, size_t whole, size_t at)
+{
+	return whole == at ? at : bytes.len;
+}
+
 const struct voice voice_poll = {
 	.welcome = poll_welcome,
 	.missed_begin = add_nothing,
@@ -423,4 +445,5 @@ const struct voice voice_poll = {
 	.deliver = poll_deliver,
 	.heartbeat = poll_heartbeat,
 	.goodbye = poll_goodbye,
+	.whole_after = poll_whole_after,
 };

@@ -84,6 +84,23 @@ void buf_cut(struct buf *b, size_t len)
 	b->bytes[len] = '\0';
 }
 
+void buf_drop(struct buf *b, size_t len)
+{
+	char *bytes;
+
+	b->len -= len;
+	if (b->len == 0) {
+		buf_free(b);
+		return;
+	}
+	memmove(b->bytes, b->bytes + len, b->len + 1);
+	bytes = realloc(b->bytes, b->len + 1);
+	if (!bytes)
+		return;
+	b->bytes = bytes;
+	b->size = b->len + 1;
+}
+
 void buf_clear(struct buf *b)
 {
 	b->len = 0;

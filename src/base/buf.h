@@ -32,6 +32,9 @@ void *buf_reserve(struct buf *b, size_t len);
 /* Forgets all but the first `len` bytes. */
 void buf_cut(struct buf *b, size_t len);
 
+/* Forgets the first `len` bytes, and gives back the memory that the rest does not need. */
+void buf_drop(struct buf *b, size_t len);
+
 /* Keeps the memory, forgets the bytes and the failure. */
 void buf_clear(struct buf *b);
 

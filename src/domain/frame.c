@@ -3,7 +3,10 @@
 #include <assert.h>
 #include <string.h>
 
-#define FIN_TEXT 0x81
+#define FIN 0x80
+#define TEXT 0x01
+#define CONTINUATION 0x00
+#define FIN_TEXT (FIN | TEXT)
 #define FIN_CLOSE 0x88
 #define FIN_PONG 0x8a
 #define LEN_16 126
@@ -40,6 +43,31 @@ bool frame_next(struct span *frames, struct span *payload)
 	frames->bytes += header + len;
 	frames->len -= header + len;
 	return true;
+}
+
+void frame_add_fragments(struct buf *out, struct span text)
+{
+	uint8_t header[FRAME_HEADER_MAX], opcode = TEXT;
+
+	do {
+		size_t len = MIN(text.len, FRAME_FRAGMENT_MAX);
+		size_t header_len = frame_text_header(header, len);
+
+		header[0] = (uint8_t)(opcode | (len == text.len ? FIN : 0));
+		buf_add(out, header, header_len);
+		buf_add(out, text.bytes, len);
+		text = (struct span){text.bytes + len, text.len - len};
+		opcode = CONTINUATION;
+	} while (text.len > 0);
+}
+
+size_t frame_end_after(struct span frames, size_t whole, size_t at)
+{
+	struct span rest = {frames.bytes + whole, frames.len - whole}, payload;
+
+	while (frames.len - rest.len < at && frame_next(&rest, &payload))
+		;
+	return frames.len - rest.len;
 }
 
 void frame_add_pong(struct buf *out, struct span payload)

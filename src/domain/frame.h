@@ -23,6 +23,20 @@
 /* Writes the header of a text frame with so many bytes of payload. Returns its length: 2, 4 or 10. */
 size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);
 
+/*
+ * A text message in fragments, frames of at most FRAME_FRAGMENT_MAX bytes of payload (RFC 6455, section 5.4): a close may
+ * come between two of them, so that what a slow client has not taken yet need not be kept for it.
+ */
+#define FRAME_FRAGMENT_MAX 16384
+void frame_add_fragments(struct buf *out, struct span text);
+
+/*
+ * The first end of a frame at or after `at`.
+ *
+ *	whole	where one of them begins, or all end
+ */
+size_t frame_end_after(struct span frames, size_t whole, size_t at);
+
 #define FRAME_CLOSE_MAX 127 /* bytes */
 
 /*

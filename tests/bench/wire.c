@@ -283,34 +283,74 @@ static void read_text(struct wire *w, struct span json, size_t frame_bytes, cons
 	}
 }
 
-static size_t read_frame(struct wire *w, const char *in, size_t len, const struct listener *l)
+/* Length of the head of a frame that is there whole, and *payload, of what follows; 0: it is not. */
+static size_t frame_head(const char *in, size_t len, uint64_t *payload)
 {
 	const uint8_t *b = (const uint8_t *)in;
 	size_t head = 2;
-	uint64_t payload;
-	char why[160];
 
 	if (len < 2)
 		return 0;
-	bool compressed = w->deflate && (b[0] & 0x7f) == (0x40 | OPCODE_TEXT);
-
-	if (b[1] & 0x80 || (b[0] & 0x70 && !compressed) || !(b[0] & 0x80) || (b[0] & 0x0f) == OPCODE_CONTINUATION)
-		die("a frame that is masked, fragmented or compressed unasked: %02x %02x", b[0], b[1]);
-	payload = b[1];
-	if (payload >= 126) {
-		size_t bytes = payload == 126 ? 2 : 8;
+	*payload = b[1];
+	if (*payload >= 126) {
+		size_t bytes = *payload == 126 ? 2 : 8;
 
 		head += bytes;
 		if (len < head)
 			return 0;
-		payload = 0;
+		*payload = 0;
 		for (size_t i = 2; i < head; i++)
-			payload = payload << 8 | b[i];
+			*payload = *payload << 8 | b[i];
 	}
-	if (payload > PAYLOAD_MAX)
-		die("a frame of %" PRIu64 " bytes", payload);
-	if (len - head < payload)
+	if (*payload > PAYLOAD_MAX)
+		die("a frame of %" PRIu64 " bytes", *payload);
+	return len - head < *payload ? 0 : head;
+}
+
+/* A message in fragments; one that the server's close comes between is passed over. */
+static size_t read_fragments(struct wire *w, char *in, size_t len, const struct listener *l)
+{
+	size_t at = 0, whole = 0, head;
+	uint64_t payload;
+
+	/* Not before all of it is there: what is not dealt with comes again. */
+	for (;;) {
+		head = frame_head(in + at, len - at, &payload);
+		if (head == 0)
+			return 0;
+		if ((in[at] & 0x0f) == OPCODE_CLOSE)
+			return at;
+		if (in[at + 1] & 0x80 || in[at] & 0x70 ||
+		    (in[at] & 0x0f) != (at == 0 ? OPCODE_TEXT : OPCODE_CONTINUATION))
+			die("%02x among the fragments of a message", (uint8_t)in[at]);
+		at += head + payload;
+		if (in[at - head - payload] & 0x80)
+			break;
+	}
+	for (size_t i = 0; i < at; i += head + payload) {
+		head = frame_head(in + i, len - i, &payload);
+		memmove(in + whole, in + i + head, payload);
+		whole += payload;
+	}
+	read_text(w, (struct span){in, whole}, at, l);
+	return at;
+}
+
+static size_t read_frame(struct wire *w, char *in, size_t len, const struct listener *l)
+{
+	const uint8_t *b = (const uint8_t *)in;
+	uint64_t payload;
+	size_t head = frame_head(in, len, &payload);
+	char why[160];
+
+	if (head == 0)
 		return 0;
+	bool compressed = w->deflate && (b[0] & 0x7f) == (0x40 | OPCODE_TEXT);
+
+	if (b[0] == OPCODE_TEXT)
+		return read_fragments(w, in, len, l);
+	if (b[1] & 0x80 || (b[0] & 0x70 && !compressed) || !(b[0] & 0x80) || (b[0] & 0x0f) == OPCODE_CONTINUATION)
+		die("a frame that is masked, in fragments or compressed unasked: %02x %02x", b[0], b[1]);
 
 	const char *bytes = in + head;
 

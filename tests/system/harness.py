@@ -350,7 +350,7 @@ class RawClient:
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.s.settimeout(WAIT_S)
         self.s.connect(("127.0.0.1", port) if isinstance(port, int) else str(port))
-        self.buffer = b""
+        self.buffer, self.fragments = b"", []
         if handshake:
             self.s.sendall(upgrade_request(path, headers))
             head = self._head()
@@ -375,15 +375,24 @@ class RawClient:
         return data
 
     def frame(self):
-        """(opcode, payload) of the next frame."""
-        first, second = self._bytes(2)
-        assert not second & 0x80, "a server's frame is masked"
-        n = second & 0x7F
-        if n == 126:
-            n = struct.unpack("!H", self._bytes(2))[0]
-        elif n == 127:
-            n = struct.unpack("!Q", self._bytes(8))[0]
-        return first & 0x0F, self._bytes(n)
+        """(opcode, payload) of the next frame, or of all fragments of a message."""
+        while True:
+            first, second = self._bytes(2)
+            assert not second & 0x80, "a server's frame is masked"
+            n = second & 0x7F
+            if n == 126:
+                n = struct.unpack("!H", self._bytes(2))[0]
+            elif n == 127:
+                n = struct.unpack("!Q", self._bytes(8))[0]
+            opcode, payload = first & 0x0F, self._bytes(n)
+            if opcode >= 8:
+                return opcode, payload
+            equal(opcode == 0, bool(self.fragments), "is it the continuation of a message")
+            self.fragments.append((opcode, payload))
+            if first & 0x80:
+                opcode, payload = self.fragments[0][0], b"".join(payload for _, payload in self.fragments)
+                self.fragments = []
+                return opcode, payload
 
     def next(self):
         while True:
