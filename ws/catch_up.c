@@ -8,9 +8,13 @@
 #include "ws/ledger.h"
 
 #define PAGE_ROWS 500
-#define PAGE_BYTES 262144 /* one larger message aside; well under the 1 MiB that many clients take in one message */
-#define UNDER_WAY_MAX 8	  /* pages */
-#define PAGE_ROOM 524288  /* bytes, reserved for a page: with one message more, which may be as large */
+#define UNDER_WAY_MAX 8	   /* pages */
+#define MESSAGE_MAX 262144 /* bytes of a message's body: a page's last may begin where it is nearly full */
+
+/* Bytes of messages in a page, from when on it is full: well under the 1 MiB that many clients take in one message. */
+#define PAGE_BYTES 262144
+/* The same where there is no room for such a page: hardly more than a socket that is empty takes at once. */
+#define PAGE_BYTES_SHORT 16384
 
 /* A page that is waited for: by all who are at the same place. */
 struct page_request {
@@ -22,17 +26,15 @@ struct page_request {
 	} place;
 	struct subscription_queue asking; /* each with a reference */
 	bool unsent;			  /* of messages for the user of the one who asks */
-	bool from_tail;			  /* it waits for room alone */
+	size_t reserved;		  /* bytes, while it is under way */
 };
-
-STAILQ_HEAD(page_request_queue, page_request);
 
 struct catch_up {
 	struct node *node;
 	void (*send_page)(struct subscription *sub, struct page *page);
 	void (*caught_up)(struct subscription *sub);
-	struct page_request *by_place;			     /* waiting or under way */
-	struct page_request_queue waiting, waiting_for_tail; /* each with `from_tail` as its name says */
+	struct page_request *by_place; /* waiting or under way */
+	STAILQ_HEAD(, page_request) waiting;
 	unsigned under_way;
 	bool starting; /* start_waiting() is at it */
 };
@@ -48,7 +50,6 @@ enum err catch_up_new(struct catch_up **c, struct node *n,
 	(*c)->send_page = send_page;
 	(*c)->caught_up = caught_up;
 	STAILQ_INIT(&(*c)->waiting);
-	STAILQ_INIT(&(*c)->waiting_for_tail);
 	return OK;
 }
 
@@ -67,7 +68,6 @@ void catch_up_free(struct catch_up **c)
 
 	if (!*c)
 		return;
-	STAILQ_CONCAT(&(*c)->waiting, &(*c)->waiting_for_tail);
 	while ((r = STAILQ_FIRST(&(*c)->waiting))) {
 		STAILQ_REMOVE_HEAD(&(*c)->waiting, next);
 		request_free(r);
@@ -156,9 +156,8 @@ static void page_add_stored(struct making *m, const struct stored_message *store
 
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count);
 static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count);
-static void answer_all(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count);
 
-static enum err send_request(struct page_request *r)
+static enum err send_request(struct page_request *r, size_t bytes)
 {
 	struct pipeline *p = r->catch_up->node->pipeline;
 	const struct subscription *sub = STAILQ_FIRST(&r->asking);
@@ -173,9 +172,9 @@ static enum err send_request(struct page_request *r)
 					    .after = sub->unsent_after,
 					    .up_to = sub->unsent_up_to,
 				    },
-				    PAGE_ROWS, PAGE_BYTES, on_page, r);
+				    PAGE_ROWS, (int64_t)bytes, on_page, r);
 	}
-	return calls_fetch(p, &r->place.topic_id, &r->place.after, 1, PAGE_ROWS, PAGE_BYTES, on_page, r);
+	return calls_fetch(p, &r->place.topic_id, &r->place.after, 1, PAGE_ROWS, (int64_t)bytes, on_page, r);
 }
 
 static bool is_awaited(const struct page_request *r)
@@ -188,30 +187,20 @@ static bool is_awaited(const struct page_request *r)
 	return false;
 }
 
-static bool has_room(const struct catch_up *c)
+/* Bytes of the next page. Nobody waits for room: a short page finds it in the socket. */
+static size_t page_bytes(const struct catch_up *c)
 {
-	return session_make_room(c->node, PAGE_ROOM);
+	return session_make_room(c->node, PAGE_BYTES + MESSAGE_MAX) ? PAGE_BYTES : PAGE_BYTES_SHORT;
 }
 
-/* The first that somebody awaits still; NULL: there is none. */
-static struct page_request *first_awaited(struct page_request_queue *queue)
-{
-	struct page_request *r;
-
-	while ((r = STAILQ_FIRST(queue)) && !is_awaited(r)) {
-		STAILQ_REMOVE_HEAD(queue, next);
-		request_free(r);
-	}
-	return r;
-}
-
-static void start(struct page_request *r)
+static void start(struct page_request *r, size_t bytes)
 {
 	enum err e;
 
 	r->catch_up->under_way++;
-	budget_reserve(&r->catch_up->node->budget, PAGE_ROOM);
-	e = send_request(r);
+	r->reserved = bytes + MESSAGE_MAX;
+	budget_reserve(&r->catch_up->node->budget, r->reserved);
+	e = send_request(r, bytes);
 	if (e != OK)
 		finish_request(r, e, NULL, 0);
 }
@@ -220,60 +209,75 @@ static void start_waiting(struct catch_up *c)
 {
 	struct page_request *r;
 
-	/* Whoever asks meanwhile is served by the loops that run. */
+	/* Whoever asks meanwhile is served by the loop that runs. */
 	if (c->starting)
 		return;
 	c->starting = true;
-	while ((r = first_awaited(&c->waiting_for_tail)) && has_room(c)) {
-		STAILQ_REMOVE_HEAD(&c->waiting_for_tail, next);
-		answer_all(r, OK, NULL, 0);
-	}
-	while (c->under_way < UNDER_WAY_MAX && (r = first_awaited(&c->waiting)) && has_room(c)) {
+	while (c->under_way < UNDER_WAY_MAX && (r = STAILQ_FIRST(&c->waiting))) {
+		size_t bytes = page_bytes(c);
+
+		/* Even short ones wait for those under way where that is too much. */
+		if (c->under_way > 0 && !budget_fits(&c->node->budget, bytes + MESSAGE_MAX))
+			break;
 		STAILQ_REMOVE_HEAD(&c->waiting, next);
-		start(r);
+		if (is_awaited(r))
+			start(r, bytes);
+		else
+			request_free(r);
 	}
 	c->starting = false;
 }
 
-/* A page that is shorter than it might be was the last. */
-static bool is_full_page(const struct fetch_row *rows, size_t count)
+/* An answer that is shorter than it might be was the last. */
+static bool is_full(size_t asked_bytes, const struct fetch_row *rows, size_t count)
 {
 	size_t bytes = 0;
 
 	for (size_t i = 0; i < count; i++)
 		bytes += rows[i].message.body.len;
-	return count >= PAGE_ROWS || bytes >= PAGE_BYTES;
+	return count >= PAGE_ROWS || bytes >= asked_bytes;
 }
 
-static void take_page(struct catch_up *c, struct subscription *sub, const struct fetch_row *rows, size_t count)
+/* A page of what the database has answered, as much of it as there is room for. */
+static void take_page(struct catch_up *c, struct subscription *sub, size_t asked_bytes, const struct fetch_row *rows,
+		      size_t count)
 {
 	struct making page = {.catch_up = c, .subscription = sub};
 	uint64_t newest = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq), reached = sub->subscriber.seq;
+	size_t most = page_bytes(c), i;
+	bool more;
 
-	if (sub->unsent) {
-		sub->unsent = is_full_page(rows, count);
-		sub->unsent_after = count > 0 ? rows[count - 1].message.seq : sub->unsent_up_to;
-	} else if (count == 0 || rows[0].message.seq != sub->subscriber.seq + 1) {
+	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
+		return;
+	if (!sub->unsent && (count == 0 || rows[0].message.seq != sub->subscriber.seq + 1)) {
 		/* Gone from the database too: by its cursor it will be told so when it comes back. */
 		session_close(sub->session, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");
 		count = 0;
 	}
 	/* What is newer comes by way of the tail. */
-	for (size_t i = 0; i < count && rows[i].message.seq <= newest; i++) {
+	for (i = 0; i < count && rows[i].message.seq <= newest && page.page.bytes.len < most; i++) {
 		page_add_stored(&page, &rows[i].message);
 		reached = MAX(reached, rows[i].message.seq);
+	}
+	more = i < count && rows[i].message.seq <= newest;
+	if (sub->unsent) {
+		sub->unsent = more || is_full(asked_bytes, rows, count);
+		sub->unsent_after = more	? rows[i - 1].message.seq
+				    : count > 0 ? rows[count - 1].message.seq
+						: sub->unsent_up_to;
 	}
 	page_send(&page, reached);
 }
 
-/* Who asked for a page is given it, where there is room for it still; else asks again, behind the others. */
-static void answer_all(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
+static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
 {
 	struct catch_up *c = r->catch_up;
 	struct subscription_queue asking = STAILQ_HEAD_INITIALIZER(asking);
-	bool from_tail = r->from_tail;
+	size_t asked_bytes = r->reserved - MESSAGE_MAX;
 	struct subscription *sub;
 
+	budget_release(&c->node->budget, r->reserved);
+	c->under_way--;
 	/* Whoever asks from now on asks anew. */
 	STAILQ_CONCAT(&asking, &r->asking);
 	request_free(r);
@@ -283,21 +287,14 @@ static void answer_all(struct page_request *r, enum err e, const struct fetch_ro
 		if (sub->session)
 			sub->session->asking = false;
 		if (session_awaits(sub, SUBSCRIPTION_CATCHING)) {
-			if (e != OK)
+			if (e == OK)
+				take_page(c, sub, asked_bytes, rows, count);
+			else
 				session_close(sub->session, CLOSE_TRY_LATER, "try again later");
-			else if (!from_tail && has_room(c) && session_awaits(sub, SUBSCRIPTION_CATCHING))
-				take_page(c, sub, rows, count);
 			catch_up_go_on(c, sub->session);
 		}
 		subscription_unref(sub);
 	}
-}
-
-static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
-{
-	r->catch_up->under_way--;
-	budget_release(&r->catch_up->node->budget, PAGE_ROOM);
-	answer_all(r, e, rows, count);
 }
 
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count)
@@ -310,7 +307,7 @@ static void on_page(void *context, enum err e, const struct fetch_row *rows, siz
 }
 
 /* NULL: no memory. */
-static struct page_request *request_new(struct catch_up *c, const struct place_key *place, bool unsent, bool from_tail)
+static struct page_request *request_new(struct catch_up *c, const struct place_key *place, bool unsent)
 {
 	struct page_request *r = calloc(1, sizeof(*r));
 
@@ -319,7 +316,6 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 	r->catch_up = c;
 	r->place = *place;
 	r->unsent = unsent;
-	r->from_tail = from_tail;
 	STAILQ_INIT(&r->asking);
 	if (!unsent) {
 		HASH_ADD(hh, c->by_place, place, sizeof(r->place), r);
@@ -328,14 +324,11 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 			return NULL;
 		}
 	}
-	if (from_tail)
-		STAILQ_INSERT_TAIL(&c->waiting_for_tail, r, next);
-	else
-		STAILQ_INSERT_TAIL(&c->waiting, r, next);
+	STAILQ_INSERT_TAIL(&c->waiting, r, next);
 	return r;
 }
 
-static void ask(struct catch_up *c, struct subscription *sub, bool from_tail)
+static void ask(struct catch_up *c, struct subscription *sub)
 {
 	struct session *s = sub->session;
 	struct place_key place = {sub->subscriber.topic->id, (int64_t)sub->subscriber.seq};
@@ -344,7 +337,7 @@ static void ask(struct catch_up *c, struct subscription *sub, bool from_tail)
 	if (!sub->unsent)
 		HASH_FIND(hh, c->by_place, &place, sizeof(place), r);
 	if (!r)
-		r = request_new(c, &place, sub->unsent, from_tail);
+		r = request_new(c, &place, sub->unsent);
 	if (!r) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
@@ -365,8 +358,11 @@ static void page_from_tail(struct catch_up *c, struct subscription *sub)
 	struct making page = {.catch_up = c, .subscription = sub};
 	uint64_t seq = sub->subscriber.seq;
 	int64_t now_ms = clock_monotonic_ms();
+	size_t most = page_bytes(c);
 
-	while (seq < tail_seq(t) && page.page.bytes.len < PAGE_BYTES && page.count < PAGE_ROWS) {
+	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
+		return;
+	while (seq < tail_seq(t) && page.page.bytes.len < most && page.count < PAGE_ROWS) {
 		struct tail_text message = tail_message(t, ++seq, &sub->subscriber.reader, now_ms);
 
 		if (message.text.len > 0)
@@ -389,17 +385,15 @@ static void bring_on(struct catch_up *c, struct subscription *sub)
 	struct session *s = sub->session;
 
 	while (!s->asking && session_awaits(sub, SUBSCRIPTION_CATCHING) && session_is_clear(s)) {
-		bool from_tail = !sub->unsent && !needs_page(sub);
-
-		if (from_tail && (sub->welcomed || sub->subscriber.seq >= tail_seq(sub->subscriber.topic->tail))) {
-			s->asked_ms = 0;
-			c->caught_up(sub);
-		} else if (!from_tail || !has_room(c)) {
-			ask(c, sub, from_tail);
+		if (sub->unsent || needs_page(sub)) {
+			ask(c, sub);
 			return;
-		} else if (session_awaits(sub, SUBSCRIPTION_CATCHING)) {
-			page_from_tail(c, sub);
 		}
+		s->asked_ms = 0;
+		if (sub->subscriber.seq < tail_seq(sub->subscriber.topic->tail) && !sub->welcomed)
+			page_from_tail(c, sub);
+		else
+			c->caught_up(sub);
 	}
 }
 

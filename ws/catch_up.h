@@ -2,9 +2,10 @@
  * catch_up - gives sessions what their topic's tail can't: what they missed, and what moved on while they were slow.
  *
  * A page at a time a session, from the tail where that has it, else from the database (one for all who are at the same
- * place, a few at a time). No page is made or read without room in node.budget, which those who do not take theirs make:
- * so ten thousand who come back at once cost time, not memory. A session waits for its page in the order of asking, for
- * TIDINGS_SLOW_TIMEOUT at most (session.asked_ms).
+ * place, a few at a time). A page is reserved in node.budget before it is made or read; where there is no room for it,
+ * and nobody who does not take theirs makes some, it is a short one, which the socket takes at once. So ten thousand who
+ * come back at once cost time, not memory, and those who do not read keep nobody from what they missed. A session waits
+ * for the database for TIDINGS_SLOW_TIMEOUT at most (session.asked_ms).
  *
  * Layer    ws.
  */
@@ -35,5 +36,5 @@ void catch_up_free(struct catch_up **c);
  */
 void catch_up_go_on(struct catch_up *c, struct session *s);
 
-/* There is more room in node.budget, perhaps: whoever waits for that is served. Called now and then, too. */
+/* There is more room in node.budget, perhaps: whoever waits for that is served. */
 void catch_up_resume(struct catch_up *c);

@@ -7,7 +7,6 @@
 #include "base/backoff.h"
 #include "base/log.h"
 #include "store/calls.h"
-#include "ws/catch_up.h"
 #include "ws/control.h"
 #include "ws/door.h"
 #include "ws/feed.h"
@@ -284,7 +283,6 @@ static void on_tick(uv_timer_t *timer)
 	on_due(&p->due_runner);
 	door_check(n->door, now_ms);
 	grace_check(n->grace, now_ms);
-	catch_up_resume(n->catch_up);
 	if (p->stale)
 		send_away_stale(p);
 	pipeline_check(n->acts, now_ms);

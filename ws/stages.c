@@ -443,11 +443,12 @@ static void hold_page(struct session *s, const struct page *page)
 	}
 	if (!buf_ok(&page->bytes) || !buf_ok(&s->marks))
 		s->held.failed = true;
+	session_charge(s);
+	/* Where there is no room for more, what there is goes out; the next poll asks for the rest. */
 	if (!buf_ok(&s->held))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (s->held.len >= POLL_BYTES)
+	else if (s->held.len >= POLL_BYTES || !budget_has_room(&s->node->budget, POLL_BYTES))
 		answer_poll(s);
-	session_charge(s);
 }
 
 void stages_page(struct subscription *sub, struct page *page)

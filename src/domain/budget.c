@@ -31,11 +31,19 @@ void budget_taken(struct budget *b, struct holding *h, int64_t now_ms)
 	TAILQ_INSERT_TAIL(&b->holdings, h, link);
 }
 
+static bool is_at_most(const struct budget *b, size_t bytes, size_t most)
+{
+	return bytes <= most && b->bytes <= most - bytes;
+}
+
 bool budget_has_room(const struct budget *b, size_t bytes)
 {
-	size_t most = b->bytes_max - b->bytes_max / 4;
+	return is_at_most(b, bytes, b->bytes_max - b->bytes_max / 4);
+}
 
-	return bytes <= most && b->bytes <= most - bytes;
+bool budget_fits(const struct budget *b, size_t bytes)
+{
+	return is_at_most(b, bytes, b->bytes_max);
 }
 
 void budget_reserve(struct budget *b, size_t bytes)

@@ -2,9 +2,9 @@
  * budget - the bytes that a node holds for its clients, and who gives theirs up when they are too many.
  *
  * Every client has a holding: all that is kept in memory for it, whatever for. Bytes that will be read or made for a
- * client are reserved first. Where there is no room, the largest holding among those that are idle is given up: its
- * client has not taken TAKING_BYTES for BUDGET_IDLE_MS. So who does not read cannot keep others from their bytes, and who
- * reads is not closed for those who do not.
+ * client are reserved first. Where there is no room, the largest of the idle holdings is given up: those whose clients
+ * have taken nothing of them for BUDGET_IDLE_MS. So who does not read cannot keep others from their bytes, and who reads
+ * is not closed for those who do not. Only where more is held than may be, and none is idle, the largest of all is.
  *
  *	empty --budget_hold()--> held --BUDGET_IDLE_MS--> idle
  *				  ^------budget_taken()-----'
@@ -20,7 +20,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#define BUDGET_IDLE_MS 3000
+#define BUDGET_IDLE_MS 2000
 #define BUDGET_LOOK_MAX 256 /* holdings that are compared: those that have been idle for longest */
 
 struct holding {
@@ -50,6 +50,9 @@ void budget_taken(struct budget *b, struct holding *h, int64_t now_ms);
  * the rest of a write that a socket took in part.
  */
 bool budget_has_room(const struct budget *b, size_t bytes);
+
+/* Is there room for so many more, all of the budget being theirs? */
+bool budget_fits(const struct budget *b, size_t bytes);
 
 /* Bytes that will be held, or that nobody can give up; budget_release() takes the same number back. */
 void budget_reserve(struct budget *b, size_t bytes);

@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import harness
-from harness import equal, test, wait_until
+from harness import Closed, RawClient, Transaction, equal, test, wait_until
 from live import Live
 
 topics = importlib.import_module("48_topics")
@@ -73,32 +74,62 @@ def _(s):
         equal(got, [1, 2, 3], "the other's")
 
 
+@contextlib.contextmanager
+def no_pages_of(s, diagnosis):
+    """The database gives no page of this topic's first messages meanwhile."""
+    fetch = s.psql("select pg_get_functiondef('tidings.fetch(int8[], int8[], int8, int8)'::regprocedure)").stdout
+    s.sql(fetch.replace('tidings."fetch"(', "tidings.real_fetch(") + f"""; grant execute on function tidings.real_fetch to public;
+        create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
+        returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8)
+        language plpgsql security definer set search_path = tidings, pg_temp as $$ begin
+            if exists (select from unnest(p_topics, p_after) as t(id, after) join tidings.topic using (id) where after = 0 and name = 'diagnosis/{diagnosis}') then
+                perform pg_advisory_xact_lock_shared(49);
+            end if;
+            return query select * from tidings.real_fetch(p_topics, p_after, p_rows, p_bytes);
+        end $$""")
+    try:
+        with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(49); end $$"):
+            yield
+    finally:
+        wait_until(lambda: not s.sql("select from pg_locks where locktype = 'advisory' and objid = 49"), "those who waited to be served")
+        s.sql(fetch + "; drop function tidings.real_fetch")
+
+
 def has_more(reader):
     return bool(reader.buffer) or bool(select.select([reader.s], [], [], 0)[0])
 
 
 @contextlib.contextmanager
-def full_of_slow_readers(s, node, diagnosis, cursor):
-    """So much waits for sockets that no page is read from the database: four pages are more than the MiB that it may be."""
+def readers_of_nothing(s, node, diagnosis, cursor, count=16):
+    """Clients that are given pages, as much as a MiB can hold of them, and take nothing of it."""
     path = s.ws_path(diagnosis, s.token(), cursor)
-    readers = [harness.RawClient(node.port, path, rcvbuf=4096) for _ in range(16)]
-    try:
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(RawClient(node.socket, path)) for _ in range(count)]
         for reader in readers:
             reader.next()
-        wait_until(lambda: sum(map(has_more, readers)) >= 4, "pages to be on their way")
-        yield
-    finally:
-        for reader in readers:
-            reader.close()
+        wait_until(lambda: all(map(has_more, readers)), "pages to be on their way")
+        yield readers
+
+
+def how_it_ends(reader, last):
+    """For one that begins to read: the close code, or None when it has all messages; they come in their order, without a hole."""
+    seqs = []
+    try:
+        while not seqs or seqs[-1] < last:
+            seqs += [m["seq"] for m in reader.next()["data"]["messages"]]
+            equal(seqs, list(range(1, len(seqs) + 1)), "seqs")
+    except Closed as end:
+        return end.code
+    return None
 
 
 class Poller(threading.Thread):
     """One poll, which is on its way at once; it is awaited in a thread, and join() gives its reply."""
 
-    def __init__(self, s, node, names, cursor):
+    def __init__(self, s, node, names, cursor, timeout=55):
         super().__init__(daemon=True)
         self.connection, self.reply = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60), None
-        self.connection.request("GET", topics.path("poll", names, cursor=cursor, timeout=55), headers={"Authorization": f"Bearer {s.token()}"})
+        self.connection.request("GET", topics.path("poll", names, cursor=cursor, timeout=timeout), headers={"Authorization": f"Bearer {s.token()}"})
         self.start()
 
     def run(self):
@@ -114,47 +145,118 @@ class Poller(threading.Thread):
 
 @test("a poll that is answered for one topic while a page of another is awaited: that page keeps nobody else from theirs")
 def _(s):
-    big, a, b = s.diagnosis(), s.diagnosis(), s.diagnosis()
-    cursor = epoch(s, s.node1, big) + "-0"
-    fill(s, big, 60, 60000)
+    a, b = s.diagnosis(), s.diagnosis()
     both = topics.names(a, b)
-    with node_and_backend(s, TIDINGS_CATCH_UP_MAX=1048576) as (node, backend):
+    with node_and_backend(s) as (node, backend):
         place = topics.poll(s, node, both)["cursor"]
-        with full_of_slow_readers(s, node, big, cursor):
-            first = Poller(s, node, both, place)
-            other = Poller(s, node, both[:1], place.split(".")[0])
-            s.wait_watchers(a, 2)
-            with stopped(backend):
-                # Nothing is left of its first message: whoever had none has to ask the database.
-                fill(s, a, 2, 10)
-                s.sql(f"delete from tidings.message where seq = 1 and topic_id = (select id from tidings.topic where name = '{both[0]}');"
-                      f" update tidings.topic set first_seq = 2 where name = '{both[0]}'")
-                fill(s, b, 1, 10)
-            reply = first.join()
-            equal([m["topic"] for m in reply["messages"]], both[1:], "topics in the first reply")
-            reply = topics.poll(s, node, both, reply["cursor"], 2)
-            equal(reply["topics"][both[0]]["missed"], {"from": 1, "to": 1}, "what is told to be gone")
+        first = Poller(s, node, both, place)
+        other = Poller(s, node, both[:1], place.split(".")[0])
+        s.wait_watchers(a, 2)
+        with stopped(backend):
+            # Nothing is left of its first message: whoever had none has to ask the database.
+            fill(s, a, 2, 10)
+            s.sql(f"delete from tidings.message where seq = 1 and topic_id = (select id from tidings.topic where name = '{both[0]}');"
+                  f" update tidings.topic set first_seq = 2 where name = '{both[0]}'")
+            fill(s, b, 1, 10)
+        reply = first.join()
+        equal([m["topic"] for m in reply["messages"]], both[1:], "topics in the first reply")
+        reply = topics.poll(s, node, both, reply["cursor"], 2)
+        equal(reply["topics"][both[0]]["missed"], {"from": 1, "to": 1}, "what is told to be gone")
         reply = topics.poll(s, node, both[:1], other.join()["cursor"], 20)
         equal([m["seq"] for m in reply["messages"]], [2], "what the other gets in the end")
 
 
-@test("a poll that waits for a page which nobody reads is answered in time, at its place, and a later one gets the page")
+@test("a poll that waits for a page is answered in time, at its place, and a later one gets the page; who is not polling is told 1013")
+def _(s):
+    a = s.diagnosis()
+    place = topics.poll(s, s.node1, topics.names(a))["cursor"]
+    fill(s, a, 3, 10)
+    with node_and_backend(s, TIDINGS_SLOW_TIMEOUT=2) as (node, backend):
+        with stopped(backend):
+            # Nobody is let in either.
+            node.api.get(topics.path("poll", topics.names(a), cursor=place, timeout=1), s.token()).want(503)
+        with no_pages_of(s, a):
+            poller = Poller(s, node, topics.names(a), place, timeout=1)
+            reply = poller.join()
+            equal((reply["cursor"], reply["messages"], reply["recovered"]), (place, [], True), "reply")
+        equal([m["seq"] for m in topics.poll(s, node, topics.names(a), place, 5)["messages"]], [1, 2, 3], "the page")
+        for told in (told_by_websocket, told_by_stream):
+            with no_pages_of(s, a):
+                equal(told(s, node, topics.names(a), place), (1013, "what was missed is not there in time: try again later"), "what is told")
+
+
+def told_by_websocket(s, node, names, cursor):
+    with topics.connect(s, node, names, cursor=cursor) as client:
+        return client.closed()
+
+
+def told_by_stream(s, node, names, cursor):
+    with topics.events(s, node, names, cursor) as events:
+        event = next(events)
+        while event[0] != "close":
+            event = next(events)
+        return event[2]["data"]["code"], event[2]["data"]["reason"]
+
+
+@test("those who read nothing keep nobody else from what they missed: they are closed with 1013 for the others")
 def _(s):
     big, a = s.diagnosis(), s.diagnosis()
     cursor = epoch(s, s.node1, big) + "-0"
     fill(s, big, 60, 60000)
     place = topics.poll(s, s.node1, topics.names(a))["cursor"]
-    fill(s, a, 3, 10)
-    with node_and_backend(s) as (node, backend):
-        with stopped(backend):
-            # Nobody is let in either.
-            node.api.get(topics.path("poll", topics.names(a), cursor=place, timeout=1), s.token()).want(503)
-    with node_and_backend(s, TIDINGS_CATCH_UP_MAX=1048576, TIDINGS_SLOW_TIMEOUT=600) as (node, _backend):
-        with full_of_slow_readers(s, node, big, cursor):
-            wait_until(lambda: not topics.poll(s, node, topics.names(a), place, 1)["messages"], "no page to be read any more")
-            reply = topics.poll(s, node, topics.names(a), place, 1)
-            equal((reply["cursor"], reply["messages"], reply["recovered"]), (place, [], True), "reply")
-        wait_until(lambda: [m["seq"] for m in topics.poll(s, node, topics.names(a), place, 5)["messages"]] == [1, 2, 3], "the page")
+    fill(s, a, 12, 60000)
+    with s.node(TIDINGS_CATCH_UP_MAX=1048576, TIDINGS_SLOW_TIMEOUT=600) as node, readers_of_nothing(s, node, big, cursor) as readers:
+        def all_come():
+            with topics.connect(s, node, topics.names(a), cursor=place) as client:
+                equal(client.seqs_up_to(12), list(range(1, 13)), "by WebSocket")
+            with topics.events(s, node, topics.names(a), place) as events:
+                next(events)
+                equal([next(events)[2]["seq"] for _ in range(12)], list(range(1, 13)), "by event stream")
+            reply = topics.poll(s, node, topics.names(a), place, 0)
+            equal([m["seq"] for m in reply["messages"]], list(range(1, len(reply["messages"]) + 1)), "by poll")
+            assert reply["messages"], "the poll's reply is empty"
+            return True
+
+        wait_until(lambda: all_come() and GIVEN_UP in node.log.read_text(), "one of them to be given up")
+        assert 1013 in [how_it_ends(reader, 60) for reader in readers], "nobody was told so"
+
+
+GIVEN_UP = "closing a client, so much is held for it"
+
+
+@test("what is given from memory has the same limit as what comes from the database, and a client that reads gets it all")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_CATCH_UP_MAX=1048576, TIDINGS_SLOW_TIMEOUT=600) as node, s.connect(d, server=node) as witness:
+        for n in range(4):
+            s.recommend(d, str(n), old_data={}, new_data={"x": "y" * 200000})
+            equal(witness.next()["seq"], n + 1, "in memory")
+        with readers_of_nothing(s, node, d, witness.cursor, 60) as readers:
+            # Of each, 200 KB are the kernel's.
+            wait_until(lambda: node.log.read_text().count(GIVEN_UP) >= 20, "those who are too many to be given up")
+            with s.connect(d, server=node, cursor=witness.cursor) as client:
+                equal(client.seqs_up_to(4), [1, 2, 3, 4], "of one that reads")
+            assert 1013 in [how_it_ends(reader, 4) for reader in readers], "nobody was told so"
+        s.recommend(d, "after")
+        equal(witness.next()["seq"], 5, "of one that was live all the time")
+
+
+@test("a client that reads slowly and steadily gets its whole page; one that takes next to nothing is closed")
+def _(s):
+    d = s.diagnosis()
+    cursor = epoch(s, s.node1, d) + "-0"
+    fill(s, d, 12, 60000)
+    with s.node(TIDINGS_SLOW_TIMEOUT=2) as node, RawClient(node.socket, s.ws_path(d, s.token(), cursor)) as steady, \
+            RawClient(node.socket, s.ws_path(d, s.token(), cursor)) as lazy:
+        # Its socket is writable again only when three quarters of what the kernel keeps are read: at this pace after more than 3 s.
+        while len(steady.buffer) < 300000:
+            steady.buffer += steady.s.recv(4096)
+            lazy.buffer += lazy.s.recv(128)
+            time.sleep(0.1)
+        equal(steady.next()["type"], "connect", "first message")
+        equal(how_it_ends(steady, 12), None, "how the steady one ends")
+        equal(node.log.read_text().count("reads too slowly"), 1, "found too slow")
+        assert lazy.end() in (1013, None), "how the lazy one ends"
 
 
 @test("a poller that an administrator disconnects is gone at once, while it is held and between two polls")

@@ -45,6 +45,8 @@ static void what_can_wait_leaves_a_quarter_to_what_cannot(void **state)
 	assert_false(budget_has_room(&budget, 501));
 	budget_reserve(&budget, 500);
 	assert_false(budget_has_room(&budget, 1));
+	assert_true(budget_fits(&budget, 250));
+	assert_false(budget_fits(&budget, 251));
 	budget_hold(&budget, &b, 250, START);
 	assert_false(budget_is_over(&budget));
 	budget_release(&budget, 500);
