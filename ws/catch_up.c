@@ -404,8 +404,3 @@ void catch_up_go_on(struct catch_up *c, struct session *s)
 	for (unsigned i = 0; i < s->subscriptions_count && !s->asking && session_is_clear(s); i++)
 		bring_on(c, session_turn(s, i));
 }
-
-void catch_up_resume(struct catch_up *c)
-{
-	start_waiting(c);
-}

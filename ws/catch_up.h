@@ -35,6 +35,3 @@ void catch_up_free(struct catch_up **c);
  * returns, a page is on its way, or the session takes no bytes: this has to be called again when it does.
  */
 void catch_up_go_on(struct catch_up *c, struct session *s);
-
-/* There is more room in node.budget, perhaps: whoever waits for that is served. */
-void catch_up_resume(struct catch_up *c);

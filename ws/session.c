@@ -197,8 +197,8 @@ static void give_up_holding(struct session *s)
 		s->keep_alive = false;
 	buf_free(&s->early);
 	if (s->state != SESSION_CLOSING) {
-		log_info("closing a client, so much is held for it bytes=%zu of=%zu transport=%s", s->holding.bytes,
-			 n->budget.bytes, s->transport->name);
+		log_info("closing a client: too many bytes are held for clients bytes=%zu all=%zu transport=%s",
+			 s->holding.bytes, n->budget.bytes, s->transport->name);
 		free_unbegun(s);
 		session_close(s, CLOSE_TRY_LATER, s->out.len > 0 ? "reading too slowly" : "try again later");
 	} else {
@@ -417,14 +417,15 @@ static void say_goodbye(struct session *s)
 bool session_drained(struct session *s)
 {
 	int64_t choked_ms = s->choked_ms, left = s->left_bytes, now_ms = clock_monotonic_ms();
+	enum session_state state = s->state;
 
 	s->choked_ms = 0;
 	pump(s);
-	if (s->choked_ms != 0 && choked_ms != 0) {
+	if (s->choked_ms != 0 && choked_ms != 0 && s->state == state) {
 		s->choked_ms = choked_ms;
 		s->left_bytes = left;
 		look(s, now_ms);
-	} else if (choked_ms != 0) {
+	} else if (s->choked_ms == 0 && choked_ms != 0) {
 		note_taken(s, now_ms);
 	}
 	if (s->state == SESSION_CLOSING) {
@@ -494,7 +495,9 @@ enum hub_written session_finish_now(struct session *s, struct span bytes, const 
 		return HUB_KEPT;
 	begin_closing(s);
 	s->close_sent = true;
+	buf_free(&s->held);
 	write_or_keep(s, bytes);
+	session_charge(s);
 	settle(s);
 	if (all_has_left(s))
 		return HUB_SENT_LAST;
@@ -627,7 +630,6 @@ static void warn_of_expiry(struct session *s)
 void session_due(struct session *s, int64_t now_ms)
 {
 	const struct config *c = s->node->config;
-
 	bool silent;
 
 	if (s->choked_ms)

@@ -124,7 +124,6 @@ void stages_end(struct session *s)
 	if (!s->kept)
 		audit_disconnect(s);
 	session_end(s);
-	catch_up_resume(n->catch_up);
 }
 
 /*
@@ -167,14 +166,12 @@ static void go_on(struct session *s)
 
 void stages_writable(struct session *s)
 {
-	struct catch_up *c = s->node->catch_up;
 	bool clear = session_drained(s);
 
 	if (clear && s->state == SESSION_CLOSING && s->close_sent && !s->voice->frames_as_they_are)
 		end_reply(s);
 	else if (clear && s->state == SESSION_OPEN && s->greeted)
 		go_on(s);
-	catch_up_resume(c);
 }
 
 void stages_behind(struct subscription *sub)
@@ -241,6 +238,7 @@ static void receive_last(struct session *s)
 	struct buf message = s->in;
 
 	s->in = BUF_EMPTY;
+	session_charge(s);
 	if (!s->packed || unpack(s, &message)) {
 		struct span text = {message.bytes ? message.bytes : "", message.len};
 

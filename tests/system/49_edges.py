@@ -221,7 +221,7 @@ def _(s):
         assert 1013 in [how_it_ends(reader, 60) for reader in readers], "nobody was told so"
 
 
-GIVEN_UP = "closing a client, so much is held for it"
+GIVEN_UP = "closing a client: too many bytes are held for clients"
 
 
 @test("what is given from memory has the same limit as what comes from the database, and a client that reads gets it all")
