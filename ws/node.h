@@ -13,7 +13,7 @@
  *	grace		pollers between two polls: they count as connected, and go on where they were
  *	ledger		writes down who is connected and what was delivered, many at a time
  *	feed		fetches what the doorbell rang for, and runs the fan-out
- *	catch_up	reads from the database for sessions that the tail can't serve
+ *	catch_up	gives sessions what they missed: from the tail, or read from the database where that can't serve them
  *	pulse		what happens by itself: deadlines, heartbeat, relay, sweep
  *
  * All of it is one thread: the libuv loop's. Nothing in it blocks.

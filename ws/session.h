@@ -9,6 +9,9 @@
  * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session
  * alone. `out` holds a page of what was missed, or replies: never live messages; those wait in the tail.
  *
+ * All that waits here is in node.budget. Where too much is held for all clients together, a session that holds much of it,
+ * and whose client takes nothing, is closed, and what that has not begun to take is freed.
+ *
  * A message counts as delivered once its bytes have left for the client: until then it has a mark here.
  *
  * Layer    ws.

@@ -93,6 +93,24 @@ static void free_leaves_it_empty_and_takes_null(void **state)
 	buf_free(NULL);
 }
 
+static void dropping_the_first_bytes_gives_back_memory(void **state)
+{
+	struct buf b = BUF_EMPTY;
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		buf_add_text(&b, "0123456789");
+	buf_drop(&b, 987);
+	assert_string_equal(b.bytes, "7890123456789");
+	assert_int_equal(b.len, 13);
+	assert_int_equal(b.size, 14);
+	buf_add_text(&b, "and more");
+	assert_string_equal(b.bytes, "7890123456789and more");
+	buf_drop(&b, b.len);
+	assert_null(b.bytes);
+	assert_int_equal(b.size, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -102,6 +120,7 @@ int main(void)
 		cmocka_unit_test(reserves_bytes_that_count),
 		cmocka_unit_test(stays_failed_until_cleared),
 		cmocka_unit_test(free_leaves_it_empty_and_takes_null),
+		cmocka_unit_test(dropping_the_first_bytes_gives_back_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,6 +70,47 @@ static void the_ping_is_a_whole_frame(void **state)
 	assert_int_equal((uint8_t)FRAME_EMPTY_PING[1], FRAME_EMPTY_PING_SIZE - 2);
 }
 
+static void a_text_that_fits_is_one_frame_and_a_longer_one_comes_in_fragments(void **state)
+{
+	static char text[2 * FRAME_FRAGMENT_MAX + 1];
+	struct buf out = BUF_EMPTY;
+
+	(void)state;
+	frame_add_fragments(&out, (struct span){text, FRAME_FRAGMENT_MAX});
+	assert_int_equal(out.len, 4 + FRAME_FRAGMENT_MAX);
+	assert_memory_equal(out.bytes, "\x81\x7e\x40\x00", 4);
+	buf_clear(&out);
+	frame_add_fragments(&out, (struct span){text, sizeof(text)});
+	assert_int_equal(out.len, 2 * (4 + FRAME_FRAGMENT_MAX) + 2 + 1);
+	assert_memory_equal(out.bytes, "\x01\x7e\x40\x00", 4);
+	assert_memory_equal(out.bytes + 4 + FRAME_FRAGMENT_MAX, "\x00\x7e\x40\x00", 4);
+	assert_memory_equal(out.bytes + 2 * (4 + FRAME_FRAGMENT_MAX), "\x80\x01", 2);
+	buf_clear(&out);
+	frame_add_fragments(&out, (struct span){"", 0});
+	assert_memory_equal(out.bytes, "\x81\x00", 2);
+	buf_free(&out);
+}
+
+static void the_end_of_a_frame_is_found_from_any_place_in_it(void **state)
+{
+	static const char frames[] = "\x81\x03"
+				     "abc"
+				     "\x89\x00"
+				     "\x81\x01"
+				     "d";
+	const struct span all = {frames, sizeof(frames) - 1};
+
+	(void)state;
+	assert_int_equal(frame_end_after(all, 0, 0), 0);
+	for (size_t at = 1; at <= 5; at++)
+		assert_int_equal(frame_end_after(all, 0, at), 5);
+	assert_int_equal(frame_end_after(all, 0, 6), 7);
+	assert_int_equal(frame_end_after(all, 5, 6), 7);
+	assert_int_equal(frame_end_after(all, 7, 7), 7);
+	assert_int_equal(frame_end_after(all, 7, 3), 7);
+	assert_int_equal(frame_end_after(all, 0, 10), 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -77,6 +118,8 @@ int main(void)
 		cmocka_unit_test(a_close_frame_has_its_code_and_reason),
 		cmocka_unit_test(the_longest_reason_fits),
 		cmocka_unit_test(the_ping_is_a_whole_frame),
+		cmocka_unit_test(a_text_that_fits_is_one_frame_and_a_longer_one_comes_in_fragments),
+		cmocka_unit_test(the_end_of_a_frame_is_found_from_any_place_in_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
