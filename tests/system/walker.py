@@ -117,20 +117,35 @@ def parse_head(buffer, _over):
     return (int(lines[0].split()[1]), headers), end + 4
 
 
-def parse_frame(buffer, _over):
-    """((opcode, payload), bytes) of a server's frame."""
-    if len(buffer) < 2:
+def parse_one(buffer, begin):
+    """(first byte, payload, end) of a server's frame."""
+    if len(buffer) < begin + 2:
         return None
-    assert not buffer[1] & 0x80, "a server's frame is masked"
-    n, at = buffer[1] & 0x7F, 2
+    assert not buffer[begin + 1] & 0x80, "a server's frame is masked"
+    n, at = buffer[begin + 1] & 0x7F, begin + 2
     if n >= 126:
-        at = 4 if n == 126 else 10
+        at = begin + (4 if n == 126 else 10)
         if len(buffer) < at:
             return None
-        n = struct.unpack("!H" if at == 4 else "!Q", buffer[2:at])[0]
+        n = struct.unpack("!H" if at == begin + 4 else "!Q", buffer[begin + 2:at])[0]
     if len(buffer) < at + n:
         return None
-    return (buffer[0] & 0x0F, buffer[at:at + n]), at + n
+    return buffer[begin], buffer[at:at + n], at + n
+
+
+def parse_frame(buffer, _over):
+    """((opcode, payload), bytes) of a server's frame, or of all fragments of a message; of a message that a close ends, the close."""
+    payloads, opcode, end = [], 0, 0
+    while found := parse_one(buffer, end):
+        first, payload, end = found
+        if first & 0x0F >= 8:
+            return (first & 0x0F, payload), end
+        assert (first & 0x0F == 0) == bool(payloads), f"first byte {first:02x} behind {len(payloads)} fragments"
+        payloads.append(payload)
+        opcode = opcode or first & 0x0F
+        if first & 0x80:
+            return (opcode, b"".join(payloads)), end
+    return None
 
 
 def parse_chunk(buffer, _over):
