@@ -86,19 +86,24 @@ void buf_cut(struct buf *b, size_t len)
 
 void buf_drop(struct buf *b, size_t len)
 {
-	char *bytes;
+	size_t rest = b->len - len;
+	char *bytes = NULL;
 
-	b->len -= len;
-	if (b->len == 0) {
+	if (rest == 0) {
 		buf_free(b);
 		return;
 	}
-	memmove(b->bytes, b->bytes + len, b->len + 1);
-	bytes = realloc(b->bytes, b->len + 1);
-	if (!bytes)
-		return;
-	b->bytes = bytes;
-	b->size = b->len + 1;
+	/* Shrunk where it is, it would leave a gap behind it, too small for another that is as large as it was. */
+	bytes = malloc(rest + 1);
+	if (bytes) {
+		memcpy(bytes, b->bytes + len, rest + 1);
+		free(b->bytes);
+		b->bytes = bytes;
+		b->size = rest + 1;
+	} else {
+		memmove(b->bytes, b->bytes + len, rest + 1);
+	}
+	b->len = rest;
 }
 
 void buf_clear(struct buf *b)

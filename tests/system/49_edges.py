@@ -200,7 +200,7 @@ def told_by_stream(s, node, names, cursor):
 
 @test("those who read nothing keep nobody else from what they missed: they are closed with 1013 for the others")
 def _(s):
-    big, a = s.diagnosis(), s.diagnosis()
+    big, a, live = s.diagnosis(), s.diagnosis(), s.diagnosis()
     cursor = epoch(s, s.node1, big) + "-0"
     fill(s, big, 60, 60000)
     place = topics.poll(s, s.node1, topics.names(a))["cursor"]
@@ -218,6 +218,12 @@ def _(s):
             return True
 
         wait_until(lambda: all_come() and GIVEN_UP in node.log.read_text(), "one of them to be given up")
+        # Nor is one that is slow for a moment closed in their stead.
+        with RawClient(node.socket, s.ws_path(live, s.token())) as client:
+            equal(client.next()["type"], "connect", "first message")
+            for n in range(6):
+                s.recommend(live, str(n), old_data={}, new_data={"x": "y" * 200000})
+            equal([client.next()["seq"] for _ in range(6)], [1, 2, 3, 4, 5, 6], "live")
         assert 1013 in [how_it_ends(reader, 60) for reader in readers], "nobody was told so"
 
 
@@ -239,6 +245,21 @@ def _(s):
             assert 1013 in [how_it_ends(reader, 4) for reader in readers], "nobody was told so"
         s.recommend(d, "after")
         equal(witness.next()["seq"], 5, "of one that was live all the time")
+
+
+@test("messages that do not come whole are held within the same limit: who sends halves is closed with 1013")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_CATCH_UP_MAX=1048576) as node, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(node.port, s.ws_path(d, s.token()))) for _ in range(30)]
+        for client in clients:
+            equal(client.next()["type"], "connect", "first message")
+            client.send(1, b"x" * 60000, fin=False)
+        wait_until(lambda: node.log.read_text().count(GIVEN_UP) >= 10, "those who are too many to be given up")
+        told = wait_until(lambda: [client for client in clients if has_more(client)], "one of them to be told")
+        equal({client.end() for client in told}, {1013}, "how it ends")
+        with s.connect(d, server=node) as other:
+            other.answers()
 
 
 @test("a client that reads slowly and steadily gets its whole page; one that takes next to nothing is closed")
