@@ -127,7 +127,7 @@ static void give_up(struct session *s)
 }
 
 /* Bytes that have left for the client. */
-static int64_t left_bytes(const struct session *s)
+static int64_t count_left(const struct session *s)
 {
 	return s->given_bytes - s->transport->queued(s->socket);
 }
@@ -136,7 +136,7 @@ static int64_t left_bytes(const struct session *s)
 static void choke(struct session *s)
 {
 	s->choked_ms = clock_monotonic_ms();
-	s->left_bytes = left_bytes(s);
+	s->left_bytes = count_left(s);
 	session_set_deadline(s, s->choked_ms);
 }
 
@@ -149,7 +149,7 @@ static void note_taken(struct session *s, int64_t now_ms)
 /* Does the client of a choked session take bytes? One that reads slowly frees its socket's buffer only now and then. */
 static void look(struct session *s, int64_t now_ms)
 {
-	int64_t left = left_bytes(s);
+	int64_t left = count_left(s);
 
 	if (left - s->left_bytes < TAKING_BYTES)
 		return;
