@@ -281,7 +281,7 @@ class Poller(threading.Thread):
                 body = at.api.request_on(connection, "GET", self.target + joint + query, token=self.token).want(200)
                 assert body["recovered"], body
                 cursor = body["cursor"]
-                self.seqs += [m["seq"] for m in body["messages"]]
+                self.seqs += [m["seq"] for m in body["messages"] if "diagnosis_id" in m]
                 self.polls += 1
                 if not self.kept:
                     connection.close()
