@@ -116,7 +116,9 @@ def web_server(s, kind, node=None, share=None, **settings):
     port = free_port()
     folder = s.folder / s._name(kind.__name__)
     folder.mkdir()
-    name, text, arguments = kind(s, folder, port, node or s.node1, share or s.share)
+    node = node or s.node1
+    name, text, arguments = kind(s, folder, port, node, share or s.share)
+    settings = {"TIDINGS_WS_PORT": node.port, **settings}
     program = harness.find_program(name)
     assert program, f"there is no {name}"
     (folder / "conf").write_text(text)
