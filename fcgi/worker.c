@@ -19,6 +19,7 @@
 
 #include "base/audit.h"
 #include "base/log.h"
+#include "base/supervisor.h"
 
 #define LISTEN_DESCRIPTOR 0		/* FastCGI specification 1.0, section 2.2 */
 #define STACK_BYTES (512 * 1024)	/* JSON recurses at most 32 deep; what is large is on the heap */
@@ -267,8 +268,10 @@ enum err worker_run(const struct worker_job *job)
 		e = ERR_SYSTEM;
 	} else {
 		log_notice("serving threads=%zu", started);
+		supervisor_tell(SUPERVISOR_READY);
 		wait_for_stop(job, parent);
 	}
+	supervisor_tell(SUPERVISOR_STOPPING);
 	stop(threads, started, &name);
 	free(threads);
 	return e;

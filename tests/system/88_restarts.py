@@ -64,6 +64,53 @@ def _(s):
     wait_until(lambda: not any(os.path.exists(f"/proc/{p}") and "fcgi" in open(f"/proc/{p}/cmdline").read() for p in pids), "the programs to end")
 
 
+class Supervisor:
+    """The socket that systemd would give to a program of Type=notify."""
+
+    def __init__(self, s):
+        self.path = s.folder / s._name("notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.settimeout(20)
+        self.socket.bind(str(self.path))
+
+    def told(self):
+        return self.socket.recv(100).decode()
+
+    def told_until(self, last):
+        said = [self.told()]
+        while said[-1] != last:
+            said.append(self.told())
+        return said
+
+
+@test("the sidecar tells systemd when it serves, that its loop runs, and when it goes")
+def _(s):
+    supervisor, d = Supervisor(s), s.diagnosis()
+    node = s.start_node(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC=100000)
+    said = supervisor.told_until("READY=1")
+    equal(set(said[:-1]) - {"WATCHDOG=1"}, set(), "what it says first")
+    with s.connect(d, server=node):
+        for _n in range(3):
+            equal(supervisor.told(), "WATCHDOG=1", "while it serves")
+        s.forget(node)
+        node.signal(signal.SIGTERM)
+        said = supervisor.told_until("STOPPING=1")
+        equal(set(said[:-1]) - {"WATCHDOG=1"}, set(), "what it says before it goes")
+    equal(node.wait(), 0, "exit status")
+
+
+@test("a FastCGI program tells systemd when it serves and when it goes")
+def _(s):
+    supervisor = Supervisor(s)
+    with s.web(NOTIFY_SOCKET=supervisor.path) as web:
+        pids = [web.programs(f"{p}.fcgi")[0] for p in ("broadcast", "live", "status", "history")]
+        equal({supervisor.told() for _p in pids}, {"READY=1"}, "as they begin")
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+            # The next one may say that it serves.
+            assert "STOPPING=1" in supervisor.told_until("STOPPING=1")
+
+
 def setting(pid, name):
     """In the environment that the process was started with."""
     return dict(v.split(b"=", 1) for v in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if v).get(name.encode())
