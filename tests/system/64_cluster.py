@@ -50,8 +50,9 @@ class Cluster:
         old.signal(signal.SIGKILL)
         old.wait()
         self.s.forget(old)
-        wait_until(lambda: not any(is_running(p) for p in programs), "the programs to end with their web server")
         self.webs[place] = self.s.start_web(self.nodes[place], old.folder)
+        equal([len(self.webs[place].programs(f"{p}.fcgi")) for p in ("broadcast", "live", "history", "status")], [1, 1, 1, 1], "programs of the new one")
+        wait_until(lambda: not any(is_running(p) for p in programs), "the programs of the old one to end")
 
 
 class Load:

@@ -140,13 +140,13 @@ def _(s):
         s.forget(web)
         asking.join()
         assert lost, "answered, although the web server was gone"
-        wait_until(lambda: not list(web.folder.glob("*.sock")), "the programs to close their sockets")
         with s.web(folder=web.folder, TIDINGS_QUEUE_MAX=7) as after:
             assert busy and all(is_running(p) for p in busy), "broadcast.fcgi ended before its publish"
             for name in ("broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"):
                 pids = after.programs(name)
                 equal([(p in programs, setting(p, "TIDINGS_QUEUE_MAX")) for p in pids], [(False, b"7")], f"{name} of the new web server")
     wait_until(lambda: not any(is_running(p) for p in programs), "the programs to end")
+    equal([p.name for p in web.folder.glob("*.sock-*")], [], "sockets that are left")
     equal(s.last_seq(f"diagnosis/{d}"), 1, "what was in hand is published")
 
 
