@@ -54,14 +54,17 @@ static bool may_see_status(struct clerk *clerk, const struct request *r, bool *t
 	return false;
 }
 
+static bool is_healthy(const struct health *h)
+{
+	for (int i = 0; i < CHECKS_COUNT; i++)
+		if (h->checks[i] != HEALTHY)
+			return false;
+	return true;
+}
+
 static const char *health_text(bool healthy)
 {
 	return healthy ? "healthy" : "unhealthy";
-}
-
-static bool works(const struct health *h)
-{
-	return h->nodes > 0 && !h->stuck;
 }
 
 static void serve_status(struct clerk *clerk, const struct request *r, struct response *res)
@@ -79,7 +82,7 @@ static void serve_status(struct clerk *clerk, const struct request *r, struct re
 	if (e != OK) {
 		response_fault(res, e);
 	} else {
-		buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\",", health_text(works(&health)),
+		buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\",", health_text(is_healthy(&health)),
 			   clock_text(read, read_us));
 		buf_add(&res->body, status.bytes + 1, status.len - 1); /* it is an object, and never an empty one */
 	}
@@ -88,20 +91,27 @@ static void serve_status(struct clerk *clerk, const struct request *r, struct re
 
 static void serve_health(struct clerk *clerk, struct response *res)
 {
+	static const char *const names[] = {
+		[CHECK_DATABASE] = "database",
+		[CHECK_SIDECAR] = "sidecar",
+		[CHECK_RELAY] = "relay",
+		[CHECK_PUBLISHING] = "publishing",
+	};
+	static const char *const conditions[] = {
+		[HEALTHY] = "healthy", [UNHEALTHY] = "unhealthy", [UNKNOWN] = "unknown"};
 	struct health health;
-	enum err e = status_health(clerk->shared, &health);
 	char now[CLOCK_TEXT_SIZE];
 
-	if (e != OK || !works(&health)) {
+	status_health(clerk->shared, &health);
+	if (!is_healthy(&health)) {
 		res->status = 503;
 		res->retry_after_s = 5;
 	}
-	buf_printf(&res->body,
-		   "{\"status\":\"%s\",\"timestamp\":\"%s\",\"checks\":{\"database\":\"%s\",\"sidecar\":\"%s\","
-		   "\"relay\":\"%s\"}}",
-		   health_text(res->status == 200), clock_text(now, clock_wall_us()), health_text(e == OK),
-		   e == OK ? health_text(health.nodes > 0) : "unknown",
-		   e == OK ? health_text(!health.stuck) : "unknown");
+	buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\",\"checks\":{", health_text(res->status == 200),
+		   clock_text(now, clock_wall_us()));
+	for (int i = 0; i < CHECKS_COUNT; i++)
+		buf_printf(&res->body, "%s\"%s\":\"%s\"", i > 0 ? "," : "", names[i], conditions[health.checks[i]]);
+	buf_add_text(&res->body, "}}");
 }
 
 /* What the web server refuses or fails at, with its status; 0: this is no such request. */

@@ -10,25 +10,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/audit.h"
 #include "base/log.h"
+#include "base/supervisor.h"
 
 #define LISTEN_DESCRIPTOR 0		/* FastCGI specification 1.0, section 2.2 */
 #define STACK_BYTES (512 * 1024)	/* JSON recurses at most 32 deep; what is large is on the heap */
 #define WAKE_SIGNAL SIGUSR2		/* makes a thread that waits in accept(2) look up */
 #define WAKE_INTERVAL_NS (20 * 1000000) /* one that came just before accept(2) is lost: so again */
 #define ACCEPT_RETRY_NS (100 * 1000000)
+#define PARENT_SIGNAL SIGRTMIN /* from the kernel: the parent has ended */
 
 struct thread {
 	pthread_t id;
 	const struct worker_job *job;
 	void *context;
 	atomic_bool left;
+};
+
+/* The unix socket's name in its folder, where that is this program's to remove. */
+struct socket_name {
+	struct sockaddr_un address; /* empty path: there is none */
+	struct stat file;
 };
 
 static atomic_bool stopping;
@@ -105,6 +115,7 @@ static void stop_signals(sigset_t *set)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGUSR1);
 	sigaddset(set, SIGHUP);
+	sigaddset(set, PARENT_SIGNAL);
 }
 
 void worker_block_signals(void)
@@ -116,15 +127,42 @@ void worker_block_signals(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-static void wait_for_stop(const struct worker_job *job)
+static bool is_on_its_own(void)
+{
+	return getenv("LISTEN_FDS") || getsid(0) == getpid();
+}
+
+/*
+ * The process whose end is the end of this one: a web server that starts its programs itself, since nobody else would
+ * restart them and the next web server would find their sockets and leave them as they are. What systemd or spawn-fcgi
+ * start is on its own: it leads a session. 0: there is none. -1: it has ended already, as a parent of another session
+ * shows, which has only adopted this process.
+ */
+static pid_t follow_parent(void)
+{
+	pid_t parent = getppid();
+
+	if (is_on_its_own() || prctl(PR_SET_PDEATHSIG, PARENT_SIGNAL) != 0)
+		return 0;
+	return getsid(parent) == getsid(0) ? parent : -1;
+}
+
+static void wait_for_stop(const struct worker_job *job, pid_t parent)
 {
 	sigset_t set;
 	int number = 0;
 
 	stop_signals(&set);
-	while (sigwait(&set, &number) == 0 && number == SIGHUP)
-		job->reload(job->reload_context);
-	log_notice("stopping signal=%d", number);
+	/* The signal comes too when only the thread that started this has ended. */
+	while ((parent == 0 || getppid() == parent) && sigwait(&set, &number) == 0) {
+		if (number == SIGHUP) {
+			job->reload(job->reload_context);
+		} else if (number != PARENT_SIGNAL) {
+			log_notice("stopping signal=%d", number);
+			return;
+		}
+	}
+	log_notice("stopping: the web server that started this has ended");
 }
 
 static void set_nonblocking(bool on)
@@ -135,30 +173,40 @@ static void set_nonblocking(bool on)
 		fcntl(LISTEN_DESCRIPTOR, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
+static void find_socket_name(struct socket_name *name)
+{
+	socklen_t len = sizeof(name->address);
+
+	*name = (struct socket_name){0};
+	if (getenv("LISTEN_FDS") || getsockname(LISTEN_DESCRIPTOR, (struct sockaddr *)&name->address, &len) != 0 ||
+	    name->address.sun_family != AF_UNIX || stat(name->address.sun_path, &name->file) != 0)
+		name->address.sun_path[0] = '\0';
+}
+
 /*
  * Whoever is in the socket's queue has sent a request already. Where the socket is only ours, its queue would end with
- * us: so its name goes, that nobody new gets into it, and the queue is served to its end. Under systemd the socket
- * stays, and the next instance serves its queue.
+ * us: so its name goes, that nobody new gets into it, and the queue is served to its end. The name may be that of the next
+ * web server's socket by now. Under systemd the socket stays, and the next instance serves its queue.
  */
-static void close_to_newcomers(void)
+static void close_to_newcomers(const struct socket_name *name)
 {
-	struct sockaddr_un address = {0};
-	socklen_t len = sizeof(address);
+	struct stat now;
 
-	if (getenv("LISTEN_FDS") || getsockname(LISTEN_DESCRIPTOR, (struct sockaddr *)&address, &len) != 0 ||
-	    address.sun_family != AF_UNIX || address.sun_path[0] == '\0') {
+	if (name->address.sun_path[0] == '\0') {
 		FCGX_ShutdownPending();
 		return;
 	}
-	unlink(address.sun_path);
+	if (stat(name->address.sun_path, &now) == 0 && now.st_dev == name->file.st_dev &&
+	    now.st_ino == name->file.st_ino)
+		unlink(name->address.sun_path);
 	set_nonblocking(true);
 }
 
-static void stop(struct thread *threads, size_t started)
+static void stop(struct thread *threads, size_t started, const struct socket_name *name)
 {
 	size_t here = started;
 
-	close_to_newcomers();
+	close_to_newcomers(name);
 	atomic_store(&stopping, true);
 	while (here > 0) {
 		here = 0;
@@ -198,6 +246,8 @@ enum err worker_run(const struct worker_job *job)
 {
 	struct sigaction on_wake = {.sa_handler = wake}; /* without SA_RESTART: accept(2) returns */
 	struct thread *threads = NULL;
+	struct socket_name name;
+	pid_t parent = follow_parent();
 	size_t started = 0;
 	enum err e = OK;
 
@@ -207,6 +257,7 @@ enum err worker_run(const struct worker_job *job)
 	}
 	/* It may be one that an instance before us has left so. */
 	set_nonblocking(false);
+	find_socket_name(&name);
 	sigaction(WAKE_SIGNAL, &on_wake, NULL);
 	threads = calloc(job->threads, sizeof(*threads));
 	if (!threads)
@@ -217,9 +268,11 @@ enum err worker_run(const struct worker_job *job)
 		e = ERR_SYSTEM;
 	} else {
 		log_notice("serving threads=%zu", started);
-		wait_for_stop(job);
+		supervisor_tell(SUPERVISOR_READY);
+		wait_for_stop(job, parent);
 	}
-	stop(threads, started);
+	supervisor_tell(SUPERVISOR_STOPPING);
+	stop(threads, started, &name);
 	free(threads);
 	return e;
 }

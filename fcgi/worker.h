@@ -3,6 +3,7 @@
  *
  *	SIGTERM, SIGINT, SIGUSR1	requests in hand are finished, nothing new is accepted
  *	SIGHUP				reload()
+ *	the end of the web server	like SIGTERM, where the web server started this program itself
  *
  * Layer    fcgi.
  */
@@ -28,7 +29,7 @@ struct worker_job {
 void worker_block_signals(void);
 
 /*
- * Serves until a signal says stop, and until what was in hand is done.
+ * Serves until a signal or the web server's end says stop, and until what was in hand is done.
  *
  * ERR_SYSTEM  descriptor 0 is no FastCGI socket, or no thread could be started: logged
  */

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/supervisor.h"
 #include "domain/inflate.h"
 #include "ws/catch_up.h"
 #include "ws/control.h"
@@ -47,6 +48,7 @@ struct sidecar {
 	uv_signal_t signals[4];
 	uv_timer_t door_timer;
 	uv_timer_t drain_timer;
+	uv_timer_t alive_timer;
 	enum leaving leaving;
 	int64_t drain_from_ms;
 	size_t drain_total; /* sessions when it began */
@@ -110,6 +112,7 @@ static void open_door(struct node *n)
 		return;
 	n->open = true;
 	door_open(n->door);
+	supervisor_tell(SUPERVISOR_READY);
 	log_notice("listening address=%s port=%d socket=%s node=%s", n->config->ws_address, (int)n->config->ws_port,
 		   n->config->ws_socket ? n->config->ws_socket : "", n->id_text);
 }
@@ -281,7 +284,15 @@ static void leave(struct sidecar *s)
 	s->drain_from_ms = clock_monotonic_ms();
 	s->drain_total = s->node.sessions_count;
 	door_shut(s->node.door);
+	supervisor_tell(SUPERVISOR_STOPPING);
 	uv_timer_start(&s->drain_timer, on_drain_tick, 0, DRAIN_TICK_MS);
+}
+
+/* A loop that hangs says nothing. */
+static void on_alive_timer(uv_timer_t *timer)
+{
+	(void)timer;
+	supervisor_tell(SUPERVISOR_ALIVE);
 }
 
 static void on_signal(uv_signal_t *handle, int signal)
@@ -357,6 +368,7 @@ static enum err start(struct sidecar *s)
 	static const int caught[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 	struct node *n = &s->node;
 	const struct config *c = n->config;
+	uint64_t alive_ms = (uint64_t)supervisor_interval_ms();
 	uint8_t random[UUID_BYTES];
 	enum err e;
 
@@ -414,6 +426,9 @@ static enum err start(struct sidecar *s)
 	uv_timer_init(&s->loop, &s->door_timer);
 	s->door_timer.data = n;
 	uv_timer_start(&s->door_timer, on_door_timer, DOOR_WAIT_MS, 0);
+	uv_timer_init(&s->loop, &s->alive_timer);
+	if (alive_ms > 0)
+		uv_timer_start(&s->alive_timer, on_alive_timer, alive_ms, alive_ms);
 	return OK;
 }
 

@@ -236,6 +236,19 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 	select count(*) from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
 $$;
 
+-- Whether publishing works: does what that does, as far as it leaves nothing behind. Some 300 kB go to a temporary file, which a full
+-- disk refuses, and a record to the server's log, whose commit waits for standbys as any other.
+create or replace function tidings.commit_works() returns boolean
+language plpgsql security definer
+set search_path = tidings, pg_temp set work_mem = '64kB'
+as $$
+begin
+	perform count(*) from generate_series(1, 10000);
+	perform pg_logical_emit_message(true, 'tidings', '');
+	return not current_setting('transaction_read_only')::boolean;
+end
+$$;
+
 create or replace function tidings.status() returns json
 language sql stable security definer set search_path = tidings, pg_temp as $$
 	with live as (

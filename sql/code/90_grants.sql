@@ -5,7 +5,7 @@ grant execute on function tidings.publish_batch, tidings.act, tidings.act_once, 
 
 grant execute on function tidings.history, tidings.applied to tidings_reader;
 
-grant execute on function tidings.status, tidings.live_nodes, tidings.outbox_state to tidings_status;
+grant execute on function tidings.status, tidings.live_nodes, tidings.outbox_state, tidings.commit_works to tidings_status;
 
 grant execute on function tidings.listen, tidings.attach, tidings.fetch, tidings.unsent, tidings.flush, tidings.heartbeat, tidings.farewell, tidings.relay,
 	tidings.sweep, tidings.act, tidings.user_active, tidings.redeliver, tidings.report, tidings.admit to tidings_sidecar;

@@ -82,6 +82,22 @@ def status(db):
     equal(db.one("select tidings.live_nodes()", user="tidings_status"), "1", "live nodes")
 
 
+@test("what /health tries is done by the role of the status alone; a disk that takes no more is an error, a read-only server a no")
+def commit_works(db):
+    session = db.session("tidings_status")
+    before = db.one("select pg_current_wal_insert_lsn()")
+    equal(session.sql("select tidings.commit_works()"), [["t"]], "works")
+    equal(db.one(f"select pg_current_wal_insert_lsn() > '{before}'"), "t", "something was written")
+    session.sql("set default_transaction_read_only = on")
+    equal(session.sql("select tidings.commit_works()"), [["f"]], "works when read-only")
+    # As much room as a disk that is full.
+    db.sql("alter role tidings_status set temp_file_limit = 0")
+    try:
+        assert "temp_file_limit" in db.psql("select tidings.commit_works()", user="tidings_status").stderr, "nothing was written to a file"
+    finally:
+        db.sql("alter role tidings_status reset temp_file_limit")
+
+
 @test("history that is read while its topic is trimmed says what is missing")
 def history_trimmed(db):
     # What is kept was looked at in one statement and read in the next: what was trimmed between them was a silent hole.

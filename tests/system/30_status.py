@@ -1,5 +1,6 @@
 """/health, /ws/status and /ws/history (spec 3.4)."""
 import concurrent.futures
+import signal
 import time
 
 from harness import Lock, equal, test, wait_until
@@ -95,11 +96,76 @@ def _(s):
     with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web:
         web.api.get("/ws/status").want(200)
         with Lock(s, "tidings.node"):
+            wait_until(lambda: web.api.get("/ws/status").status == 503, "the copy from before to be too old")
             with concurrent.futures.ThreadPoolExecutor(16) as pool:
                 replies = list(pool.map(lambda n: web.api.get(("/health", "/ws/status")[n % 2]).status, range(60)))
-            # The first may have the copy from before.
-            assert replies.count(503) > 50, replies
+            equal(set(replies), {503}, "replies")
         wait_until(lambda: web.api.get("/health").status == 200 and web.api.get("/ws/status").status == 200, "both to be well", 40)
+
+
+def unhealthy(web):
+    """The checks that /health says are not healthy; what it says and its status fit."""
+    reply = web.api.get("/health")
+    bad = {name for name, condition in reply.json["checks"].items() if condition != "healthy"}
+    equal((reply.status, reply.json["status"]), (503, "unhealthy") if bad else (200, "healthy"), f"status with {reply.json}")
+    return bad
+
+
+@test("/health and /ws/status are not green while the sidecar of this web server hangs, though another one lives; they are again when it answers")
+def _(s):
+    # It was 200, since some node had said that it lives, while every poll through that web server hung.
+    with s.node() as other, s.node() as node, s.web(node) as web:
+        equal(unhealthy(web), set(), "checks that are bad")
+        node.signal(signal.SIGSTOP)
+        wait_until(lambda: unhealthy(web) == {"sidecar"}, "the sidecar to be told")
+        equal((unhealthy(web), web.api.get("/ws/status").want(200)["status"]), ({"sidecar"}, "unhealthy"), "while it hangs")
+        equal(unhealthy(s.web1), set(), "checks that are bad where the sidecar is another one")
+        node.signal(signal.SIGCONT)
+        wait_until(lambda: unhealthy(web) == set(), "it to be well")
+        equal(web.api.get("/ws/status").want(200)["status"], "healthy", "once it goes on")
+        assert other.alive()
+        assert "the sidecar answers again" in web.log.read_text() + (web.folder / "error.log").read_text(), "no word in the log"
+
+
+def standby_missing(s, names):
+    """Until every session knows: then a commit waits for a standby that is not there, or no longer."""
+    s.sql(f"alter system set synchronous_standby_names = '{names}'", database="postgres")
+    s.sql("select pg_reload_conf()", database="postgres")
+
+
+@test("/health says that publishing does not work while no commit is done, or the server is read-only, leaves no session behind for each look, and is well again after",
+      allow="database|publishing|answer")
+def _(s):
+    # Nothing could be published for two minutes, and it was 200 throughout.
+    waiting = lambda: [int(r[0]) for r in s.sql("select pid from pg_stat_activity where application_name = 'tidings status commit' and wait_event = 'SyncRep'")]
+    d = s.diagnosis()
+    with s.web(TIDINGS_DATABASE_TIMEOUT=500) as web:
+        equal(unhealthy(web), set(), "checks that are bad")
+        standby_missing(s, "nowhere")
+        try:
+            wait_until(lambda: unhealthy(web) == {"publishing"}, "publishing to be told")
+            reply = web.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "note", "data": {}}, s.service())
+            equal((reply.status, reply.json["done"]), (503, "unknown"), "a publish")
+            equal(web.api.get("/ws/status").want(200)["status"], "unhealthy", "/ws/status")
+            first = wait_until(waiting, "the commit to wait")
+            # The programs give up waiting, and come with another session.
+            wait_until(lambda: unhealthy(web) == {"publishing"} and s.sql(f"""select 1 from pg_stat_activity
+                where application_name = 'tidings status commit' and pid <> {first[0]} and state = 'idle' and query like '%commit_works%'"""),
+                "another session to have looked")
+            equal((unhealthy(web), waiting()), ({"publishing"}, first), "sessions that wait")
+        finally:
+            standby_missing(s, "")
+        wait_until(lambda: unhealthy(web) == set() and not waiting(), "publishing to be well")
+        s.recommend(d, api=web.api)
+        s.sql("alter system set default_transaction_read_only = on", database="postgres")
+        s.sql("select pg_reload_conf()", database="postgres")
+        try:
+            wait_until(lambda: "publishing" in unhealthy(web), "publishing to be told when it is read-only")
+        finally:
+            s.sql("alter system reset default_transaction_read_only", database="postgres")
+            s.sql("select pg_reload_conf()", database="postgres")
+        wait_until(lambda: unhealthy(web) == set(), "publishing to be well when it is no longer", 40)
+    s.wait_ready()
 
 
 @test("TIDINGS_STATUS=private asks for an admin's token")

@@ -7,7 +7,7 @@ import threading
 import time
 
 import walker
-from harness import Closed, descendants, equal, test, wait_until
+from harness import Closed, descendants, equal, is_running, test, wait_until
 from walker import USERS, Follower, PollLink, Progress, Publisher, StreamLink, WebSocketLink
 
 EXPECTED = "database|connection|away|server|terminat|backend|unexpected|child|establishing|socket|gw_backend|spawn|signal"
@@ -21,16 +21,12 @@ class Cluster:
         self.s, self.settings = s, settings
         self.nodes = [s.start_node(**settings) for _n in range(3)]
         self.webs = [s.start_web(self.nodes[n]) for n in range(2)]
-        self.orphans = []
         stack.callback(self.end)
 
     def end(self):
         for p in (*self.webs, *self.nodes):
             self.s.forget(p)
             p.stop()
-        for pid in self.orphans:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
 
     def doors(self):
         return [x.port for x in (*self.nodes, *self.webs)]
@@ -47,13 +43,16 @@ class Cluster:
         return code
 
     def kill_web(self, place):
-        """lighttpd alone: its programs stay behind, as after an accident; another web server takes its place, on another port."""
+        """lighttpd alone: its programs go too, and another web server takes its place in its folder, on another port."""
         old = self.webs[place]
-        self.orphans += descendants(old.pid)
+        programs = descendants(old.pid)
+        assert len(programs) >= 4, programs
         old.signal(signal.SIGKILL)
         old.wait()
         self.s.forget(old)
-        self.webs[place] = self.s.start_web(self.nodes[place])
+        self.webs[place] = self.s.start_web(self.nodes[place], old.folder)
+        equal([len(self.webs[place].programs(f"{p}.fcgi")) for p in ("broadcast", "live", "history", "status")], [1, 1, 1, 1], "programs of the new one")
+        wait_until(lambda: not any(is_running(p) for p in programs), "the programs of the old one to end")
 
 
 class Load:

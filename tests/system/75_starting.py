@@ -2,8 +2,11 @@
 import contextlib
 import os
 import pwd
+import re
+import resource
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 
@@ -129,6 +132,48 @@ def _(s):
             equal(status, 3, "exit status")
             equal(found["keys"], f"not looked at, postgres may not: {s.keys}", "keys")
             equal((found["configuration"], found["migrations"]), ("ok", "ok"), "the rest")
+
+
+@test("a connection string that is none is refused by every program as a wrong setting, and not shown")
+def _(s):
+    for program in PROGRAMS:
+        done = start(s, program, TIDINGS_DATABASE="host= password=not-to-be-shown =", TIDINGS_WS_PORT=free_port())
+        equal(done.returncode, 2, f"exit status of {program}: {done.stderr}")
+        assert "the database connection string is not valid" in done.stderr and "not-to-be-shown" not in done.stderr, f"{program}: {done.stderr}"
+
+
+@test("a sidecar that may not have as many descriptors as clients does not start, and says how many it needs")
+def _(s):
+    done = subprocess.run([s.program("tidings-ws")], capture_output=True, text=True, timeout=30, env=s.environment(TIDINGS_WS_PORT=free_port()),
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000)))
+    assert done.returncode != 0 and "needs 12048 descriptors, and the limit is 1000" in done.stderr, done.stderr
+
+
+@test("a sidecar that is out of descriptors says so once, keeps whom it has, and serves those who waited when there are some again; SIGUSR1 counts them",
+      allow="cannot accept connections")
+def _(s):
+    d = s.diagnosis()
+    with s.node() as node, s.connect(d, server=node) as first:
+        limits = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
+        log = lambda: node.log.read_text()
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{node.pid}/fd")), limits[1]))
+        try:
+            with socket.create_connection(("127.0.0.1", node.port), timeout=20) as waiting:
+                waiting.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+                wait_until(lambda: "cannot accept connections" in log(), "it to say so")
+                for _n in range(3):
+                    s.recommend(d)
+                equal([first.next()["seq"] for _n in range(3)], [1, 2, 3], "what is delivered meanwhile")
+                resource.prlimit(node.pid, resource.RLIMIT_NOFILE, limits)
+                assert waiting.recv(100).startswith(b"HTTP/1.1 404"), "the answer to who waited"
+        finally:
+            resource.prlimit(node.pid, resource.RLIMIT_NOFILE, limits)
+        equal(log().count("cannot accept connections"), 1, "lines in the log")
+        with s.connect(d, server=node):
+            node.signal(signal.SIGUSR1)
+            counters = wait_until(lambda: re.search("counters (.*)$", log(), re.M), "the counters")[1]
+            got = dict(pair.split("=") for pair in counters.split())
+            equal((got["connections"], got["opened"], got["deliveries"], got["topics"]), ("2", "2", "3", "1"), f"of {counters}")
 
 
 @test("a sidecar whose port is taken says so and ends")

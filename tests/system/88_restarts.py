@@ -1,9 +1,14 @@
 """The FastCGI programs end and come back under load."""
 import importlib
 import os
+import pathlib
+import shlex
 import signal
+import socket
+import subprocess
+import threading
 
-from harness import equal, test, wait_until
+from harness import Lock, descendants, equal, is_running, test, wait_until
 
 outage = importlib.import_module("85_outage")
 
@@ -57,3 +62,121 @@ def _(s):
         pids = [p for name in ("broadcast.fcgi", "status.fcgi", "history.fcgi") for p in web.programs(name)]
         assert len(pids) >= 3, pids
     wait_until(lambda: not any(os.path.exists(f"/proc/{p}") and "fcgi" in open(f"/proc/{p}/cmdline").read() for p in pids), "the programs to end")
+
+
+class Supervisor:
+    """The socket that systemd would give to a program of Type=notify."""
+
+    def __init__(self, s):
+        self.path = s.folder / s._name("notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.settimeout(20)
+        self.socket.bind(str(self.path))
+
+    def told(self):
+        return self.socket.recv(100).decode()
+
+    def told_until(self, last):
+        said = [self.told()]
+        while said[-1] != last:
+            said.append(self.told())
+        return said
+
+
+@test("the sidecar tells systemd when it serves, that its loop runs, and when it goes")
+def _(s):
+    supervisor, d = Supervisor(s), s.diagnosis()
+    node = s.start_node(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC=100000)
+    said = supervisor.told_until("READY=1")
+    equal(set(said[:-1]) - {"WATCHDOG=1"}, set(), "what it says first")
+    with s.connect(d, server=node):
+        for _n in range(3):
+            equal(supervisor.told(), "WATCHDOG=1", "while it serves")
+        s.forget(node)
+        node.signal(signal.SIGTERM)
+        said = supervisor.told_until("STOPPING=1")
+        equal(set(said[:-1]) - {"WATCHDOG=1"}, set(), "what it says before it goes")
+    equal(node.wait(), 0, "exit status")
+
+
+@test("a FastCGI program tells systemd when it serves and when it goes")
+def _(s):
+    supervisor = Supervisor(s)
+    with s.web(NOTIFY_SOCKET=supervisor.path) as web:
+        pids = [web.programs(f"{p}.fcgi")[0] for p in ("broadcast", "live", "status", "history")]
+        equal({supervisor.told() for _p in pids}, {"READY=1"}, "as they begin")
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+            # The next one may say that it serves.
+            assert "STOPPING=1" in supervisor.told_until("STOPPING=1")
+
+
+def setting(pid, name):
+    """In the environment that the process was started with."""
+    return dict(v.split(b"=", 1) for v in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if v).get(name.encode())
+
+
+@test("kill -9 of the web server alone: its programs finish what they have in hand, and go; a new one in its folder starts its own, with its own settings",
+      allow="child|signal|gw_backend|socket|database")
+def _(s):
+    # They stayed, unsupervised and with old settings, and the next web server used them.
+    d = s.diagnosis()
+    web = s.start_web(TIDINGS_DATABASE_TIMEOUT=60000)
+    programs, busy = descendants(web.pid), web.programs("broadcast.fcgi")
+    lost = []
+
+    def publish():
+        try:
+            s.recommend(d, "in hand", api=web.api)
+        except OSError as e:
+            lost.append(e)
+
+    with Lock(s, "tidings.topic"):
+        asking = threading.Thread(target=publish)
+        asking.start()
+        wait_until(lambda: s.sql("select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%publish_batch%'"), "the publish to wait")
+        web.signal(signal.SIGKILL)
+        web.wait()
+        s.forget(web)
+        asking.join()
+        assert lost, "answered, although the web server was gone"
+        with s.web(folder=web.folder, TIDINGS_QUEUE_MAX=7) as after:
+            assert busy and all(is_running(p) for p in busy), "broadcast.fcgi ended before its publish"
+            for name in ("broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"):
+                pids = after.programs(name)
+                equal([(p in programs, setting(p, "TIDINGS_QUEUE_MAX")) for p in pids], [(False, b"7")], f"{name} of the new web server")
+    wait_until(lambda: not any(is_running(p) for p in programs), "the programs to end")
+    equal([p.name for p in web.folder.glob("*.sock-*")], [], "sockets that are left")
+    equal(s.last_seq(f"diagnosis/{d}"), 1, "what was in hand is published")
+
+
+def orphan(s, path, before=""):
+    """Pid and log of a broadcast.fcgi whose parent, a shell, has ended."""
+    log = path.with_suffix(".log")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(8)
+        script = f"exec 3<&0; {before} {shlex.quote(str(s.program('broadcast.fcgi')))} <&3 >/dev/null 2>{shlex.quote(str(log))} & echo $!"
+        done = subprocess.run(["sh", "-c", script], stdin=listener.fileno(), stdout=subprocess.PIPE, env=s.environment(), check=True)
+    return int(done.stdout), log
+
+
+@test("a program that leads a session outlives who started it; another one whose parent has ended as it begins ends at once")
+def _(s):
+    pid, log = orphan(s, s.folder / "orphan.sock")
+    wait_until(lambda: not is_running(pid), "the orphan to end")
+    assert "the web server that started this has ended" in log.read_text(), log.read_text()
+    assert not (s.folder / "orphan.sock").exists(), "its socket is there"
+
+    path = s.folder / "leader.sock"
+    pid, log = orphan(s, path, "setsid")
+    try:
+        wait_until(lambda: log.exists() and "serving" in log.read_text(), "it to serve")
+        # The socket of the next one may have that name by the time that the signal is heard.
+        path.unlink()
+        path.touch()
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not is_running(pid), "it to end on SIGTERM")
+    assert "stopping signal=15" in log.read_text(), log.read_text()
+    assert path.exists(), "it has removed what is not its own"

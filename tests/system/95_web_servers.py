@@ -7,12 +7,14 @@ import http.client
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import uuid
 
 import harness
-from harness import Api, Process, equal, free_port, test, wait_until
+from harness import Api, Lock, Process, equal, free_port, test, wait_until
 
 
 class SocketProcess(Process):
@@ -116,7 +118,9 @@ def web_server(s, kind, node=None, share=None, **settings):
     port = free_port()
     folder = s.folder / s._name(kind.__name__)
     folder.mkdir()
-    name, text, arguments = kind(s, folder, port, node or s.node1, share or s.share)
+    node = node or s.node1
+    name, text, arguments = kind(s, folder, port, node, share or s.share)
+    settings = {"TIDINGS_WS_PORT": node.port, **settings}
     program = harness.find_program(name)
     assert program, f"there is no {name}"
     (folder / "conf").write_text(text)
@@ -127,7 +131,7 @@ def web_server(s, kind, node=None, share=None, **settings):
         web = Process(folder.name, [program, *arguments, folder / "conf"], s.environment(), s.logs)
         running.append(web)
         web.wait_port(port)
-        web.port, web.api, web.folder = port, Api(port), folder
+        web.port, web.api, web.folder, web.broadcast = port, Api(port), folder, running[0]
         wait_until(lambda: web.api.get("/health").status == 200, f"{folder.name} to answer")
         yield web
     finally:
@@ -232,3 +236,22 @@ def _(s):
             text = log.read_text(errors="replace")
             assert signature not in text and not re.search(r"[?&]token=", text), log
         assert "/ws/history/" in (web.folder / "tidings.log").read_text()
+
+
+@test("behind lighttpd, nginx and Apache: when a program dies with a broadcast in hand, nothing says that it was not published: it is")
+def _(s):
+    # Apache's answer is 503, whose page said that nothing was done.
+    d = s.diagnosis()
+    for n, kind in enumerate((lighttpd, nginx, apache)):
+        replies = []
+        with web_server(s, kind, TIDINGS_DATABASE_TIMEOUT=60000) as web, Lock(s, "tidings.message"):
+            asking = threading.Thread(target=lambda: replies.append(web.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "note", "data": {}}, s.service())))
+            asking.start()
+            wait_until(lambda: s.sql("select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%publish_batch%'"), "the broadcast to wait")
+            web.broadcast.signal(signal.SIGKILL)
+            asking.join()
+        reply, = replies
+        assert reply.status in (500, 502, 503), reply
+        equal(reply.json.get("done", "unknown"), "unknown", f"done behind {kind.__name__}")
+        reply.check_problem()
+        wait_until(lambda: s.last_seq(f"diagnosis/{d}") == n + 1, f"it to be published behind {kind.__name__}")

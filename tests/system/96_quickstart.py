@@ -1,6 +1,7 @@
 """etc/quickstart, as somebody uses it who has just got it: what it prints is done, Ctrl-C, and once more."""
 import contextlib
 import os
+import pathlib
 import re
 import shlex
 import shutil
@@ -8,7 +9,7 @@ import signal
 import socket
 import subprocess
 
-from harness import Client, Process, TOP, equal, free_port, test, wait_until
+from harness import Client, Process, TOP, command_line, descendants, equal, free_port, is_running, test, wait_until
 
 
 def environment(s, state, port, ws_port):
@@ -116,3 +117,31 @@ def _(s):
     link = s.folder / "tidings-quickstart"
     link.symlink_to(TOP / "etc" / "quickstart")
     Quickstart(s, state, port, ws_port, link).stop()
+
+
+def waits_for(pid, number):
+    """A signal that was sent to a process that is stopped."""
+    pending = re.search(r"^ShdPnd:\s*(\w+)$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]
+    return int(pending, 16) >> (number - 1) & 1
+
+
+@test("quickstart: whichever ends by itself, and however, is named, and nothing of the rest is left behind")
+def _(s):
+    state, port, ws_port = s.folder / "quickstart", free_port(), free_port()
+    for name, program in (("lighttpd", r"lighttpd -D"), ("tidings-ws", r"/tidings-ws"), ("postgresql", r"/postgres -D")):
+        quick = Quickstart(s, state, port, ws_port)
+        everything = descendants(quick.pid)
+        found = [p for p in everything if re.search(program, command_line(p))]
+        equal(len(found), 1, f"processes of {name}")
+        stuck = [p for p in descendants(found[0]) if "history.fcgi" in command_line(p)]
+        for p in stuck:
+            os.kill(p, signal.SIGSTOP)
+        os.kill(found[0], signal.SIGKILL)
+        # lighttpd's programs go with it; one that cannot must be waited for.
+        for p in stuck:
+            wait_until(lambda: waits_for(p, signal.SIGTERM), "a program that is stuck to be told to end")
+            os.kill(p, signal.SIGCONT)
+        equal(quick.wait(60), 1, "exit status")
+        assert f"quickstart: {name} has ended by itself" in quick.text(), quick.text()
+        # PostgreSQL's own are in no group of ours, and see by themselves that it is gone.
+        wait_until(lambda: not any(is_running(p) for p in everything), f"all to end with {name}")

@@ -517,13 +517,13 @@ class Node(Process):
 
 
 class Web(Process):
-    """A lighttpd with FastCGI programs of its own, in front of a sidecar."""
+    """A lighttpd with FastCGI programs of its own, in front of a sidecar; `folder`: that of another one, which has ended."""
 
-    def __init__(self, stack, name, node, settings):
+    def __init__(self, stack, name, node, settings, folder=None):
         self.port = free_port()
         self.api = Api(self.port)
-        self.folder = stack.folder / name
-        self.folder.mkdir()
+        self.folder = folder or stack.folder / name
+        self.folder.mkdir(exist_ok=bool(folder))
         env = stack.environment(TIDINGS_PORT=self.port, TIDINGS_WS_SOCKET=node.socket, TIDINGS_STATE=self.folder,
                                 TIDINGS_LIBEXEC=stack.program("broadcast.fcgi").parent, TIDINGS_SHARE=stack.share, **settings)
         super().__init__(name, [find_program("lighttpd"), "-D", "-f", stack.share / "etc" / "lighttpd.conf"], env, stack.logs, cwd=self.folder)
@@ -549,6 +549,14 @@ def descendants(pid):
             for child in task.read_text().split():
                 found += [int(child), *descendants(child)]
     return found
+
+
+def is_running(pid):
+    """One that has ended and that nobody has collected yet is not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 class Transaction:
@@ -732,8 +740,8 @@ class Stack:
         self.forget(self.node1)
         self.node1 = self.start_node(self.node1.port)
 
-    def start_web(self, node=None, **settings):
-        web = Web(self, self._name("lighttpd"), node or self.node1, settings)
+    def start_web(self, node=None, folder=None, **settings):
+        web = Web(self, self._name("lighttpd"), node or self.node1, settings, folder)
         self.processes.append(web)
         return web
 
