@@ -370,7 +370,7 @@ static const char *refusal(int status)
 bool reception_serve(struct visitor *v, struct span bytes)
 {
 	struct request_head head;
-	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->searched);
+	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->scan);
 
 	v->head_only = status == 0 && is_method(&head, "HEAD");
 	if (status == 0)
