@@ -299,7 +299,7 @@ void live_receive(struct session *s, struct span text)
 		keep_early(s, text);
 		return;
 	}
-	if (!rate_take(&s->dialog.bucket, s->node->dialog_limits.rate_per_s, s->node->dialog_limits.burst,
+	if (!rate_take(&s->dialog.bucket, s->node->dialog_limits.rate_per_s, s->node->dialog_limits.burst, RATE_ONE,
 		       s->heard_ms * 1000, NULL)) {
 		live_refuse(s, "rate_limited", "Too many messages: slow down.", NULL);
 		return;

@@ -73,7 +73,7 @@ static void add_pong(struct buf *out, const struct dialog *d, int64_t wall_us)
 bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t now_us)
 {
 	/* A clock that is 60 times slower: so one comes back each minute, not each second. */
-	return rate_take(&d->bad, 1, limits->bad_max, now_us / 60, NULL);
+	return rate_take(&d->bad, 1, limits->bad_max, RATE_ONE, now_us / 60, NULL);
 }
 
 static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, int64_t now_us,
@@ -146,7 +146,7 @@ enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits 
 	enum dialog_verdict verdict = DIALOG_GO_ON;
 	const char *problem;
 
-	if (!rate_take(&d->bucket, limits->rate_per_s, limits->burst, now_us, NULL))
+	if (!rate_take(&d->bucket, limits->rate_per_s, limits->burst, RATE_ONE, now_us, NULL))
 		return refuse(d, limits, now_us, "rate_limited", "Too many messages: slow down.", NULL, reply);
 	if (text.len == strlen("ping") && memcmp(text.bytes, "ping", text.len) == 0) {
 		add_pong(reply, d, wall_us);

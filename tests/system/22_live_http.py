@@ -260,6 +260,32 @@ def _(s):
             web.api.post(HEALTH, {"user_id": user, "metric": "a", "value": 1}, s.service()).want(200)
 
 
+@test("orders about connections and reads are charged to their user: 429 with Retry-After, and an audit line; an admin is not")
+def _(s):
+    user, other = person(s), person(s)
+    with s.web(TIDINGS_PUBLISH_RATE=1, TIDINGS_PUBLISH_BURST=20) as web:
+        def order(what, who):
+            return web.api.request(*what, token=s.token(who) if who != "admin" else admin(s))
+
+        for method, path, allowed in (("POST", f"/ws/user/{other}/reconnect", 403), ("DELETE", f"/ws/connection/{uuid.uuid4()}", 403),
+                                      ("GET", f"/ws/connection/{uuid.uuid4()}/health", 403)):
+            who = person(s)
+            # Each is as much as ten requests.
+            equal([order((method, path), who).status for _ in range(2)], [allowed] * 2, f"the burst of {method} {path}")
+            refused = wait_until(lambda: (reply := order((method, path), who)).status != allowed and reply, "a refusal")
+            refused.want(429)
+            assert int(refused.headers["Retry-After"]) >= 1, refused
+            for _ in range(4):
+                assert order((method, path), "admin").status in (200, 404), path
+            if method != "GET":
+                assert audit_lines(s, event="manage_reconnect" if method == "POST" else "manage_disconnect", user=who, outcome="refused"), path
+        for path in (f"/ws/notification/{uuid.uuid4()}/receipt", f"/ws/history/{s.diagnosis(owner=user)}"):
+            who = user if "history" in path else person(s)
+            status = order(("GET", path), who).status
+            refused = wait_until(lambda: (reply := order(("GET", path), who)).status != status and reply, "a refusal")
+            refused.want(429)
+
+
 @test("how a connection is, is told to its user and to an admin, from whichever node it is on")
 def _(s):
     user = person(s)
