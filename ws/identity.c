@@ -21,7 +21,8 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 {
 	const struct token_fault *fault;
 	struct token_claims claims;
-	int full;
+	struct user *u;
+	bool full;
 
 	if (verify(s, token, len, &claims, &fault) != OK) {
 		s->error_code = "authentication_failed";
@@ -29,9 +30,8 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
 		return false;
 	}
-	s->user = user_enter(s->endpoint ? &s->node->live_users : &s->node->users, claims.user_id, connections_max,
-			     &full);
-	if (!s->user) {
+	u = user_enter(s->endpoint ? &s->node->live_users : &s->node->users, claims.user_id, connections_max, &full);
+	if (!u) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");
 			s->error_code = "too_many_connections";
@@ -41,6 +41,7 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		}
 		return false;
 	}
+	session_belong(s, u);
 	s->role = claims.role;
 	s->expires_s = claims.expires_s;
 	return true;

@@ -5,6 +5,7 @@
  *	reception	the routes: reads the head of a request, and finds who serves it
  *	server		WebSockets: libwebsockets' raw sockets, and the frames that clients send, translated into calls of stages
  *	http_socket	a socket on which an HTTP reply is held or streamed; voices: how each transport says things
+ *	sessions	finds them by connection id and by user
  *	session		one client's connection: what waits to be written to it, its deadlines
  *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
  *	edition		what all who listen to one topic are told, in a voice's words
@@ -80,6 +81,7 @@ struct node {
 	struct inflater *inflater; /* the same */
 	struct wheel wheel;	   /* the sessions' deadlines */
 	struct session_list sessions;
+	struct session *sessions_by_id; /* of connections: sessions.h */
 	size_t sessions_count;
 	uint64_t sessions_opened; /* since the start */
 	struct user *users;	  /* by id: how many connections each has here */

@@ -693,21 +693,43 @@ static bool new_id(struct uuid *id)
 	return true;
 }
 
+/* False: no memory. */
+static bool add_by_id(struct session *s)
+{
+	HASH_ADD(by_id, s->node->sessions_by_id, id, sizeof(s->id), s);
+	return HASH_HAS(by_id, s);
+}
+
+bool session_rename(struct session *s, const struct uuid *id)
+{
+	HASH_DELETE(by_id, s->node->sessions_by_id, s);
+	s->by_id = (UT_hash_handle){0};
+	s->id = *id;
+	return add_by_id(s);
+}
+
+void session_belong(struct session *s, struct user *user)
+{
+	s->user = user;
+	TAILQ_INSERT_TAIL(&user->sessions, s, of_user);
+}
+
 struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice)
 {
 	struct session *s = calloc(1, sizeof(*s));
 
-	if (!s || !new_id(&s->id)) {
+	if (s)
+		s->node = n;
+	if (!s || !new_id(&s->id) || !add_by_id(s)) {
 		free(s);
 		return NULL;
 	}
-	s->node = n;
-	s->transport = transport;
-	s->voice = voice;
-	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	TAILQ_INSERT_TAIL(&n->sessions, s, link);
 	n->sessions_count++;
 	n->sessions_opened++;
+	s->transport = transport;
+	s->voice = voice;
+	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	session_set_deadline(s, s->opened_ms);
 	return s;
 }
@@ -724,9 +746,13 @@ void session_end(struct session *s)
 		s->self->session = NULL;
 		subscription_unref(s->self);
 	}
-	if (s->user)
+	if (s->user) {
+		TAILQ_REMOVE(&s->user->sessions, s, of_user);
 		user_leave(s->endpoint ? &n->live_users : &n->users, s->user);
+	}
 	wheel_unset(&s->wheel);
+	if (HASH_HAS(by_id, s))
+		HASH_DELETE(by_id, n->sessions_by_id, s);
 	TAILQ_REMOVE(&n->sessions, s, link);
 	n->sessions_count--;
 	budget_hold(&n->budget, &s->holding, 0, 0);

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/hash.h"
 #include "domain/close_code.h"
 #include "domain/dialog.h"
 #include "ws/node.h"
@@ -55,7 +56,9 @@ struct session {
 					      have left it; 0: it takes bytes */
 	enum session_state state;
 	enum role role;
-	TAILQ_ENTRY(session) link; /* in node.sessions */
+	TAILQ_ENTRY(session) link;    /* in node.sessions */
+	TAILQ_ENTRY(session) of_user; /* in user.sessions while it has one */
+	UT_hash_handle by_id;
 	struct wheel_entry wheel;
 	struct node *node;		 /* borrowed */
 	struct user *user;		 /* borrowed; NULL: anonymous, or not known yet */
@@ -116,6 +119,12 @@ struct session *session_new(struct node *n, const struct transport *transport, c
 
 /* The socket is gone: lets go of all that it held, and frees it. */
 void session_end(struct session *s);
+
+/* It has this connection id from now on. False: no memory; nobody finds it by an id any more. */
+bool session_rename(struct session *s, const struct uuid *id) MUST_CHECK;
+
+/* It is this user's, in whom it is counted already. */
+void session_belong(struct session *s, struct user *user);
 
 /* Gives it a subscription for each topic. False: no memory. */
 bool session_subscribe(struct session *s, const struct selection *selection);

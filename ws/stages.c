@@ -48,6 +48,8 @@ static void attach(struct session *s)
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		s->subscriptions[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
 	is_back = s->voice == &voice_poll && grace_take(n->grace, s);
+	if (s->state == SESSION_CLOSING)
+		return;
 	if (!is_back && s->voice == &voice_poll)
 		audit_connect(s);
 	if (!is_back && s->user)
