@@ -353,6 +353,28 @@ def _(s):
     equal(s.api.post(f"/ws/user/{user}/reconnect", "", s.token(user)).want(200)["connections"], 0, "connections")
 
 
+@test("an order finds pollers between two polls too: one of them by its id, all of a user's whatever they watch, and no other's")
+def _(s):
+    user, other = person(s), person(s)
+    topics = [s.diagnosis(owner=user) for _ in range(3)]
+
+    def connections(of):
+        return [row[0] for row in s.sql(f"select distinct id from tidings.connection where user_id = '{of}' order by id")]
+
+    with s.node(TIDINGS_POLL_GRACE=60) as node:
+        for d in topics:
+            node.api.get(f"/poll/{d}?timeout=0", s.token(user)).want(200)
+        node.api.get(f"/poll/{topics[0]}?timeout=0", s.token(user, role="clinician")).want(200)
+        node.api.get(f"/poll/{s.diagnosis(owner=other)}?timeout=0", s.token(other)).want(200)
+        known = wait_until(lambda: len(found := connections(user)) == 4 and found, "the pollers to be known")
+        theirs = wait_until(lambda: connections(other), "the other one to be known")
+        s.api.request("DELETE", f"/ws/connection/{known[1]}", token=s.token(user)).want(200)
+        equal(connections(user), known[:1] + known[2:], "those that are left")
+        equal(s.api.post(f"/ws/user/{user}/reconnect", "", s.token(user)).want(200)["connections"], 3, "connections")
+        wait_until(lambda: not connections(user), "the pollers to be gone")
+        equal(connections(other), theirs, "the other one's")
+
+
 @test("a user is told to come again also while what is written down of them, which a crash has emptied, is on its way")
 def _(s):
     user = person(s)
