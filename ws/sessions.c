@@ -4,6 +4,11 @@
 #include "ws/session.h"
 #include "ws/user.h"
 
+bool sessions_are_too_many(const struct node *n)
+{
+	return n->sessions_count - n->closing_count > (size_t)n->config->connections_max;
+}
+
 struct session *sessions_find(const struct node *n, const struct uuid *id)
 {
 	struct session *found;

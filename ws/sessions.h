@@ -12,6 +12,9 @@
 #include "domain/uuid.h"
 #include "ws/node.h"
 
+/* More have a place than TIDINGS_CONNECTIONS_MAX: those that are being closed have none. */
+bool sessions_are_too_many(const struct node *n);
+
 /* NULL: there is none. */
 struct session *sessions_find(const struct node *n, const struct uuid *id);
 
