@@ -109,12 +109,27 @@ void intake_fingerprint(const struct request *r, const struct buf *body, struct 
 	buf_add(out, body->bytes, body->len);
 }
 
+static bool is_limited(const struct token_claims *caller)
+{
+	return caller->role != ROLE_SERVICE && caller->role != ROLE_ADMIN;
+}
+
+void intake_charge(struct intake *in, const struct token_claims *caller, int64_t cost)
+{
+	if (!is_limited(caller) || cost == 0)
+		return;
+	pthread_mutex_lock(&in->lock);
+	rate_table_charge(in->rates, caller->user_id, in->config->publish_rate_per_s, cost,
+			  clock_monotonic_ms() * 1000);
+	pthread_mutex_unlock(&in->lock);
+}
+
 bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t cost, struct response *res)
 {
 	int64_t retry_ms = 0;
 	bool allowed = true;
 
-	if (caller->role == ROLE_SERVICE || caller->role == ROLE_ADMIN)
+	if (!is_limited(caller))
 		return true;
 	pthread_mutex_lock(&in->lock);
 	allowed = rate_table_take(in->rates, caller->user_id, in->config->publish_rate_per_s, in->config->publish_burst,

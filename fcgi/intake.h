@@ -45,3 +45,6 @@ void intake_fingerprint(const struct request *r, const struct buf *body, struct 
  *	cost	in parts of RATE_ONE (domain/rate.h)
  */
 bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t cost, struct response *res);
+
+/* Takes what it has turned out to cost besides. */
+void intake_charge(struct intake *in, const struct token_claims *caller, int64_t cost);

@@ -170,6 +170,8 @@ static bool carry_out(struct visit *v, struct saying *s)
 		e = act_run(v->clerk->db, &act, s->key, (struct span){fingerprint.bytes, fingerprint.len}, &s->result);
 	buf_free(&fingerprint);
 	if (e == OK)
+		intake_charge(v->clerk->shared, &v->caller, act_cost(s->result.size));
+	if (e == OK)
 		e = s->result.outcome;
 	if (e != OK) {
 		refuse(v, e, &s->result.detail, client_type_missing(s->message.type));

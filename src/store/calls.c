@@ -394,7 +394,9 @@ enum err calls_admit(struct pipeline *p, const struct admission *a, admit_answer
 }
 
 static const struct pipeline_statement act_statement = {
-	"act", "select outcome, detail, reply from tidings.act($1, $2, $3, $4, $5::json, $6, $7, $8, $9::boolean)"};
+	"act",
+	"select outcome, detail, reply, case outcome when 'ok' then tidings.act_size($4::text, $5::json) else 1 end "
+	"from tidings.act($1, $2, $3, $4::text, $5::json, $6, $7, $8, $9::boolean)"};
 
 static void on_act(void *context, enum err e, const PGresult *rows)
 {
@@ -405,7 +407,8 @@ static void on_act(void *context, enum err e, const PGresult *rows)
 	if (e == OK && PQntuples(rows) != 1)
 		e = ERR_DATABASE;
 	if (e == OK) {
-		row = (struct act_row){act_outcome(text_at(rows, 0, 0)), text_at(rows, 0, 1), text_at(rows, 0, 2)};
+		row = (struct act_row){act_outcome(text_at(rows, 0, 0)), text_at(rows, 0, 1), text_at(rows, 0, 2),
+				       int8_at(rows, 0, 3)};
 		if (row.outcome == ERR_DATABASE || (row.outcome == OK && !row.reply))
 			e = ERR_DATABASE;
 	}

@@ -49,7 +49,7 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 struct fetch_row {
 	int64_t topic_id;
 	struct stored_message message; /* lent; expires_ms is on clock_monotonic_ms() */
-	bool revocation;	       /* message.to_user (ws/control.h) may not have the topic any more; it has no body */
+	bool revocation; /* message.to_user (ws/control.h) may not have the topic any more; it has no body */
 };
 
 /* rows: lent; by topic in the order asked, then by seq */
@@ -139,6 +139,7 @@ struct act_row {
 	enum err outcome;   /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_INPUT */
 	const char *detail; /* lent; a sentence for the client; NULL: none */
 	const char *reply;  /* lent; the whole message; NULL unless OK */
+	int64_t size;	    /* act_cost() */
 };
 
 /* row: lent; NULL on error */

@@ -160,6 +160,42 @@ def _(s):
                 assert pongs <= 8, pongs
 
 
+@test("a chat message costs by how many it goes to, on a WebSocket and by HTTP; a new conversation by who takes part")
+def _(s):
+    # One account wrote 101 messages for each of its own, more than the system can.
+    user = person(s)
+
+    def conversation(others):
+        return s.api.post("/ws/send", {"type": "create_conversation", "data": {"participants": [person(s) for _ in range(others)]}},
+                          s.token(user)).want(200)["data"]["conversation_id"]
+
+    large, small = conversation(1), conversation(1)
+    s.sql(f"insert into tidings.participant select '{large}', 'crowd' || n from generate_series(1, 95) n")
+    with s.node(TIDINGS_CLIENT_RATE=1, TIDINGS_CLIENT_BURST=3) as node, s.web(TIDINGS_PUBLISH_RATE=1, TIDINGS_PUBLISH_BURST=3) as web:
+        def said(live, conversation):
+            """Whether two chat messages, one after the other, are taken."""
+            for _ in range(2):
+                live.client.send({"type": "chat_message", "data": {"conversation_id": conversation, "message": "m"}})
+                answer = live.until("chat_message_sent", "error")
+                if answer["type"] == "error":
+                    return answer["data"]["code"]
+            return "sent"
+
+        for conversation_id, wanted in ((small, "sent"), (large, "rate_limited")):
+            with Live(s, node, "combined", user=user, how="query") as live:
+                equal(said(live, conversation_id), wanted, "on a WebSocket")
+            path, status = "/ws/send", 200
+            sender = person(s)
+            s.sql(f"insert into tidings.participant values ('{conversation_id}', '{sender}')")
+            for _ in range(2):
+                status = web.api.post(path, {"type": "chat_message", "data": {"conversation_id": conversation_id, "message": "m"}}, s.token(sender)).status
+            equal(status, 200 if wanted == "sent" else 429, "by HTTP")
+        creator = person(s)
+        asked = [web.api.post("/ws/send", {"type": "create_conversation", "data": {"participants": [person(s) for _ in range(49)]}},
+                              s.token(creator)).status for _ in range(2)]
+        equal(asked, [200, 429], "conversations")
+
+
 @test("what comes behind the request of an event stream is thrown away, of a poll's next one a little is kept")
 def _(s):
     # 36 KB were kept for each, counted nowhere, for as long as the stream lasted.
