@@ -62,11 +62,13 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 
 void identity_charge(const struct session *s)
 {
-	const struct node *n = s->node;
-
 	if (s->user)
-		rate_table_charge(n->arrivals, s->user->id, n->config->connect_rate_per_s, RATE_ONE - RESUME_COST,
-				  clock_monotonic_ms() * 1000);
+		identity_charge_more(s->node, s->user->id, RATE_ONE - RESUME_COST);
+}
+
+void identity_charge_more(struct node *n, const char *user_id, int64_t cost)
+{
+	rate_table_charge(n->arrivals, user_id, n->config->connect_rate_per_s, cost, clock_monotonic_ms() * 1000);
 }
 
 enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail)

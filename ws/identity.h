@@ -23,6 +23,9 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 /* The database is going to be asked for the session: charges its user for the rest. Who has none is not charged. */
 void identity_charge(const struct session *s);
 
+/* What coming has cost besides, in parts of RATE_ONE. */
+void identity_charge_more(struct node *n, const char *user_id, int64_t cost);
+
 /*
  * A newer token of the same user: the session lasts as long as that.
  *

@@ -293,6 +293,22 @@ void stages_refused(struct subscription *sub, enum err why)
 		       s->close_detail ? s->close_detail : "not allowed");
 }
 
+/* A user whose notifications go again. */
+struct returning {
+	struct node *node;
+	char user_id[];
+};
+
+/* As if they had sent them themselves: who comes back again and again has all of them written again and again. */
+static void on_redelivered(void *context, enum err e, int64_t count)
+{
+	struct returning *r = context;
+
+	if (e == OK && count > 0)
+		identity_charge_more(r->node, r->user_id, act_cost(1 + count));
+	free(r);
+}
+
 /*
  * Who is back for their own notifications gets the critical ones that are not acked again (spec section 6). A poller is
  * back all the time: it gets them in their turns.
@@ -302,13 +318,23 @@ static void redeliver(const struct subscription *sub)
 	static const char prefix[] = "notifications/";
 	const char *topic = subscription_topic(sub);
 	struct session *s = sub->session;
+	struct returning *r;
+	size_t size;
 
 	if (s->voice == &voice_poll || s->redelivered || !s->user || strncmp(topic, prefix, strlen(prefix)) != 0 ||
 	    strcmp(topic + strlen(prefix), s->user->id) != 0)
 		return;
 	s->redelivered = true;
-	if (calls_redeliver(s->node->pipeline, s->user->id) != OK)
-		log_info("critical notifications wait for their next turn: the database is away");
+	size = strlen(s->user->id) + 1;
+	r = calloc(1, sizeof(*r) + size);
+	if (r) {
+		r->node = s->node;
+		memcpy(r->user_id, s->user->id, size);
+	}
+	if (!r || calls_redeliver(s->node->pipeline, s->user->id, on_redelivered, r) != OK) {
+		log_info("critical notifications wait for their next turn: no memory, or the database is away");
+		free(r);
+	}
 }
 
 void stages_counted(struct subscription *sub)

@@ -80,6 +80,7 @@ struct call {
 		admit_answer admit;
 		act_answer act;
 		accounts_answer accounts;
+		redeliver_answer redeliver;
 	} to;
 	void *context;
 	size_t count; /* rows that must come */
@@ -433,12 +434,23 @@ enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, v
 
 static const struct pipeline_statement redeliver_statement = {"redeliver", "select tidings.redeliver(array[$1::text])"};
 
-enum err calls_redeliver(struct pipeline *p, const char *user_id)
+static void on_redeliver(void *context, enum err e, const PGresult *rows)
+{
+	struct call call = *(struct call *)context;
+
+	free(context);
+	if (e == OK && PQntuples(rows) != 1)
+		e = ERR_DATABASE;
+	call.to.redeliver(call.context, e, e == OK ? int8_at(rows, 0, 0) : 0);
+}
+
+enum err calls_redeliver(struct pipeline *p, const char *user_id, redeliver_answer answer, void *context)
 {
 	struct params params = {0};
 
 	add_text(&params, user_id);
-	return send_call(p, &redeliver_statement, &params, on_plain, &(struct call){0});
+	return send_call(p, &redeliver_statement, &params, on_redeliver,
+			 &(struct call){.to.redeliver = answer, .context = context});
 }
 
 static const struct pipeline_statement accounts_statement = {

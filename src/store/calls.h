@@ -148,8 +148,11 @@ typedef void (*act_answer)(void *context, enum err e, const struct act_row *row)
 /* What `a` points to is borrowed until calls_act() returns. */
 enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, void *context) MUST_CHECK;
 
+/* How many. */
+typedef void (*redeliver_answer)(void *context, enum err e, int64_t count);
+
 /* This user is back, and wants their notifications: the critical ones that are not acked go again. */
-enum err calls_redeliver(struct pipeline *p, const char *user_id) MUST_CHECK;
+enum err calls_redeliver(struct pipeline *p, const char *user_id, redeliver_answer answer, void *context) MUST_CHECK;
 
 /* Which of these users are not in tidings.app_user, or not active. */
 typedef void (*accounts_answer)(void *context, enum err e, const char *const *withdrawn, size_t count); /* lent */

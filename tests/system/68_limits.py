@@ -6,7 +6,7 @@ import uuid
 import zlib
 
 from harness import Closed, RawClient, equal, frame, test, wait_until
-from live import TALKATIVE, Live, person
+from live import TALKATIVE, Live, notify, person
 
 deflate = importlib.import_module("52_deflate")
 
@@ -194,6 +194,28 @@ def _(s):
         asked = [web.api.post("/ws/send", {"type": "create_conversation", "data": {"participants": [person(s) for _ in range(49)]}},
                               s.token(creator)).status for _ in range(2)]
         equal(asked, [200, 429], "conversations")
+
+
+@test("coming back for many critical notifications, which go again each time, costs by how many they are")
+def _(s):
+    # A user with a hundred of their own who came back in a loop had a hundred written each time.
+    many, few = person(s), person(s)
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=4) as node:
+        for user, count in ((many, 90), (few, 1)):
+            for _ in range(count):
+                notify(s, user, priority="critical")
+            come = lambda: Live(s, node, "notifications", user=user, how="query")
+            with come() as live:
+                # They have been asked for once one of them comes again.
+                first = live.until("notification")["notification"]["id"]
+                while live.until("notification")["notification"]["id"] != first:
+                    pass
+            told = None
+            try:
+                come().close()
+            except Closed as c:
+                told = (c.code, c.reason)
+            equal(told, (1013, "coming too often") if user == many else None, f"with {count}")
 
 
 @test("what comes behind the request of an event stream is thrown away, of a poll's next one a little is kept")
