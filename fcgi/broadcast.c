@@ -218,8 +218,8 @@ static void serve(void *context, const struct request *r, struct response *res)
 	if (route) {
 		p.kind = (enum broadcast_kind)route->id;
 		known = caller_check(p.program->callers, r, &p.caller, res) == OK;
-		if (known && check_role(&p) && intake_body(p.program->intake, r, &p.body, res) && validate(&p) &&
-		    intake_rate(p.program->intake, &p.caller, res) && hand_over(&p))
+		if (known && check_role(&p) && intake_rate(p.program->intake, &p.caller, RATE_ONE, res) &&
+		    intake_body(p.program->intake, r, &p.body, res) && validate(&p) && hand_over(&p))
 			reply(&p);
 		if (known)
 			audit(&p);

@@ -12,6 +12,7 @@
 #include "domain/query.h"
 #include "domain/topic.h"
 #include "fcgi/clerks.h"
+#include "fcgi/intake.h"
 #include "fcgi/route.h"
 
 #define THREADS_MAX 8
@@ -130,7 +131,8 @@ static void serve(void *context, const struct request *r, struct response *res)
 	struct history h = {0};
 	enum err e = OK;
 
-	if (!route || !read_question(clerk, r, route_part(route, r), &q, res))
+	if (!route || !read_question(clerk, r, route_part(route, r), &q, res) ||
+	    (!q.anonymous && !intake_rate(clerk->shared, &q.caller, RATE_ONE, res)))
 		return;
 	e = history_read(clerk->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, clerk->config->require_user,
 			 q.topic, q.has_since ? &q.since : NULL, q.limit, &h);
@@ -144,7 +146,8 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
-	const struct clerks_job job = {
+	struct intake *intake = NULL;
+	struct clerks_job job = {
 		.config = &config,
 		.database_role = "tidings_reader",
 		.application_name = "tidings history",
@@ -154,7 +157,11 @@ int main(int argc, char **argv)
 	enum err e = OK;
 
 	config_start(&config, "history.fcgi", usage, argc, argv);
-	e = clerks_run(&job);
+	e = intake_new(&intake, &config);
+	job.shared = intake;
+	if (e == OK)
+		e = clerks_run(&job);
+	intake_free(&intake);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return err_exit_status(e);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/rate.h"
 
 #define CALLERS_MAX 10000
 #define KEY_MAX 128 /* characters */
@@ -110,20 +109,35 @@ void intake_fingerprint(const struct request *r, const struct buf *body, struct 
 	buf_add(out, body->bytes, body->len);
 }
 
-bool intake_rate(struct intake *in, const struct token_claims *caller, struct response *res)
+static bool is_limited(const struct token_claims *caller)
+{
+	return caller->role != ROLE_SERVICE && caller->role != ROLE_ADMIN;
+}
+
+void intake_charge(struct intake *in, const struct token_claims *caller, int64_t cost)
+{
+	if (!is_limited(caller) || cost == 0)
+		return;
+	pthread_mutex_lock(&in->lock);
+	rate_table_charge(in->rates, caller->user_id, in->config->publish_rate_per_s, cost,
+			  clock_monotonic_ms() * 1000);
+	pthread_mutex_unlock(&in->lock);
+}
+
+bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t cost, struct response *res)
 {
 	int64_t retry_ms = 0;
 	bool allowed = true;
 
-	if (caller->role == ROLE_SERVICE || caller->role == ROLE_ADMIN)
+	if (!is_limited(caller))
 		return true;
 	pthread_mutex_lock(&in->lock);
 	allowed = rate_table_take(in->rates, caller->user_id, in->config->publish_rate_per_s, in->config->publish_burst,
-				  clock_monotonic_ms() * 1000, &retry_ms);
+				  cost, clock_monotonic_ms() * 1000, &retry_ms);
 	pthread_mutex_unlock(&in->lock);
 	if (allowed)
 		return true;
 	res->retry_after_s = MAX(1, (retry_ms + 999) / 1000);
-	response_refuse(res, 429, "You publish more often than is allowed: see the Retry-After header.");
+	response_refuse(res, 429, "You ask for more than is allowed: see the Retry-After header.");
 	return false;
 }

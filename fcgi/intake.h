@@ -1,5 +1,5 @@
 /*
- * intake - what every POST is asked first: a JSON body that is not too large, a key that is one, and not too often.
+ * intake - what a request is asked first: not too often, a JSON body that is not too large, a key that is one.
  *
  * Layer    fcgi.
  * Threads  any number at once.
@@ -12,6 +12,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "domain/problem.h"
+#include "domain/rate.h"
 #include "domain/token.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
@@ -38,5 +39,12 @@ void intake_key(const struct request *r, const char **key, struct problem *probl
 /* Appends what must be the same when the key is: path and body. */
 void intake_fingerprint(const struct request *r, const struct buf *body, struct buf *out);
 
-/* Counts this request of a user or clinician. False: they come too often, *res says so. */
-bool intake_rate(struct intake *in, const struct token_claims *caller, struct response *res);
+/*
+ * Takes the cost of this request from the bucket of a user or clinician. False: they come too often, *res says so.
+ *
+ *	cost	in parts of RATE_ONE (domain/rate.h)
+ */
+bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t cost, struct response *res);
+
+/* Takes what it has turned out to cost besides. */
+void intake_charge(struct intake *in, const struct token_claims *caller, int64_t cost);

@@ -19,6 +19,9 @@
 #define THREADS_MAX 16
 #define WAIT_MS 5000 /* for a node that has to do something */
 
+/* An order to the nodes takes the lock that every commit with a NOTIFY takes, and a thread until a node has answered. */
+#define ORDER_COST (10 * RATE_ONE)
+
 static const char usage[] =
 	"Usage: live.fcgi [--check-config | --version | --help]\n"
 	"Takes health readings, chat messages and notifications by FastCGI on descriptor 0, where a web server\n"
@@ -167,6 +170,8 @@ static bool carry_out(struct visit *v, struct saying *s)
 		e = act_run(v->clerk->db, &act, s->key, (struct span){fingerprint.bytes, fingerprint.len}, &s->result);
 	buf_free(&fingerprint);
 	if (e == OK)
+		intake_charge(v->clerk->shared, &v->caller, act_cost(s->result.size));
+	if (e == OK)
 		e = s->result.outcome;
 	if (e != OK) {
 		refuse(v, e, &s->result.detail, client_type_missing(s->message.type));
@@ -195,8 +200,8 @@ static void serve_saying(struct visit *v)
 	struct saying s = {0};
 
 	v->audit.outcome = "refused";
-	if (intake_body(intake, v->request, &s.body, v->res) && read_saying(v, &s) &&
-	    intake_rate(intake, &v->caller, v->res) && carry_out(v, &s))
+	if (intake_rate(intake, &v->caller, RATE_ONE, v->res) && intake_body(intake, v->request, &s.body, v->res) &&
+	    read_saying(v, &s) && carry_out(v, &s))
 		reply(v, &s);
 	v->audit.why = v->res->why;
 	audit_write("publish", &v->audit);
@@ -233,7 +238,7 @@ static void serve_receipt(struct visit *v)
 	};
 	enum err e = OK;
 
-	if (!read_id(v, id))
+	if (!read_id(v, id) || !intake_rate(v->clerk->shared, &v->caller, RATE_ONE, v->res))
 		return;
 	buf_printf(&data, "{\"id\":\"%s\"}", id);
 	act.data = data.bytes;
@@ -246,6 +251,17 @@ static void serve_receipt(struct visit *v)
 		refuse(v, e, &result.detail, "There is no such notification.");
 	buf_free(&data);
 	act_result_free(&result);
+}
+
+/* A management act that leaves an audit line. False: it is not to be carried out, *res and the line say why. */
+static bool may_order(struct visit *v, const char *event)
+{
+	if (intake_rate(v->clerk->shared, &v->caller, ORDER_COST, v->res))
+		return true;
+	v->audit.outcome = "refused";
+	v->audit.why = v->res->why;
+	audit_write(event, &v->audit);
+	return false;
 }
 
 static struct control control_of(const struct visit *v, const char *subject)
@@ -264,6 +280,8 @@ static void serve_health(struct visit *v)
 
 	if (!read_id(v, id))
 		return;
+	if (!intake_rate(v->clerk->shared, &v->caller, ORDER_COST, v->res))
+		return;
 	c = control_of(v, id);
 	e = control_health(v->clerk->db, &c, WAIT_MS, &v->res->body);
 	if (e != OK)
@@ -281,8 +299,10 @@ static void serve_disconnect(struct visit *v)
 	if (!read_id(v, id))
 		return;
 	c = control_of(v, id);
-	v->audit.outcome = "ok";
 	v->audit.connection_id = id;
+	if (!may_order(v, "manage_disconnect"))
+		return;
+	v->audit.outcome = "ok";
 	e = control_disconnect(v->clerk->db, &c, WAIT_MS, &gone);
 	if (e != OK) {
 		refuse(v, e, &nothing, no_connection);
@@ -310,10 +330,14 @@ static void serve_reconnect(struct visit *v)
 		buf_free(&user);
 		return;
 	}
-	c = control_of(v, user.bytes);
-	e = buf_ok(&user) ? control_reconnect(v->clerk->db, &c, &connections) : ERR_MEMORY;
 	v->audit.key = "subject";
 	v->audit.value = buf_ok(&user) ? user.bytes : NULL;
+	if (!may_order(v, "manage_reconnect")) {
+		buf_free(&user);
+		return;
+	}
+	c = control_of(v, user.bytes);
+	e = buf_ok(&user) ? control_reconnect(v->clerk->db, &c, &connections) : ERR_MEMORY;
 	v->audit.outcome = "ok";
 	if (e != OK) {
 		refuse(v, e, &nothing, "There is no such user.");

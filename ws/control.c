@@ -8,39 +8,17 @@
 #include "ws/grace.h"
 #include "ws/live.h"
 #include "ws/session.h"
-#include "ws/user.h"
-
-static struct session *find_session(struct node *n, const struct uuid *id)
-{
-	struct session *s;
-
-	TAILQ_FOREACH (s, &n->sessions, link)
-		if (memcmp(&s->id, id, sizeof(*id)) == 0)
-			return s;
-	return NULL;
-}
+#include "ws/sessions.h"
 
 static void disconnect(struct node *n, const struct uuid *id)
 {
-	struct session *s = find_session(n, id);
+	struct session *s = sessions_find(n, id);
 
 	grace_end_connection(n->grace, id);
 	if (!s)
 		return;
 	s->leaves_no_place = true;
 	session_close(s, CLOSE_NORMAL, "disconnected by administrator");
-}
-
-/* Of all that is revoked most is about somebody who is elsewhere. */
-static bool is_here(const struct node *n, const char *user_id)
-{
-	return !user_id || *user_id == '\0' || user_is_here(n->users, user_id) || user_is_here(n->live_users, user_id);
-}
-
-/* As control_revoke() has user_id. */
-static bool is_of(const struct session *s, const char *user_id)
-{
-	return !user_id || strcmp(s->user ? s->user->id : "", user_id) == 0;
 }
 
 /* Is what came before its end still on its way to one of its subscriptions? */
@@ -63,12 +41,10 @@ static void leave(struct session *s)
 
 void control_reconnect_user(struct node *n, const char *user_id)
 {
-	struct session *s;
+	struct session_walk walk;
 
 	grace_end_user(n->grace, user_id, NULL);
-	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!is_of(s, user_id))
-			continue;
+	for (struct session *s = sessions_first(&walk, n, user_id); s; s = sessions_next(&walk)) {
 		s->leaves_no_place = true;
 		if (awaits_end(s))
 			leave(s);
@@ -85,16 +61,12 @@ static void announce_end(struct node *n, const char *numbers, bool everybody)
 	uint64_t seq = strtoull(end, &end, 10);
 	const char *user_id = everybody ? NULL : end + 1;
 	struct hub_topic *t = hub_find(n->hub, topic_id);
-	struct session *s;
+	struct session_walk walk;
 
 	if (*end != (everybody ? '\0' : ' ') || seq == 0 || !t)
 		return;
 	t->revoked_seq = MAX(t->revoked_seq, seq);
-	if (!is_here(n, user_id))
-		return;
-	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!is_of(s, user_id))
-			continue;
+	for (struct session *s = sessions_first(&walk, n, user_id); s; s = sessions_next(&walk)) {
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 
@@ -108,7 +80,7 @@ static void report(struct node *n, const struct uuid *id)
 {
 	static const char *const states[] = {
 		[SESSION_NEW] = "connected", [SESSION_OPEN] = "authenticated", [SESSION_CLOSING] = "disconnected"};
-	struct session *s = find_session(n, id);
+	struct session *s = sessions_find(n, id);
 	char id_text[UUID_TEXT_SIZE], heard[CLOCK_TEXT_SIZE];
 
 	if (!s)
@@ -167,16 +139,12 @@ static void end_subscription(struct session *s, struct subscription *sub, bool c
 void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq)
 {
 	int64_t topic_id = t->id;
-	struct session *s;
+	struct session_walk walk;
 
 	t->revoked_seq = MAX(t->revoked_seq, seq);
 	/* Its last holder may go with that. */
 	grace_end_user(n->grace, user_id, t);
-	if (!is_here(n, user_id))
-		return;
-	TAILQ_FOREACH (s, &n->sessions, link) {
-		if (!is_of(s, user_id))
-			continue;
+	for (struct session *s = sessions_first(&walk, n, user_id); s; s = sessions_next(&walk)) {
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 

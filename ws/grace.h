@@ -25,8 +25,8 @@ void grace_free(struct grace **g);
 bool grace_keep(struct grace *g, struct session *s);
 
 /*
- * A session that wants its topics: gives it the subscriptions, and the connection id, of a poller that was here. False:
- * there is none.
+ * A session that wants its topics: gives it the subscriptions, and the connection id, of a poller that was here. Without
+ * memory for that the session is being closed then. False: there is none.
  */
 bool grace_take(struct grace *g, struct session *s);
 

@@ -4,12 +4,13 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "domain/request_head.h"
+#define EARLY_MAX 4096 /* bytes of the next request that are read while a reply is held; the kernel has the rest */
 
 struct http_socket {
 	struct line *line;	 /* owned */
 	struct session *session; /* borrowed */
 	const struct http_socket_ops *ops;
+	bool keeps_early;
 	bool is_shut;
 };
 
@@ -43,13 +44,15 @@ static void gone(struct http_socket *h)
 /* A client that waits says nothing; what it says all the same is its next request. False: it is gone. */
 static bool read_early(struct http_socket *h)
 {
-	char bytes[4096];
-	ssize_t got = recv(line_fd(h->line), bytes, sizeof(bytes), 0);
+	char bytes[EARLY_MAX];
+	ssize_t got = recv(line_fd(h->line), bytes, sizeof(bytes) - h->session->early.len, 0);
 
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR;
 	if (got == 0)
 		return false;
+	if (!h->keeps_early)
+		return true;
 	buf_add(&h->session->early, bytes, (size_t)got);
 	session_charge(h->session);
 	return buf_ok(&h->session->early);
@@ -58,7 +61,7 @@ static bool read_early(struct http_socket *h)
 /* What is to be told: writing as long as it is full, reading as long as there is room for what comes. */
 static void watch(struct http_socket *h, bool full)
 {
-	bool room = !h->session || h->session->early.len < REQUEST_HEAD_MAX;
+	bool room = !h->session || h->session->early.len < EARLY_MAX;
 
 	line_watch(h->line, (room ? UV_READABLE : 0) | (full ? UV_WRITABLE : 0));
 }
@@ -76,7 +79,7 @@ static void on_event(void *owner, int status, int events)
 		h->ops->writable(h->session);
 }
 
-enum err http_socket_new(struct http_socket **h, struct line *line, const struct http_socket_ops *ops)
+enum err http_socket_new(struct http_socket **h, struct line *line, bool keeps_early, const struct http_socket_ops *ops)
 {
 	struct http_socket *made = calloc(1, sizeof(*made));
 
@@ -85,6 +88,7 @@ enum err http_socket_new(struct http_socket **h, struct line *line, const struct
 		return ERR_MEMORY;
 	}
 	made->line = line;
+	made->keeps_early = keeps_early;
 	made->ops = ops;
 	line_take(line, made, on_event);
 	*h = made;

@@ -26,10 +26,13 @@ void http_socket_want_writable(void *socket);
 void http_socket_shut(void *socket);
 
 /*
- *	line	taken; closed on failure
- *	ops	borrowed, for good; called once there is a session
+ *	line		taken; closed on failure
+ *	keeps_early	another request may follow: what comes meanwhile is its beginning, of which a little is read. Else
+ *			what comes is thrown away
+ *	ops		borrowed, for good; called once there is a session
  */
-enum err http_socket_new(struct http_socket **h, struct line *line, const struct http_socket_ops *ops) MUST_CHECK;
+enum err http_socket_new(struct http_socket **h, struct line *line, bool keeps_early,
+			 const struct http_socket_ops *ops) MUST_CHECK;
 void http_socket_serve(struct http_socket *h, struct session *s);
 
 /*

@@ -3,7 +3,11 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "domain/rate.h"
+#include "ws/strangers.h"
 #include "ws/user.h"
+
+#define RESUME_COST (RATE_ONE / 8) /* of a poll that goes on from memory */
 
 static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims,
 		       const struct token_fault **fault)
@@ -21,7 +25,9 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 {
 	const struct token_fault *fault;
 	struct token_claims claims;
-	int full;
+	struct node *n = s->node;
+	struct user *u;
+	bool full;
 
 	if (verify(s, token, len, &claims, &fault) != OK) {
 		s->error_code = "authentication_failed";
@@ -29,9 +35,15 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
 		return false;
 	}
-	s->user = user_enter(s->endpoint ? &s->node->live_users : &s->node->users, claims.user_id, connections_max,
-			     &full);
-	if (!s->user) {
+	if (!rate_table_take(n->arrivals, claims.user_id, n->config->connect_rate_per_s, n->config->connect_burst,
+			     RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
+		log_info("refused a connection: its user comes too often");
+		s->close_detail = "You come more often than is allowed: see the Retry-After header.";
+		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
+		return false;
+	}
+	u = user_enter(s->endpoint ? &n->live_users : &n->users, claims.user_id, connections_max, &full);
+	if (!u) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");
 			s->error_code = "too_many_connections";
@@ -41,9 +53,22 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		}
 		return false;
 	}
+	session_belong(s, u);
+	strangers_make_room(n);
 	s->role = claims.role;
 	s->expires_s = claims.expires_s;
 	return true;
+}
+
+void identity_charge(const struct session *s)
+{
+	if (s->user)
+		identity_charge_more(s->node, s->user->id, RATE_ONE - RESUME_COST);
+}
+
+void identity_charge_more(struct node *n, const char *user_id, int64_t cost)
+{
+	rate_table_charge(n->arrivals, user_id, n->config->connect_rate_per_s, cost, clock_monotonic_ms() * 1000);
 }
 
 enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail)

@@ -1,6 +1,9 @@
 /*
  * identity - who a session is: looks at its token, and counts it among its user's connections.
  *
+ * A user may come so often (TIDINGS_CONNECT_RATE): a connect, or a poll that the database is asked for, is one; a poll that
+ * goes on from memory is an eighth.
+ *
  * Layer    ws.
  */
 #pragma once
@@ -10,12 +13,18 @@
 #include "ws/session.h"
 
 /*
- * The session is this user's from now on. False: it is being closed; a token that is none is 401 or 1008, a user with
- * as many connections as allowed 429 or 1008.
+ * The session is this user's from now on, and charged as what goes on from memory. False: it is being closed; a token that is
+ * none is 401 or 1008, a user with as many connections as allowed 429 or 1008, one who comes too often 429 or 1013.
  *
  *	connections_max		of this user on this node, of its kind; 0: unlimited
  */
 bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
+
+/* The database is going to be asked for the session: charges its user for the rest. Who has none is not charged. */
+void identity_charge(const struct session *s);
+
+/* What coming has cost besides, in parts of RATE_ONE. */
+void identity_charge_more(struct node *n, const char *user_id, int64_t cost);
 
 /*
  * A newer token of the same user: the session lasts as long as that.

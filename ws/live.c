@@ -12,6 +12,7 @@
 #include "ws/live_acts.h"
 #include "ws/live_say.h"
 #include "ws/live_subscriptions.h"
+#include "ws/strangers.h"
 #include "ws/user.h"
 
 #define EARLY_MAX 262144 /* bytes of messages that come before `authenticated` has been said */
@@ -52,6 +53,16 @@ static void say_authenticated(struct session *s, const char *subscription)
 	session_set_deadline(s, clock_monotonic_ms());
 }
 
+void live_refuse_rate(struct session *s)
+{
+	live_refuse(s, "rate_limited", "Too many messages: slow down.", NULL);
+}
+
+bool live_keeps(const struct session *s)
+{
+	return s->endpoint && s->user && !s->authenticated;
+}
+
 /* What it said meanwhile: each text with its length before it. */
 static void hear_early(struct session *s)
 {
@@ -63,7 +74,10 @@ static void hear_early(struct session *s)
 	while (at < early.len && s->state == SESSION_OPEN) {
 		memcpy(&len, early.bytes + at, sizeof(len));
 		at += sizeof(len);
-		live_receive(s, (struct span){early.bytes + at, len});
+		if (dialog_take(&s->dialog, &s->node->dialog_limits, dialog_cost(len), s->heard_ms * 1000))
+			live_receive(s, (struct span){early.bytes + at, len});
+		else
+			live_refuse_rate(s);
 		at += len;
 	}
 	buf_free(&early);
@@ -196,6 +210,7 @@ static void admit(struct session *s)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
+	identity_charge(s);
 	a->node = s->node;
 	a->self = subscription_ref(s->self);
 	e = calls_admit(s->node->pipeline,
@@ -219,7 +234,7 @@ static void authenticate(struct session *s, const char *token, size_t len, const
 		audit_authenticate(s, s->close_reason);
 		return;
 	}
-	s->state = SESSION_OPEN;
+	session_open(s);
 	if (!subscription_ask(s->self, NULL, correlation)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
@@ -244,6 +259,8 @@ void live_begin(struct session *s, const char *token)
 	live_say(s, &text);
 	if (token)
 		authenticate(s, token, strlen(token), NULL);
+	else
+		strangers_add(s);
 }
 
 static void refresh(struct session *s, const struct client_message *m)
@@ -295,13 +312,8 @@ void live_receive(struct session *s, struct span text)
 	struct client_fault fault = CLIENT_FAULT_NONE;
 	enum err e;
 
-	if (s->user && !s->authenticated) {
+	if (live_keeps(s)) {
 		keep_early(s, text);
-		return;
-	}
-	if (!rate_take(&s->dialog.bucket, s->node->dialog_limits.rate_per_s, s->node->dialog_limits.burst,
-		       s->heard_ms * 1000, NULL)) {
-		live_refuse(s, "rate_limited", "Too many messages: slow down.", NULL);
 		return;
 	}
 	e = client_message_read(&m, text, &fault);

@@ -21,8 +21,14 @@ const struct endpoint *live_endpoint(struct span path);
 /* A socket was upgraded. token: NULL when the request had none. */
 void live_begin(struct session *s, const char *token);
 
-/* A whole text message. */
+/* A whole text message, within its client's rate unless it is kept. */
 void live_receive(struct session *s, struct span text);
+
+/* What comes is kept until its client is let in, and charged then. */
+bool live_keeps(const struct session *s);
+
+/* Instead of live_receive(), to a message that is over the rate. */
+void live_refuse_rate(struct session *s);
 
 /* From ledger: it is written down. From gate: it may not have the topic, or nobody knows. */
 void live_counted(struct subscription *sub);

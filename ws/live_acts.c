@@ -49,6 +49,9 @@ static void on_act(void *context, enum err e, const struct act_row *row)
 	budget_release(&a->node->budget, a->bytes);
 	if (s) {
 		s->acts--;
+		if (e == OK)
+			dialog_charge(&s->dialog, &s->node->dialog_limits, act_cost(row->size),
+				      clock_monotonic_ms() * 1000);
 		if (s->state == SESSION_OPEN)
 			answer_act(s, a, e, row);
 	}

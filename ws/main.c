@@ -37,7 +37,8 @@ static const char usage[] = "Usage: tidings-ws [--check-config | --help | --vers
 
 #define DOOR_WAIT_MS 2000 /* for the database, before clients are let in to be told that it is away */
 #define DRAIN_TICK_MS 50
-#define GOODBYE_MS 3000 /* for the last closes, and for the database */
+#define ARRIVALS_MAX 10000 /* users whose rate of coming is known */
+#define GOODBYE_MS 3000	   /* for the last closes, and for the database */
 
 enum leaving { STAYING, DRAINING, SAYING_FAREWELL, STOPPED };
 
@@ -380,12 +381,16 @@ static enum err start(struct sidecar *s)
 	clock_text(n->started_at, clock_wall_us());
 	n->dialog_limits = (struct dialog_limits){c->client_rate_per_s, c->client_burst, c->bad_messages_max};
 	TAILQ_INIT(&n->sessions);
+	TAILQ_INIT(&n->strangers);
+	TAILQ_INIT(&n->unfinished);
 	budget_init(&n->budget, (size_t)c->catch_up_max_bytes);
 	wheel_init(&n->wheel, clock_monotonic_ms());
 
 	e = set_descriptors(c);
 	if (e == OK)
 		e = load_keys(n);
+	if (e == OK)
+		e = rate_table_new(&n->arrivals, ARRIVALS_MAX);
 	if (e == OK && c->deflate)
 		e = deflater_new(&n->deflater);
 	if (e == OK && c->deflate)
@@ -459,6 +464,7 @@ static void stop(struct sidecar *s)
 	hub_free(&n->hub);
 	deflater_free(&n->deflater);
 	inflater_free(&n->inflater);
+	rate_table_free(&n->arrivals);
 	token_keys_free(&n->keys);
 }
 

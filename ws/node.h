@@ -5,9 +5,12 @@
  *	reception	the routes: reads the head of a request, and finds who serves it
  *	server		WebSockets: libwebsockets' raw sockets, and the frames that clients send, translated into calls of stages
  *	http_socket	a socket on which an HTTP reply is held or streamed; voices: how each transport says things
+ *	sessions	finds them by connection id and by user
  *	session		one client's connection: what waits to be written to it, its deadlines
  *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
  *	edition		what all who listen to one topic are told, in a voice's words
+ *	strangers	sessions that have not said who they are
+ *	inbound		what clients say on a WebSocket, and what that costs them
  *	stages		a session's way from the upgrade to live messages
  *	gate		asks the database, many at a time, whether a session may have its topic
  *	grace		pollers between two polls: they count as connected, and go on where they were
@@ -52,6 +55,7 @@ struct catch_up;
 struct edition;
 struct pulse;
 struct user;
+struct rate_table;
 
 TAILQ_HEAD(session_list, session);
 
@@ -80,10 +84,16 @@ struct node {
 	struct inflater *inflater; /* the same */
 	struct wheel wheel;	   /* the sessions' deadlines */
 	struct session_list sessions;
-	size_t sessions_count;
-	uint64_t sessions_opened; /* since the start */
-	struct user *users;	  /* by id: how many connections each has here */
-	struct user *live_users;  /* the same for the live endpoints, which have a limit of their own */
+	struct session_list strangers; /* who are to say who they are, the oldest first: strangers.h */
+	struct session_list
+		unfinished; /* whose last message has not come whole, the one begun first first: inbound.h */
+	struct session *sessions_by_id; /* of connections: sessions.h */
+	size_t sessions_count, strangers_count;
+	size_t closing_count;	     /* of the sessions: they have no place any more */
+	uint64_t sessions_opened;    /* since the start */
+	struct user *users;	     /* by id: how many connections each has here */
+	struct user *live_users;     /* the same for the live endpoints, which have a limit of their own */
+	struct rate_table *arrivals; /* how often users come: identity.h */
 
 	struct door *door;
 	struct gate *gate;
@@ -98,9 +108,10 @@ struct node {
 	void (*reply_done)(struct node *n, struct line *line, bool keep_alive, const struct buf *early);
 	/* Sockets whose replies the fan-out has written: ends those replies, while they are at hand. */
 	void (*end_replies)(struct node *n);
-	struct budget budget; /* of all that is held for clients: TIDINGS_CATCH_UP_MAX */
-	bool renew;	      /* what is written down about this node may be wrong: everything anew, soon */
-	bool open;	      /* clients are let in */
+	struct budget budget;	  /* of all that is held for clients: TIDINGS_CATCH_UP_MAX */
+	int64_t unfinished_bytes; /* of messages that have not come whole, in all sessions: they are in `budget` too */
+	bool renew;		  /* what is written down about this node may be wrong: everything anew, soon */
+	bool open;		  /* clients are let in */
 	bool draining;
 	bool said_farewell; /* to the database: it is not to be told again that this node lives */
 };

@@ -148,7 +148,7 @@ static void hold(struct visitor *v, const struct request_head *head, struct span
 	struct buf early;
 
 	a->keep_alive = a->voice == &voice_poll && head->keep_alive && more.len == 0;
-	if (http_socket_new(&h, visitor_dismiss(v), &http_socket_ops) != OK)
+	if (http_socket_new(&h, visitor_dismiss(v), a->keep_alive, &http_socket_ops) != OK)
 		return;
 	s = stages_begin(n, &transports[a->voice == &voice_poll], h, a);
 	if (s) {
@@ -370,7 +370,7 @@ static const char *refusal(int status)
 bool reception_serve(struct visitor *v, struct span bytes)
 {
 	struct request_head head;
-	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->searched);
+	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->scan);
 
 	v->head_only = status == 0 && is_method(&head, "HEAD");
 	if (status == 0)

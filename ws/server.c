@@ -11,6 +11,7 @@
 #include "domain/frame.h"
 #include "domain/frame_reader.h"
 #include "domain/handshake.h"
+#include "ws/inbound.h"
 
 #define READ_BUFFER 16384 /* bytes that are read at once; one for all connections */
 
@@ -91,13 +92,16 @@ static void receive(struct websocket *w, char *bytes, size_t len)
 		session_heard(w->session);
 		switch (event) {
 		case FRAME_NOTHING:
-		case FRAME_PONG:
 			break;
 		case FRAME_PIECE:
-			stages_receive(w->session, &piece);
+			inbound_piece(w->session, &piece);
 			break;
 		case FRAME_PING:
-			answer_ping(w, piece.bytes);
+			if (inbound_control(w->session))
+				answer_ping(w, piece.bytes);
+			break;
+		case FRAME_PONG:
+			(void)inbound_control(w->session);
 			break;
 		case FRAME_CLOSE:
 			session_close(w->session, piece.code, "");

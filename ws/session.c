@@ -16,6 +16,7 @@
 #define EXPIRY_WARNING_S 60
 #define LEAVING_MS 5000 /* for what comes before the end of its subscriptions */
 #define CLOSING_MS 5000 /* for the close frame, and for the client's answer to it */
+#define CLOSING_MAX 256 /* sessions that are being closed, before those without a user are not waited for */
 
 /* ---- its subscriptions */
 
@@ -404,6 +405,12 @@ void session_send_held(struct session *s)
 		session_write(s, &s->held);
 }
 
+/* Many without a user come only to be sent away: they would be as many as may be closing, and nobody else would be served. */
+static bool is_waited_for(const struct session *s)
+{
+	return s->user || s->node->closing_count <= CLOSING_MAX;
+}
+
 /* Now the client has its time to take it, and to answer. */
 static void say_goodbye(struct session *s)
 {
@@ -432,6 +439,8 @@ bool session_drained(struct session *s)
 		if (!s->close_sent && s->out.len == 0) {
 			say_goodbye(s);
 			pump(s);
+			if (s->voice->frames_as_they_are && all_has_left(s) && !is_waited_for(s))
+				s->transport->shut(s->socket);
 		}
 		session_set_deadline(s, now_ms);
 	} else if (choked_ms != 0) {
@@ -445,12 +454,46 @@ bool session_is_over(const struct session *s)
 	return s->close_sent && all_has_left(s);
 }
 
+/* ---- who it is */
+
+void session_await(struct session *s)
+{
+	struct node *n = s->node;
+
+	s->is_stranger = true;
+	TAILQ_INSERT_TAIL(&n->strangers, s, strange);
+	n->strangers_count++;
+}
+
+static void leave_strangers(struct session *s)
+{
+	struct node *n = s->node;
+
+	if (!s->is_stranger)
+		return;
+	s->is_stranger = false;
+	TAILQ_REMOVE(&n->strangers, s, strange);
+	n->strangers_count--;
+}
+
+void session_open(struct session *s)
+{
+	leave_strangers(s);
+	s->state = SESSION_OPEN;
+	session_set_deadline(s, clock_monotonic_ms());
+}
+
+/* ---- closing */
+
 /* It gets nothing more but its end, once its socket takes that. */
 static void begin_closing(struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		hub_leave(&s->subscriptions[i]->subscriber);
+	session_drop_unfinished(s);
+	leave_strangers(s);
 	s->state = SESSION_CLOSING;
+	s->node->closing_count++;
 	/* To take its end it has its time anew. */
 	if (s->choked_ms != 0)
 		choke(s);
@@ -597,6 +640,8 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 			due_ms = MIN(due_ms, MIN(slow_from_ms(s), now_ms + LOOK_MS));
 		if (s->asking)
 			due_ms = MIN(due_ms, s->asked_ms + c->slow_s * 1000);
+		if (s->unfinished_ms)
+			due_ms = MIN(due_ms, s->unfinished_ms + c->slow_s * 1000);
 		if (s->expires_s)
 			due_ms = MIN(due_ms, wall_to_monotonic_ms(expiry_deadline_s(s), now_ms));
 	}
@@ -660,6 +705,9 @@ void session_due(struct session *s, int64_t now_ms)
 		log_info("closing a client that reads too slowly topic=%s",
 			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : "");
 		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
+	} else if (s->unfinished_ms && now_ms >= s->unfinished_ms + c->slow_s * 1000) {
+		log_info("closing a client whose message does not come to its end");
+		session_close(s, CLOSE_TRY_LATER, "sending too slowly");
 	} else if (s->voice->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
 	} else {
@@ -674,6 +722,34 @@ void session_due(struct session *s, int64_t now_ms)
 void session_heard(struct session *s)
 {
 	s->heard_ms = clock_monotonic_ms();
+}
+
+void session_keep_unfinished(struct session *s)
+{
+	struct node *n = s->node;
+
+	n->unfinished_bytes += (int64_t)s->in.size - (int64_t)s->unfinished_bytes;
+	s->unfinished_bytes = s->in.size;
+	if (s->unfinished_ms == 0) {
+		s->unfinished_ms = s->heard_ms;
+		TAILQ_INSERT_TAIL(&n->unfinished, s, begun);
+		session_set_deadline(s, s->heard_ms);
+	}
+	session_charge(s);
+}
+
+void session_drop_unfinished(struct session *s)
+{
+	struct node *n = s->node;
+
+	buf_free(&s->in);
+	budget_hold(&n->budget, &s->holding, held_bytes(s), clock_monotonic_ms());
+	if (s->unfinished_ms == 0)
+		return;
+	n->unfinished_bytes -= (int64_t)s->unfinished_bytes;
+	s->unfinished_bytes = 0;
+	s->unfinished_ms = 0;
+	TAILQ_REMOVE(&n->unfinished, s, begun);
 }
 
 /* ---- beginning and end */
@@ -693,21 +769,43 @@ static bool new_id(struct uuid *id)
 	return true;
 }
 
+/* False: no memory. */
+static bool add_by_id(struct session *s)
+{
+	HASH_ADD(by_id, s->node->sessions_by_id, id, sizeof(s->id), s);
+	return HASH_HAS(by_id, s);
+}
+
+bool session_rename(struct session *s, const struct uuid *id)
+{
+	HASH_DELETE(by_id, s->node->sessions_by_id, s);
+	s->by_id = (UT_hash_handle){0};
+	s->id = *id;
+	return add_by_id(s);
+}
+
+void session_belong(struct session *s, struct user *user)
+{
+	s->user = user;
+	TAILQ_INSERT_TAIL(&user->sessions, s, of_user);
+}
+
 struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice)
 {
 	struct session *s = calloc(1, sizeof(*s));
 
-	if (!s || !new_id(&s->id)) {
+	if (s)
+		s->node = n;
+	if (!s || !new_id(&s->id) || !add_by_id(s)) {
 		free(s);
 		return NULL;
 	}
-	s->node = n;
-	s->transport = transport;
-	s->voice = voice;
-	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	TAILQ_INSERT_TAIL(&n->sessions, s, link);
 	n->sessions_count++;
 	n->sessions_opened++;
+	s->transport = transport;
+	s->voice = voice;
+	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	session_set_deadline(s, s->opened_ms);
 	return s;
 }
@@ -724,15 +822,21 @@ void session_end(struct session *s)
 		s->self->session = NULL;
 		subscription_unref(s->self);
 	}
-	if (s->user)
+	if (s->user) {
+		TAILQ_REMOVE(&s->user->sessions, s, of_user);
 		user_leave(s->endpoint ? &n->live_users : &n->users, s->user);
+	}
 	wheel_unset(&s->wheel);
+	if (HASH_HAS(by_id, s))
+		HASH_DELETE(by_id, n->sessions_by_id, s);
 	TAILQ_REMOVE(&n->sessions, s, link);
 	n->sessions_count--;
+	leave_strangers(s);
+	session_drop_unfinished(s);
+	n->closing_count -= s->state == SESSION_CLOSING;
 	budget_hold(&n->budget, &s->holding, 0, 0);
 	free(s->subscriptions);
 	buf_free(&s->out);
-	buf_free(&s->in);
 	buf_free(&s->held);
 	buf_free(&s->marks);
 	buf_free(&s->early);

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/hash.h"
 #include "domain/close_code.h"
 #include "domain/dialog.h"
 #include "ws/node.h"
@@ -55,7 +56,11 @@ struct session {
 					      have left it; 0: it takes bytes */
 	enum session_state state;
 	enum role role;
-	TAILQ_ENTRY(session) link; /* in node.sessions */
+	TAILQ_ENTRY(session) link;    /* in node.sessions */
+	TAILQ_ENTRY(session) of_user; /* in user.sessions while it has one */
+	TAILQ_ENTRY(session) strange; /* in node.strangers while `is_stranger` */
+	TAILQ_ENTRY(session) begun;   /* in node.unfinished while unfinished_ms is not 0 */
+	UT_hash_handle by_id;
 	struct wheel_entry wheel;
 	struct node *node;		 /* borrowed */
 	struct user *user;		 /* borrowed; NULL: anonymous, or not known yet */
@@ -79,8 +84,10 @@ struct session {
 	struct buf
 		early; /* what its client sent too early: what a live one said before it was authenticated, a poller's next
 			      request */
-	int64_t opened_ms; /* monotonic, as all that follow */
-	int64_t heard_ms;  /* last frame from the client */
+	size_t unfinished_bytes; /* of `in`, charged to node.unfinished_bytes */
+	int64_t opened_ms;	 /* monotonic, as all that follow */
+	int64_t unfinished_ms;	 /* since when `in` is not whole; 0: there is nothing in it */
+	int64_t heard_ms;	 /* last frame from the client */
 	int64_t pinged_ms;
 	int64_t taken_ms;    /* its client took what had waited */
 	int64_t asked_ms;    /* since when it waits for a page of what it missed; 0: it does not */
@@ -93,6 +100,7 @@ struct session {
 	const char *close_detail;  /* static: the same as a sentence, where there is room for one; NULL: the reason */
 	const char *error_code;	   /* static: a live client is told before the close; NULL: it is not */
 	const char *refused_topic; /* lent by a subscription; NULL: that is not why */
+	bool is_stranger;	   /* NEW, and to say who it is */
 	bool broken;		   /* its socket takes nothing any more */
 	bool close_sent;
 	bool greeted;	      /* `connect`, or what stands for it, has been said */
@@ -117,6 +125,12 @@ struct session *session_new(struct node *n, const struct transport *transport, c
 /* The socket is gone: lets go of all that it held, and frees it. */
 void session_end(struct session *s);
 
+/* It has this connection id from now on. False: no memory; nobody finds it by an id any more. */
+bool session_rename(struct session *s, const struct uuid *id) MUST_CHECK;
+
+/* It is this user's, in whom it is counted already. */
+void session_belong(struct session *s, struct user *user);
+
 /* Gives it a subscription for each topic. False: no memory. */
 bool session_subscribe(struct session *s, const struct selection *selection);
 
@@ -135,6 +149,14 @@ bool session_all_are(const struct session *s, enum subscription_state state);
 /* The subscription whose turn it is `i` after the first; the turn goes to the one behind it. */
 struct subscription *session_turn(const struct session *s, unsigned i);
 void session_pass_turn(struct session *s, const struct subscription *sub);
+
+/* ---- who it is */
+
+/* Its client is to say who it is. */
+void session_await(struct session *s);
+
+/* It is let in: OPEN. */
+void session_open(struct session *s);
 
 /* ---- writing */
 
@@ -213,6 +235,12 @@ bool session_is_over(const struct session *s);
 
 /* A frame came from the client. */
 void session_heard(struct session *s);
+
+/* What is in `in` is not a whole message: it is counted, and has its time. */
+void session_keep_unfinished(struct session *s);
+
+/* Nothing of a message waits any more. */
+void session_drop_unfinished(struct session *s);
 
 /* After something changed that a deadline hangs on. */
 void session_set_deadline(struct session *s, int64_t now_ms);

@@ -4,9 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "domain/inflate.h"
 #include "domain/problem.h"
-#include "domain/utf8.h"
 #include "store/acts.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"
@@ -18,6 +16,8 @@
 #include "ws/identity.h"
 #include "ws/ledger.h"
 #include "ws/live.h"
+#include "ws/sessions.h"
+#include "ws/strangers.h"
 #include "ws/user.h"
 #include "ws/voices.h"
 
@@ -43,11 +43,12 @@ static void attach(struct session *s)
 	bool is_back;
 
 	s->dialog.identified = true;
-	s->state = SESSION_OPEN;
-	session_set_deadline(s, clock_monotonic_ms());
+	session_open(s);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		s->subscriptions[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
 	is_back = s->voice == &voice_poll && grace_take(n->grace, s);
+	if (s->state == SESSION_CLOSING)
+		return;
 	if (!is_back && s->voice == &voice_poll)
 		audit_connect(s);
 	if (!is_back && s->user)
@@ -60,11 +61,12 @@ static void attach(struct session *s)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
+	identity_charge(s);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		gate_ask(n->gate, s->subscriptions[i]);
 }
 
-static void authenticate(struct session *s, const char *token, size_t len)
+void stages_authenticate(struct session *s, const char *token, size_t len)
 {
 	if (!identity_take(s, token, len, (size_t)s->node->config->user_connections_max)) {
 		if (s->voice == &voice_poll)
@@ -73,6 +75,14 @@ static void authenticate(struct session *s, const char *token, size_t len)
 		return;
 	}
 	attach(s);
+}
+
+/* A place is free, or may become so: one that brings a token may have a stranger's. */
+static bool has_place(const struct session *s, const struct arrival *a)
+{
+	const struct node *n = s->node;
+
+	return !sessions_are_too_many(n) || (a->token && n->strangers_count > 0);
 }
 
 struct session *stages_begin(struct node *n, const struct transport *transport, void *socket, const struct arrival *a)
@@ -96,19 +106,21 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else if (n->draining) {
 		session_close(s, CLOSE_RESTART, "this server is going away: reconnect");
-	} else if (n->sessions_count > (size_t)n->config->connections_max) {
-		log_info("full connections=%zu", n->sessions_count - 1);
+	} else if (!has_place(s, a)) {
+		log_info("full connections=%zu", n->sessions_count - n->closing_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
 	} else if (a->endpoint) {
 		live_begin(s, a->token);
 	} else if (a->token) {
-		authenticate(s, a->token, strlen(a->token));
+		stages_authenticate(s, a->token, strlen(a->token));
 	} else if (n->config->anonymous) {
 		attach(s);
 	} else if (!s->voice->frames_as_they_are) {
 		/* Only a WebSocket can say later who it is. */
 		s->close_detail = PROBLEM_NO_TOKEN;
 		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
+	} else {
+		strangers_add(s);
 	}
 	return s;
 }
@@ -178,101 +190,6 @@ void stages_behind(struct subscription *sub)
 {
 	sub->state = SUBSCRIPTION_CATCHING;
 	catch_up_go_on(sub->session->node->catch_up, sub->session);
-}
-
-/* ---- what the client says */
-
-static void receive_whole(struct session *s, struct span text)
-{
-	struct buf reply = BUF_EMPTY;
-
-	if (s->endpoint) {
-		live_receive(s, text);
-		return;
-	}
-	switch (dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->heard_ms * 1000, clock_wall_us(),
-			       &reply)) {
-	case DIALOG_GO_ON:
-		/* Nothing comes before `connect`. */
-		if (reply.len > 0 && s->greeted)
-			session_send(s, &reply);
-		else if (reply.len > 0)
-			session_hold(s, &reply);
-		break;
-	case DIALOG_AUTHENTICATE:
-		authenticate(s, reply.bytes ? reply.bytes : "", reply.len);
-		break;
-	case DIALOG_TOO_MANY_BAD:
-		log_info("closing a client that sends bad messages");
-		session_close(s, CLOSE_POLICY, "too many bad messages");
-		break;
-	}
-	buf_free(&reply);
-}
-
-/* False: it is no message, and the connection is closed. */
-static bool unpack(struct session *s, struct buf *message)
-{
-	struct buf text = BUF_EMPTY;
-	enum err e = inflater_add_text(s->node->inflater, &text, (struct span){message->bytes, message->len},
-				       (size_t)s->node->config->message_max_bytes);
-
-	if (e == OK) {
-		buf_free(message);
-		*message = text;
-		return true;
-	}
-	buf_free(&text);
-	if (e == ERR_TOO_LARGE)
-		session_close(s, CLOSE_TOO_BIG, "message too large");
-	else if (e == ERR_INPUT)
-		session_close(s, CLOSE_UNREADABLE, "compressed, and damaged");
-	else
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	return false;
-}
-
-/* The session does not have it any more: what it answers may close the session, and free what that holds. */
-static void receive_last(struct session *s)
-{
-	struct buf message = s->in;
-
-	s->in = BUF_EMPTY;
-	session_charge(s);
-	if (!s->packed || unpack(s, &message)) {
-		struct span text = {message.bytes ? message.bytes : "", message.len};
-
-		if (utf8_valid(text.bytes, text.len))
-			receive_whole(s, text);
-		else
-			session_close(s, CLOSE_UNREADABLE, "not UTF-8");
-	}
-	buf_free(&message);
-}
-
-void stages_receive(struct session *s, const struct frame_piece *p)
-{
-	size_t len_max = (size_t)s->node->config->message_max_bytes;
-
-	session_heard(s);
-	if (s->state == SESSION_CLOSING)
-		return;
-	if (p->binary) {
-		session_close(s, CLOSE_UNSUPPORTED, "text only");
-		return;
-	}
-	if (p->first)
-		s->packed = p->packed;
-	buf_add(&s->in, p->bytes.bytes, p->bytes.len);
-	if (s->in.len > (s->packed ? inflate_packed_max(len_max) : len_max))
-		session_close(s, CLOSE_TOO_BIG, "message too large");
-	else if (!buf_ok(&s->in))
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (p->last)
-		receive_last(s);
-	if (p->last || s->state == SESSION_CLOSING)
-		buf_free(&s->in);
-	session_charge(s);
 }
 
 /* ---- its way through the states */
@@ -376,6 +293,22 @@ void stages_refused(struct subscription *sub, enum err why)
 		       s->close_detail ? s->close_detail : "not allowed");
 }
 
+/* A user whose notifications go again. */
+struct returning {
+	struct node *node;
+	char user_id[];
+};
+
+/* As if they had sent them themselves: who comes back again and again has all of them written again and again. */
+static void on_redelivered(void *context, enum err e, int64_t count)
+{
+	struct returning *r = context;
+
+	if (e == OK && count > 0)
+		identity_charge_more(r->node, r->user_id, act_cost(1 + count));
+	free(r);
+}
+
 /*
  * Who is back for their own notifications gets the critical ones that are not acked again (spec section 6). A poller is
  * back all the time: it gets them in their turns.
@@ -385,13 +318,23 @@ static void redeliver(const struct subscription *sub)
 	static const char prefix[] = "notifications/";
 	const char *topic = subscription_topic(sub);
 	struct session *s = sub->session;
+	struct returning *r;
+	size_t size;
 
 	if (s->voice == &voice_poll || s->redelivered || !s->user || strncmp(topic, prefix, strlen(prefix)) != 0 ||
 	    strcmp(topic + strlen(prefix), s->user->id) != 0)
 		return;
 	s->redelivered = true;
-	if (calls_redeliver(s->node->pipeline, s->user->id) != OK)
-		log_info("critical notifications wait for their next turn: the database is away");
+	size = strlen(s->user->id) + 1;
+	r = calloc(1, sizeof(*r) + size);
+	if (r) {
+		r->node = s->node;
+		memcpy(r->user_id, s->user->id, size);
+	}
+	if (!r || calls_redeliver(s->node->pipeline, s->user->id, on_redelivered, r) != OK) {
+		log_info("critical notifications wait for their next turn: no memory, or the database is away");
+		free(r);
+	}
 }
 
 void stages_counted(struct subscription *sub)

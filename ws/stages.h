@@ -12,7 +12,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "domain/frame_reader.h"
 #include "store/calls.h"
 #include "ws/catch_up.h"
 #include "ws/node.h"
@@ -40,8 +39,8 @@ void stages_end(struct session *s);
 /* The socket takes bytes again. */
 void stages_writable(struct session *s);
 
-/* Part of a message. */
-void stages_receive(struct session *s, const struct frame_piece *p);
+/* It has brought a token. */
+void stages_authenticate(struct session *s, const char *token, size_t len);
 
 /* The gate has let it in, or has not. */
 void stages_attached(struct subscription *sub, const struct attach_row *row);

@@ -3,38 +3,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct user *user_enter(struct user **users, const char *id, size_t connections_max, int *full)
+/* NULL: no memory. */
+static struct user *add(struct user **users, const char *id)
 {
-	struct user *u;
 	size_t len = strlen(id);
+	struct user *u = calloc(1, sizeof(*u) + len + 1);
 
-	*full = 0;
-	HASH_FIND(hh, *users, id, len, u);
-	if (!u) {
-		u = calloc(1, sizeof(*u) + len + 1);
-		if (!u)
-			return NULL;
-		memcpy(u->id, id, len + 1);
-		HASH_ADD_KEYPTR(hh, *users, u->id, len, u);
-		if (!HASH_HAS(hh, u)) {
-			free(u);
-			return NULL;
-		}
-	}
-	if (connections_max > 0 && u->connections >= connections_max) {
-		*full = 1;
+	if (!u)
+		return NULL;
+	TAILQ_INIT(&u->sessions);
+	memcpy(u->id, id, len + 1);
+	HASH_ADD_KEYPTR(hh, *users, u->id, len, u);
+	if (!HASH_HAS(hh, u)) {
+		free(u);
 		return NULL;
 	}
-	u->connections++;
 	return u;
 }
 
-bool user_is_here(struct user *users, const char *id)
+struct user *user_enter(struct user **users, const char *id, size_t connections_max, bool *full)
+{
+	struct user *u = user_find(*users, id);
+
+	*full = u && connections_max > 0 && u->connections >= connections_max;
+	if (*full)
+		return NULL;
+	if (!u)
+		u = add(users, id);
+	if (u)
+		u->connections++;
+	return u;
+}
+
+struct user *user_find(struct user *users, const char *id)
 {
 	struct user *u;
 
 	HASH_FIND_STR(users, id, u);
-	return u != NULL;
+	return u;
 }
 
 void user_leave(struct user **users, struct user *u)

@@ -1,5 +1,5 @@
 /*
- * user - how many connections a user has on this node.
+ * user - who has connections on this node, and which (session_belong()).
  *
  * Layer    ws.
  */
@@ -9,9 +9,11 @@
 #include <stddef.h>
 
 #include "base/hash.h"
+#include "ws/node.h"
 
 struct user {
-	UT_hash_handle hh; /* by id */
+	UT_hash_handle hh;	      /* by id */
+	struct session_list sessions; /* of this user */
 	unsigned connections;
 	unsigned asked; /* the last time that the database was asked for the account, by pulse's count; 0: never */
 	char id[];	/* NUL-terminated */
@@ -19,10 +21,10 @@ struct user {
 
 /* One connection more: the user, made if new; NULL: over `connections_max` (0: unlimited) or no memory (*full tells).
  */
-struct user *user_enter(struct user **users, const char *id, size_t connections_max, int *full);
+struct user *user_enter(struct user **users, const char *id, size_t connections_max, bool *full);
 
-/* Has this user a connection here? */
-bool user_is_here(struct user *users, const char *id);
+/* NULL: the user has no connection here. */
+struct user *user_find(struct user *users, const char *id);
 
 /* One less. */
 void user_leave(struct user **users, struct user *u);

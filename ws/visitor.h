@@ -20,6 +20,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "domain/problem.h"
+#include "domain/request_head.h"
 #include "ws/line.h"
 #include "ws/node.h"
 
@@ -39,7 +40,7 @@ struct visitor {
 	struct node *node;	   /* borrowed */
 	struct line *line;	   /* owned */
 	struct buf in;		   /* what it has sent, while its head is not whole */
-	size_t searched;	   /* of that: request_head_read() */
+	struct request_scan scan;  /* of that */
 	bool head_only;		   /* its request was a HEAD: its reply has no body */
 	enum visitor_state state;
 	int64_t due_ms; /* when it is sent away */

@@ -152,3 +152,19 @@ begin
 		'more', exists (select from chat_message m where m.conversation_id = v_conversation and m.id < v_first)));
 end
 $$;
+
+-- How many messages, or rows of who takes part, an act that was carried out has made: what its sender is charged for.
+create or replace function tidings.act_size(p_type text, p_data json) returns int8
+language plpgsql stable security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+begin
+	if p_type in ('chat_message', 'typing') then
+		return 1 + (select count(*) from participant p where p.conversation_id = (p_data ->> 'conversation_id')::uuid);
+	elsif p_type = 'create_conversation' then
+		return 1 + coalesce(json_array_length(p_data -> 'participants'), 0);
+	end if;
+	return 1;
+end
+$$;

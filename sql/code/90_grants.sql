@@ -1,6 +1,6 @@
 -- Who may call what. Whatever is not named here nobody may call but the owner.
 
-grant execute on function tidings.publish_batch, tidings.act, tidings.act_once, tidings.user_active, tidings.disconnect,
+grant execute on function tidings.publish_batch, tidings.act, tidings.act_size, tidings.act_once, tidings.user_active, tidings.disconnect,
 	tidings.reconnect_user, tidings.ask_report, tidings.connection_health to tidings_publisher;
 
 grant execute on function tidings.history, tidings.applied to tidings_reader;
@@ -8,4 +8,4 @@ grant execute on function tidings.history, tidings.applied to tidings_reader;
 grant execute on function tidings.status, tidings.live_nodes, tidings.outbox_state, tidings.commit_works to tidings_status;
 
 grant execute on function tidings.listen, tidings.attach, tidings.fetch, tidings.unsent, tidings.flush, tidings.heartbeat, tidings.farewell, tidings.relay,
-	tidings.sweep, tidings.act, tidings.user_active, tidings.redeliver, tidings.report, tidings.admit to tidings_sidecar;
+	tidings.sweep, tidings.act, tidings.act_size, tidings.user_active, tidings.redeliver, tidings.report, tidings.admit to tidings_sidecar;

@@ -73,7 +73,7 @@ static void add_pong(struct buf *out, const struct dialog *d, int64_t wall_us)
 bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t now_us)
 {
 	/* A clock that is 60 times slower: so one comes back each minute, not each second. */
-	return rate_take(&d->bad, 1, limits->bad_max, now_us / 60, NULL);
+	return rate_take(&d->bad, 1, limits->bad_max, RATE_ONE, now_us / 60, NULL);
 }
 
 static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *limits, int64_t now_us,
@@ -88,6 +88,27 @@ static enum dialog_verdict refuse(struct dialog *d, const struct dialog_limits *
 		problem_add_errors(reply, wrong);
 	buf_add_text(reply, "}}");
 	return DIALOG_GO_ON;
+}
+
+int64_t dialog_cost(size_t bytes)
+{
+	return MAX(RATE_ONE, (int64_t)bytes);
+}
+
+bool dialog_take(struct dialog *d, const struct dialog_limits *limits, int64_t cost, int64_t now_us)
+{
+	return rate_take(&d->bucket, limits->rate_per_s, limits->burst, cost, now_us, NULL);
+}
+
+void dialog_charge(struct dialog *d, const struct dialog_limits *limits, int64_t cost, int64_t now_us)
+{
+	rate_charge(&d->bucket, limits->rate_per_s, cost, now_us);
+}
+
+enum dialog_verdict dialog_refuse_rate(struct dialog *d, const struct dialog_limits *limits, int64_t now_us,
+				       struct buf *reply)
+{
+	return refuse(d, limits, now_us, "rate_limited", "Too many messages: slow down.", NULL, reply);
 }
 
 void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic, const char *message)
@@ -146,8 +167,6 @@ enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits 
 	enum dialog_verdict verdict = DIALOG_GO_ON;
 	const char *problem;
 
-	if (!rate_take(&d->bucket, limits->rate_per_s, limits->burst, now_us, NULL))
-		return refuse(d, limits, now_us, "rate_limited", "Too many messages: slow down.", NULL, reply);
 	if (text.len == strlen("ping") && memcmp(text.bytes, "ping", text.len) == 0) {
 		add_pong(reply, d, wall_us);
 		return DIALOG_GO_ON;

@@ -63,8 +63,24 @@ void dialog_forbidden(struct buf *out, const struct dialog *d, const char *topic
 /* One more message gets an error. False: it was one too many, and the connection is to be closed with 1008 instead. */
 bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t now_us);
 
+/* Of a frame that continues a message: of those a message needs none. In parts of RATE_ONE (rate.h), as costs are. */
+#define DIALOG_FRAGMENT_COST (RATE_ONE / 16)
+
+/* Of a message: one, or one for each 4 KiB. */
+int64_t dialog_cost(size_t bytes);
+
+/* Takes the cost of what the client sends. False: it is over its rate. */
+bool dialog_take(struct dialog *d, const struct dialog_limits *limits, int64_t cost, int64_t now_us);
+
+/* Takes what it has turned out to cost besides. */
+void dialog_charge(struct dialog *d, const struct dialog_limits *limits, int64_t cost, int64_t now_us);
+
+/* What is answered to a message that is over the rate, instead of dialog_receive(). */
+enum dialog_verdict dialog_refuse_rate(struct dialog *d, const struct dialog_limits *limits, int64_t now_us,
+				       struct buf *reply);
+
 /*
- * Takes one text message of the client.
+ * Takes one text message of the client, which is within its rate.
  *
  *	now_us	monotonic
  *	reply	out: appended: what to answer; for DIALOG_AUTHENTICATE the token instead

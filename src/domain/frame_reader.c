@@ -91,7 +91,7 @@ static enum frame_event read_header(struct frame_reader *r, char **bytes, size_t
 			continue;
 		if (!read_length(r))
 			return breach(r, piece, CLOSE_PROTOCOL, "a length that is not in its shortest form");
-		r->in_payload = true;
+		r->in_payload = r->frame = true;
 		r->mask_at = 0;
 		if (!is_control(r) && !r->in_message) {
 			r->in_message = r->first = true;
@@ -163,11 +163,12 @@ static enum frame_event read_data(struct frame_reader *r, char *bytes, size_t le
 	*piece = (struct frame_piece){
 		.bytes = {bytes, len},
 		.first = r->first,
+		.frame = r->frame,
 		.last = r->left == 0 && (r->header[0] & FIN),
 		.binary = r->binary,
 		.packed = r->packed,
 	};
-	r->first = false;
+	r->first = r->frame = false;
 	if (piece->last)
 		r->in_message = false;
 	if (r->left == 0)

@@ -35,6 +35,7 @@ struct frame_reader {
 	uint8_t control[FRAME_CONTROL_MAX];
 	uint8_t mask_at; /* of the next byte of payload, 0..3 */
 	bool first;	 /* the next piece is its message's first */
+	bool frame;	 /* the next piece is its frame's first */
 	bool binary;	 /* the message is */
 	bool packed;	 /* the message is compressed */
 	uint64_t left;	 /* bytes of the frame's payload that have not come */
@@ -46,6 +47,7 @@ enum frame_event { FRAME_NOTHING, FRAME_PIECE, FRAME_PING, FRAME_PONG, FRAME_CLO
 struct frame_piece {
 	struct span bytes;  /* FRAME_PIECE: perhaps none; FRAME_PING and FRAME_PONG: the payload */
 	bool first, last;   /* FRAME_PIECE: of its message */
+	bool frame;	    /* FRAME_PIECE: the first of its frame */
 	bool binary;	    /* FRAME_PIECE: of a binary message */
 	bool packed;	    /* FRAME_PIECE: of a compressed message */
 	uint16_t code;	    /* FRAME_CLOSE: the client's, 0: it gave none; FRAME_BREACH: 1002 or 1007 */

@@ -22,7 +22,12 @@ struct rate_table {
 	size_t callers_max;
 };
 
-bool rate_take(struct rate_bucket *b, int64_t per_s, int64_t burst, int64_t now_us, int64_t *retry_ms)
+static int64_t time_of(int64_t cost, int64_t interval_us)
+{
+	return cost * interval_us / RATE_ONE;
+}
+
+bool rate_take(struct rate_bucket *b, int64_t per_s, int64_t burst, int64_t cost, int64_t now_us, int64_t *retry_ms)
 {
 	int64_t interval_us = 0;
 	int64_t ready_us = 0;
@@ -31,15 +36,21 @@ bool rate_take(struct rate_bucket *b, int64_t per_s, int64_t burst, int64_t now_
 	if (per_s == 0)
 		return true;
 	interval_us = MAX(US_PER_S / per_s, 1);
-	ready_us = MAX(b->ready_us, now_us) + interval_us;
-	early_us = ready_us - now_us - burst * interval_us;
+	ready_us = MAX(b->ready_us, now_us);
+	early_us = ready_us + time_of(MIN(cost, burst * RATE_ONE), interval_us) - now_us - burst * interval_us;
 	if (early_us > 0) {
 		if (retry_ms)
 			*retry_ms = (early_us + 999) / 1000;
 		return false;
 	}
-	b->ready_us = ready_us;
+	b->ready_us = ready_us + time_of(cost, interval_us);
 	return true;
+}
+
+void rate_charge(struct rate_bucket *b, int64_t per_s, int64_t cost, int64_t now_us)
+{
+	if (per_s > 0)
+		b->ready_us = MAX(b->ready_us, now_us) + time_of(cost, MAX(US_PER_S / per_s, 1));
 }
 
 enum err rate_table_new(struct rate_table **out, size_t callers_max)
@@ -105,14 +116,12 @@ static struct caller *add(struct rate_table *t, const char *name, size_t len)
 	return c;
 }
 
-bool rate_table_take(struct rate_table *t, const char *caller, int64_t per_s, int64_t burst, int64_t now_us,
-		     int64_t *retry_ms)
+/* The caller's bucket, made if new; NULL: no memory. */
+static struct rate_bucket *find(struct rate_table *t, const char *caller, int64_t now_us)
 {
 	size_t len = strlen(caller);
 	struct caller *c = NULL;
 
-	if (per_s == 0)
-		return true;
 	HASH_FIND(hh, t->by_name, caller, len, c);
 	if (c) {
 		TAILQ_REMOVE(&t->by_use, c, by_use);
@@ -121,5 +130,21 @@ bool rate_table_take(struct rate_table *t, const char *caller, int64_t per_s, in
 		make_room(t, now_us);
 		c = add(t, caller, len);
 	}
-	return !c || rate_take(&c->bucket, per_s, burst, now_us, retry_ms);
+	return c ? &c->bucket : NULL;
+}
+
+bool rate_table_take(struct rate_table *t, const char *caller, int64_t per_s, int64_t burst, int64_t cost,
+		     int64_t now_us, int64_t *retry_ms)
+{
+	struct rate_bucket *b = per_s > 0 ? find(t, caller, now_us) : NULL;
+
+	return !b || rate_take(b, per_s, burst, cost, now_us, retry_ms);
+}
+
+void rate_table_charge(struct rate_table *t, const char *caller, int64_t per_s, int64_t cost, int64_t now_us)
+{
+	struct rate_bucket *b = per_s > 0 ? find(t, caller, now_us) : NULL;
+
+	if (b)
+		rate_charge(b, per_s, cost, now_us);
 }

@@ -1,5 +1,8 @@
 /*
- * rate - how often a caller may do something: a token bucket each (as GCRA: one number a caller).
+ * rate - how much a caller may have done: a token bucket each (as GCRA: one number a caller).
+ *
+ * A cost is in parts of RATE_ONE, which is one of what `per_s` and `burst` count: a request, a message. What causes more
+ * work costs more of them.
  *
  * Layer    domain: the time comes in.
  * Threads  none of its own: the caller locks.
@@ -14,18 +17,23 @@
 #include "base/defs.h"
 #include "base/err.h"
 
+#define RATE_ONE 4096 /* so a byte of what is read costs 1: 4 KiB are as much as one message */
+
 /* One bucket, for who keeps it in a struct of its own (a connection). All zero: full. */
 struct rate_bucket {
 	int64_t ready_us; /* monotonic: when the bucket will be full again */
 };
 
 /*
- * Takes one from the bucket. True: allowed. False: refused, nothing taken, *retry_ms (if not NULL) says when one will
- * be there.
+ * Takes the cost from the bucket. True: allowed; what costs more than a whole burst is allowed when the bucket is full, and
+ * leaves a debt. False: refused, nothing taken, *retry_ms (if not NULL) says when there will be enough.
  *
  *	per_s	0: unlimited
  */
-bool rate_take(struct rate_bucket *b, int64_t per_s, int64_t burst, int64_t now_us, int64_t *retry_ms);
+bool rate_take(struct rate_bucket *b, int64_t per_s, int64_t burst, int64_t cost, int64_t now_us, int64_t *retry_ms);
+
+/* Takes the cost of what has been done, and was not known before; a debt if there is not so much. */
+void rate_charge(struct rate_bucket *b, int64_t per_s, int64_t cost, int64_t now_us);
 
 struct rate_table; /* opaque: buckets by caller name */
 
@@ -35,6 +43,7 @@ struct rate_table; /* opaque: buckets by caller name */
 enum err rate_table_new(struct rate_table **t, size_t callers_max) MUST_CHECK;
 void rate_table_free(struct rate_table **t);
 
-/* As rate_take(), for the bucket of `caller` (copied). Out of memory allows. */
-bool rate_table_take(struct rate_table *t, const char *caller, int64_t per_s, int64_t burst, int64_t now_us,
-		     int64_t *retry_ms);
+/* As those, for the bucket of `caller` (copied). Out of memory allows. */
+bool rate_table_take(struct rate_table *t, const char *caller, int64_t per_s, int64_t burst, int64_t cost,
+		     int64_t now_us, int64_t *retry_ms);
+void rate_table_charge(struct rate_table *t, const char *caller, int64_t per_s, int64_t cost, int64_t now_us);

@@ -274,41 +274,49 @@ static bool list_has(struct header_list list, const char *wanted)
 /*
  * The CRLF CRLF at the end of a head; NULL: it is not there.
  *
- *	bare	out: a line ends with a LF alone, which no two readers may read the same
+ *	status	out: that refuses what is there, whatever comes: a line ends with a LF alone, which no two readers may read
+ *		the same, or there are too many lines; else 0
  */
-static const char *find_end(const char *bytes, size_t len, size_t *searched, bool *bare)
+static const char *find_end(const char *bytes, size_t len, struct request_scan *scan, int *status)
 {
-	const char *lf = bytes + *searched, *end = bytes + len;
+	const char *lf = bytes + scan->searched, *end = bytes + len;
 
+	*status = 0;
 	while (lf < end && (lf = memchr(lf, '\n', (size_t)(end - lf)))) {
-		*bare = lf == bytes || lf[-1] != '\r';
-		if (*bare)
+		if (lf == bytes || lf[-1] != '\r') {
+			*status = 400;
 			return NULL;
+		}
 		if (lf - bytes >= 3 && memcmp(lf - 3, "\r\n\r", 3) == 0)
 			return lf - 3;
+		/* The request line, and the headers. */
+		if (++scan->lines > 1 + HEADERS_MAX) {
+			*status = 431;
+			return NULL;
+		}
 		lf++;
 	}
-	*searched = len;
+	scan->searched = len;
 	return NULL;
 }
 
-int request_head_read(struct request_head *out, const char *bytes, size_t len, size_t *searched)
+int request_head_read(struct request_head *out, const char *bytes, size_t len, struct request_scan *scan)
 {
 	size_t skipped = len >= 2 && bytes[0] == '\r' && bytes[1] == '\n' ? 2 : 0;
-	const char *at = bytes + skipped, *whole, *end;
+	const char *at = bytes + skipped, *whole = NULL, *end;
 	struct reading r = {0};
-	bool bare = false;
 	struct span line;
-	int status;
+	int status = 0;
 
 	*out = (struct request_head){0};
-	*searched = MAX(*searched, skipped);
+	scan->searched = MAX(scan->searched, skipped);
 	/* Something that will never be a head is refused before it has all come. */
 	if (len > skipped && !is_token_char(*at) && !(len == 1 && *at == '\r'))
 		return 400;
-	whole = len > 0 ? find_end(bytes, MIN(len, REQUEST_HEAD_MAX), searched, &bare) : NULL;
-	if (bare)
-		return 400;
+	if (len > 0)
+		whole = find_end(bytes, MIN(len, REQUEST_HEAD_MAX), scan, &status);
+	if (status != 0)
+		return status;
 	if (!whole)
 		return len >= REQUEST_HEAD_MAX ? 431 : HEAD_INCOMPLETE;
 	end = whole + 2;
@@ -316,11 +324,8 @@ int request_head_read(struct request_head *out, const char *bytes, size_t len, s
 	if (!take_line(&at, end, &line))
 		return 400;
 	status = read_request_line(&r.head, line);
-	for (unsigned n = 0; status == 0 && at < end; n++) {
-		if (n == HEADERS_MAX)
-			return 431;
+	while (status == 0 && at < end)
 		status = take_line(&at, end, &line) ? read_header(&r, line) : 400;
-	}
 	if (status != 0)
 		return status;
 	if (!r.host.bytes || !is_host(r.host))

@@ -42,16 +42,22 @@ struct request_head {
 	size_t len;		   /* of the whole head: what comes after is not in it */
 };
 
+/* How far a head that comes in pieces has been looked through: each byte once. All zero at first. */
+struct request_scan {
+	size_t searched; /* bytes that are known to hold no end */
+	unsigned lines;	 /* that end in them */
+};
+
 /*
  * Reads a head that has come in pieces. An empty line before it is passed over (RFC 9112, section 2.2).
  *
- *	searched	in and out: how many of the bytes are known to hold no end; 0 at first. So a head that comes byte by
- *			byte is looked through once
+ *	scan	in and out: what is known of the bytes that were there the last time
  *
  * Returns 0 when it is whole, -1 while more has to come, or the HTTP status that refuses it: 400, 414, 431 (over
- * REQUEST_HEAD_MAX), 505.
+ * REQUEST_HEAD_MAX, or more than 100 headers), 505. A line that ends with a LF alone, and a header too many, are refused
+ * when they come, whatever follows.
  */
-int request_head_read(struct request_head *r, const char *bytes, size_t len, size_t *searched);
+int request_head_read(struct request_head *r, const char *bytes, size_t len, struct request_scan *scan);
 
 /* True: `Upgrade: websocket` with all that RFC 6455, section 4.2.1 asks for. */
 bool request_head_is_websocket(const struct request_head *r);

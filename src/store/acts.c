@@ -6,22 +6,28 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "domain/rate.h"
 #include "store/acts_internal.h"
 #include "store/db_internal.h"
 
 enum { USER, ROLE, CONNECTION, TYPE, DATA, CORRELATION, QUEUE_MAX, QUEUE_MIN_AGE, PARAMETERS_COUNT };
 enum { KEY = PARAMETERS_COUNT, FINGERPRINT, ONCE_PARAMETERS_COUNT };
-enum { OUTCOME, DETAIL, REPLY, TOPIC, SEQ, CLIENTS };
+enum { OUTCOME, DETAIL, REPLY, TOPIC, SEQ, CLIENTS, SIZE };
+
+#define PER_REQUEST 16 /* messages that are as much as one request */
+#define ACT_SIZE "CASE outcome WHEN 'ok' THEN tidings.act_size($4::text, $5::json) ELSE 1 END"
 
 static const struct db_statement act_statement = {
 	"act",
-	"SELECT outcome, detail, reply, topic, seq, clients FROM tidings.act($1::text, $2::text, $3::text, $4::text, "
+	"SELECT outcome, detail, reply, topic, seq, clients, " ACT_SIZE
+	" FROM tidings.act($1::text, $2::text, $3::text, $4::text, "
 	"$5::json, $6::text, $7::int8, $8::int8)",
 };
 
 static const struct db_statement act_once_statement = {
 	"act_once",
-	"SELECT outcome, detail, reply, topic, seq, clients FROM tidings.act_once($1::text, $2::text, $3::text, "
+	"SELECT outcome, detail, reply, topic, seq, clients, " ACT_SIZE
+	" FROM tidings.act_once($1::text, $2::text, $3::text, "
 	"$4::text, $5::json, $6::text, $7::int8, $8::int8, $9::text, encode(sha256($10::bytea), 'hex'))",
 };
 
@@ -57,6 +63,11 @@ const char *act_outcome_text(enum err outcome)
 	return "failed";
 }
 
+int64_t act_cost(int64_t size)
+{
+	return (MAX(size, 1) - 1) * RATE_ONE / PER_REQUEST;
+}
+
 void act_result_free(struct act_result *result)
 {
 	buf_free(&result->detail);
@@ -82,6 +93,7 @@ static enum err read_result(const PGresult *rows, struct act_result *result)
 	snprintf(result->topic, sizeof(result->topic), "%s", PQgetvalue(rows, 0, TOPIC));
 	result->seq = strtoll(PQgetvalue(rows, 0, SEQ), NULL, 10);
 	result->clients = strtoll(PQgetvalue(rows, 0, CLIENTS), NULL, 10);
+	result->size = strtoll(PQgetvalue(rows, 0, SIZE), NULL, 10);
 	return buf_ok(&result->detail) && buf_ok(&result->reply) ? OK : ERR_UNKNOWN;
 }
 

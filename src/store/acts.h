@@ -42,6 +42,7 @@ struct act_result {
 	char topic[TOPIC_NAME_MAX + 1]; /* of the message that it published; "": none */
 	int64_t seq;			/* of that message; 0: it has none, or not yet */
 	int64_t clients;		/* connected to that topic at that moment */
+	int64_t size;			/* act_cost() */
 };
 
 /*
@@ -57,6 +58,14 @@ struct act_result {
  */
 enum err act_run(struct db *db, const struct act *act, const char *key, struct span fingerprint,
 		 struct act_result *result) MUST_CHECK;
+
+/*
+ * What it has cost beyond what any act costs, in parts of RATE_ONE (domain/rate.h): messages that are written together are
+ * much cheaper than as many requests.
+ *
+ *	size	messages and rows that it has made; 1: no more than others
+ */
+int64_t act_cost(int64_t size);
 
 void act_result_free(struct act_result *result);
 

@@ -80,6 +80,7 @@ struct call {
 		admit_answer admit;
 		act_answer act;
 		accounts_answer accounts;
+		redeliver_answer redeliver;
 	} to;
 	void *context;
 	size_t count; /* rows that must come */
@@ -394,7 +395,9 @@ enum err calls_admit(struct pipeline *p, const struct admission *a, admit_answer
 }
 
 static const struct pipeline_statement act_statement = {
-	"act", "select outcome, detail, reply from tidings.act($1, $2, $3, $4, $5::json, $6, $7, $8, $9::boolean)"};
+	"act",
+	"select outcome, detail, reply, case outcome when 'ok' then tidings.act_size($4::text, $5::json) else 1 end "
+	"from tidings.act($1, $2, $3, $4::text, $5::json, $6, $7, $8, $9::boolean)"};
 
 static void on_act(void *context, enum err e, const PGresult *rows)
 {
@@ -405,7 +408,8 @@ static void on_act(void *context, enum err e, const PGresult *rows)
 	if (e == OK && PQntuples(rows) != 1)
 		e = ERR_DATABASE;
 	if (e == OK) {
-		row = (struct act_row){act_outcome(text_at(rows, 0, 0)), text_at(rows, 0, 1), text_at(rows, 0, 2)};
+		row = (struct act_row){act_outcome(text_at(rows, 0, 0)), text_at(rows, 0, 1), text_at(rows, 0, 2),
+				       int8_at(rows, 0, 3)};
 		if (row.outcome == ERR_DATABASE || (row.outcome == OK && !row.reply))
 			e = ERR_DATABASE;
 	}
@@ -430,12 +434,23 @@ enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, v
 
 static const struct pipeline_statement redeliver_statement = {"redeliver", "select tidings.redeliver(array[$1::text])"};
 
-enum err calls_redeliver(struct pipeline *p, const char *user_id)
+static void on_redeliver(void *context, enum err e, const PGresult *rows)
+{
+	struct call call = *(struct call *)context;
+
+	free(context);
+	if (e == OK && PQntuples(rows) != 1)
+		e = ERR_DATABASE;
+	call.to.redeliver(call.context, e, e == OK ? int8_at(rows, 0, 0) : 0);
+}
+
+enum err calls_redeliver(struct pipeline *p, const char *user_id, redeliver_answer answer, void *context)
 {
 	struct params params = {0};
 
 	add_text(&params, user_id);
-	return send_call(p, &redeliver_statement, &params, on_plain, &(struct call){0});
+	return send_call(p, &redeliver_statement, &params, on_redeliver,
+			 &(struct call){.to.redeliver = answer, .context = context});
 }
 
 static const struct pipeline_statement accounts_statement = {

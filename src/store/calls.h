@@ -49,7 +49,7 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 struct fetch_row {
 	int64_t topic_id;
 	struct stored_message message; /* lent; expires_ms is on clock_monotonic_ms() */
-	bool revocation;	       /* message.to_user (ws/control.h) may not have the topic any more; it has no body */
+	bool revocation; /* message.to_user (ws/control.h) may not have the topic any more; it has no body */
 };
 
 /* rows: lent; by topic in the order asked, then by seq */
@@ -139,6 +139,7 @@ struct act_row {
 	enum err outcome;   /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_INPUT */
 	const char *detail; /* lent; a sentence for the client; NULL: none */
 	const char *reply;  /* lent; the whole message; NULL unless OK */
+	int64_t size;	    /* act_cost() */
 };
 
 /* row: lent; NULL on error */
@@ -147,8 +148,11 @@ typedef void (*act_answer)(void *context, enum err e, const struct act_row *row)
 /* What `a` points to is borrowed until calls_act() returns. */
 enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, void *context) MUST_CHECK;
 
+/* How many. */
+typedef void (*redeliver_answer)(void *context, enum err e, int64_t count);
+
 /* This user is back, and wants their notifications: the critical ones that are not acked go again. */
-enum err calls_redeliver(struct pipeline *p, const char *user_id) MUST_CHECK;
+enum err calls_redeliver(struct pipeline *p, const char *user_id, redeliver_answer answer, void *context) MUST_CHECK;
 
 /* Which of these users are not in tidings.app_user, or not active. */
 typedef void (*accounts_answer)(void *context, enum err e, const char *const *withdrawn, size_t count); /* lent */

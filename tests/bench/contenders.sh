@@ -116,7 +116,7 @@ start_tidings()
 	# In its settings what was set here is handed on, TIDINGS_DEFLATE for one.
 	[ -z "${BENCH_BUILD:-}" ] || build=("TIDINGS_BUILD=$BENCH_BUILD")
 	env "${build[@]}" TIDINGS_STATE="$state" TIDINGS_PORT="${port_of[tidings]}" TIDINGS_WS_PORT="${port_of[sidecar]}" \
-		TIDINGS_CONNECTIONS_MAX=16000 ${tidings_settings:-} \
+		TIDINGS_CONNECTIONS_MAX=16000 TIDINGS_CONNECT_RATE=0 ${tidings_settings:-} \
 		"$bench_top/etc/quickstart" > "$state/log.quickstart" 2>&1 < /dev/null &
 	pid=$!
 	remember tidings "$pid"

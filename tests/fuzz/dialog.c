@@ -32,7 +32,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		size_t line = (size_t)((newline ? newline : end) - at);
 		struct buf reply = BUF_EMPTY;
 
-		v = dialog_receive(&d, &limits, (struct span){at, line}, now_us, WALL_US, &reply);
+		if (dialog_take(&d, &limits, dialog_cost(line), now_us))
+			v = dialog_receive(&d, &limits, (struct span){at, line}, now_us, WALL_US, &reply);
+		else
+			v = dialog_refuse_rate(&d, &limits, now_us, &reply);
 		MUST_HOLD(buf_ok(&reply));
 		switch (v) {
 		case DIALOG_GO_ON:

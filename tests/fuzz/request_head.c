@@ -19,8 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct buf token = BUF_EMPTY;
 	struct header_list list;
 	struct span item;
-	size_t searched = 0, again_searched = 0;
-	int status = request_head_read(&r, bytes, len, &searched);
+	struct request_scan scan = {0}, again_scan = {0};
+	int status = request_head_read(&r, bytes, len, &scan);
 
 	MUST_HOLD(status == 0 || status == -1 || (status >= 400 && status <= 505));
 	if (status != 0)
@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		MUST_HOLD(token.len == 0 || strlen(token.bytes) == token.len);
 	buf_free(&token);
 	/* A byte less is no head yet, and what follows is not looked at. */
-	MUST_HOLD(request_head_read(&again, bytes, r.len - 1, &again_searched) == -1);
-	MUST_HOLD(request_head_read(&again, bytes, r.len, &again_searched) == 0);
+	MUST_HOLD(request_head_read(&again, bytes, r.len - 1, &again_scan) == -1);
+	MUST_HOLD(request_head_read(&again, bytes, r.len, &again_scan) == 0);
 	return 0;
 }

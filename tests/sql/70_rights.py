@@ -6,10 +6,10 @@ from database import Item, Request, batch_sql
 from harness import equal, test
 
 MAY = {
-    "tidings_publisher": {"publish_batch", "act", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
+    "tidings_publisher": {"publish_batch", "act", "act_size", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
     "tidings_reader": {"history", "applied"},
     "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works"},
-    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "user_active", "redeliver",
+    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "act_size", "user_active", "redeliver",
                         "report", "admit"},
 }
 

@@ -83,6 +83,15 @@ def message(db):
             "conversation_id": id, "message_id": got.data["message_id"], "sender": b, "user_id": b, "message": text}, t)
 
 
+@test("act_size: what a chat message, a sign of typing and a new conversation make, by who takes part; else one")
+def size(db):
+    a = db.user()
+    id = db.conversation(a, *(db.user() for _ in range(9)))
+    ask = lambda type, data: int(db.one(f"select tidings.act_size('{type}', '{json.dumps(data)}')", user="tidings_sidecar"))
+    equal([ask(type, {"conversation_id": id}) for type in ("chat_message", "typing", "get_history")], [11, 11, 1], "in a conversation of ten")
+    equal([ask("create_conversation", data) for data in ({"participants": ["u", "v"]}, {})], [3, 1], "a new one")
+
+
 @test("a service shows a name of its own, and its user_id says who it was")
 def sender(db):
     a = db.user()

@@ -260,6 +260,32 @@ def _(s):
             web.api.post(HEALTH, {"user_id": user, "metric": "a", "value": 1}, s.service()).want(200)
 
 
+@test("orders about connections and reads are charged to their user: 429 with Retry-After, and an audit line; an admin is not")
+def _(s):
+    user, other = person(s), person(s)
+    with s.web(TIDINGS_PUBLISH_RATE=1, TIDINGS_PUBLISH_BURST=20) as web:
+        def order(what, who):
+            return web.api.request(*what, token=s.token(who) if who != "admin" else admin(s))
+
+        for method, path, allowed in (("POST", f"/ws/user/{other}/reconnect", 403), ("DELETE", f"/ws/connection/{uuid.uuid4()}", 403),
+                                      ("GET", f"/ws/connection/{uuid.uuid4()}/health", 403)):
+            who = person(s)
+            # Each is as much as ten requests.
+            equal([order((method, path), who).status for _ in range(2)], [allowed] * 2, f"the burst of {method} {path}")
+            refused = wait_until(lambda: (reply := order((method, path), who)).status != allowed and reply, "a refusal")
+            refused.want(429)
+            assert int(refused.headers["Retry-After"]) >= 1, refused
+            for _ in range(4):
+                assert order((method, path), "admin").status in (200, 404), path
+            if method != "GET":
+                assert audit_lines(s, event="manage_reconnect" if method == "POST" else "manage_disconnect", user=who, outcome="refused"), path
+        for path in (f"/ws/notification/{uuid.uuid4()}/receipt", f"/ws/history/{s.diagnosis(owner=user)}"):
+            who = user if "history" in path else person(s)
+            status = order(("GET", path), who).status
+            refused = wait_until(lambda: (reply := order(("GET", path), who)).status != status and reply, "a refusal")
+            refused.want(429)
+
+
 @test("how a connection is, is told to its user and to an admin, from whichever node it is on")
 def _(s):
     user = person(s)
@@ -325,6 +351,28 @@ def _(s):
           {"status": "reconnecting", "user_id": 987654321, "connections": 0}, "reply for nobody")
     wait_until(lambda: count(s, "connection", f"user_id = '{user}'") == 0, "the connections to be known as gone")
     equal(s.api.post(f"/ws/user/{user}/reconnect", "", s.token(user)).want(200)["connections"], 0, "connections")
+
+
+@test("an order finds pollers between two polls too: one of them by its id, all of a user's whatever they watch, and no other's")
+def _(s):
+    user, other = person(s), person(s)
+    topics = [s.diagnosis(owner=user) for _ in range(3)]
+
+    def connections(of):
+        return [row[0] for row in s.sql(f"select distinct id from tidings.connection where user_id = '{of}' order by id")]
+
+    with s.node(TIDINGS_POLL_GRACE=60) as node:
+        for d in topics:
+            node.api.get(f"/poll/{d}?timeout=0", s.token(user)).want(200)
+        node.api.get(f"/poll/{topics[0]}?timeout=0", s.token(user, role="clinician")).want(200)
+        node.api.get(f"/poll/{s.diagnosis(owner=other)}?timeout=0", s.token(other)).want(200)
+        known = wait_until(lambda: len(found := connections(user)) == 4 and found, "the pollers to be known")
+        theirs = wait_until(lambda: connections(other), "the other one to be known")
+        s.api.request("DELETE", f"/ws/connection/{known[1]}", token=s.token(user)).want(200)
+        equal(connections(user), known[:1] + known[2:], "those that are left")
+        equal(s.api.post(f"/ws/user/{user}/reconnect", "", s.token(user)).want(200)["connections"], 3, "connections")
+        wait_until(lambda: not connections(user), "the pollers to be gone")
+        equal(connections(other), theirs, "the other one's")
 
 
 @test("a user is told to come again also while what is written down of them, which a crash has emptied, is on its way")

@@ -35,7 +35,9 @@ static enum dialog_verdict say(struct dialog *d, const struct dialog_limits *lim
 			       int64_t now_us, const char *expected)
 {
 	struct buf reply = BUF_EMPTY;
-	enum dialog_verdict v = dialog_receive(d, limits, (struct span){text, len}, now_us, WALL_US, &reply);
+	enum dialog_verdict v = dialog_take(d, limits, dialog_cost(len), now_us)
+					? dialog_receive(d, limits, (struct span){text, len}, now_us, WALL_US, &reply)
+					: dialog_refuse_rate(d, limits, now_us, &reply);
 
 	assert_true(buf_ok(&reply));
 	assert_int_equal(reply.len, expected ? strlen(expected) : 0);
@@ -246,6 +248,25 @@ static void answers_no_more_than_the_rate_allows(void **state)
 			 DIALOG_GO_ON);
 }
 
+static void a_message_costs_one_for_each_4_kib(void **state)
+{
+	static const struct dialog_limits limits = {.rate_per_s = 10, .burst = 20, .bad_max = 1000};
+	struct dialog d = fresh;
+
+	(void)state;
+	assert_int_equal(dialog_cost(0), RATE_ONE);
+	assert_int_equal(dialog_cost(4096), RATE_ONE);
+	assert_true(dialog_take(&d, &limits, dialog_cost(65536), 0));
+	assert_false(dialog_take(&d, &limits, dialog_cost(65536), 0));
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(dialog_take(&d, &limits, dialog_cost(100), 0));
+	assert_false(dialog_take(&d, &limits, dialog_cost(100), 0));
+	/* What it has turned out to be as it was inflated. */
+	dialog_charge(&d, &limits, dialog_cost(65536) - dialog_cost(100), 100000);
+	assert_false(dialog_take(&d, &limits, dialog_cost(100), 1500000));
+	assert_true(dialog_take(&d, &limits, dialog_cost(100), 1600000));
+}
+
 static void closes_after_too_many_bad_messages_without_a_reply(void **state)
 {
 	static const struct dialog_limits limits = {.rate_per_s = 0, .burst = 1, .bad_max = 3};
@@ -299,6 +320,7 @@ int main(void)
 		cmocka_unit_test(hands_over_the_token_that_authenticates),
 		cmocka_unit_test(authenticates_only_once),
 		cmocka_unit_test(answers_no_more_than_the_rate_allows),
+		cmocka_unit_test(a_message_costs_one_for_each_4_kib),
 		cmocka_unit_test(closes_after_too_many_bad_messages_without_a_reply),
 		cmocka_unit_test(forgets_one_bad_message_each_minute),
 		cmocka_unit_test(a_flood_is_closed_too),

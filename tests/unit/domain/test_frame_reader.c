@@ -381,9 +381,42 @@ static void reads_what_was_sent_however_it_is_cut(void **state)
 	}
 }
 
+/* Frames are charged for, and not the pieces that the network makes of them. */
+static void tells_the_first_piece_of_each_frame(void **state)
+{
+	struct buf b = BUF_EMPTY;
+
+	(void)state;
+	add_text(&b, 0x01, "one");
+	add_text(&b, 0x00, "");
+	add_text(&b, FIN | 0x09, "ping");
+	add_text(&b, 0x00, "four");
+	add_text(&b, FIN | 0x00, "five!");
+	for (size_t step = 1; step <= b.len; step++) {
+		struct frame_reader r = {0};
+		struct buf copy = BUF_EMPTY;
+		struct frame_piece p;
+		enum frame_event event;
+		unsigned frames = 0;
+
+		buf_add(&copy, b.bytes, b.len);
+		for (size_t at = 0; at < copy.len; at += step) {
+			size_t len = MIN(step, copy.len - at);
+			char *bytes = copy.bytes + at;
+
+			while ((event = frame_read(&r, &bytes, &len, &p)) != FRAME_NOTHING)
+				frames += event == FRAME_PIECE && p.frame;
+		}
+		assert_int_equal(frames, 4);
+		buf_free(&copy);
+	}
+	buf_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tells_the_first_piece_of_each_frame),
 		cmocka_unit_test(gives_messages_pings_pongs_and_the_close_in_their_order),
 		cmocka_unit_test(joins_fragments_and_takes_control_frames_between_them),
 		cmocka_unit_test(takes_each_length_in_its_shortest_form_alone),

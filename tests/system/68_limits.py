@@ -1,0 +1,286 @@
+"""What is limited is the work that somebody causes, not how often they ask; and who has not said who they are takes nobody's place."""
+import contextlib
+import importlib
+import json
+import uuid
+import zlib
+
+from harness import Closed, RawClient, equal, frame, test, wait_until
+from live import TALKATIVE, Live, notify, person
+
+deflate = importlib.import_module("52_deflate")
+
+PING, PONG = 9, 10
+NEVER_WHOLE = {"fin": False}
+
+
+def stranger(node, d):
+    return RawClient(node.port, f"/ws/{d}")
+
+
+def is_served(client):
+    """It is answered: it has its place."""
+    client.send(PING, b"still here")
+    equal(client.frame(), (PONG, b"still here"), "answer to a ping")
+
+
+@test("strangers have an eighth of the places, and on a full node none that a user wants: the oldest goes; a bad token moves nobody")
+def _(s):
+    # They counted as everybody: a thousand connects a second without a token kept all users out.
+    d = s.diagnosis()
+    with s.node(TIDINGS_CONNECTIONS_MAX=16) as node, contextlib.ExitStack() as here:
+        strangers = [here.enter_context(stranger(node, d)) for _ in range(4)]
+        equal([c.end() for c in strangers[:2]], [1013] * 2, "the oldest of too many")
+        users = [here.enter_context(s.connect(d, server=node)) for _ in range(14)]
+        equal(s.refused(d, token="no.to.ken", server=node)[0], 1008, "a bad token")
+        with Live(s, node, "combined", user=person(s), how="query"):
+            equal(strangers[2].end(), 1013, "the oldest, for a user")
+            is_served(strangers[3])
+            equal(stranger(node, d).end(), 1013, "one more stranger")
+            is_served(strangers[3])
+            users.append(here.enter_context(s.connect(d, server=node)))
+            equal(strangers[3].end(), 1013, "the other, for another user")
+            equal(s.refused(d, server=node)[0], 1013, "where users have all places")
+        for client in users:
+            client.answers()
+        # One who says in time who they are keeps the place.
+        wait_until(lambda: s.lets_in(d, node), "a place")
+        late = here.enter_context(stranger(node, d))
+        late.send(1, json.dumps({"type": "authenticate", "token": s.token()}).encode())
+        equal(late.next()["type"], "connect", "answer to authenticate")
+        equal(s.refused(d, server=node)[0], 1013, "on the full node")
+        is_served(late)
+
+
+@test("strangers who come and are sent away, and do not answer, leave users their way in")
+def _(s):
+    # Each kept its socket for 5 s, and of so many being closed nobody else was served.
+    d = s.diagnosis()
+    with s.node(TIDINGS_CONNECTIONS_MAX=8) as node, contextlib.ExitStack() as here:
+        for _ in range(900):
+            here.enter_context(stranger(node, d))
+        with s.connect(d, server=node) as client:
+            client.answers()
+
+
+@test("a message that does not come to its end in time is closed with 1013, whatever else comes meanwhile")
+def _(s):
+    # It was kept until the client was idle: for an hour, or for ever with a ping now and then.
+    d = s.diagnosis()
+    with s.node(TIDINGS_SLOW_TIMEOUT=1, **TALKATIVE) as node:
+        for path in (s.ws_path(d, s.token()), f"/ws/combined?token={s.token(person(s))}"):
+            with RawClient(node.port, path) as client:
+                client.send(1, b'{"type":', **NEVER_WHOLE)
+                is_closed = False
+                with contextlib.suppress(ConnectionError, EOFError):
+                    for n in range(100000):
+                        client.send(PING, b"%d" % n)
+                        opcode, payload = client.frame()
+                        is_closed = opcode == 8
+                        if is_closed:
+                            equal((payload[:2], payload[2:]), ((1013).to_bytes(2, "big"), b"sending too slowly"), "close")
+                            break
+                assert is_closed, "it went on"
+
+
+@test("messages that have not come whole have one limit for all clients: beyond it the one that was begun first goes")
+def _(s):
+    # Each client could have one of the largest, and nobody counted them.
+    d = s.diagnosis()
+    part = b'{"type":"ping","x":"' + b"x" * 1000000
+    with s.node(TIDINGS_MESSAGE_MAX=1048576, **TALKATIVE) as node, contextlib.ExitStack() as here:
+        crowd = [here.enter_context(s.raw_connect(d, node)) for _ in range(24)]
+        for client in crowd:
+            client.send(1, part, **NEVER_WHOLE)
+        for client in crowd[:6]:
+            equal(client.end(), 1013, "the first ones")
+        for client in crowd[-8:]:
+            client.send(0, b'"}')
+            equal(client.next()["type"], "pong", "the last ones")
+
+
+@test("before it has a user a client's message may have 16 KiB, a compressed one too; that is enough for any token")
+def _(s):
+    d = s.diagnosis()
+
+    def authenticate(size, token):
+        return json.dumps({"type": "authenticate", "token": token, "x": "y" * size}).encode()
+
+    with s.node(TIDINGS_DEFLATE="yes") as node:
+        with stranger(node, d) as client:
+            client.send(1, authenticate(15000, s.token()))
+            equal(client.next()["type"], "connect", "answer")
+            client.send(1, json.dumps({"type": "ping", "x": "y" * 30000}).encode())
+            equal(client.next()["type"], "pong", "a longer one, with a user")
+        for path in (f"/ws/{d}", "/ws/combined"):
+            with RawClient(node.port, path) as client:
+                client.send(1, authenticate(17000, s.token()))
+                equal(client.end(), 1009, f"close at {path}")
+            with deflate.Deflating(node.port, path) as client:
+                client.s.sendall(deflate.compressed_frame(deflate.pack(authenticate(17000, s.token()))))
+                equal(client.end(), 1009, f"close at {path}, compressed")
+
+
+@test("a message costs by its size, as it came and as it is inflated; over the rate nothing is inflated")
+def _(s):
+    d = s.diagnosis()
+    large = json.dumps({"type": "ping", "x": "y" * 60000}).encode()
+    with s.node(TIDINGS_DEFLATE="yes", TIDINGS_CLIENT_RATE=1, TIDINGS_CLIENT_BURST=10) as node:
+        for path in (s.ws_path(d, s.token()), f"/ws/combined?token={s.token(person(s))}"):
+            for compressed in (False, True):
+                with deflate.Deflating(node.port, path) as client:
+                    while client.next()["type"] not in ("connect", "authenticated"):
+                        pass
+                    data = deflate.compressed_frame(deflate.pack(large)) if compressed else frame(1, large)
+                    client.s.sendall(data + frame(1, b'{"type":"ping"}'))
+                    equal(client.next()["type"], "pong", "answer to a large one")
+                    equal(client.next()["data"]["code"], "rate_limited", f"answer to a small one behind it, at {path}, {compressed}")
+                    # Looked into, it would be closed with 1007.
+                    client.s.sendall(deflate.compressed_frame(b"\xff\xff\xff"))
+                    equal(client.next()["data"]["code"], "rate_limited", "answer to a damaged one")
+
+
+@test("pings, pongs and empty fragments count as well: 1008 for who does not stop")
+def _(s):
+    # None of them was counted: a message of endless empty fragments passed every limit.
+    d = s.diagnosis()
+    with s.node(TIDINGS_CLIENT_RATE=1, TIDINGS_CLIENT_BURST=5, TIDINGS_BAD_MESSAGES_MAX=3) as node:
+        for what, begin in ((frame(PING, b""), b""), (frame(PONG, b""), b""), (frame(0, b"", fin=False), frame(1, b"", fin=False))):
+            with s.raw_connect(d, node) as client:
+                opcode = payload = None
+                client.s.sendall(begin + what * 300)
+                pongs = 0
+                with contextlib.suppress(EOFError, ConnectionError):
+                    while True:
+                        opcode, payload = client.frame()
+                        pongs += opcode == PONG
+                        if opcode == 8:
+                            break
+                equal((opcode, payload), (8, (1008).to_bytes(2, "big") + b"too many bad messages"), "the end")
+                assert pongs <= 8, pongs
+
+
+@test("a chat message costs by how many it goes to, on a WebSocket and by HTTP; a new conversation by who takes part")
+def _(s):
+    # One account wrote 101 messages for each of its own, more than the system can.
+    user = person(s)
+
+    def conversation(others):
+        return s.api.post("/ws/send", {"type": "create_conversation", "data": {"participants": [person(s) for _ in range(others)]}},
+                          s.token(user)).want(200)["data"]["conversation_id"]
+
+    large, small = conversation(1), conversation(1)
+    s.sql(f"insert into tidings.participant select '{large}', 'crowd' || n from generate_series(1, 95) n")
+    with s.node(TIDINGS_CLIENT_RATE=1, TIDINGS_CLIENT_BURST=3) as node, s.web(TIDINGS_PUBLISH_RATE=1, TIDINGS_PUBLISH_BURST=3) as web:
+        def said(live, conversation):
+            """Whether two chat messages, one after the other, are taken."""
+            for _ in range(2):
+                live.client.send({"type": "chat_message", "data": {"conversation_id": conversation, "message": "m"}})
+                answer = live.until("chat_message_sent", "error")
+                if answer["type"] == "error":
+                    return answer["data"]["code"]
+            return "sent"
+
+        for conversation_id, wanted in ((small, "sent"), (large, "rate_limited")):
+            with Live(s, node, "combined", user=user, how="query") as live:
+                equal(said(live, conversation_id), wanted, "on a WebSocket")
+            path, status = "/ws/send", 200
+            sender = person(s)
+            s.sql(f"insert into tidings.participant values ('{conversation_id}', '{sender}')")
+            for _ in range(2):
+                status = web.api.post(path, {"type": "chat_message", "data": {"conversation_id": conversation_id, "message": "m"}}, s.token(sender)).status
+            equal(status, 200 if wanted == "sent" else 429, "by HTTP")
+        creator = person(s)
+        asked = [web.api.post("/ws/send", {"type": "create_conversation", "data": {"participants": [person(s) for _ in range(49)]}},
+                              s.token(creator)).status for _ in range(2)]
+        equal(asked, [200, 429], "conversations")
+
+
+@test("coming back for many critical notifications, which go again each time, costs by how many they are")
+def _(s):
+    # A user with a hundred of their own who came back in a loop had a hundred written each time.
+    many, few = person(s), person(s)
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=4) as node:
+        for user, count in ((many, 90), (few, 1)):
+            for _ in range(count):
+                notify(s, user, priority="critical")
+            come = lambda: Live(s, node, "notifications", user=user, how="query")
+            with come() as live:
+                # They have been asked for once one of them comes again.
+                first = live.until("notification")["notification"]["id"]
+                while live.until("notification")["notification"]["id"] != first:
+                    pass
+            told = None
+            try:
+                come().close()
+            except Closed as c:
+                told = (c.code, c.reason)
+            equal(told, (1013, "coming too often") if user == many else None, f"with {count}")
+
+
+@test("what comes behind the request of an event stream is thrown away, of a poll's next one a little is kept")
+def _(s):
+    # 36 KB were kept for each, counted nowhere, for as long as the stream lasted.
+    d = s.diagnosis()
+    head = f"HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {s.token()}\r\n"
+    with RawClient(s.node1.socket, "", handshake=False) as client:
+        client.s.sendall(f"GET /sse/{d} {head}\r\n".encode())
+        client._head()
+        for _ in range(64):
+            client.s.sendall(b"x" * 65536)
+        s.recommend(d, "behind it")
+        while b"behind it" not in client.buffer:
+            client._more()
+    with s.connect(d) as client:
+        cursor = client.cursor
+    with RawClient(s.node1.socket, "", handshake=False) as client:
+        client.s.sendall(f"GET /poll/{d}?cursor={cursor}&timeout=20 {head}\r\n".encode())
+        s.wait_watchers(d, 1)
+        client.s.sendall(f"GET /poll/{d}?cursor={cursor}&timeout=0 {head}X-Long: {'x' * 9000}\r\n\r\n".encode())
+        s.recommend(d, "first")
+        for _ in range(2):
+            equal(b"first" in client_reply(client), True, "a reply with the message")
+
+
+def client_reply(client):
+    head = client._head().decode()
+    length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length"))
+    assert head.startswith("HTTP/1.1 200"), head
+    return client._bytes(length)
+
+
+@test("a user who comes too often is told: 1013 on a WebSocket, 429 with Retry-After by HTTP; another is not; a poll from memory is cheap")
+def _(s):
+    # Connects and polls were free: each asks the database three times.
+    d, other = s.diagnosis(granted=["457"]), person(s)
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=6, TIDINGS_POLL_GRACE=60) as node:
+        def poll(query="timeout=0", who="456"):
+            return node.api.get(f"/poll/{d}?{query}", s.token(who))
+
+        def until_refused(come):
+            return wait_until(lambda: (got := come()) and got, "a refusal")
+
+        poll().want(200)
+        refused = until_refused(lambda: (reply := poll()).status != 200 and reply)
+        refused.want(429)
+        assert int(refused.headers["Retry-After"]) >= 1, refused
+        equal(until_refused(lambda: None if s.lets_in(d, node) else s.refused(d, server=node)), (1013, "coming too often"), "close")
+        reply = until_refused(lambda: (reply := node.api.get(f"/sse/{d}", s.token())).status != 200 and reply)
+        reply.want(429)
+        equal(poll(who="457").status, 200, "another user's")
+        with s.connect(d, user="457", server=node) as client:
+            client.answers()
+        # Live health has its own limit of connections, and the same rate.
+        def live():
+            try:
+                with Live(s, node, user=other, how="query"):
+                    return None
+            except Closed as c:
+                return c.code, c.reason
+        equal(until_refused(live), (1013, "coming too often"), "close of live health")
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=6, TIDINGS_POLL_GRACE=60) as node:
+        cursor = node.api.get(f"/poll/{d}?timeout=0", s.token()).want(200)["cursor"]
+        s.recommend(d)
+        # What the tail has already is told at once, again and again.
+        for _ in range(24):
+            equal(node.api.get(f"/poll/{d}?cursor={cursor}&timeout=5", s.token()).status, 200, "a poll from memory")
