@@ -2,8 +2,6 @@
 import contextlib
 import importlib
 import json
-import uuid
-import zlib
 
 from harness import Closed, RawClient, equal, frame, test, wait_until
 from live import TALKATIVE, Live, notify, person
