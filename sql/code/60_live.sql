@@ -102,11 +102,12 @@ begin
 			exit;
 		exception
 			when foreign_key_violation or unique_violation or deadlock_detected or serialization_failure then
-				-- Another transaction was in between, and has what it wanted by now.
+				-- Another transaction was in between, and has what it wanted as soon as it runs.
 				if v_turn = 3 then
 					raise exception 'tidings: % meets other transactions again and again (%)', p_type, sqlstate
 						using errcode = 'serialization_failure';
 				end if;
+				perform pg_sleep(0.02 * v_turn);
 			when data_exception or check_violation or not_null_violation then
 				-- A number that float8 cannot hold, a day that is in no calendar: of that nothing is done.
 				a := refusal('invalid', 'A value is outside of what can be stored');
