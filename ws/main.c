@@ -340,20 +340,25 @@ static enum err set_descriptors(const struct config *c)
 static enum err open_database(struct node *n)
 {
 	const struct config *c = n->config;
-	enum err e;
+	struct hosts *hosts = NULL, *listen_hosts = NULL;
+	enum err e = hosts_new(&hosts, c->database);
 
+	if (e == OK && c->listen_database)
+		e = hosts_new(&listen_hosts, c->listen_database);
 	watcher_init(&n->pipeline_watcher, n->loop);
 	watcher_init(&n->acts_watcher, n->loop);
 	watcher_init(&n->listener_watcher, n->loop);
-	e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", c->database, c->database_timeout_ms,
-			  &pipeline_ops, &n->pipeline_watcher, n);
 	if (e == OK)
-		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", c->database, c->database_timeout_ms, &acts_ops,
+		e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", hosts, c->database_timeout_ms,
+				  &pipeline_ops, &n->pipeline_watcher, n);
+	if (e == OK)
+		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", hosts, c->database_timeout_ms, &acts_ops,
 				  &n->acts_watcher, n);
 	if (e == OK)
-		e = listener_open(&n->listener, c->listen_database ? c->listen_database : c->database,
-				  c->listen_database != NULL, c->database_timeout_ms, &listener_ops,
-				  &n->listener_watcher, n);
+		e = listener_open(&n->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
+				  c->database_timeout_ms, &listener_ops, &n->listener_watcher, n);
+	hosts_free(&hosts);
+	hosts_free(&listen_hosts);
 	if (e != OK) {
 		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;

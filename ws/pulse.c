@@ -285,8 +285,6 @@ static void on_tick(uv_timer_t *timer)
 	grace_check(n->grace, now_ms);
 	if (p->stale)
 		send_away_stale(p);
-	pipeline_check(n->acts, now_ms);
-	pipeline_check(n->pipeline, now_ms);
 	if (!pipeline_is_up(n->pipeline))
 		return;
 	/* The heartbeat comes after it, and so finds what the relay has moved, also where nothing is notified. */

@@ -2,7 +2,7 @@
 import signal
 import threading
 
-from harness import Closed, Lock, equal, test, wait_until
+from harness import LISTENS, Closed, Lock, equal, test, wait_until
 
 
 @test("a message published once reaches the clients of both nodes, and clients_notified counts both at once")
@@ -181,7 +181,7 @@ def _(s):
             listening = "from pg_stat_activity where application_name = 'tidings-ws listener'"
             before = [pid for [pid] in s.sql(f"select pid {listening} order by backend_start")]
             s.sql(f"select pg_terminate_backend({before[-1]})")
-            wait_until(lambda: s.sql(f"select 1 {listening} and pid not in ({', '.join(before)}) and query like '%tidings.listen()' and state = 'idle'"), "it to listen anew")
+            wait_until(lambda: s.sql(f"select 1 {listening} and pid not in ({', '.join(before)}) and {LISTENS}"), "it to listen anew")
         equal(node.wait(), 0, "exit status")
         wait_until(lambda: not s.sql(f"select 1 from pg_stat_activity where pid = {queries}"), "its session to end")
         equal(s.sql(f"select heartbeat_at from tidings.node where id = '{node_id}'"), [], "the node")
