@@ -379,6 +379,8 @@ static enum err start(struct sidecar *s)
 	enum err e;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (log_start_writer() != OK)
+		return ERR_SYSTEM;
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return ERR_SYSTEM;
 	n->id = uuid_of_random(random);
