@@ -14,7 +14,7 @@ from harness import Transaction, equal, test, wait_until
 from live import person
 
 EXPECTED = "database|connection|away|server|recovery|read-only"
-LINKS = {"queries", "acts", "listener"}
+LINKS = {"fetches", "queries", "acts", "listener"}
 
 
 class Way:
