@@ -130,9 +130,9 @@ def _(s):
             s.recommend(d, "for all")
             equal(there.next()["data"]["reason"], "for all", "at the other")
         equal(late.next()["type"], "connect", "first")
-        s.recommend(d, "last")
         m = late.next()
         equal((m["type"], [x["data"]["reason"] for x in m["data"].get("messages", [])]), ("reconnect_messages", ["for 457"]), "what waited")
+        s.recommend(d, "last")
         equal(late.next()["data"]["reason"], "last", "the next message")
         with s.connect(d, user="457", server=node) as again:
             s.recommend(d, "afterwards")
