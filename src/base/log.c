@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -137,23 +138,27 @@ static size_t compose(char line[LINE_SIZE], enum log_level level, const char *fo
 	return len;
 }
 
-/* Waits for whoever reads it. */
-static void deliver(enum log_level level, const char *lines, size_t len)
+/* Waits for whoever reads it. False: it cannot be written. */
+static bool deliver(enum log_level level, const char *lines, size_t len)
 {
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 	size_t done = 0;
 
 	if (the_log.to_syslog) {
 		syslog(syslog_priority(level), "%.*s", (int)len, lines);
-		return;
+		return true;
 	}
 	while (done < len) {
 		ssize_t n = write(STDERR_FILENO, lines + done, len - done);
 
-		/* There is nobody to tell when stderr itself cannot be written to. */
-		if (n < 0 && errno != EINTR)
-			return;
+		/* Somebody who has the same pipe may have made it non-blocking. */
+		if (n < 0 && errno == EAGAIN)
+			(void)poll(&p, 1, -1);
+		else if (n < 0 && errno != EINTR)
+			return false;
 		done += n > 0 ? (size_t)n : 0;
 	}
+	return true;
 }
 
 /* ---- the ring */
@@ -169,6 +174,7 @@ static struct {
 	pthread_cond_t taken;	    /* for the end */
 	bool open;		    /* lines go through it */
 	bool idle;		    /* the writer waits */
+	bool failing;		    /* what was written last could not be: a full disk */
 	uint64_t takings;	    /* how many times the writer has come back from writing */
 	uint64_t lost, lost_audit;  /* not told yet; lost_audit of lost */
 	size_t start, used;	    /* bytes */
@@ -211,23 +217,34 @@ static bool ring_add(enum log_level level, const char *line, size_t len)
 	return true;
 }
 
-/* Whole lines, as many as fit; to syslog one, which has a priority of its own. Their bytes. */
-static size_t ring_take(char out[TAKEN_BYTES], enum log_level *level)
+/* Lines that are written together. */
+struct batch {
+	size_t len;	       /* bytes */
+	uint64_t count, audit; /* lines; audit of count */
+	enum log_level level;  /* of the last */
+	char bytes[TAKEN_BYTES];
+};
+
+/* Whole lines, as many as fit; to syslog one, which has a priority of its own. False: there is none. */
+static bool ring_take(struct batch *b)
 {
 	struct entry e = {0, 0};
-	size_t len = 0;
 
-	while (the_ring.used > 0 && (len == 0 || !the_log.to_syslog)) {
+	b->len = 0;
+	b->count = b->audit = 0;
+	while (the_ring.used > 0 && (b->len == 0 || !the_log.to_syslog)) {
 		ring_look(&e, 0, sizeof(e));
-		if (len + e.len > TAKEN_BYTES)
+		if (b->len + e.len > TAKEN_BYTES)
 			break;
-		ring_look(out + len, sizeof(e), e.len);
-		len += e.len;
+		ring_look(b->bytes + b->len, sizeof(e), e.len);
+		b->len += e.len;
+		b->level = (enum log_level)e.level;
+		b->count++;
+		b->audit += b->level == LOG_AUDIT_;
 		the_ring.start = (the_ring.start + sizeof(e) + e.len) % LOG_RING_BYTES;
 		the_ring.used -= sizeof(e) + e.len;
-		*level = (enum log_level)e.level;
 	}
-	return len;
+	return b->len > 0;
 }
 
 static size_t PRINTF(3, 4) compose_own(char line[LINE_SIZE], enum log_level level, const char *format, ...)
@@ -241,15 +258,20 @@ static size_t PRINTF(3, 4) compose_own(char line[LINE_SIZE], enum log_level leve
 	return len;
 }
 
-/* Not before the ring is half empty: or the count would take the room of what is counted. */
+/*
+ * Not before the ring is half empty: or the count would take the room of what is counted. Nor while nothing can be
+ * written.
+ */
 static void tell_lost(void)
 {
 	char line[LINE_SIZE];
 	size_t len = 0;
 
-	if (the_ring.lost == 0 || the_ring.used > LOG_RING_BYTES / 2)
+	if (the_ring.lost == 0 || the_ring.failing || the_ring.used > LOG_RING_BYTES / 2)
 		return;
-	len = compose_own(line, LOG_WARNING_, "log lines were lost, nobody took them lines=%" PRIu64 " audit=%" PRIu64,
+	len = compose_own(line, LOG_WARNING_,
+			  "log lines were lost: nobody took them, or they could not be written lines=%" PRIu64
+			  " audit=%" PRIu64,
 			  the_ring.lost, the_ring.lost_audit);
 	if (ring_add(LOG_WARNING_, line, len))
 		the_ring.lost = the_ring.lost_audit = 0;
@@ -257,16 +279,14 @@ static void tell_lost(void)
 
 static void *write_lines(void *unused)
 {
-	char lines[TAKEN_BYTES];
+	struct batch b;
 
 	pthread_mutex_lock(&the_ring.lock);
 	for (;;) {
-		enum log_level level = LOG_NOTICE_;
-		size_t len = 0;
+		bool written = false;
 
 		tell_lost();
-		len = ring_take(lines, &level);
-		if (len == 0) {
+		if (!ring_take(&b)) {
 			the_ring.idle = true;
 			pthread_cond_signal(&the_ring.taken);
 			pthread_cond_wait(&the_ring.filled, &the_ring.lock);
@@ -274,8 +294,11 @@ static void *write_lines(void *unused)
 			continue;
 		}
 		pthread_mutex_unlock(&the_ring.lock);
-		deliver(level, lines, len);
+		written = deliver(b.level, b.bytes, b.len);
 		pthread_mutex_lock(&the_ring.lock);
+		the_ring.failing = !written;
+		the_ring.lost += written ? 0 : b.count;
+		the_ring.lost_audit += written ? 0 : b.audit;
 		the_ring.takings++;
 		pthread_cond_signal(&the_ring.taken);
 	}
@@ -350,7 +373,7 @@ void log_write(enum log_level level, const char *format, ...)
 	len = compose(line, level, format, args);
 	va_end(args);
 	if (!leave_to_writer(level, line, len))
-		deliver(level, line, len);
+		(void)deliver(level, line, len);
 	errno = saved_errno;
 }
 

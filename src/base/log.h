@@ -13,11 +13,11 @@
  *
  * A program that serves leaves the writing to a thread (log_start_writer()): a stderr that nobody reads, or a journal that
  * stands still, holds up neither its loop nor its threads. Lines wait in order in a ring of LOG_RING_BYTES. Those that
- * find no room are lost, are counted, and the count is logged as soon as there is room; the last quarter of the ring is
- * for the audit trail alone. The program's end waits for the ring to be written, as long as somebody reads; what a crash
+ * find no room, or cannot be written (a full disk), are lost, are counted, and the count is logged as soon as it can be;
+ * the last quarter of the ring is for the audit trail alone. The program's end waits for the ring to be written, as long as somebody reads; what a crash
  * finds in it is lost.
  *
- *	… warning: log lines were lost, nobody took them lines=1012 audit=3
+ *	… warning: log lines were lost: nobody took them, or they could not be written lines=1012 audit=3
  *
  * Layer    base.
  * Threads  any. Lines that are written together are whole lines, at most PIPE_BUF bytes: programs may share a pipe.

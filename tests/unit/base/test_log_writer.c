@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -188,6 +189,38 @@ static void lines_of_the_audit_trail_that_are_lost_are_told_as_such(void **state
 	child_end(&c);
 }
 
+static void to_a_full_disk_at_first(void)
+{
+	int pipe_end = dup(STDERR_FILENO), full = open("/dev/full", O_WRONLY);
+
+	if (pipe_end < 0 || full < 0 || dup2(full, STDERR_FILENO) < 0)
+		_exit(5);
+	for (int i = 0; i < EACH; i++)
+		log_write(i % 2 ? LOG_AUDIT_ : LOG_NOTICE_, "line=%d", i);
+	dup2(pipe_end, STDERR_FILENO);
+	close(pipe_end);
+	close(full);
+	/* Whatever is left by now is written, and this tells what was not. */
+	log_notice("line=%d", EACH);
+}
+
+static void what_could_not_be_written_is_counted_too(void **state)
+{
+	struct child c = child_start(to_a_full_disk_at_first);
+	long lines = 0, lost = 0;
+	char line[4096];
+
+	(void)state;
+	while (fgets(line, sizeof(line), c.lines)) {
+		if (number(line, " lines=") >= 0)
+			lost += number(line, " lines=");
+		else
+			lines++;
+	}
+	assert_int_equal(lines + lost, EACH + 1);
+	child_end(&c);
+}
+
 static void a_program_whose_log_nobody_takes_ends_all_the_same(void **state)
 {
 	struct child c = child_start(more_than_there_is_room_for);
@@ -207,6 +240,7 @@ int main(void)
 		cmocka_unit_test(
 			while_nobody_reads_nobody_waits_what_is_lost_is_counted_and_the_audit_trail_has_room_of_its_own),
 		cmocka_unit_test(lines_of_the_audit_trail_that_are_lost_are_told_as_such),
+		cmocka_unit_test(what_could_not_be_written_is_counted_too),
 		cmocka_unit_test(a_program_whose_log_nobody_takes_ends_all_the_same),
 	};
 
