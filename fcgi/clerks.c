@@ -53,9 +53,10 @@ static enum err connections_new(struct connections *c, size_t count, const struc
 	c->idle = calloc(count, sizeof(*c->idle));
 	if (!c->idle)
 		return ERR_MEMORY;
-	for (; e == OK && c->count < count; c->count += e == OK)
-		e = db_new(&c->idle[c->count], job->config->database, job->database_role, job->application_name,
-			   job->config->database_timeout_ms);
+	e = db_new(&c->idle[0], job->config->database, job->database_role, job->application_name,
+		   job->config->database_timeout_ms);
+	for (c->count = e == OK; e == OK && c->count < count; c->count += e == OK)
+		e = db_new_like(&c->idle[c->count], c->idle[0]);
 	return e;
 }
 

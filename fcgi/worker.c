@@ -255,6 +255,8 @@ enum err worker_run(const struct worker_job *job)
 		log_error("descriptor 0 is no FastCGI socket: a web server or spawn-fcgi starts this program");
 		return ERR_SYSTEM;
 	}
+	if (log_start_writer() != OK)
+		log_warning("lines of the log are written without a thread of their own");
 	/* It may be one that an instance before us has left so. */
 	set_nonblocking(false);
 	find_socket_name(&name);

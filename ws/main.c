@@ -121,7 +121,8 @@ static void open_door(struct node *n)
 /* Clients are let in when all that they may ask for can be done, and when an order about them would be heard. */
 static void open_door_if_complete(struct node *n)
 {
-	if (pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) && listener_is_settled(n->listener))
+	if (pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
+	    listener_is_settled(n->listener))
 		open_door(n);
 }
 
@@ -174,6 +175,21 @@ static void on_outbox(void *context)
 
 static const struct pipeline_ops pipeline_ops = {
 	.watch = watcher_watch, .up = on_database_up, .down = on_database_down};
+
+static void on_fetches_up(void *context)
+{
+	struct node *n = context;
+
+	pulse_fetching(n->pulse);
+	open_door_if_complete(n);
+}
+
+static void on_fetches_down(void *context)
+{
+	((struct node *)context)->checked = false;
+}
+
+static const struct pipeline_ops fetches_ops = {.watch = watcher_watch, .up = on_fetches_up, .down = on_fetches_down};
 
 static void on_acts_up(void *context)
 {
@@ -340,24 +356,34 @@ static enum err set_descriptors(const struct config *c)
 static enum err open_database(struct node *n)
 {
 	const struct config *c = n->config;
-	enum err e;
+	struct hosts *hosts = NULL, *listen_hosts = NULL;
+	enum err e = hosts_new(&hosts, c->database);
 
+	if (e == OK && c->listen_database)
+		e = hosts_new(&listen_hosts, c->listen_database);
+	watcher_init(&n->fetches_watcher, n->loop);
 	watcher_init(&n->pipeline_watcher, n->loop);
 	watcher_init(&n->acts_watcher, n->loop);
 	watcher_init(&n->listener_watcher, n->loop);
-	e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", c->database, c->database_timeout_ms,
-			  &pipeline_ops, &n->pipeline_watcher, n);
 	if (e == OK)
-		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", c->database, c->database_timeout_ms, &acts_ops,
+		e = pipeline_open(&n->fetches, "fetches", "tidings-ws fetches", hosts, c->database_timeout_ms,
+				  &fetches_ops, &n->fetches_watcher, n);
+	if (e == OK)
+		e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", hosts, c->database_timeout_ms,
+				  &pipeline_ops, &n->pipeline_watcher, n);
+	if (e == OK)
+		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", hosts, c->database_timeout_ms, &acts_ops,
 				  &n->acts_watcher, n);
 	if (e == OK)
-		e = listener_open(&n->listener, c->listen_database ? c->listen_database : c->database,
-				  c->listen_database != NULL, c->database_timeout_ms, &listener_ops,
-				  &n->listener_watcher, n);
+		e = listener_open(&n->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
+				  c->database_timeout_ms, &listener_ops, &n->listener_watcher, n);
+	hosts_free(&hosts);
+	hosts_free(&listen_hosts);
 	if (e != OK) {
 		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;
 	}
+	n->fetches_watcher.link = pipeline_link(n->fetches);
 	n->pipeline_watcher.link = pipeline_link(n->pipeline);
 	n->acts_watcher.link = pipeline_link(n->acts);
 	n->listener_watcher.link = listener_link(n->listener);
@@ -374,6 +400,8 @@ static enum err start(struct sidecar *s)
 	enum err e;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (log_start_writer() != OK)
+		return ERR_SYSTEM;
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return ERR_SYSTEM;
 	n->id = uuid_of_random(random);
@@ -443,9 +471,11 @@ static void stop(struct sidecar *s)
 	struct node *n = &s->node;
 
 	pipeline_close(&n->acts);
+	pipeline_close(&n->fetches);
 	pipeline_close(&n->pipeline);
 	listener_close(&n->listener);
 	watcher_close(&n->acts_watcher);
+	watcher_close(&n->fetches_watcher);
 	watcher_close(&n->pipeline_watcher);
 	watcher_close(&n->listener_watcher);
 	server_free(n);

@@ -19,6 +19,7 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct watcher *w = timer->data;
 
+	w->due_ms = 0;
 	link_due(w->link);
 }
 
@@ -67,15 +68,17 @@ static void watch_fd(struct watcher *w, int fd, int events)
 
 static void watch_time(struct watcher *w, int64_t due_ms)
 {
+	/* Which is told again with each statement, and seldom another. */
+	if (due_ms == w->due_ms)
+		return;
 	if (!w->timer) {
-		if (due_ms == 0)
-			return;
 		w->timer = calloc(1, sizeof(*w->timer));
 		if (!w->timer)
 			return;
 		uv_timer_init(w->loop, w->timer);
 		w->timer->data = w;
 	}
+	w->due_ms = due_ms;
 	if (due_ms == 0) {
 		uv_timer_stop(w->timer);
 	} else {

@@ -18,6 +18,7 @@ struct watcher {
 	uv_timer_t *timer; /* owned */
 	int fd;
 	int events;
+	int64_t due_ms; /* of the timer; 0: it is stopped */
 };
 
 void watcher_init(struct watcher *w, uv_loop_t *loop);

@@ -11,8 +11,16 @@
  * A message is a few words, then key=value pairs; a value with a space or a control character in it is quoted and
  * escaped by the caller's use of log_quote(). Tokens, keys, passwords and message bodies never go in.
  *
+ * A program that serves leaves the writing to a thread (log_start_writer()): a stderr that nobody reads, or a journal that
+ * stands still, holds up neither its loop nor its threads. Lines wait in order in a ring of LOG_RING_BYTES. Those that
+ * find no room, or cannot be written (a full disk), are lost, are counted, and the count is logged as soon as it can be;
+ * the last quarter of the ring is for the audit trail alone. The program's end waits for the ring to be written, as long as somebody reads; what a crash
+ * finds in it is lost.
+ *
+ *	… warning: log lines were lost: nobody took them, or they could not be written lines=1012 audit=3
+ *
  * Layer    base.
- * Threads  any: one write(2) a line.
+ * Threads  any. Lines that are written together are whole lines, at most PIPE_BUF bytes: programs may share a pipe.
  */
 #pragma once
 
@@ -34,6 +42,15 @@ enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE
  *	to_syslog	else stderr; whether that is the journal is found out here
  */
 void log_open(const char *program, enum log_level up_to, int to_syslog);
+
+#define LOG_RING_BYTES (1 << 20)
+
+/*
+ * From now on a thread writes the lines, until the program's end. Call at most once, after log_open().
+ *
+ * ERR_SYSTEM  there is no thread: each line is written where it is logged, as before
+ */
+enum err log_start_writer(void) MUST_CHECK;
 
 void log_write(enum log_level level, const char *format, ...) PRINTF(2, 3);
 

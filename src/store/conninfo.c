@@ -2,14 +2,9 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/log.h"
-
-#define CONNECT_TIMEOUT_S "3"
 
 static void add(struct conninfo *c, size_t *count, const char *keyword, const char *value)
 {
@@ -21,61 +16,50 @@ static void add(struct conninfo *c, size_t *count, const char *keyword, const ch
 	(*count)++;
 }
 
-/* What libpq itself takes for the name of a database has nothing to be wrong. */
-static enum err check(const char *conninfo)
+void conninfo_set_host(struct conninfo *c, size_t index, const char *address)
 {
-	PQconninfoOption *parsed;
-	char *message = NULL;
+	struct host host = hosts_get(c->hosts, index);
+	size_t count = c->shared;
 
-	if (!strchr(conninfo, '=') && !strstr(conninfo, "://"))
-		return OK;
-	parsed = PQconninfoParse(conninfo, &message);
-	PQfreemem(message);
-	if (!parsed) {
-		log_error("the database connection string is not valid");
-		return ERR_CONFIG;
-	}
-	PQconninfoFree(parsed);
-	return OK;
+	add(c, &count, "host", host.name);
+	add(c, &count, "hostaddr", address ? address : host.address);
+	add(c, &count, "port", host.port);
+	c->keywords[count] = NULL;
+	c->values[count] = NULL;
 }
 
-enum err conninfo_new(struct conninfo **out, const char *conninfo, const char *default_user,
+enum err conninfo_new(struct conninfo **out, struct hosts *hosts, const char *default_user,
 		      const char *application_name, int64_t timeout_ms)
 {
 	struct conninfo *c = calloc(1, sizeof(*c));
-	size_t count = 0;
-	enum err e = ERR_MEMORY;
 
+	*out = NULL;
 	if (!c)
 		return ERR_MEMORY;
-	c->text = strdup(conninfo);
-	if (!c->text)
-		goto out;
+	c->hosts = hosts_share(hosts);
 	if (default_user) {
 		c->user = strdup(default_user);
-		if (!c->user)
-			goto out;
+		if (!c->user) {
+			conninfo_free(&c);
+			return ERR_MEMORY;
+		}
 	}
-	e = check(c->text);
-	if (e != OK)
-		goto out;
 	snprintf(c->tcp_user_timeout_ms, sizeof(c->tcp_user_timeout_ms), "%" PRId64, timeout_ms);
+	snprintf(c->connect_timeout_s, sizeof(c->connect_timeout_s), "%" PRId64, hosts_connect_ms(hosts) / 1000);
 
 	/* libpq lets a later parameter win, so defaults come before the operator's string. */
-	add(c, &count, "user", c->user);
-	add(c, &count, "application_name", application_name);
-	add(c, &count, "connect_timeout", CONNECT_TIMEOUT_S);
-	add(c, &count, "keepalives_idle", "10");
-	add(c, &count, "keepalives_interval", "5");
-	add(c, &count, "keepalives_count", "3");
-	add(c, &count, "tcp_user_timeout", c->tcp_user_timeout_ms);
-	add(c, &count, "dbname", c->text);
-	add(c, &count, "client_encoding", "UTF8");
-out:
-	if (e != OK)
-		conninfo_free(&c);
+	add(c, &c->shared, "user", c->user);
+	add(c, &c->shared, "application_name", application_name);
+	add(c, &c->shared, "keepalives_idle", "5");
+	add(c, &c->shared, "keepalives_interval", "2");
+	add(c, &c->shared, "keepalives_count", "2");
+	add(c, &c->shared, "tcp_user_timeout", c->tcp_user_timeout_ms);
+	add(c, &c->shared, "dbname", hosts_conninfo(hosts));
+	add(c, &c->shared, "connect_timeout", c->connect_timeout_s);
+	add(c, &c->shared, "client_encoding", "UTF8");
+	conninfo_set_host(c, 0, NULL);
 	*out = c;
-	return e;
+	return OK;
 }
 
 void conninfo_free(struct conninfo **out)
@@ -84,7 +68,7 @@ void conninfo_free(struct conninfo **out)
 
 	if (!c)
 		return;
-	free(c->text);
+	hosts_free(&c->hosts);
 	free(c->user);
 	free(c);
 	*out = NULL;

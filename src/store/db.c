@@ -14,14 +14,23 @@
 #include "store/conninfo.h"
 #include "store/db_internal.h"
 #include "store/hello.h"
+#include "store/hosts.h"
 #include "store/sqlstate.h"
 
 #define STATEMENTS_MAX 16
 #define GRACE_MS 1000 /* the server's own statement_timeout should come first */
+#define LEFT_MS 1000  /* for an answer, once another connection has found the server to hang */
+#define LOOK_MS 250   /* how often that is looked for */
 #define QUOTED_SIZE 400
 
 struct db {
-	struct conninfo *conninfo;
+	struct hosts *hosts;				     /* owned, with those that are like it */
+	struct conninfo *conninfo;			     /* owned */
+	const char *application_name;			     /* borrowed */
+	size_t host;					     /* that it is connected to */
+	uint64_t left;					     /* hosts_left() before that */
+	int64_t deadline_ms;				     /* of the answer that is awaited; 0: none */
+	bool hurried;					     /* its deadline was brought near */
 	int64_t timeout_ms;				     /* of an answer */
 	int64_t statement_ms;				     /* of a statement, and of a lock, at the server */
 	PGconn *conn;					     /* NULL: not open */
@@ -100,6 +109,12 @@ static enum err lost_answer(struct db *db, const char *name, const char *message
 	return ERR_UNKNOWN;
 }
 
+/* The server is of no use to anybody. */
+static void leave_server(struct db *db)
+{
+	hosts_leave(db->hosts, db->host, db->left);
+}
+
 static enum err refused(struct db *db, const char *name, const PGresult *r)
 {
 	const char *sqlstate = PQresultErrorField(r, PG_DIAG_SQLSTATE);
@@ -108,26 +123,40 @@ static enum err refused(struct db *db, const char *name, const PGresult *r)
 
 	set_problem(db, sqlstate, message ? message : PQresultErrorMessage(r));
 	log_problem(db, e == ERR_BUSY ? LOG_WARNING_ : LOG_ERROR_, "database error", name);
+	if (sqlstate_leaves_server(sqlstate))
+		leave_server(db);
 	if (PQstatus(db->conn) != CONNECTION_OK || sqlstate_spoils_connection(sqlstate))
 		disconnect(db);
 	return e;
 }
 
-/* Until `events` or the deadline. False: the deadline passed. */
-static bool wait_for(const struct db *db, short events, int64_t deadline_ms)
+/* Until `events` or the deadline, which another connection's finding brings near. False: the deadline passed. */
+static bool wait_for(struct db *db, short events)
 {
 	struct pollfd p = {.fd = PQsocket(db->conn), .events = events};
 
 	for (;;) {
-		int64_t left_ms = deadline_ms - clock_monotonic_ms();
+		int64_t now_ms = clock_monotonic_ms();
 		int n = -1;
 
-		if (deadline_ms != 0 && left_ms <= 0)
+		if (db->deadline_ms != 0 && !db->hurried && hosts_left(db->hosts) != db->left) {
+			db->hurried = true;
+			db->deadline_ms = MIN(db->deadline_ms, now_ms + LEFT_MS);
+		}
+		if (db->deadline_ms != 0 && now_ms >= db->deadline_ms)
 			return false;
-		n = poll(&p, 1, deadline_ms == 0 ? -1 : (int)MIN(left_ms, 60000));
+		n = poll(&p, 1, db->deadline_ms == 0 ? -1 : (int)MIN(db->deadline_ms - now_ms, LOOK_MS));
 		if (n > 0 || (n < 0 && errno != EINTR))
 			return true;
 	}
+}
+
+/* The server hangs. */
+static enum err no_answer(struct db *db, const char *name, enum err e)
+{
+	leave_server(db);
+	(void)lost(db, name, "no answer in time");
+	return e;
 }
 
 static bool succeeded(const PGresult *r)
@@ -150,19 +179,20 @@ static bool is_copy(const PGresult *r)
  *
  * A statement's CommandComplete comes before its commit: a connection that ends between them says nothing of that.
  */
-static enum err receive(struct db *db, const char *name, PGresult **result)
+static enum err receive(struct db *db, const char *name, int64_t wait_ms, PGresult **result)
 {
-	int64_t deadline_ms = db->timeout_ms ? clock_monotonic_ms() + db->timeout_ms + GRACE_MS : 0;
 	PGresult *kept = NULL;
 	PGresult *r = NULL;
 	bool completed = false; /* all but its commit */
 	enum err e = OK;
 	int flushed = 1;
 
+	db->deadline_ms = wait_ms ? clock_monotonic_ms() + wait_ms : 0;
+	db->hurried = false;
 	/* A large statement goes out only while the server can also talk back to us. */
 	while ((flushed = PQflush(db->conn)) > 0) {
-		if (!wait_for(db, POLLIN | POLLOUT, deadline_ms))
-			return lost(db, name, "no answer in time");
+		if (!wait_for(db, POLLIN | POLLOUT))
+			return no_answer(db, name, ERR_AWAY);
 		if (!PQconsumeInput(db->conn))
 			return lost(db, name, NULL);
 	}
@@ -170,9 +200,9 @@ static enum err receive(struct db *db, const char *name, PGresult **result)
 		return lost(db, name, NULL);
 	for (;;) {
 		while (PQisBusy(db->conn)) {
-			if (!wait_for(db, POLLIN, deadline_ms)) {
+			if (!wait_for(db, POLLIN)) {
 				PQclear(kept);
-				return lost_answer(db, name, "no answer in time");
+				return no_answer(db, name, ERR_UNKNOWN);
 			}
 			if (!PQconsumeInput(db->conn))
 				break; /* PQgetResult() makes it a result, with what the server said last */
@@ -214,6 +244,12 @@ static enum err receive(struct db *db, const char *name, PGresult **result)
 	return e;
 }
 
+/* How long the answer to a statement is waited for; 0: without end. */
+static int64_t answer_ms(const struct db *db)
+{
+	return db->timeout_ms ? db->timeout_ms + GRACE_MS : 0;
+}
+
 static enum err prepare(struct db *db, const struct db_statement *s)
 {
 	PGresult *r = NULL;
@@ -225,7 +261,7 @@ static enum err prepare(struct db *db, const struct db_statement *s)
 	assert(db->prepared_count < STATEMENTS_MAX);
 	if (!PQsendPrepare(db->conn, s->name, s->sql, 0, NULL))
 		return lost(db, s->name, NULL);
-	e = receive(db, s->name, &r);
+	e = receive(db, s->name, answer_ms(db), &r);
 	if (e != OK)
 		return e == ERR_UNKNOWN ? ERR_AWAY : e;
 	PQclear(r);
@@ -253,7 +289,7 @@ enum err db_change(struct db *db, const struct db_statement *s, int count, const
 		if (!PQsendQueryPrepared(db->conn, s->name, count, values, lengths, formats, 0))
 			return lost(db, s->name, NULL);
 	}
-	return receive(db, s->name, result);
+	return receive(db, s->name, answer_ms(db), result);
 }
 
 enum err db_query(struct db *db, const struct db_statement *s, int count, const char *const *values, const int *lengths,
@@ -273,7 +309,7 @@ enum err db_run(struct db *db, const char *name, const char *sql)
 		return ERR_AWAY;
 	if (!PQsendQuery(db->conn, sql))
 		return lost(db, name, NULL);
-	e = receive(db, name, &r);
+	e = receive(db, name, answer_ms(db), &r);
 	PQclear(r);
 	return e == ERR_UNKNOWN ? ERR_AWAY : e;
 }
@@ -326,7 +362,7 @@ static enum err greet(struct db *db)
 
 	if (!hello_send(db->conn, db->statement_ms))
 		return lost(db, name, NULL);
-	e = receive(db, name, &answer);
+	e = receive(db, name, hosts_connect_ms(db->hosts), &answer);
 	if (e == OK && (!hello_read(answer, &pooled, &why) || (pooled && !PQenterPipelineMode(db->conn))))
 		e = lost(db, name, why ? why : "no pipeline mode");
 	PQclear(answer);
@@ -336,9 +372,11 @@ static enum err greet(struct db *db)
 	return e == OK ? OK : ERR_AWAY;
 }
 
-enum err db_reopen(struct db *db)
+static enum err connect_to(struct db *db, size_t host)
 {
-	disconnect(db);
+	db->host = host;
+	db->left = hosts_left(db->hosts);
+	conninfo_set_host(db->conninfo, host, NULL);
 	db->conn = PQconnectdbParams(db->conninfo->keywords, db->conninfo->values, 1);
 	if (!db->conn)
 		return ERR_MEMORY;
@@ -352,12 +390,27 @@ enum err db_reopen(struct db *db)
 	return greet(db);
 }
 
+enum err db_reopen(struct db *db)
+{
+	enum err e = ERR_AWAY;
+
+	disconnect(db);
+	for (size_t tried = 0; e == ERR_AWAY && tried < hosts_count(db->hosts); tried++) {
+		size_t host = hosts_first(db->hosts);
+
+		e = connect_to(db, host);
+		if (e != OK)
+			hosts_pass(db->hosts, host);
+	}
+	return e;
+}
+
 enum err db_ensure(struct db *db)
 {
 	struct pollfd p = {.events = POLLIN};
 
 	/* Nothing is asked, so whatever there is to read is bad news: a last message of the server, then the end. */
-	while (db_is_open(db)) {
+	while (db_is_open(db) && hosts_left(db->hosts) == db->left) {
 		p.fd = PQsocket(db->conn);
 		if (poll(&p, 1, 0) <= 0)
 			return OK;
@@ -368,8 +421,8 @@ enum err db_ensure(struct db *db)
 	return db_reopen(db);
 }
 
-enum err db_new(struct db **out, const char *conninfo, const char *default_user, const char *application_name,
-		int64_t timeout_ms)
+static enum err new_of(struct db **out, struct hosts *hosts, const char *default_user, const char *application_name,
+		       int64_t timeout_ms)
 {
 	struct db *db = calloc(1, sizeof(*db));
 	enum err e = OK;
@@ -377,14 +430,34 @@ enum err db_new(struct db **out, const char *conninfo, const char *default_user,
 	*out = NULL;
 	if (!db)
 		return ERR_MEMORY;
-	e = conninfo_new(&db->conninfo, conninfo, default_user, application_name, timeout_ms);
+	db->hosts = hosts_share(hosts);
+	e = conninfo_new(&db->conninfo, hosts, default_user, application_name, timeout_ms);
 	if (e != OK) {
 		db_close(&db);
 		return e;
 	}
+	db->application_name = application_name;
 	db->timeout_ms = db->statement_ms = timeout_ms;
 	*out = db;
 	return OK;
+}
+
+enum err db_new(struct db **db, const char *conninfo, const char *default_user, const char *application_name,
+		int64_t timeout_ms)
+{
+	struct hosts *hosts = NULL;
+	enum err e = hosts_new(&hosts, conninfo);
+
+	*db = NULL;
+	if (e == OK)
+		e = new_of(db, hosts, default_user, application_name, timeout_ms);
+	hosts_free(&hosts);
+	return e;
+}
+
+enum err db_new_like(struct db **db, const struct db *model)
+{
+	return new_of(db, model->hosts, model->conninfo->user, model->application_name, model->timeout_ms);
 }
 
 enum err db_open(struct db **db, const char *conninfo, const char *default_user, const char *application_name,
@@ -403,6 +476,7 @@ void db_close(struct db **out)
 		return;
 	disconnect(db);
 	conninfo_free(&db->conninfo);
+	hosts_free(&db->hosts);
 	buf_free(&db->problem);
 	free(db);
 	*out = NULL;

@@ -3,9 +3,10 @@
  *
  * It is opened, may be lost, and is opened again by whoever uses it, at a pace of their own (base/backoff.h).
  * Statements are prepared on first use, once a connection. A statement is given up on this side too, a second after the
- * server should have: a server that hangs is a server that is away. Through a pooler nothing is prepared, and each
- * statement brings its timeouts (store/hello.h). Every error is logged once, with its SQLSTATE and
- * its primary message, without parameters, query text or password.
+ * server should have: a server that hangs is a server that is away, also for the connections that are like this one; the
+ * next attempt begins with the next host. Through a pooler nothing is prepared, and each statement brings its timeouts
+ * (store/hello.h). Every error is logged once, with its SQLSTATE and its primary message, without parameters, query text
+ * or password.
  *
  * Files of this folder also include store/db_internal.h, which has the calls that speak libpq's types.
  *
@@ -27,6 +28,12 @@ enum err db_new(struct db **db, const char *conninfo, const char *default_user, 
 		int64_t timeout_ms) MUST_CHECK;
 
 /*
+ * One more connection like `model`, of which it may be used independently, by another thread: not connected yet. What one of
+ * them finds out about the servers (store/hosts.h) is known to the others.
+ */
+enum err db_new_like(struct db **db, const struct db *model) MUST_CHECK;
+
+/*
  * Makes *db and connects it.
  *
  *	conninfo		copied: TIDINGS_DATABASE, what libpq takes
@@ -44,14 +51,14 @@ enum err db_open(struct db **db, const char *conninfo, const char *default_user,
 bool db_is_open(const struct db *db);
 
 /*
- * Drops the connection, if any, and makes a new one, on which the database answers: takes up to 3 s a host, and the
- * timeout of a statement. ERR_AWAY  not now
+ * Drops the connection, if any, and makes a new one, on which the database answers. Takes up to 3 s for each address of a
+ * host (connect_timeout), and as long again for the first answer. ERR_AWAY  not now
  */
 enum err db_reopen(struct db *db) MUST_CHECK;
 
 /*
- * Before a statement, where a wait may lie behind: notices that the connection was lost meanwhile (a restarted server),
- * and then makes a new one.
+ * Before a statement, where a wait may lie behind: notices that the connection was lost meanwhile (a restarted server), or
+ * that another one found its server to hang, and then makes a new one.
  *
  * ERR_AWAY  there is none, and none can be made now
  */

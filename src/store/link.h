@@ -2,14 +2,16 @@
  * link - one connection to PostgreSQL that never blocks and comes back by itself.
  *
  * It lives in somebody's event loop without knowing which: it says what to watch, and is told when that happened. When
- * the connection is lost it is made anew, with jittered backoff, for as long as the link is open.
+ * the connection is lost it is made anew, with jittered backoff, for as long as the link is open: each host in turn
+ * (store/hosts.h), beginning with the one that was not found bad.
  *
  *	ops.watch(fd, read, write, due)	-> the loop -> link_ready() and link_due()
  *
- * Only the look-up of a host's name may block, inside libpq: give an address (hostaddr) or a socket's folder.
+ * A server that hangs is found out: what was asked has to be answered a second after the server should have given it up,
+ * and where nothing was heard for 2 s something is asked. Links that share their hosts tell each other.
  *
  * Layer    store.
- * Threads  none: the event loop's.
+ * Threads  none: the event loop's. Names of hosts are looked up by threads that end by themselves.
  */
 #pragma once
 
@@ -18,6 +20,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "store/hosts.h"
 
 struct link; /* opaque */
 
@@ -33,18 +36,18 @@ struct link_ops {
 	void (*down)(void *context);
 	/* Bytes were read: look for results. */
 	void (*readable)(void *context);
+	/* Nothing was heard for a while, and nothing is awaited: ask whether the server can still write (LINK_PROBE). */
+	void (*probe)(void *context);
 };
 
 /*
  * Begins to connect.
  *
  *	ops, loop, context	borrowed for as long as the link lives
- *	conninfo, default_user, application_name, timeout_ms	as conninfo_new()
+ *	hosts, default_user, application_name, timeout_ms	as conninfo_new()
  *	name			borrowed: for the log ("queries")
- *
- * ERR_CONFIG  conninfo is malformed
  */
-enum err link_open(struct link **l, const char *name, const char *conninfo, const char *default_user,
+enum err link_open(struct link **l, const char *name, struct hosts *hosts, const char *default_user,
 		   const char *application_name, int64_t timeout_ms, const struct link_ops *ops, void *loop,
 		   void *context) MUST_CHECK;
 void link_close(struct link **l);
@@ -60,3 +63,6 @@ void link_flush(struct link *l);
 
 /* Gives the connection up and makes a new one; `why` goes into the log. */
 void link_drop(struct link *l, const char *why);
+
+/* The same because the server is of no use to anybody: the next attempt begins with the next host. */
+void link_leave(struct link *l, const char *why);

@@ -9,10 +9,14 @@
 
 #include "store/link.h"
 
+/* Asks nothing of a server but to be there: whether it is of no use. One row, one column. */
+#define LINK_PROBE "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
+#define LINK_NO_PRIMARY "a standby, or read-only by its settings"
+
 /* Lent, valid until the next call that gets the link; NULL when down. */
 PGconn *link_connection(const struct link *l);
 
-/* Sends what was asked, and drops the link when no answer comes in time; false: it came. */
+/* An answer is awaited from now on, and the server is left when none comes in time; false: none is. */
 void link_await(struct link *l, bool answer);
 
 /* A pooler answered (store/hello.h). Of a link that is up. */

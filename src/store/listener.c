@@ -26,7 +26,9 @@ struct listener {
 	bool keeps_sessions;
 	char names[CHANNELS][CHANNEL_NAME_SIZE]; /* of the channels: secret */
 	bool knows_names;
-	bool listening; /* and nothing is asked */
+	bool listening; /* the names are known */
+	bool probing;	/* LINK_PROBE is asked */
+	bool renew;	/* the names are to be asked for, once that is answered */
 	bool said_deaf;
 };
 
@@ -122,11 +124,23 @@ static bool take_names(struct listener *l, const PGresult *answer)
 	return known == CHANNELS;
 }
 
+static void on_probed(struct listener *l, const PGresult *result)
+{
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
+		link_drop(l->link, PQresultErrorMessage(result));
+	else if (PQgetvalue(result, 0, 0)[0] == 't')
+		link_leave(l->link, LINK_NO_PRIMARY);
+}
+
 /* An answer, or what PostgreSQL says of its own before it ends the connection. */
 static void on_result(struct listener *l, const PGresult *result)
 {
 	char why[256];
 
+	if (l->probing) {
+		on_probed(l, result);
+		return;
+	}
 	l->knows_names = take_names(l, result);
 	if (l->knows_names)
 		return;
@@ -135,6 +149,19 @@ static void on_result(struct listener *l, const PGresult *result)
 		link_drop(l->link, why);
 	else /* The link makes itself anew when no answer has come in time: so there is no need for a timer here. */
 		log_warning("no notifications: tidings.listen() failed why=%s", why);
+}
+
+static void listen_to_all(struct listener *l)
+{
+	l->listening = false;
+	l->knows_names = false;
+	l->renew = false;
+	if (!PQsendQuery(link_connection(l->link), LISTEN)) {
+		link_drop(l->link, "LISTEN cannot be sent");
+		return;
+	}
+	link_await(l->link, true);
+	link_flush(l->link);
 }
 
 static void on_readable(void *context)
@@ -148,7 +175,12 @@ static void on_readable(void *context)
 		on_result(l, result);
 		PQclear(result);
 	}
-	if (connection && !PQisBusy(connection) && l->knows_names && !l->listening) {
+	if (connection && !PQisBusy(connection) && l->probing) {
+		l->probing = false;
+		link_await(l->link, false);
+		if (l->renew)
+			listen_to_all(l);
+	} else if (connection && !PQisBusy(connection) && l->knows_names && !l->listening) {
 		l->listening = true;
 		link_await(l->link, false);
 		l->ops->up(l->context);
@@ -169,19 +201,11 @@ bool listener_is_settled(const struct listener *l)
 	return l->listening || listener_is_deaf(l);
 }
 
-static void listen_to_all(struct listener *l)
-{
-	l->listening = false;
-	l->knows_names = false;
-	if (!PQsendQuery(link_connection(l->link), LISTEN))
-		link_drop(l->link, "LISTEN cannot be sent");
-	else
-		link_await(l->link, true);
-}
-
 void listener_renew(struct listener *l)
 {
-	if (l->listening)
+	if (l->listening && l->probing)
+		l->renew = true;
+	else if (l->listening)
 		listen_to_all(l);
 }
 
@@ -189,7 +213,7 @@ static void on_up(void *context)
 {
 	struct listener *l = context;
 
-	l->listening = false;
+	l->listening = l->probing = l->renew = false;
 	if (listener_is_deaf(l)) {
 		if (!l->said_deaf)
 			log_warning(
@@ -209,6 +233,19 @@ static void on_down(void *context)
 	l->listening = false;
 }
 
+static void on_probe(void *context)
+{
+	struct listener *l = context;
+
+	if (!PQsendQuery(link_connection(l->link), LINK_PROBE)) {
+		link_drop(l->link, "a probe cannot be sent");
+		return;
+	}
+	l->probing = true;
+	link_await(l->link, true);
+	link_flush(l->link);
+}
+
 static void on_watch(void *context, int fd, bool read, bool write, int64_t due_ms)
 {
 	struct listener *l = context;
@@ -216,9 +253,10 @@ static void on_watch(void *context, int fd, bool read, bool write, int64_t due_m
 	l->ops->watch(l->loop, fd, read, write, due_ms);
 }
 
-static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
+static const struct link_ops link_ops = {
+	.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable, .probe = on_probe};
 
-enum err listener_open(struct listener **l, const char *conninfo, bool keeps_sessions, int64_t timeout_ms,
+enum err listener_open(struct listener **l, struct hosts *hosts, bool keeps_sessions, int64_t timeout_ms,
 		       const struct listener_ops *ops, void *loop, void *context)
 {
 	struct listener *made = calloc(1, sizeof(*made));
@@ -231,8 +269,8 @@ enum err listener_open(struct listener **l, const char *conninfo, bool keeps_ses
 	made->context = context;
 	made->keeps_sessions = keeps_sessions;
 	*l = made;
-	e = link_open(&made->link, "listener", conninfo, "tidings_sidecar", "tidings-ws listener", timeout_ms,
-		      &link_ops, made, made);
+	e = link_open(&made->link, "listener", hosts, "tidings_sidecar", "tidings-ws listener", timeout_ms, &link_ops,
+		      made, made);
 	if (e != OK) {
 		free(made);
 		*l = NULL;

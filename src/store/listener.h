@@ -40,10 +40,10 @@ struct listener_ops {
 /*
  * As link_open().
  *
- *	keeps_sessions	what conninfo names keeps a session for each connection, whatever it looks like. Without it
+ *	keeps_sessions	what the hosts' string names keeps a session for each connection, whatever it looks like. Without it
  *			nothing is listened to through a pooler: it would listen on a server that is soon another's
  */
-enum err listener_open(struct listener **l, const char *conninfo, bool keeps_sessions, int64_t timeout_ms,
+enum err listener_open(struct listener **l, struct hosts *hosts, bool keeps_sessions, int64_t timeout_ms,
 		       const struct listener_ops *ops, void *loop, void *context) MUST_CHECK;
 void listener_close(struct listener **l);
 struct link *listener_link(struct listener *l);

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "store/hello.h"
 #include "store/link_internal.h"
@@ -18,7 +17,6 @@ struct request {
 	const struct pipeline_statement *statement;
 	pipeline_answer answer;
 	void *context;
-	int64_t sent_ms;
 	struct pipeline_params params; /* of one that waits: in the same piece of memory */
 };
 
@@ -31,7 +29,6 @@ struct pipeline {
 	void *context;
 	int64_t timeout_ms;
 	bool closing;
-	int64_t answered_ms; /* when the last answer came */
 	struct request_list under_way;
 	struct request_list waiting; /* through a pooler: until nothing is under way */
 	PGresult *result;	     /* of the first under way, until its end is seen */
@@ -117,15 +114,20 @@ static void on_readable(void *context)
 		}
 		PQclear(result);
 		STAILQ_REMOVE_HEAD(&p->under_way, next);
-		p->answered_ms = clock_monotonic_ms();
+		/* The server begins with a statement when it has answered the one before. */
+		link_await(p->link, !STAILQ_EMPTY(&p->under_way));
 
 		PGresult *rows = p->result;
 		enum err e = rows ? result_err(rows, first->statement) : ERR_DATABASE;
-		bool spoilt = rows && e != OK && sqlstate_spoils_connection(PQresultErrorField(rows, PG_DIAG_SQLSTATE));
+		const char *sqlstate = rows && e != OK ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
+		bool no_primary = sqlstate_leaves_server(sqlstate);
+		bool spoilt = sqlstate_spoils_connection(sqlstate);
 
 		p->result = NULL;
 		answer(first, e, e == OK ? rows : NULL);
 		PQclear(rows);
+		if (no_primary)
+			link_leave(p->link, LINK_NO_PRIMARY);
 		if (spoilt) {
 			link_drop(p->link, "the server said that it goes away");
 			return;
@@ -163,9 +165,12 @@ static void on_watch(void *context, int fd, bool read, bool write, int64_t due_m
 	p->ops->watch(p->loop, fd, read, write, due_ms);
 }
 
-static const struct link_ops link_ops = {.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable};
+static void on_probe(void *context);
 
-enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, const char *conninfo,
+static const struct link_ops link_ops = {
+	.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable, .probe = on_probe};
+
+enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, struct hosts *hosts,
 		       int64_t timeout_ms, const struct pipeline_ops *ops, void *loop, void *context)
 {
 	struct pipeline *made = calloc(1, sizeof(*made));
@@ -180,8 +185,7 @@ enum err pipeline_open(struct pipeline **p, const char *name, const char *applic
 	made->context = context;
 	made->timeout_ms = timeout_ms;
 	*p = made;
-	e = link_open(&made->link, name, conninfo, "tidings_sidecar", application_name, timeout_ms, &link_ops, made,
-		      made);
+	e = link_open(&made->link, name, hosts, "tidings_sidecar", application_name, timeout_ms, &link_ops, made, made);
 	if (e != OK) {
 		free(made);
 		*p = NULL;
@@ -208,15 +212,6 @@ bool pipeline_is_up(const struct pipeline *p)
 struct link *pipeline_link(struct pipeline *p)
 {
 	return p->link;
-}
-
-void pipeline_check(struct pipeline *p, int64_t now_ms)
-{
-	const struct request *oldest = STAILQ_FIRST(&p->under_way);
-
-	/* The server begins with a statement when it has answered the one before. */
-	if (oldest && now_ms - MAX(oldest->sent_ms, p->answered_ms) > 2 * p->timeout_ms)
-		link_drop(p->link, "no answer");
 }
 
 /* Rides along in front of the statement itself. */
@@ -255,7 +250,8 @@ static enum err send_now(struct pipeline *p, struct request *r, const struct pip
 
 	if (!sent || !PQpipelineSync(connection))
 		return ERR_AWAY;
-	r->sent_ms = clock_monotonic_ms();
+	if (STAILQ_EMPTY(&p->under_way))
+		link_await(p->link, true);
 	STAILQ_INSERT_TAIL(&p->under_way, r, next);
 	link_flush(p->link);
 	return OK;
@@ -333,4 +329,22 @@ enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, c
 		return ERR_AWAY;
 	}
 	return OK;
+}
+
+static void on_probed(void *context, enum err e, const PGresult *rows)
+{
+	struct pipeline *p = context;
+
+	if (e == OK && PQntuples(rows) == 1 && PQgetvalue(rows, 0, 0)[0])
+		link_leave(p->link, LINK_NO_PRIMARY);
+}
+
+static void on_probe(void *context)
+{
+	static const struct pipeline_statement probe = {"probe", LINK_PROBE};
+	static const struct pipeline_params none;
+	struct pipeline *p = context;
+
+	if (pipeline_send(p, &probe, &none, on_probed, p) != OK)
+		link_drop(p->link, "a probe cannot be sent");
 }

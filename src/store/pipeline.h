@@ -34,7 +34,7 @@ struct pipeline_ops {
  *
  *	name	static: in the log; the server knows the connection as application_name, static too
  */
-enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, const char *conninfo,
+enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, struct hosts *hosts,
 		       int64_t timeout_ms, const struct pipeline_ops *ops, void *loop, void *context) MUST_CHECK;
 void pipeline_close(struct pipeline **p); /* what is under way is answered with ERR_AWAY first */
 
@@ -42,6 +42,3 @@ bool pipeline_is_up(const struct pipeline *p);
 
 /* The link, for whoever tells it what happened on its descriptor. Lent. */
 struct link *pipeline_link(struct pipeline *p);
-
-/* Now and then: a server that does not answer for twice the statement's timeout is away. */
-void pipeline_check(struct pipeline *p, int64_t now_ms);

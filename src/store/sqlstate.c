@@ -41,6 +41,11 @@ bool sqlstate_spoils_connection(const char *sqlstate)
 	return sqlstate && listed(sqlstate, spoils, ARRAY_LEN(spoils));
 }
 
+bool sqlstate_leaves_server(const char *sqlstate)
+{
+	return sqlstate && strcmp(sqlstate, "25006") == 0;
+}
+
 bool sqlstate_hides_outcome(const char *sqlstate)
 {
 	return !sqlstate || sqlstate[0] == '\0' || strncmp(sqlstate, "08", 2) == 0;

@@ -21,5 +21,8 @@ enum err sqlstate_err(const char *sqlstate);
 /* True: who says so, libpq or a pooler, does not know whether the statement was committed. */
 bool sqlstate_hides_outcome(const char *sqlstate);
 
+/* True: the server has become one that can only be read: no connection to it is of use. */
+bool sqlstate_leaves_server(const char *sqlstate);
+
 /* True: the connection that said so must not be used again, though it still looks open. */
 bool sqlstate_spoils_connection(const char *sqlstate);

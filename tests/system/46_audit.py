@@ -1,10 +1,15 @@
 """The audit trail of live health: what happened, all of it, in one form; and never a token or what was said."""
 import collections
+import fcntl
 import json
+import os
 import re
+import signal
+import subprocess
+import threading
 import uuid
 
-from harness import equal, test, wait_until
+from harness import RawClient, equal, free_port, port_open, test, wait_until
 from live import TALKATIVE, Live, combined, conversation, person
 
 LINE = re.compile(r"\S+Z [\w.-]+\[\d+\] notice: audit event=(?P<event>\w+)(?P<rest>( \w+=(\"([^\"\\]|\\.)*\"|[A-Za-z0-9_.:/@+-]+))*)$")
@@ -131,3 +136,57 @@ def _(s):
             wait_until(lambda: any(x["event"] == "disconnect" for x in of_connection(s, live.id)), "the disconnect")
             equal([(x["event"], x["outcome"]) for x in of_connection(s, live.id)],
                   [("connect", "ok"), ("authenticate", "ok"), ("subscribe", "not_found"), ("disconnect", "ok")], f"lines of {user!r}")
+
+
+@test("a sidecar whose log nobody reads serves its clients all the same; what it had to say comes when somebody reads, in order")
+def _(s):
+    d, port = s.diagnosis(), free_port()
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
+    node = subprocess.Popen([s.program("tidings-ws")], stderr=theirs, env=s.environment(TIDINGS_WS_PORT=port, TIDINGS_DRAIN_TIME=0))
+    os.close(theirs)
+    try:
+        wait_until(lambda: port_open(port), "it to listen")
+        ids = []
+        for _n in range(60):
+            client = RawClient(port, s.ws_path(d, s.token()))
+            ids.append(client.next()["data"]["connection_id"])
+            client.close()
+        node.send_signal(signal.SIGTERM)
+        with os.fdopen(ours, "r") as log:
+            lines = log.read().splitlines()
+        equal(node.wait(), 0, "exit status")
+    finally:
+        node.kill()
+        node.wait()
+    connects = [re.search(r"connection=(\S+)", line)[1] for line in lines if " audit event=connect " in line]
+    equal([id for id in connects if id in ids], ids, "connections in the audit trail")
+    assert lines[-1].endswith("notice: stopped"), lines[-1]
+
+
+@test("programs behind the web server whose log nobody takes publish all the same, and their audit trail is whole afterwards")
+def _(s):
+    user = person(s)
+    d, wanted = s.diagnosis(owner=user), 800
+    # Their stderr is the web server's.
+    fifo = s.logs / f"lighttpd{s.names['lighttpd'] + 1}.log"
+    os.mkfifo(fifo)
+    ours = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, 4096)
+        os.set_blocking(ours, True)
+        with s.web() as web:
+            equal(web.log, fifo, "the log")
+            for _n in range(wanted):
+                s.recommend(d, token=s.token(user), api=web.api)
+            text, at_end = "", f" seq={wanted}"
+            while at_end not in text:
+                text += os.read(ours, 65536).decode()
+            seqs = re.findall(rf"audit event=publish user={user} .* seq=(\d+)", text)
+            equal([int(n) for n in seqs], list(range(1, wanted + 1)), "seqs in the audit trail")
+            reader = threading.Thread(target=lambda: os.read(ours, 1 << 20))
+            reader.start()
+        reader.join()
+    finally:
+        os.close(ours)
+        fifo.unlink()

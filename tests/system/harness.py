@@ -42,6 +42,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TIDINGS_BUILD", TOP / "build")).resolve()
 # The newest PostgreSQL that is installed.
 PG_BIN = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[4])).parent
+# In pg_stat_activity: of a connection that listens, which asks now and then whether its server can still write.
+LISTENS = "state = 'idle' and (query like '%tidings.listen()' or query like 'SELECT pg_is_in_recovery()%')"
 ROLES = ("postgres", "tidings_publisher", "tidings_reader", "tidings_status", "tidings_sidecar")
 
 

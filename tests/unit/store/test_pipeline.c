@@ -282,14 +282,16 @@ static int tear_down(void **state)
 
 static void connect_to(struct fixture *f, bool pooler)
 {
+	struct hosts *hosts = NULL;
 	char conninfo[128];
 
 	snprintf(conninfo, sizeof(conninfo), "host=%s port=5432 dbname=x sslmode=disable gssencmode=disable",
 		 f->server.folder);
 	f->server.pooler = pooler;
+	assert_int_equal(hosts_new(&hosts, conninfo), OK);
 	assert_int_equal(
-		pipeline_open(&f->loop.pipeline, "queries", "tidings-ws queries", conninfo, 1234, &ops, &f->loop, f),
-		OK);
+		pipeline_open(&f->loop.pipeline, "queries", "tidings-ws queries", hosts, 1234, &ops, &f->loop, f), OK);
+	hosts_free(&hosts);
 }
 
 /* Connected; from now on nothing is answered. */
