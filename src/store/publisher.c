@@ -28,6 +28,7 @@ struct waiter {
 	int64_t due_ms;		/* in busy: the next try */
 	struct backoff backoff; /* of its tries */
 	uint64_t part;		/* in failed: those with the same number are tried together */
+	bool slow;		/* took too long when it was alone: now it has all its time */
 	sem_t done;		/* not the lock: those who are woken would all meet at it */
 };
 
@@ -62,7 +63,7 @@ static void wake(struct waiter *w, enum err outcome)
 
 struct batch {
 	size_t count, items, bytes;
-	bool alone; /* what is in it has failed in company */
+	bool slow; /* what is in it is alone, and slow */
 };
 
 /* Puts the first that waits into the batch; a request is never split. False: it does not fit. */
@@ -111,7 +112,7 @@ static struct batch take_failed(struct publisher *p)
 
 	while ((w = TAILQ_FIRST(&p->failed)) && w->part == part && take(p, &b, &p->failed, w))
 		;
-	b.alone = b.count == 1;
+	b.slow = b.count == 1 && p->taken[0]->slow;
 	return b;
 }
 
@@ -186,11 +187,12 @@ static void postpone(struct publisher *p, struct waiter *w)
 	TAILQ_INSERT_TAIL(&p->busy, w, entry);
 }
 
-/* One request that the database cannot take must not cost the others theirs: so it is looked for. */
+/* One request that the database cannot take must not cost the others theirs: so it is looked for, and takes its time last. */
 static void divide(struct publisher *p, const struct batch *b)
 {
 	size_t each = (b->count + PARTS - 1) / PARTS;
 
+	p->taken[0]->slow = b->count == 1;
 	for (size_t i = 0; i < b->count; i++) {
 		if (i % each == 0)
 			p->parts++;
@@ -217,10 +219,10 @@ static void run_batch(struct publisher *p, const struct batch *b)
 	enum err e = db_ensure(p->db);
 
 	if (e == OK)
-		e = db_limit(p->db, b->alone ? statement_ms : statement_ms / SHARED_TIME);
+		e = db_limit(p->db, b->slow ? statement_ms : statement_ms / SHARED_TIME);
 	if (e == OK)
 		e = publish(p, b);
-	if ((e == ERR_BUSY && !b->alone) || (e == ERR_DATABASE && b->count > 1)) {
+	if ((e == ERR_BUSY && !b->slow) || (e == ERR_DATABASE && b->count > 1)) {
 		divide(p, b);
 		return;
 	}

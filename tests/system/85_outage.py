@@ -238,7 +238,7 @@ def _(s):
         alter function tidings.verdict owner to tidings_owner""" % slow)
     replies, barrier = {}, threading.Barrier(len(others) + 1)
     try:
-        with s.web(TIDINGS_DATABASE_TIMEOUT=5000) as web:
+        with s.web(TIDINGS_DATABASE_TIMEOUT=2000) as web:
             def post(d):
                 barrier.wait()
                 replies[d] = web.api.post("/ws/broadcast-recommendation-update",
