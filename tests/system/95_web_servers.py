@@ -21,12 +21,18 @@ class SocketProcess(Process):
     """A program whose descriptor 0 is the socket that it listens on."""
 
     def __init__(self, name, program, path, env, folder):
-        self.name, self.log = name, folder / f"{name}.log"
+        self.name, self.log, self.path = name, folder / f"{name}.log", path
         with socket.socket(socket.AF_UNIX) as listener, open(self.log, "ab") as log:
             listener.bind(str(path))
             path.chmod(0o666)
             listener.listen(128)
             self.child = subprocess.Popen([str(program)], env=env, stdin=listener.fileno(), stdout=log, stderr=log)
+
+    def stop(self):
+        status = super().stop()
+        # One that was killed has left it.
+        self.path.unlink(missing_ok=True)
+        return status
 
 
 def replace_each(text, pairs):
