@@ -116,7 +116,7 @@ static size_t written(int answer, size_t size)
 }
 
 /* The whole line, with a newline where it goes to stderr; its length. */
-static size_t compose(char line[LINE_SIZE], enum log_level level, const char *format, va_list args)
+static size_t PRINTF(3, 0) compose(char line[LINE_SIZE], enum log_level level, const char *format, va_list args)
 {
 	size_t size = LINE_SIZE - 1; /* the newline's place */
 	char now[CLOCK_TEXT_SIZE];
