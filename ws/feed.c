@@ -134,20 +134,15 @@ static void fetch(struct feed *f)
 {
 	int64_t after[FETCH_TOPICS];
 
-	if (f->under_way || !f->node->checked)
+	if (f->under_way || !pipeline_is_up(f->node->pipeline))
 		return;
 	f->asked_count = hub_take_rung(f->node->hub, f->asked, after, FETCH_TOPICS);
 	if (f->asked_count == 0)
 		return;
 	f->under_way = true;
 	f->fetches++;
-	if (calls_fetch(f->node->fetches, f->asked, after, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) != OK)
+	if (calls_fetch(f->node->pipeline, f->asked, after, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) != OK)
 		fetch_failed(f);
-}
-
-void feed_go_on(struct feed *f)
-{
-	fetch(f);
 }
 
 void feed_ring(struct feed *f, int64_t topic_id)

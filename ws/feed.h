@@ -1,10 +1,7 @@
 /*
  * feed - from the doorbell to the sockets: fetches what rang, appends it to the tails, and runs the fan-out in slices.
  *
- * One fetch at a time: whatever rings meanwhile goes into the next, so the busier it is, the more goes together. It has a
- * connection of its own, so an answer may be newer than one to an earlier statement (attach, heartbeat, a page), or older
- * than one to a later. A new connection may be to a server that numbers anew: before anything is fetched on it, a heartbeat
- * has to confirm the numberings.
+ * One fetch at a time: whatever rings meanwhile goes into the next, so the busier it is, the more goes together.
  *
  * Layer    ws.
  */
@@ -14,9 +11,6 @@
 
 enum err feed_new(struct feed **f, struct node *n) MUST_CHECK;
 void feed_free(struct feed **f);
-
-/* Fetches what rings, where it may by now. */
-void feed_go_on(struct feed *f);
 
 /* This topic has, or may have, something new. */
 void feed_ring(struct feed *f, int64_t topic_id);

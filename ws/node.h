@@ -71,11 +71,10 @@ struct node {
 	char id_text[UUID_TEXT_SIZE];
 	char started_at[CLOCK_TEXT_SIZE];
 
-	struct pipeline *fetches;  /* the feed's alone: no other statement delays the fan-out */
-	struct pipeline *pipeline; /* everything else but what may wait for somebody's lock */
-	struct pipeline *acts;	   /* what clients say, and the relay */
+	struct pipeline *pipeline;
+	struct pipeline *
+		acts; /* what clients say, and the relay: they may wait for somebody's lock, and the fan-out must not */
 	struct listener *listener;
-	struct watcher fetches_watcher;
 	struct watcher pipeline_watcher;
 	struct watcher acts_watcher;
 	struct watcher listener_watcher;
@@ -112,7 +111,6 @@ struct node {
 	struct budget budget;	  /* of all that is held for clients: TIDINGS_CATCH_UP_MAX */
 	int64_t unfinished_bytes; /* of messages that have not come whole, in all sessions: they are in `budget` too */
 	bool renew;		  /* what is written down about this node may be wrong: everything anew, soon */
-	bool checked;		  /* a heartbeat has confirmed all numberings since the connection of `fetches` was made */
 	bool open;		  /* clients are let in */
 	bool draining;
 	bool said_farewell; /* to the database: it is not to be told again that this node lives */

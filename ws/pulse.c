@@ -33,7 +33,6 @@ struct pulse {
 	int64_t relay_ms;
 	int64_t sweep_ms;
 	bool heartbeat_under_way, heartbeat_again;
-	bool heartbeat_checks; /* the one under way was sent on, or after, the present connection of fetches */
 	bool relay_under_way, relay_again;
 	bool sweep_under_way;
 	bool accounts_due, accounts_under_way;
@@ -85,7 +84,7 @@ static void on_moved(struct pulse *p, const struct moved_row *row)
 
 	if (!t)
 		return;
-	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0 || (uint64_t)row->last_seq < t->beat_seq) {
+	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0 || (uint64_t)row->last_seq < tail_seq(t->tail)) {
 		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
 		hub_retire(n->hub, t);
 		p->stale = true;
@@ -109,10 +108,6 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 			unknown = true;
 		else
 			on_moved(p, &rows[i]);
-	}
-	if (p->heartbeat_checks && pipeline_is_up(p->node->fetches)) {
-		p->node->checked = true;
-		feed_go_on(p->node->feed);
 	}
 	if (unknown) {
 		ledger_renew(p->node->ledger);
@@ -143,9 +138,7 @@ static void heartbeat(struct pulse *p)
 			ids[i] = t->id;
 			seqs[i] = (int64_t)tail_seq(t->tail);
 			epochs[i] = t->epoch;
-			t->beat_seq = tail_seq(t->tail);
 		}
-		p->heartbeat_checks = true;
 		p->heartbeat_ms = clock_monotonic_ms();
 		p->heartbeat_under_way = calls_heartbeat(n->pipeline,
 							 &(struct heartbeat){
@@ -350,26 +343,13 @@ void pulse_database_down(struct pulse *p)
 	ledger_lost(p->node->ledger);
 }
 
-/* One that is under way may have looked before. */
-static void heartbeat_from_now(struct pulse *p)
+void pulse_listening(struct pulse *p)
 {
+	/* One that is under way may have looked before anything was heard. */
 	if (p->heartbeat_under_way)
 		p->heartbeat_again = true;
 	else
 		heartbeat(p);
-}
-
-void pulse_fetching(struct pulse *p)
-{
-	p->heartbeat_checks = false;
-	/* Where no topic is held there is no numbering to be wrong. */
-	p->node->checked = hub_topics(p->node->hub) == 0;
-	heartbeat_from_now(p);
-}
-
-void pulse_listening(struct pulse *p)
-{
-	heartbeat_from_now(p);
 	ask_accounts(p);
 	pulse_relay(p);
 }

@@ -18,7 +18,6 @@ void pulse_database_down(struct pulse *p);
 
 /* The listener listens: what was rung before may have been missed. */
 void pulse_listening(struct pulse *p);
-void pulse_fetching(struct pulse *p); /* the connection that fetches is up */
 
 /* The outbox has something. */
 void pulse_relay(struct pulse *p);

@@ -75,7 +75,6 @@ struct hub_topic {
 	uint64_t ephemeral;		  /* the number of the last */
 	size_t ephemeral_bytes;
 	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
-	uint64_t beat_seq;	/* tail_seq() when the last heartbeat was sent: a database that has less numbers anew */
 	uint64_t revoked_seq;	/* of the last revocation that went by or is announced; 0: none */
 	unsigned holders;	/* who uses it: the last one out frees it */
 	bool busy;

@@ -2,7 +2,7 @@
 import signal
 import threading
 
-from harness import LISTENS, Closed, Lock, Transaction, equal, test, wait_until
+from harness import LISTENS, Closed, Lock, equal, test, wait_until
 
 
 @test("a message published once reaches the clients of both nodes, and clients_notified counts both at once")
@@ -121,14 +121,16 @@ def _(s):
     d = s.diagnosis(granted=["457"])
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as there:
         with Lock(s, "tidings.delivered"):
-            # Letting in the user waits behind it, and is done before it is written down what was delivered meanwhile.
+            # What comes behind it waits with it: reading the messages, and then letting in the user.
             first = s.connect(s.diagnosis(), server=node, hello=False)
             s.wait_blocked("attach")
-            late = s.connect(d, user="457", server=node, hello=False)
-            node.has_read()
             s.recommend(d, "for 457", to_user_id="457")
             s.recommend(d, "for all")
-            equal(there.next()["data"]["reason"], "for all", "at the other")
+            s.typing(f"diagnosis/{d}")
+            equal(there.next()["type"], "typing", "what comes when the node has heard of all three")
+            late = s.connect(d, user="457", server=node, hello=False)
+            node.has_read()
+        equal(there.next()["data"]["reason"], "for all", "at the other")
         equal(late.next()["type"], "connect", "first")
         m = late.next()
         equal((m["type"], [x["data"]["reason"] for x in m["data"].get("messages", [])]), ("reconnect_messages", ["for 457"]), "what waited")
@@ -256,55 +258,3 @@ def _(s):
         with s.connect(d, server=node) as back:
             s.recommend(d, "live")
             equal(back.seqs_up_to(6), [3, 4, 5, 6], "what waited, and what is new")
-
-
-@test("what is published reaches those who listen while everything else that the sidecar asks of the database waits for a lock")
-def _(s):
-    d = s.diagnosis()
-    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as client:
-        with Transaction(s, f"update tidings.node set opened = opened where id = '{node.id()}'"):
-            s.wait_blocked("heartbeat")
-            s.recommend(d)
-            equal(client.next()["seq"], 1, "seq")
-
-
-# That of one node waits for a lock before it looks at the topics, and for another behind that.
-WAITING_HEARTBEAT = """create table public.waiting (node text); grant select on public.waiting to tidings_owner;
-    alter function tidings.heartbeat(text, text, int8, int8, int8[], int8[], text[]) rename to real_heartbeat;
-    create function tidings.heartbeat(n text, s text, c int8, o int8, t int8[], l int8[], e text[])
-        returns table (topic_id int8, last_seq int8, epoch text) language plpgsql security definer set search_path = tidings, pg_temp as $$
-        begin
-            perform pg_advisory_xact_lock(60001) from public.waiting where node = n;
-            return query select * from tidings.real_heartbeat(n, s, c, o, t, l, e);
-            perform pg_advisory_xact_lock(60002) from public.waiting where node = n;
-        end $$;
-    alter function tidings.heartbeat(text, text, int8, int8, int8[], int8[], text[]) owner to tidings_owner;
-    grant execute on function tidings.heartbeat(text, text, int8, int8, int8[], int8[], text[]) to tidings_sidecar"""
-REAL_HEARTBEAT = """drop function tidings.heartbeat(text, text, int8, int8, int8[], int8[], text[]);
-    alter function tidings.real_heartbeat(text, text, int8, int8, int8[], int8[], text[]) rename to heartbeat; drop table public.waiting"""
-
-
-@test("an answer to the heartbeat that is older than what was fetched meanwhile is not taken for another numbering")
-def _(s):
-    d = s.diagnosis()
-    holding = lambda number: Transaction(s, f"do $$ begin perform pg_advisory_xact_lock({number}); end $$")
-    waits = lambda number: s.sql(f"select 1 from pg_locks where locktype = 'advisory' and objid = {number} and not granted")
-    s.sql(WAITING_HEARTBEAT)
-    try:
-        with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as client:
-            with holding(60002):
-                with holding(60001):
-                    s.sql(f"insert into public.waiting values ('{node.id()}')")
-                    wait_until(lambda: waits(60001), "a heartbeat to be sent")
-                    s.recommend(d)
-                    equal(client.next()["seq"], 1, "seq")
-                wait_until(lambda: waits(60002), "it to have looked")
-                s.recommend(d)
-                equal(client.next()["seq"], 2, "seq")
-            # What it asks after that is answered behind the heartbeat.
-            s.connect(s.diagnosis(), server=node).close()
-            client.answers()
-            s.recommend(d)
-            equal(client.next()["seq"], 3, "seq")
-    finally:
-        s.sql(REAL_HEARTBEAT)

@@ -14,7 +14,7 @@ from harness import Transaction, equal, test, wait_until
 from live import person
 
 EXPECTED = "database|connection|away|server|recovery|read-only"
-LINKS = {"fetches", "queries", "acts", "listener"}
+LINKS = {"queries", "acts", "listener"}
 
 
 class Way:
