@@ -415,8 +415,10 @@ def _(s):
                 for _n in range(10):
                     with s.connect(d, server=node) as client:
                         client.answers()
-                # The oldest have been dismissed for the newer ones, not all of them by and by.
-                equal((readable_end(crowd[0]), readable_end(crowd[500])), (True, False), "dismissed: the oldest, a newer one")
+                # Some have been dismissed for the newer ones, not all of them by and by. (Which is the oldest the kernel says: it tells of
+                # what came together in any order.)
+                dismissed = sum(map(readable_end, crowd))
+                assert 0 < dismissed < len(crowd) / 2, f"{dismissed} of {len(crowd)} dismissed"
             finally:
                 for sock in crowd:
                     sock.close()
