@@ -171,20 +171,27 @@ static struct session *session_of(struct holding *h)
 	return (struct session *)((char *)h - offsetof(struct session, holding));
 }
 
+/* The end of the message in `out` that its client has begun to take. */
+static size_t begun_end(const struct session *s)
+{
+	return s->voice->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at);
+}
+
+/* What the socket has of `out` is forgotten. */
+static void drop_given(struct session *s)
+{
+	s->out_whole = begun_end(s) - s->out_at;
+	buf_drop(&s->out, s->out_at);
+	s->out_at = 0;
+}
+
 /* What its client has not begun to take: it is sent again to whoever resumes, or waits for its topic's next client. */
 static void free_unbegun(struct session *s)
 {
-	size_t whole;
-
-	if (s->out.len == 0)
+	if (s->out.len == 0 || begun_end(s) == s->out.len)
 		return;
-	whole = s->voice->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at);
-	if (whole == s->out.len)
-		return;
-	buf_cut(&s->out, whole);
-	buf_drop(&s->out, s->out_at);
-	s->out_whole = whole - s->out_at;
-	s->out_at = 0;
+	buf_cut(&s->out, begun_end(s));
+	drop_given(s);
 	buf_free(&s->marks);
 }
 
@@ -343,10 +350,7 @@ static void pump(struct session *s)
 		buf_free(&s->out);
 		s->out_at = s->out_whole = 0;
 	} else if (s->out.size - (s->out.len - s->out_at) > s->out.size / 4) {
-		s->out_whole = s->voice->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at) -
-			       s->out_at;
-		buf_drop(&s->out, s->out_at);
-		s->out_at = 0;
+		drop_given(s);
 	}
 	session_charge(s);
 	settle(s);

@@ -321,10 +321,11 @@ static void sse_goodbye(struct buf *out, const struct session *s)
 /* The end of an event. */
 static size_t sse_whole_after(struct span bytes, size_t whole, size_t at)
 {
-	const char *end = memmem(bytes.bytes + at, bytes.len - at, "\n\n", 2);
+	const char *end;
 
 	if (whole == at)
 		return at;
+	end = memmem(bytes.bytes + at, bytes.len - at, "\n\n", 2);
 	return end ? (size_t)(end + 2 - bytes.bytes) : bytes.len;
 }
 

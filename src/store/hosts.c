@@ -95,20 +95,27 @@ static void fill_in(struct list *l, const char *item)
 	l->complete = true;
 }
 
-static const char *value_of(const PQconninfoOption *options, const char *keyword)
+/* NULL: there is none. */
+static const PQconninfoOption *find(const PQconninfoOption *options, const char *keyword)
 {
 	for (; options && options->keyword; options++)
 		if (strcmp(options->keyword, keyword) == 0)
-			return options->val;
+			return options;
 	return NULL;
+}
+
+static const char *value_of(const PQconninfoOption *options, const char *keyword)
+{
+	const PQconninfoOption *option = find(options, keyword);
+
+	return option ? option->val : NULL;
 }
 
 static const char *default_port(const PQconninfoOption *options)
 {
-	for (; options && options->keyword; options++)
-		if (strcmp(options->keyword, "port") == 0)
-			return options->compiled;
-	return "";
+	const PQconninfoOption *port = find(options, "port");
+
+	return port ? port->compiled : "";
 }
 
 /*

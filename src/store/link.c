@@ -131,15 +131,12 @@ static void attempt_failed(struct link *l, const char *why)
 	wait_and_retry(l);
 }
 
-static void watch_up(struct link *l, bool write)
-{
-	l->ops->watch(l->loop, PQsocket(l->connection), true, write, l->due_ms);
-}
-
 /* Sends what libpq holds, and watches for what it cannot send yet. */
 static void flush(struct link *l)
 {
-	watch_up(l, PQflush(l->connection) > 0);
+	bool left = PQflush(l->connection) > 0;
+
+	l->ops->watch(l->loop, PQsocket(l->connection), true, left, l->state == LINK_UP ? l->due_ms : l->answer_by_ms);
 }
 
 static void go_up(struct link *l)
@@ -156,7 +153,7 @@ static void go_up(struct link *l)
 	backoff_reset(&l->backoff);
 	log_notice("database connected link=%s pooler=%s host=%s", l->name, l->pooled ? "yes" : "no",
 		   log_quote(quoted, sizeof(quoted), host, strlen(host)));
-	watch_up(l, false);
+	flush(l);
 	l->ops->up(l->context);
 }
 
@@ -165,7 +162,7 @@ static void go_on_greeting(struct link *l)
 {
 	PGresult *answer;
 
-	l->ops->watch(l->loop, PQsocket(l->connection), true, PQflush(l->connection) > 0, l->answer_by_ms);
+	flush(l);
 	while (!PQisBusy(l->connection) && (answer = PQgetResult(l->connection))) {
 		const char *why = NULL;
 
@@ -218,7 +215,7 @@ static void go_on_connecting(struct link *l)
 		l->state = LINK_GREETING;
 		l->greeted = false;
 		l->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(l->hosts);
-		l->ops->watch(l->loop, PQsocket(l->connection), true, PQflush(l->connection) > 0, l->answer_by_ms);
+		flush(l);
 	} else {
 		attempt_failed(l, PQerrorMessage(l->connection));
 	}

@@ -65,13 +65,8 @@ class Nemesis(threading.Thread):
 
     def fault_web_server_killed(self, seconds):
         web = self.random.choice(self.stack.webs)
-        programs = self.programs(web)
         web.child.kill()
         web.wait()
-        # A service manager ends all of a service.
-        for pid in programs:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         time.sleep(seconds / 4)
         web.begin()
         web.wait_port(web.port)

@@ -1,6 +1,5 @@
 """Publishers that repeat what they got no answer to, under the same Idempotency-Key, and remember what was acknowledged."""
 import http.client
-import json
 import random
 import subprocess
 import threading
@@ -49,12 +48,12 @@ class Publisher(threading.Thread):
         asked = time.monotonic()
         while True:
             reply = self.post(body, key)
-            if reply and reply[0] == 200:
-                self.acknowledged[key] = Acknowledged(topic, to_user, asked, json.loads(reply[1])["seq"])
+            if reply and reply.status == 200:
+                self.acknowledged[key] = Acknowledged(topic, to_user, asked, reply.json["seq"])
                 self.longest_s = max(self.longest_s, time.monotonic() - asked)
                 return
             # 500 is the web server's, of a program that ended under it.
-            if reply and reply[0] not in (500, 502, 503, 504):
+            if reply and reply.status not in (500, 502, 503, 504):
                 self.faults.append(f"{key}: {reply}")
                 return
             self.repeats += 1
@@ -64,16 +63,11 @@ class Publisher(threading.Thread):
             time.sleep(REPEAT_S)
 
     def post(self, body, key):
-        connection = http.client.HTTPConnection("127.0.0.1", self.random.choice(self.stack.webs).port, timeout=ANSWER_S)
+        api = self.random.choice(self.stack.webs).api
         try:
-            connection.request("POST", "/ws/broadcast-recommendation-update", json.dumps(body),
-                               {"Authorization": f"Bearer {self.stack.service()}", "Content-Type": "application/json", "Idempotency-Key": key})
-            reply = connection.getresponse()
-            return reply.status, reply.read()
+            return api.request("POST", "/ws/broadcast-recommendation-update", body, self.stack.service(), {"Idempotency-Key": key}, ANSWER_S)
         except (OSError, http.client.HTTPException):
             return None
-        finally:
-            connection.close()
 
 
 class Application(threading.Thread):
