@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 #define LINE_SIZE 2048
 #define AUDIT_ALONE_BYTES (LOG_RING_BYTES / 4)
@@ -324,18 +324,10 @@ static void end_writer(void)
 
 enum err log_start_writer(void)
 {
-	sigset_t all, before;
-	pthread_t thread;
-	bool started = false;
+	enum err e = thread_start(write_lines, NULL);
 
-	/* Signals are for the threads that wait for them. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	started = pthread_create(&thread, NULL, write_lines, NULL) == 0;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!started)
-		return ERR_SYSTEM;
-	pthread_detach(thread);
+	if (e != OK)
+		return e;
 	atexit(end_writer);
 	pthread_mutex_lock(&the_ring.lock);
 	the_ring.open = true;

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 struct lookup {
 	atomic_int owners; /* whoever asked, and the thread */
@@ -52,24 +52,6 @@ static void *run(void *context)
 	return NULL;
 }
 
-/* Signals are for the loop. */
-static int start_thread(struct lookup *l)
-{
-	sigset_t all, before;
-	pthread_attr_t detached;
-	pthread_t thread;
-	int failed;
-
-	sigfillset(&all);
-	pthread_attr_init(&detached);
-	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	failed = pthread_create(&thread, &detached, run, l);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&detached);
-	return failed;
-}
-
 enum err lookup_start(struct lookup **out, const char *name)
 {
 	struct lookup *l = calloc(1, sizeof(*l));
@@ -81,7 +63,7 @@ enum err lookup_start(struct lookup **out, const char *name)
 	l->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	l->name = strdup(name);
 	l->why = "it has no address";
-	if (l->fd < 0 || !l->name || start_thread(l) != 0) {
+	if (l->fd < 0 || !l->name || thread_start(run, l) != OK) {
 		release(l);
 		release(l);
 		return ERR_SYSTEM;
