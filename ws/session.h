@@ -242,6 +242,14 @@ void session_keep_unfinished(struct session *s);
 /* Nothing of a message waits any more. */
 void session_drop_unfinished(struct session *s);
 
+/* ---- deadlines (session_deadline.c) */
+
+/*
+ * Does the client of a choked session take bytes? It is choked anew then. (One that reads slowly frees its socket's buffer
+ * only now and then.)
+ */
+void session_look(struct session *s, int64_t now_ms);
+
 /* After something changed that a deadline hangs on. */
 void session_set_deadline(struct session *s, int64_t now_ms);
 
