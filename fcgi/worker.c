@@ -132,19 +132,29 @@ static bool is_on_its_own(void)
 	return getenv("LISTEN_FDS") || getsid(0) == getpid();
 }
 
+/* Who made the socket listen; 0 where the kernel does not know, as with TCP. */
+static pid_t listener(void)
+{
+	struct ucred who = {0};
+	socklen_t len = sizeof(who);
+
+	return getsockopt(LISTEN_DESCRIPTOR, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 ? who.pid : 0;
+}
+
 /*
  * The process whose end is the end of this one: a web server that starts its programs itself, since nobody else would
  * restart them and the next web server would find their sockets and leave them as they are. What systemd or spawn-fcgi
- * start is on its own: it leads a session. 0: there is none. -1: it has ended already, as a parent of another session
- * shows, which has only adopted this process.
+ * start is on its own: it leads a session. 0: there is none. -1: it has ended already, and the parent is one that has
+ * only adopted this process.
  */
 static pid_t follow_parent(void)
 {
 	pid_t parent = getppid();
+	pid_t web_server = listener();
 
 	if (is_on_its_own() || prctl(PR_SET_PDEATHSIG, PARENT_SIGNAL) != 0)
 		return 0;
-	return getsid(parent) == getsid(0) ? parent : -1;
+	return web_server > 0 && kill(web_server, 0) != 0 && errno == ESRCH ? -1 : parent;
 }
 
 static void wait_for_stop(const struct worker_job *job, pid_t parent)

@@ -1,4 +1,6 @@
 """The FastCGI programs end and come back under load."""
+import contextlib
+import ctypes
 import importlib
 import os
 import pathlib
@@ -6,6 +8,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 from harness import Lock, descendants, equal, is_running, test, wait_until
@@ -150,21 +153,47 @@ def _(s):
     equal(s.last_seq(f"diagnosis/{d}"), 1, "what was in hand is published")
 
 
+STARTER = """
+import socket, subprocess, sys
+with socket.socket(socket.AF_UNIX) as listener, open(sys.argv[2], "w") as log:
+    listener.bind(sys.argv[1])
+    listener.listen(8)
+    print(subprocess.Popen(["sh", "-c", sys.argv[3]], stdin=listener, stdout=subprocess.DEVNULL, stderr=log, pass_fds=[int(sys.argv[4])]).pid)
+"""
+
+
+@contextlib.contextmanager
+def adopting_orphans():
+    """As in a container: who adopts them is of their session."""
+    pr_set_child_subreaper = 36
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    assert prctl(pr_set_child_subreaper, 1, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())
+    try:
+        yield
+    finally:
+        prctl(pr_set_child_subreaper, 0, 0, 0, 0)
+
+
 def orphan(s, path, before=""):
-    """Pid and log of a broadcast.fcgi whose parent, a shell, has ended."""
+    """Pid and log of a broadcast.fcgi that begins when the one that listened and started it has ended."""
     log = path.with_suffix(".log")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen(8)
-        script = f"exec 3<&0; {before} {shlex.quote(str(s.program('broadcast.fcgi')))} <&3 >/dev/null 2>{shlex.quote(str(log))} & echo $!"
-        done = subprocess.run(["sh", "-c", script], stdin=listener.fileno(), stdout=subprocess.PIPE, env=s.environment(), check=True)
+    ended, end = os.pipe()
+    script = f"read line <&{ended}; exec {before} {shlex.quote(str(s.program('broadcast.fcgi')))}"
+    try:
+        done = subprocess.run([sys.executable, "-c", STARTER, path, log, script, str(ended)], stdout=subprocess.PIPE, env=s.environment(),
+                              pass_fds=[ended], check=True)
+    finally:
+        os.close(ended)
+        os.close(end)
     return int(done.stdout), log
 
 
 @test("a program that leads a session outlives who started it; another one whose parent has ended as it begins ends at once")
 def _(s):
-    pid, log = orphan(s, s.folder / "orphan.sock")
-    wait_until(lambda: not is_running(pid), "the orphan to end")
+    with adopting_orphans():
+        pid, log = orphan(s, s.folder / "orphan.sock")
+        wait_until(lambda: not is_running(pid), "the orphan to end")
+        os.waitpid(pid, 0)
     assert "the web server that started this has ended" in log.read_text(), log.read_text()
     assert not (s.folder / "orphan.sock").exists(), "its socket is there"
 
