@@ -352,6 +352,8 @@ class RawClient:
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.s.settimeout(WAIT_S)
         self.s.connect(("127.0.0.1", port) if isinstance(port, int) else str(port))
+        if isinstance(port, int):
+            self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer, self.fragments = b"", []
         if handshake:
             self.s.sendall(upgrade_request(path, headers))
