@@ -43,7 +43,8 @@ class Driven:
     def __init__(self, s, kind, port):
         before, after = command(kind)
         self.errors = open(s.logs / f"drive-{kind}.txt", "a+")
-        self.child = subprocess.Popen([*before, str(port), *after], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        self.child = subprocess.Popen([*before, str(port), *after], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                      env=s.browser_environment())
         self.events, self.replies = [], queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.origin = self._reply("start", 60)

@@ -47,7 +47,7 @@ class Page(clients.Driven):
         self.s, self.place = s, place
         self.errors = open(s.logs / "page.txt", "a+")
         self.child = subprocess.Popen([before[0], clients.WEB / "test" / "page.mjs", str(place.web.port), *after], stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, stderr=self.errors, text=True)
+                                      stdout=subprocess.PIPE, stderr=self.errors, text=True, env=s.browser_environment())
         self.events, self.replies = [], queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.origin = self._reply("start", 60)

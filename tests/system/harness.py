@@ -888,6 +888,12 @@ class Stack:
             order by backend_start desc limit 1) newest where wait_event_type = 'Lock' and query like '%tidings.{function}(%'"""),
             f"{function}() to wait")[0][0])
 
+    def browser_environment(self):
+        """What a browser that is killed would leave behind goes with this folder."""
+        own = self.folder / "browser"
+        own.mkdir(exist_ok=True)
+        return {**os.environ, **dict.fromkeys(("TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(own))}
+
     def log_files(self):
         return sorted(p for p in self.folder.rglob("*") if p.is_file() and (p.suffix == ".log" or p.parent.name in ("log", "logs"))
                       and self.pg_folder not in p.parents)
