@@ -168,6 +168,7 @@ def _(s):
 @test("a database connection that ends with statements still to be read in it is found out and made anew, without waiting for a timeout", allow=EXPECTED)
 def _(s):
     # The socket has an error, on which libuv stops; what the server said last was read, and then nothing.
+    s.wait_ready()
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node:
         with Transaction(s, f"update tidings.node set opened = opened where id = '{node.id()}'"):
             pid = s.wait_blocked("heartbeat")
