@@ -232,8 +232,12 @@ void door_check(struct door *d, int64_t now_ms)
 {
 	struct visitor *v;
 
-	while ((v = visitors_overdue(&d->visitors, now_ms)))
-		visitor_close(v);
+	while ((v = visitors_overdue(&d->visitors, now_ms))) {
+		if (v->state == VISITOR_READING)
+			visitor_refuse(v, 408, "", "The request did not come in time.");
+		else
+			visitor_close(v);
+	}
 	if (d->sent_away > 0 && now_ms >= d->say_ms) {
 		log_notice("closed connections that asked for nothing, for others: too many visitors=%zu",
 			   d->sent_away);
