@@ -116,6 +116,8 @@ def refused(db):
     assert "002_ends.sql has changed since it was applied" in theirs.refused()
     (theirs.folder / "tables/002_ends.sql").unlink()
     assert "002_ends.sql, which is newer than this program" in theirs.refused()
+    theirs.sql("delete from tidings.migration where version = 1")
+    assert "the database lacks migration 001, though it has a later one" in theirs.refused()
     shutil.rmtree(theirs.folder / "rules")
     assert f"the folder {theirs.folder}/rules cannot be read" in theirs.refused()
 

@@ -220,6 +220,22 @@ def _(s):
     equal(s.api.get(f"/ws/history/{d}?limit=2", s.token("root", role="admin")).want(200)["messages"] != [], True, "an admin may read")
 
 
+@test("the history without a token: of a public diagnosis where TIDINGS_ANONYMOUS allows it, of no other, and nowhere else")
+def _(s):
+    private = s.diagnosis(owner="ada")
+    paths = [f"/ws/history/{d}" for d in (3, private, 987654321)]
+    s.recommend(3, "for all", token=s.service())
+    with s.web(TIDINGS_ANONYMOUS="public") as web:
+        equal(web.api.get(paths[0]).want(200)["messages"][-1]["data"]["reason"], "for all", "a public one")
+        refusals = [web.api.get(path) for path in paths[1:]]
+        equal([r.want(401)["detail"] for r in refusals], ["A token is required: Authorization: Bearer <token>."] * 2, "a private one, one that is not there")
+        assert all(r.headers["WWW-Authenticate"].startswith("Bearer") for r in refusals), refusals
+        web.api.get(paths[0], "bad").want(401)
+        equal(web.api.get(paths[1], s.token("ada")).want(200)["messages"], [], "the private one, to its owner")
+    for path in paths:
+        s.api.get(path).want(401)
+
+
 @test("the history's cursor continues on a WebSocket, and the other way around")
 def _(s):
     d = s.diagnosis()

@@ -259,6 +259,23 @@ def _(s):
         equal(s.recommend(d, "after", api=s.api)["seq"], 2, "the next seq")
 
 
+@test("a broadcast that PostgreSQL does not even take whole is told not to be done, and the next one is", allow=EXPECTED)
+def _(s):
+    d = s.diagnosis()
+    large = {"diagnosis_id": d, "old_data": {}, "new_data": {"x": "y" * 250000}, "reason": "large"}
+    with s.web(TIDINGS_DATABASE_TIMEOUT=1000) as web:
+        s.recommend(d, "before", api=web.api)
+        pid = int(s.sql("select pid from pg_stat_activity where application_name = 'tidings broadcast' order by backend_start desc limit 1")[0][0])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            reply = web.api.post("/ws/broadcast-recommendation-update", large, s.token()).want(503)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        equal(reply["done"], "no", "done")
+        wait_until(lambda: web.api.post("/ws/broadcast-recommendation-update", large, s.token()).status == 200, "publishing to go on")
+    equal(s.last_seq(f"diagnosis/{d}"), 2, "messages")
+
+
 @test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)
 def _(s):
     locked, free = s.diagnosis(), s.diagnosis()
