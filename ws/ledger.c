@@ -245,6 +245,9 @@ void ledger_delivered(struct ledger *l, const struct hub_topic *t)
 {
 	struct delivered *d;
 
+	/* What is kept for its id is of the numbering that is the database's now. */
+	if (t->stale)
+		return;
 	HASH_FIND(hh, l->delivered, &t->id, sizeof(t->id), d);
 	if (!d) {
 		d = calloc(1, sizeof(*d));
