@@ -286,8 +286,8 @@ def _(s):
 @test("a WebSocket that has fallen behind what is in memory gets the rest from the database, message by message as the others")
 def _(s):
     d = s.diagnosis()
-    with s.node(TIDINGS_TAIL_MAX=65536, TIDINGS_SLOW_TIMEOUT=600) as node, RawClient(node.socket, s.ws_path(d, s.token())) as slow, \
-            s.connect(d, server=node) as witness:
+    with s.node(TIDINGS_TAIL_MAX=65536, TIDINGS_SLOW_TIMEOUT=600) as node, s.connect(d, server=node) as witness, \
+            RawClient(node.socket, s.ws_path(d, s.token())) as slow:
         equal(slow.next()["type"], "connect", "first message")
         for n in range(1, 61):
             s.recommend(d, str(n), old_data={}, new_data={"x": "y" * 20000})
