@@ -31,11 +31,13 @@ class Follower(threading.Thread):
         self.stretches = [Stretch({})]
         self.over = threading.Event()
         self.socket = None
-        self.connects = self.refusals = 0
+        self.connects = self.refusals = self.greetings = self.resets = 0
+        self.dropped = 0  # connections that were there, and were ended by a server
         self.faults = []  # what no server may send
 
     def run(self):
         while not self.over.is_set():
+            greetings, resets = self.greetings, self.resets
             try:
                 self.connects += 1
                 getattr(self, self.transport)(self.random.choice(self.stack.doors()))
@@ -45,6 +47,8 @@ class Follower(threading.Thread):
                 self.faults.append(f"not JSON: {e.doc[:200]}")
             finally:
                 self.hang_up()
+            if self.transport != "poll" and self.greetings > greetings and self.resets == resets and not self.over.is_set():
+                self.dropped += 1
             self.over.wait(self.random.uniform(0.02, 0.4))
 
     def hang_up(self, reset=False):
@@ -60,6 +64,8 @@ class Follower(threading.Thread):
 
     def reset(self):
         """The network breaks this connection."""
+        if self.socket:
+            self.resets += 1
         self.hang_up(reset=True)
 
     def path(self, kind, **query):
@@ -67,6 +73,7 @@ class Follower(threading.Thread):
         return f"/{kind}/{self.diagnosis}?" + "&".join(f"{k}={v}" for k, v in query.items() if v is not None)
 
     def starts(self, said):
+        self.greetings += 1
         if self.cursor and not said["recovered"]:
             self.stretches.append(Stretch({"from": self.cursor, **(said.get("missed") or {})}))
         self.cursor = said["cursor"]

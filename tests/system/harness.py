@@ -705,6 +705,9 @@ class Stack:
                        "shared_buffers = 64MB\nlog_statement = 'none'\n")
         self.conninfo = f"host={self.pg_folder} dbname=tidings"
         self.start_postgres()
+        self._schema()
+
+    def _schema(self):
         self.sql("create database tidings", database="postgres")
         self.command("tidings", "migrate", "--dir", TOP / "sql", TIDINGS_DATABASE=self.conninfo + " user=postgres")
         subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", TOP / "sql" / "demo.sql"], check=True, capture_output=True,
