@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from harness import RawClient
 
-PATIENCE_S = 8  # without a byte: longer than the server's heartbeat, and the poll's timeout
 POLL_S = 3
 
 
@@ -89,7 +88,7 @@ class Follower(threading.Thread):
     def websocket(self, port):
         client = RawClient(port, self.path("ws"))
         self.socket = client.s
-        client.s.settimeout(PATIENCE_S)
+        client.s.settimeout(self.stack.patience_s)
         said = client.next()
         self.starts(said["data"])
         while not self.over.is_set():
@@ -102,7 +101,7 @@ class Follower(threading.Thread):
                 return
 
     def response(self, port, path, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.stack.patience_s)
         connection.connect()
         self.socket = connection.sock
         connection.request("GET", path, headers=headers or {})
