@@ -134,13 +134,17 @@ class Machine:
 
 
 class Cluster:
-    def __init__(self, folder, logs, user):
+    def __init__(self):
+        self.machines = []
+
+    def begin(self, folder, logs, user):
         begin_network()
-        self.machines = [Machine(name, folder, logs, user) for name in MACHINES]
-        wait_until(self.healthy, "the cluster to be there", HEALTHY_S)
+        for name in MACHINES:
+            self.machines.append(Machine(name, folder, logs, user))
+        self.wait_healthy()
 
     def members(self):
-        """What the machine that says of itself that it is the primary says of all, by role. {}: there is none, or it does not know."""
+        """What the machine that takes itself for the primary says of all, by name. {}: there is none, or it does not know."""
         for machine in self.machines:
             said = machine.rest("/patroni")
             if said and said[1].get("role") in ("master", "primary") and said[1].get("state") == "running":
@@ -157,6 +161,9 @@ class Cluster:
             return next((m for m in self.machines if m.name in names and m is not other_than), None) or time.sleep(LOOK_S)
 
         return wait_until(found, f"a {role}" + (f" other than {other_than.name}" if other_than else ""), HEALTHY_S)
+
+    def wait_healthy(self):
+        wait_until(lambda: self.healthy() or time.sleep(LOOK_S), "the cluster to be well", HEALTHY_S)
 
     def healthy(self):
         """A primary, a synchronous standby, and all three on one timeline."""
@@ -192,7 +199,7 @@ class ClusterNemesis(Nemesis):
     def inflict(self, name, seconds):
         began = time.monotonic()
         super().inflict(name, seconds)
-        wait_until(self.cluster.healthy, f"the cluster to be well after {name}", HEALTHY_S)
+        self.cluster.wait_healthy()
         over = time.monotonic()
         wait_until(lambda: max(self.stack.acknowledgements(), default=0) > over, f"publishing to work after {name}", HEALTHY_S)
         times = sorted(t for t in self.stack.acknowledgements() if t > began)
@@ -245,7 +252,7 @@ class ClusterNemesis(Nemesis):
         leader, standby = self.cluster.in_role("leader"), self.cluster.in_role("sync_standby")
         said = leader.rest("/switchover", {"leader": leader.name, "candidate": standby.name})
         assert said and said[0] == 200, said
-        wait_until(self.cluster.healthy, "the cluster to be well after a switchover", HEALTHY_S)
+        self.cluster.wait_healthy()
         # Who comes again behind it brings a cursor from before.
         before = [(f, f.greetings, f.resets) for f in self.stack.followers]
         self.fault_connections_reset(seconds)
