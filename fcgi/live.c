@@ -139,6 +139,8 @@ static void refuse(struct visit *v, enum err e, const struct buf *detail, const 
 		response_refuse(v->res, 403, forbidden);
 	} else if (e == ERR_INPUT) {
 		refuse_in_words(v->res, 422, detail, "This cannot be done with these values.");
+	} else if (e == ERR_LIMIT) {
+		intake_refuse_quota(v->res);
 	} else if (e == ERR_CONFLICT) {
 		problem_add_field(&problem, "", "Idempotency-Key",
 				  "was used for another request within the last 24 hours");
@@ -160,6 +162,8 @@ static bool carry_out(struct visit *v, struct saying *s)
 		.correlation = s->message.correlation_id.bytes,
 		.queue_max = v->clerk->config->queue_max,
 		.queue_min_age_s = v->clerk->config->queue_min_age_s,
+		.require_user = v->clerk->config->require_user,
+		.daily_max_kib = v->clerk->config->user_daily_max_kib,
 	};
 	struct buf fingerprint = BUF_EMPTY;
 	enum err e = ERR_MEMORY;

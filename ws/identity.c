@@ -42,6 +42,8 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
 		return false;
 	}
+	if (!s->endpoint && claims.role >= ROLE_SERVICE)
+		connections_max = 0;
 	u = user_enter(s->endpoint ? &n->live_users : &n->users, claims.user_id, connections_max, &full);
 	if (!u) {
 		if (full) {

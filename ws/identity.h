@@ -16,7 +16,8 @@
  * The session is this user's from now on, and charged as what goes on from memory. False: it is being closed; a token that is
  * none is 401 or 1008, a user with as many connections as allowed 429 or 1008, one who comes too often 429 or 1013.
  *
- *	connections_max		of this user on this node, of its kind; 0: unlimited
+ *	connections_max		of this user on this node, of its kind; 0: unlimited. Where topics are listened to, services and
+ *				admins have no such limit
  */
 bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
 

@@ -33,6 +33,9 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 	} else if (e != OK) {
 		live_say_error(s, "unavailable", "The database is away: what was sent may not have been stored.",
 			       a->correlation);
+	} else if (row->outcome == ERR_LIMIT) {
+		live_over_quota(&text, a->correlation, clock_wall_us());
+		live_say(s, &text);
 	} else if (row->outcome == ERR_INPUT) {
 		live_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);
 	} else {
@@ -76,6 +79,7 @@ void live_act(struct session *s, const struct client_message *m)
 		.queue_max = c->queue_max,
 		.queue_min_age_s = c->queue_min_age_s,
 		.require_user = identity_needs_account(s),
+		.daily_max_kib = c->user_daily_max_kib,
 	};
 	enum err e;
 

@@ -20,6 +20,7 @@
 #define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
 #define AFTER_RELAY_MS 500
 #define SWEEP_MS 60000
+#define S_PER_DAY 86400
 #define RENEW_MS 500	    /* from a heartbeat to the next, where something could not be written down */
 #define DUE_SLICE 512	    /* sessions, before the loop looks at the sockets again: a few ms */
 #define RELAY_AGAIN_MS 1000 /* another node is at it */
@@ -254,8 +255,8 @@ static void sweep_after(struct pulse *p, int64_t id)
 {
 	const struct config *c = p->node->config;
 
-	p->sweep_under_way =
-		calls_sweep(p->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s, on_sweep, p) == OK;
+	p->sweep_under_way = calls_sweep(p->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
+					 c->keep_topics_days * S_PER_DAY, on_sweep, p) == OK;
 }
 
 /* ---- the tick */

@@ -397,7 +397,7 @@ enum err calls_admit(struct pipeline *p, const struct admission *a, admit_answer
 static const struct pipeline_statement act_statement = {
 	"act",
 	"select outcome, detail, reply, case outcome when 'ok' then tidings.act_size($4::text, $5::json) else 1 end "
-	"from tidings.act($1, $2, $3, $4::text, $5::json, $6, $7, $8, $9::boolean)"};
+	"from tidings.act($1, $2, $3, $4::text, $5::json, $6, $7, $8, $9::boolean, $10)"};
 
 static void on_act(void *context, enum err e, const PGresult *rows)
 {
@@ -429,6 +429,7 @@ enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, v
 	add_number(&params, a->queue_max);
 	add_number(&params, a->queue_min_age_s);
 	add_text(&params, a->require_user ? "true" : "false");
+	add_number(&params, a->daily_max_kib);
 	return send_call(p, &act_statement, &params, on_act, &(struct call){.to.act = answer, .context = context});
 }
 
@@ -501,7 +502,7 @@ enum err calls_report(struct pipeline *p, const char *node_id, const char *conne
 /* ---- relay, sweep: one number, or NULL */
 
 static const struct pipeline_statement relay_statement = {"relay", "select tidings.relay($1, $2)"};
-static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6)"};
+static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6, $7)"};
 
 #define SWEEP_TOPICS 500 /* in one transaction */
 #define SWEEP_ROWS 1000
@@ -535,7 +536,7 @@ enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_ag
 }
 
 enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s,
-		     int64_t queue_ttl_s, sweep_answer answer, void *context)
+		     int64_t queue_ttl_s, int64_t keep_topics_s, sweep_answer answer, void *context)
 {
 	struct params params = {0};
 
@@ -548,6 +549,7 @@ enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, in
 	add_number(&params, queue_max);
 	add_number(&params, queue_min_age_s);
 	add_number(&params, queue_ttl_s);
+	add_number(&params, keep_topics_s);
 	return send_call(p, &sweep_statement, &params, on_sweep,
 			 &(struct call){.to.sweep = answer, .context = context});
 }

@@ -194,6 +194,38 @@ def _(s):
         equal(asked, [200, 429], "conversations")
 
 
+@test("what is stored of a user ends at the day's quota: quota_exceeded on a WebSocket, which stays, 429 by HTTP, with when the day ends; a service has none")
+def _(s):
+    # Fifty a second were kept for good, four million rows a day.
+    user, other = person(s), person(s)
+    d = s.diagnosis(owner=user)
+    reading = {"type": "health_update", "data": {"metric": "pulse", "value": 70, "unit": "bpm"}}
+    with s.node(TIDINGS_USER_DAILY_MAX=4) as node, s.web(node, TIDINGS_USER_DAILY_MAX=4) as web:
+        with Live(s, node, "health", user=user, how="query") as live:
+            answers = []
+            for n in range(3):
+                live.client.send({**reading, "correlation_id": f"c{n}"})
+                answers.append(live.until("health_update_stored", "error"))
+            web.api.post("/ws/send", reading, s.token(user)).want(200)
+            live.client.send({**reading, "correlation_id": "c7"})
+            answers.append(live.until("health_update_stored", "error"))
+            equal([m["type"] for m in answers], ["health_update_stored"] * 3 + ["error"], f"answers {answers}")
+            equal((answers[-1]["data"]["code"], answers[-1]["correlation_id"]), ("quota_exceeded", "c7"), "the error")
+            assert 0 < answers[-1]["data"]["retry_after"] <= 86400, answers
+            live.client.send({"type": "ping"})
+            live.until("pong")
+        effect = {"diagnosis_id": d, "recommendation_id": 1, "new_effectiveness": 0.5, "confidence": 0.5, "sample_size": 1}
+        feedback = {"diagnosis_id": d, "feedback_id": 1, "rating": 5, "effectiveness": 0.5}
+        for path, body, headers in (("/ws/send", reading, {}), ("/ws/broadcast-effectiveness-update", effect, {}),
+                                    ("/ws/broadcast-feedback-update", feedback, {"Idempotency-Key": "k"})):
+            reply = web.api.post(path, body, s.token(user), headers)
+            reply.want(429)
+            assert 0 < int(reply.headers["Retry-After"]) <= 86400, reply
+        web.api.post("/ws/broadcast-feedback-update", feedback, s.token(user)).want(200)
+        web.api.post("/ws/broadcast-effectiveness-update", effect, s.service()).want(200)
+        web.api.post("/ws/send", reading, s.token(other)).want(200)
+
+
 @test("coming back for many critical notifications, which go again each time, costs by how many they are")
 def _(s):
     # A user with a hundred of their own who came back in a loop had a hundred written each time.
