@@ -18,6 +18,7 @@
 #include "ws/feed.h"
 #include "ws/gate.h"
 #include "ws/grace.h"
+#include "ws/health.h"
 #include "ws/ledger.h"
 #include "ws/node.h"
 #include "ws/pulse.h"
@@ -425,6 +426,8 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = pulse_new(&n->pulse, n);
 	if (e == OK)
+		e = health_new(&n->health, n);
+	if (e == OK)
 		e = open_database(n);
 	if (e != OK)
 		return e;
@@ -466,6 +469,7 @@ static void stop(struct sidecar *s)
 	ledger_free(&n->ledger);
 	feed_free(&n->feed);
 	pulse_free(&n->pulse);
+	health_free(&n->health);
 	edition_free(&n->events);
 	edition_free(&n->replies);
 	hub_free(&n->hub);

@@ -18,6 +18,7 @@
  *	feed		fetches what the doorbell rang for, and runs the fan-out
  *	catch_up	gives sessions what they missed: from the tail, or read from the database where that can't serve them
  *	pulse		what happens by itself: deadlines, heartbeat, relay, sweep
+ *	health		tells whoever watches over it whether it lives, and whether it is ready
  *
  * All of it is one thread: the libuv loop's. Nothing in it blocks.
  *
@@ -54,6 +55,7 @@ struct feed;
 struct catch_up;
 struct edition;
 struct pulse;
+struct health;
 struct user;
 struct rate_table;
 
@@ -102,6 +104,7 @@ struct node {
 	struct feed *feed;
 	struct catch_up *catch_up;
 	struct pulse *pulse;
+	struct health *health;
 	struct edition *events, *replies; /* the last of event streams, and of polls */
 
 	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the line. */

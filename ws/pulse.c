@@ -11,6 +11,7 @@
 #include "ws/door.h"
 #include "ws/feed.h"
 #include "ws/grace.h"
+#include "ws/health.h"
 #include "ws/identity.h"
 #include "ws/ledger.h"
 #include "ws/session.h"
@@ -296,6 +297,7 @@ static void on_tick(uv_timer_t *timer)
 	if ((p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS) ||
 	    (n->renew && now_ms - p->heartbeat_ms >= RENEW_MS)) {
 		heartbeat(p);
+		health_ask(n->health);
 		if (p->accounts_due || listener_is_deaf(n->listener))
 			ask_accounts(p);
 	}
@@ -335,6 +337,7 @@ void pulse_database_up(struct pulse *p)
 	for (struct hub_topic *t = hub_first(p->node->hub); t; t = hub_next(t))
 		t->revoked_seq = MIN(t->revoked_seq, tail_seq(t->tail));
 	heartbeat(p);
+	health_ask(p->node->health);
 	ask_accounts(p);
 	pulse_relay(p);
 }

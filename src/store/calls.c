@@ -10,6 +10,7 @@
 #include "store/acts_internal.h"
 #include "store/pgarray.h"
 #include "store/pipeline_internal.h"
+#include "store/schema.h"
 
 #define PARAMS_MAX 17
 #define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */
@@ -75,6 +76,7 @@ struct call {
 		fetch_answer fetch;
 		plain_answer plain;
 		heartbeat_answer heartbeat;
+		state_answer state;
 		relay_answer relay;
 		sweep_answer sweep;
 		admit_answer admit;
@@ -356,6 +358,29 @@ enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbea
 	add_texts(&params, h->epochs, h->count);
 	return send_call(p, &heartbeat_statement, &params, on_heartbeat,
 			 &(struct call){.to.heartbeat = answer, .context = context});
+}
+
+static const struct pipeline_statement state_statement = {
+	"state", "select coalesce(" SCHEMA_APPLIED
+		 " = $1, false)::int::int8, (not o.stuck)::int::int8 from tidings.outbox_state() o"};
+
+static void on_state(void *context, enum err e, const PGresult *rows)
+{
+	struct call call = *(struct call *)context;
+
+	free(context);
+	if (e == OK && PQntuples(rows) != 1)
+		e = ERR_DATABASE;
+	call.to.state(call.context, e, e == OK && int8_at(rows, 0, 0) == 1, e == OK && int8_at(rows, 0, 1) == 1);
+}
+
+enum err calls_state(struct pipeline *p, state_answer answer, void *context)
+{
+	struct params params = {0};
+
+	add_text(&params, schema_files);
+	return send_call(p, &state_statement, &params, on_state,
+			 &(struct call){.to.state = answer, .context = context});
 }
 
 /* ---- live health */

@@ -97,6 +97,12 @@ typedef void (*plain_answer)(void *context, enum err e);
 enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush *f, plain_answer answer,
 		     void *context) MUST_CHECK;
 
+/* ---- how the database is: is its schema what this build is for, and is what is due relayed? */
+
+typedef void (*state_answer)(void *context, enum err e, bool schema_fits, bool relay_moves);
+
+enum err calls_state(struct pipeline *p, state_answer answer, void *context) MUST_CHECK;
+
 /* ---- heartbeat: this node lives; which of its topics have moved? */
 
 struct heartbeat {
