@@ -8,6 +8,7 @@
  *	sessions	finds them by connection id and by user
  *	session		one client's connection: what waits to be written to it, its deadlines
  *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
+ *	identity	who a session is, and how often one may come; keys: what tokens are checked with
  *	edition		what all who listen to one topic are told, in a voice's words
  *	strangers	sessions that have not said who they are
  *	inbound		what clients say on a WebSocket, and what that costs them
@@ -115,6 +116,8 @@ struct node {
 	int64_t unfinished_bytes; /* of messages that have not come whole, in all sessions: they are in `budget` too */
 	bool renew;		  /* what is written down about this node may be wrong: everything anew, soon */
 	bool open;		  /* clients are let in */
+	bool reading_keys, read_keys_again;  /* keys.h */
+	struct rate_bucket strangers_bucket; /* how often those without a token come: identity.h */
 	bool draining;
 	bool said_farewell; /* to the database: it is not to be told again that this node lives */
 };

@@ -322,3 +322,77 @@ def _(s):
         # What the tail has already is told at once, again and again.
         for _ in range(24):
             equal(node.api.get(f"/poll/{d}?cursor={cursor}&timeout=5", s.token()).status, 200, "a poll from memory")
+
+
+@test("all who bring no token have one rate: 1013 on a WebSocket, 429 by HTTP; who brings one is let in, and an admin has no rate")
+def _(s):
+    # Who came without a token was counted nowhere: each anonymous poll asked the database three times.
+    d = s.diagnosis()
+    s.sql(f"update tidings.diagnosis set public = true where id = {d}")
+    few = {"TIDINGS_STRANGER_RATE": 1, "TIDINGS_STRANGER_BURST": 6}
+
+    def until_refused(come):
+        return wait_until(lambda: (got := come()) and got, "a refusal")
+
+    def knock(node, path):
+        with RawClient(node.port, path) as client:
+            try:
+                client.next()
+            except Closed as c:
+                return c.code, c.reason
+
+    def users_come(node):
+        with s.connect(d, server=node) as client, Live(s, node, user=person(s), how="query"):
+            client.answers()
+        node.api.get(f"/poll/{d}?timeout=0", s.token()).want(200)
+
+    with s.node(TIDINGS_ANONYMOUS="public", **few) as node:
+        node.api.get(f"/poll/{d}?timeout=0").want(200)
+        reply = until_refused(lambda: (reply := node.api.get(f"/poll/{d}?timeout=0")).status != 200 and reply)
+        reply.want(429)
+        assert int(reply.headers["Retry-After"]) >= 1, reply
+        node.api.get(f"/sse/{d}").want(429)
+        equal(until_refused(lambda: knock(node, f"/ws/{d}")), (1013, "too many without a token"), "a WebSocket")
+        users_come(node)
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=2, **few) as node, contextlib.ExitStack() as here:
+        def turned_away(path):
+            client = here.enter_context(RawClient(node.port, path))
+            client.send(PING, b"")
+            opcode, payload = client.frame()
+            while opcode == 1:
+                opcode, payload = client.frame()
+            return opcode == 8 and (int.from_bytes(payload[:2], "big"), payload[2:])
+
+        for path in (f"/ws/{d}", "/ws/combined"):
+            equal(until_refused(lambda path=path: turned_away(path)), (1013, b"too many without a token"), f"who is to say who they are, at {path}")
+        node.api.get(f"/poll/{d}").want(401)
+        for _ in range(9):
+            here.enter_context(s.connect(d, token=s.token(role="admin"), server=node)).answers()
+
+
+@test("a connect costs by its topics")
+def _(s):
+    # A hundred were asked for as one.
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=9) as node:
+        def come(user, topics):
+            with RawClient(node.port, "/ws?topics=" + ",".join(f"no/{n}" for n in range(topics)) + f"&token={s.token(user)}") as client:
+                return client.end()
+
+        one, many = person(s), person(s)
+        equal([come(one, 1) for _ in range(4)], [1008] * 4, "with one topic")
+        equal(wait_until(lambda: [code for _ in range(4) if (code := come(many, 100)) != 1008], "a refusal")[0], 1013, "with a hundred")
+        equal(come(one, 1), 1008, "with one topic still")
+
+
+@test("heads that have not come whole have 8 MiB together: beyond it the one that was begun first goes")
+def _(s):
+    # A thousand of 32 KB were in no account.
+    with s.node() as node, contextlib.ExitStack() as here:
+        crowd = [here.enter_context(RawClient(node.port, "", handshake=False)) for _ in range(700)]
+        for client in crowd:
+            client.s.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000)
+        for client in crowd[:100]:
+            equal(client.end(), None, "the first ones")
+        for client in crowd[-100:]:
+            client.s.sendall(b"\r\n\r\n")
+            assert client._head().startswith(b"HTTP/1.1 404"), "no answer"
