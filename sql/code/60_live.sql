@@ -156,10 +156,15 @@ begin
 		return;
 	end if;
 
-	select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients
-		into act_once.outcome, act_once.detail, act_once.reply, act_once.topic, act_once.seq, act_once.clients
-		from act(p_user, p_role, p_connection, p_type, p_data, p_correlation, p_queue_max, p_queue_min_age_s, p_require_user, p_daily_max) a;
+	if quota_holds(p_user, p_role, p_daily_max) then
+		select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients
+			into act_once.outcome, act_once.detail, act_once.reply, act_once.topic, act_once.seq, act_once.clients
+			from act(p_user, p_role, p_connection, p_type, p_data, p_correlation, p_queue_max, p_queue_min_age_s, p_require_user, p_daily_max) a;
+	else
+		outcome := 'over_quota';
+	end if;
 	if outcome = 'ok' then
+		perform quota_take(p_user, p_role, 1 + octet_length(act_once.reply) / 1024, p_daily_max);
 		update idempotency k set results = jsonb_build_array(act_once.reply, act_once.topic, act_once.seq, act_once.clients)
 			where k.caller = p_user and k.key = p_key;
 	else

@@ -51,10 +51,18 @@ def keys(db):
     together = db.batch([Request([Item(topic)], user, "user", "d", "h"), Request([Item(topic)], user, "user", "d", "h"), Request([Item(topic)])], daily_max=2)
     equal([r.outcome for r in together], ["over_quota", "busy", "ok"], "twice at once, beside somebody else")
     equal(ask("c", 10).outcome, "ok", "tried again")
-    once = lambda key: answer(db.sql(
-        f"select outcome, detail, reply, topic, seq, clients from tidings.act_once('{user}', 'user', null, 'health_update', "
-        f"{quote(json.dumps(reading()[1]))}, null, 100, 60, '{key}', 'h', false, 5)", user="tidings_publisher"))
-    equal([once(key).outcome for key in ("e", "f", "g", "e")], ["ok", "ok", "over_quota", "ok"], "acts with keys")
+    once = lambda key, type, data, daily_max: answer(db.sql(
+        f"select outcome, detail, reply, topic, seq, clients from tidings.act_once('{user}', 'user', null, '{type}', "
+        f"{quote(json.dumps(data))}, null, 100, 60, '{key}', 'h', false, {daily_max})", user="tidings_publisher"))
+    before = stored(db, user)
+    equal([once(key, *reading(), before + 1).outcome for key in ("e", "f", "e")], ["ok", "over_quota", "ok"], "acts with keys")
+    equal(stored(db, user), before + 2, "a reading, and its reply")
+    for n in range(40):
+        db.act(user, *reading(n))
+    # A long reply is kept for its key, whatever was asked.
+    equal(once("g", "get_health", {}, 1000).outcome, "ok", "reading")
+    assert stored(db, user) >= before + 5, stored(db, user)
+    equal(once("h", "get_health", {}, before + 2).outcome, "over_quota", "reading with a key")
 
 
 @test("of a large quota few rows are written, and the sum is right to a few percent")
