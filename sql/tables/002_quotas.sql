@@ -1,4 +1,4 @@
--- How much a user may have stored on a day, and topics that nobody needs any more.
+-- How much a user may have stored on a day, topics that nobody needs any more, notifications that are asked for again and again.
 
 set local role tidings_owner;
 
@@ -14,6 +14,9 @@ create index quota_day on tidings.quota (day);
 
 -- When the sweep last took messages from it, or found that there are none.
 alter table tidings.topic add column empty_at timestamptz;
+
+-- When it last went into the queue.
+alter table tidings.notification add column pushed_at timestamptz;
 
 -- Accounts count: TIDINGS_REQUIRE_USER.
 alter type tidings.request add attribute require_user boolean;
