@@ -59,6 +59,7 @@ struct pulse;
 struct health;
 struct user;
 struct rate_table;
+struct act_queue;
 
 TAILQ_HEAD(session_list, session);
 
@@ -92,11 +93,12 @@ struct node {
 		unfinished; /* whose last message has not come whole, the one begun first first: inbound.h */
 	struct session *sessions_by_id; /* of connections: sessions.h */
 	size_t sessions_count, strangers_count;
-	size_t closing_count;	     /* of the sessions: they have no place any more */
-	uint64_t sessions_opened;    /* since the start */
-	struct user *users;	     /* by id: how many connections each has here */
-	struct user *live_users;     /* the same for the live endpoints, which have a limit of their own */
-	struct rate_table *arrivals; /* how often users come: identity.h */
+	size_t closing_count;	      /* of the sessions: they have no place any more */
+	uint64_t sessions_opened;     /* since the start */
+	struct user *users;	      /* by id: how many connections each has here */
+	struct user *live_users;      /* the same for the live endpoints, which have a limit of their own */
+	struct rate_table *arrivals;  /* how often users come: identity.h */
+	struct act_queue *act_queues; /* of users who wait for the database: live_acts.h */
 
 	struct door *door;
 	struct gate *gate;

@@ -3,8 +3,8 @@ import contextlib
 import importlib
 import json
 
-from harness import Closed, RawClient, equal, frame, test, wait_until
-from live import TALKATIVE, Live, notify, person
+from harness import Closed, RawClient, Transaction, equal, frame, test, wait_until
+from live import TALKATIVE, Live, conversation, notify, person
 
 deflate = importlib.import_module("52_deflate")
 
@@ -396,3 +396,30 @@ def _(s):
         for client in crowd[-100:]:
             client.s.sendall(b"\r\n\r\n")
             assert client._head().startswith(b"HTTP/1.1 404"), "no answer"
+
+
+@test("of a user who says much at once one act after the other goes to the database: another user's waits for one of them, not for all")
+def _(s):
+    # Forty messages to a hundred each were carried out before anybody else's reading.
+    many, other = person(s), person(s)
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, **TALKATIVE) as node, Live(s, node, "combined", user=many, how="query") as first, \
+            Live(s, node, "combined", user=many, how="query") as second, Live(s, node, "combined", user=other, how="query") as third:
+        id = conversation(first, other)
+        with Transaction(s, f"select from tidings.conversation where id = '{id}' for update"):
+            for live in (first, second):
+                for n in range(20):
+                    live.send("chat_message", {"conversation_id": id, "message": f"m{n}"})
+                live.ask("ping", want="pong")
+            wait_until(lambda: s.sql("select 1 from pg_stat_activity where application_name = 'tidings-ws acts' and wait_event_type = 'Lock'"), "the first to wait")
+            third.send("health_update", {"metric": "pulse", "value": 70})
+            third.ask("ping", want="pong")
+        third.until("health_update_stored")
+        for live in (first, second):
+            said = [live.until("chat_message_sent", "error") for _ in range(20)]
+            equal({m["type"] for m in said}, {"chat_message_sent"}, "answers")
+        before = int(s.sql(f"""select count(*) from tidings.chat_message m, tidings.health_reading r
+            where m.conversation_id = '{id}' and r.user_id = '{other}' and m.created_at < r.received_at""")[0][0])
+        assert before <= 2, f"{before} messages were stored before the reading"
+        equal(s.sql(f"select string_agg(message, ' ' order by m.id) = string_agg(message, ' ' order by n) from (select message, id, "
+                    f"row_number() over (partition by message order by id) as copy, substr(message, 2)::int as n "
+                    f"from tidings.chat_message where conversation_id = '{id}') m where copy = 1"), [["t"]], "in the order in which they were said")
