@@ -182,9 +182,14 @@ static void drop_given(struct session *s)
 /* What its client has not begun to take: it is sent again to whoever resumes, or waits for its topic's next client. */
 static void free_unbegun(struct session *s)
 {
-	if (s->out.len == 0 || begun_end(s) == s->out.len)
+	size_t end;
+
+	if (s->out.len == 0)
 		return;
-	buf_cut(&s->out, begun_end(s));
+	end = begun_end(s);
+	if (end == s->out.len)
+		return;
+	buf_cut(&s->out, end);
 	drop_given(s);
 	buf_free(&s->marks);
 }

@@ -118,6 +118,7 @@ def outage(s, away):
         kept.update({m["seq"]: m["data"]["reason"] for m in page["messages"]})
         cursor = page["cursor"]
     equal({q for q, why in load.acknowledged.items() if kept.get(q) != why and q > last - 100}, set(), "not in the history")
+    s.wait_ready()
 
 
 def stopped(s, mode):
@@ -145,13 +146,11 @@ EXPECTED = "database|connection|away|server|terminat"
 @test("PostgreSQL stopped and started again under load", allow=EXPECTED)
 def _(s):
     outage(s, stopped(s, "fast"))
-    s.wait_ready()
 
 
 @test("PostgreSQL crashing under load: also the presence, which the crash empties, comes back", allow=EXPECTED)
 def _(s):
     outage(s, stopped(s, "immediate"))
-    s.wait_ready()
 
 
 @test("every database connection of ours terminated under load, three times", allow=EXPECTED)
@@ -168,7 +167,6 @@ def _(s):
 @test("a database connection that ends with statements still to be read in it is found out and made anew, without waiting for a timeout", allow=EXPECTED)
 def _(s):
     # The socket has an error, on which libuv stops; what the server said last was read, and then nothing.
-    s.wait_ready()
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node:
         with Transaction(s, f"update tidings.node set opened = opened where id = '{node.id()}'"):
             pid = s.wait_blocked("heartbeat")
