@@ -119,9 +119,11 @@ def _(s):
 def _(s):
     d = s.diagnosis()
     with Way(s) as way, s.node(TIDINGS_LISTEN_DATABASE=hosts(way.folder, s.pg_folder)) as node, s.connect(d, server=node) as client:
-        wait_until(lambda: "listener" in links_at(node, way.folder), "it to listen by the first host")
+        wait_until(lambda: "listener" in links_at(node, way.folder), "it to be at the first host")
         way.stop()
-        wait_until(lambda: "listener" in links_at(node, s.pg_folder), "it to listen by the second host")
+        wait_until(lambda: "listener" in links_at(node, s.pg_folder), "it to be at the second host")
+        # Nobody is let in before it listens there.
+        wait_until(lambda: s.lets_in(d, node), "the sidecar to let clients in")
         s.typing(f"diagnosis/{d}")
         equal(client.next()["type"], "typing", "what only NOTIFY brings")
 
