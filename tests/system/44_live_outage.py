@@ -308,6 +308,6 @@ def _(s):
             try:
                 ends.append(live.until("authenticated")["type"])
             except Closed as end:
-                ends.append(end.code)
-        equal(set(ends), {"authenticated", 1013}, "what becomes of those who talk early")
+                ends.append((end.code, end.reason))
+        equal(set(ends), {"authenticated", (1013, "try again later")}, "what becomes of those who talk early")
         talkers[0].ask("ping", want="pong")

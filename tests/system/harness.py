@@ -510,6 +510,12 @@ class Node(Process):
         env = stack.environment(**{"TIDINGS_WS_PORT": self.port, "TIDINGS_WS_SOCKET": self.socket, "TIDINGS_DRAIN_TIME": 0, **settings})
         super().__init__(name, [stack.program("tidings-ws")], env, stack.logs)
         self.wait_port(self.port)
+        # It listens there after its port.
+        wait_until(lambda: self.alive() and self.socket_open(), f"{self.name} to listen on {self.socket}")
+
+    def socket_open(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(str(self.socket)) == 0
 
     def id(self):
         """As the database knows it."""
