@@ -156,6 +156,9 @@ static void reply(struct publish *p)
 	case PUBLISH_WITHHELD:
 		refuse_item(p, item, 403, "You may not publish here.");
 		break;
+	case PUBLISH_OVER_QUOTA:
+		intake_refuse_quota(p->res);
+		break;
 	case PUBLISH_KEY_REUSED:
 		problem_add_field(&problem, "", "Idempotency-Key",
 				  "was used for another request within the last 24 hours");
@@ -182,6 +185,8 @@ static const char *outcome_text(enum publish_outcome outcome)
 		return "withheld";
 	case PUBLISH_KEY_REUSED:
 		return "key_reused";
+	case PUBLISH_OVER_QUOTA:
+		return "over_quota";
 	}
 	return "unknown";
 }

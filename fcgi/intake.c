@@ -141,3 +141,9 @@ bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t c
 	response_refuse(res, 429, "You ask for more than is allowed: see the Retry-After header.");
 	return false;
 }
+
+void intake_refuse_quota(struct response *res)
+{
+	res->retry_after_s = clock_day_left_s(clock_wall_us());
+	response_refuse(res, 429, "You may have no more stored today: see the Retry-After header.");
+}

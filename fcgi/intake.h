@@ -46,5 +46,8 @@ void intake_fingerprint(const struct request *r, const struct buf *body, struct 
  */
 bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t cost, struct response *res);
 
+/* The caller may have no more stored today. */
+void intake_refuse_quota(struct response *res);
+
 /* Takes what it has turned out to cost besides. */
 void intake_charge(struct intake *in, const struct token_claims *caller, int64_t cost);

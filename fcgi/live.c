@@ -139,6 +139,8 @@ static void refuse(struct visit *v, enum err e, const struct buf *detail, const 
 		response_refuse(v->res, 403, forbidden);
 	} else if (e == ERR_INPUT) {
 		refuse_in_words(v->res, 422, detail, "This cannot be done with these values.");
+	} else if (e == ERR_LIMIT) {
+		intake_refuse_quota(v->res);
 	} else if (e == ERR_CONFLICT) {
 		problem_add_field(&problem, "", "Idempotency-Key",
 				  "was used for another request within the last 24 hours");
@@ -160,6 +162,8 @@ static bool carry_out(struct visit *v, struct saying *s)
 		.correlation = s->message.correlation_id.bytes,
 		.queue_max = v->clerk->config->queue_max,
 		.queue_min_age_s = v->clerk->config->queue_min_age_s,
+		.require_user = v->clerk->config->require_user,
+		.daily_max_kib = v->clerk->config->user_daily_max_kib,
 	};
 	struct buf fingerprint = BUF_EMPTY;
 	enum err e = ERR_MEMORY;
@@ -183,6 +187,30 @@ static bool carry_out(struct visit *v, struct saying *s)
 	return true;
 }
 
+/* Who must be in tidings.app_user: not services, which are no users, and admins. */
+static bool check_user(struct visit *v)
+{
+	bool active = false;
+	enum err e = OK;
+
+	if (!v->clerk->config->require_user || is_trusted(v))
+		return true;
+	e = act_user_active(v->clerk->db, v->caller.user_id, &active);
+	if (e != OK) {
+		response_fault(v->res, e);
+	} else if (!active) {
+		response_refuse(v->res, 401, "This user has no active account.");
+		v->res->why = "no such user";
+	}
+	return e == OK && active;
+}
+
+/* Within the caller's rate, and by somebody who has an account where that is asked for: in this order, since the database is asked. */
+static bool may_ask(struct visit *v, int64_t cost)
+{
+	return intake_rate(v->clerk->shared, &v->caller, cost, v->res) && check_user(v);
+}
+
 static void reply(struct visit *v, const struct saying *s)
 {
 	struct span said = {s->result.reply.bytes, s->result.reply.len};
@@ -200,8 +228,8 @@ static void serve_saying(struct visit *v)
 	struct saying s = {0};
 
 	v->audit.outcome = "refused";
-	if (intake_rate(intake, &v->caller, RATE_ONE, v->res) && intake_body(intake, v->request, &s.body, v->res) &&
-	    read_saying(v, &s) && carry_out(v, &s))
+	if (may_ask(v, RATE_ONE) && intake_body(intake, v->request, &s.body, v->res) && read_saying(v, &s) &&
+	    carry_out(v, &s))
 		reply(v, &s);
 	v->audit.why = v->res->why;
 	audit_write("publish", &v->audit);
@@ -238,7 +266,7 @@ static void serve_receipt(struct visit *v)
 	};
 	enum err e = OK;
 
-	if (!read_id(v, id) || !intake_rate(v->clerk->shared, &v->caller, RATE_ONE, v->res))
+	if (!read_id(v, id) || !may_ask(v, RATE_ONE))
 		return;
 	buf_printf(&data, "{\"id\":\"%s\"}", id);
 	act.data = data.bytes;
@@ -256,7 +284,7 @@ static void serve_receipt(struct visit *v)
 /* A management act that leaves an audit line. False: it is not to be carried out, *res and the line say why. */
 static bool may_order(struct visit *v, const char *event)
 {
-	if (intake_rate(v->clerk->shared, &v->caller, ORDER_COST, v->res))
+	if (may_ask(v, ORDER_COST))
 		return true;
 	v->audit.outcome = "refused";
 	v->audit.why = v->res->why;
@@ -280,7 +308,7 @@ static void serve_health(struct visit *v)
 
 	if (!read_id(v, id))
 		return;
-	if (!intake_rate(v->clerk->shared, &v->caller, ORDER_COST, v->res))
+	if (!may_ask(v, ORDER_COST))
 		return;
 	c = control_of(v, id);
 	e = control_health(v->clerk->db, &c, WAIT_MS, &v->res->body);
@@ -352,30 +380,12 @@ static void serve_reconnect(struct visit *v)
 
 /* ---- all of them */
 
-/* Who must be in tidings.app_user: not services, which are no users, and admins. */
-static bool check_user(struct visit *v)
-{
-	bool active = false;
-	enum err e = OK;
-
-	if (!v->clerk->config->require_user || is_trusted(v))
-		return true;
-	e = act_user_active(v->clerk->db, v->caller.user_id, &active);
-	if (e != OK) {
-		response_fault(v->res, e);
-	} else if (!active) {
-		response_refuse(v->res, 401, "This user has no active account.");
-		v->res->why = "no such user";
-	}
-	return e == OK && active;
-}
-
 static void serve(void *context, const struct request *r, struct response *res)
 {
 	struct visit v = {.clerk = context, .request = r, .res = res};
 
 	v.route = route_find(routes, ARRAY_LEN(routes), r, res);
-	if (!v.route || caller_check(v.clerk->callers, r, &v.caller, res) != OK || !check_user(&v))
+	if (!v.route || caller_check(v.clerk->callers, r, &v.caller, res) != OK)
 		return;
 	v.audit = (struct audit){
 		.user_id = v.caller.user_id,

@@ -17,14 +17,17 @@
 #define THREADS_MAX 4
 
 static const char usage[] = "Usage: status.fcgi [--check-config | --version | --help]\n"
-			    "Answers /health and /ws/status by FastCGI on descriptor 0, where a web server starts it.\n"
+			    "Answers /health, /health/live, /health/ready and /ws/status by FastCGI on descriptor 0, "
+			    "where a web server starts it.\n"
 			    "Configured by TIDINGS_ variables: see tidings.conf(5).\n";
 
-enum { STATUS, HEALTH };
+enum { STATUS, HEALTH, LIVE, READY };
 
 static const struct route routes[] = {
 	{"GET", "/ws/status", STATUS},
 	{"GET", "/health", HEALTH},
+	{"GET", "/health/live", LIVE},
+	{"GET", "/health/ready", READY},
 };
 
 /* TIDINGS_STATUS */
@@ -89,7 +92,8 @@ static void serve_status(struct clerk *clerk, const struct request *r, struct re
 	buf_free(&status);
 }
 
-static void serve_health(struct clerk *clerk, struct response *res)
+/* Everything that a client could ask for works, where `ready` is wanted. */
+static void serve_health(struct clerk *clerk, bool ready, struct response *res)
 {
 	static const char *const names[] = {
 		[CHECK_DATABASE] = "database",
@@ -103,7 +107,9 @@ static void serve_health(struct clerk *clerk, struct response *res)
 	char now[CLOCK_TEXT_SIZE];
 
 	status_health(clerk->shared, &health);
-	if (!is_healthy(&health)) {
+	if (ready)
+		health.checks[CHECK_SIDECAR] = health.sidecar_ready;
+	if (!is_healthy(&health) || (ready && health.schema != HEALTHY)) {
 		res->status = 503;
 		res->retry_after_s = 5;
 	}
@@ -111,7 +117,17 @@ static void serve_health(struct clerk *clerk, struct response *res)
 		   clock_text(now, clock_wall_us()));
 	for (int i = 0; i < CHECKS_COUNT; i++)
 		buf_printf(&res->body, "%s\"%s\":\"%s\"", i > 0 ? "," : "", names[i], conditions[health.checks[i]]);
+	if (ready)
+		buf_printf(&res->body, ",\"schema\":\"%s\"", conditions[health.schema]);
 	buf_add_text(&res->body, "}}");
+}
+
+static void serve_live(struct response *res)
+{
+	char now[CLOCK_TEXT_SIZE];
+
+	buf_printf(&res->body, "{\"status\":\"%s\",\"timestamp\":\"%s\"}", health_text(true),
+		   clock_text(now, clock_wall_us()));
 }
 
 /* What the web server refuses or fails at, with its status; 0: this is no such request. */
@@ -165,10 +181,17 @@ static void serve(void *context, const struct request *r, struct response *res)
 	route = route_find(routes, ARRAY_LEN(routes), r, res);
 	if (!route)
 		return;
-	if (route->id == STATUS)
+	switch (route->id) {
+	case STATUS:
 		serve_status(context, r, res);
-	else
-		serve_health(context, res);
+		break;
+	case LIVE:
+		serve_live(res);
+		break;
+	default:
+		serve_health(context, route->id == READY, res);
+		break;
+	}
 }
 
 int main(int argc, char **argv)

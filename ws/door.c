@@ -14,6 +14,7 @@
 
 #define STRANGERS_MAX 1024 /* sockets that have never been served, once the node has no room for more */
 #define HEADS_MAX 1024	   /* heads that have come in part */
+#define HEADS_BYTES_MAX (8 << 20)
 #define ACCEPT_TURN 128	   /* sockets, before the loop looks at the others */
 #define SAY_EVERY_MS 10000 /* that some were sent away */
 
@@ -35,6 +36,16 @@ static void send_away(struct door *d, struct visitor *v)
 	visitor_close(v);
 }
 
+/* Those whose heads have come in part, and are too many: the ones that began first. */
+static void send_readers_away(struct door *d)
+{
+	struct visitors *all = &d->visitors;
+
+	while (all->counts[VISITOR_READING] > 0 && (all->counts[VISITOR_READING] > HEADS_MAX ||
+						    all->bytes > HEADS_BYTES_MAX || budget_is_over(&d->node->budget)))
+		send_away(d, TAILQ_FIRST(&all->lists[VISITOR_READING]));
+}
+
 /* Something has come: a whole request, or a part of one. Most often it comes whole, and is read where it is. */
 static void serve(struct visitor *v, struct span bytes)
 {
@@ -54,11 +65,12 @@ static void serve(struct visitor *v, struct span bytes)
 		buf_add(&v->in, bytes.bytes, bytes.len);
 	if (!buf_ok(&v->in)) {
 		visitor_close(v);
-	} else if (v->state != VISITOR_READING) {
-		if (d->visitors.counts[VISITOR_READING] >= HEADS_MAX)
-			send_away(d, TAILQ_FIRST(&d->visitors.lists[VISITOR_READING]));
-		visitor_move(v, VISITOR_READING);
+		return;
 	}
+	visitor_charge(v);
+	if (v->state != VISITOR_READING)
+		visitor_move(v, VISITOR_READING);
+	send_readers_away(d);
 }
 
 static void read_head(struct visitor *v)
@@ -232,8 +244,12 @@ void door_check(struct door *d, int64_t now_ms)
 {
 	struct visitor *v;
 
-	while ((v = visitors_overdue(&d->visitors, now_ms)))
-		visitor_close(v);
+	while ((v = visitors_overdue(&d->visitors, now_ms))) {
+		if (v->state == VISITOR_READING)
+			visitor_refuse(v, 408, "", "The request did not come in time.");
+		else
+			visitor_close(v);
+	}
 	if (d->sent_away > 0 && now_ms >= d->say_ms) {
 		log_notice("closed connections that asked for nothing, for others: too many visitors=%zu",
 			   d->sent_away);

@@ -9,7 +9,7 @@
  *
  * Layer    ws.
  * Memory   at most TIDINGS_CONNECTIONS_MAX + 1,536 sockets, sessions included; heads that have come in part: at most
- * 1,024, of 32 KiB each.
+ * 1,024, and 8 MiB of them, in node.budget.
  */
 #pragma once
 

@@ -8,6 +8,12 @@
 #include "ws/user.h"
 
 #define RESUME_COST (RATE_ONE / 8) /* of a poll that goes on from memory */
+#define TOPIC_COST (RATE_ONE / 16) /* of each topic after the first */
+
+static bool is_limited(enum role role)
+{
+	return role < ROLE_SERVICE;
+}
 
 static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims,
 		       const struct token_fault **fault)
@@ -35,13 +41,16 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
 		return false;
 	}
-	if (!rate_table_take(n->arrivals, claims.user_id, n->config->connect_rate_per_s, n->config->connect_burst,
+	if (is_limited(claims.role) &&
+	    !rate_table_take(n->arrivals, claims.user_id, n->config->connect_rate_per_s, n->config->connect_burst,
 			     RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
 		log_info("refused a connection: its user comes too often");
 		s->close_detail = "You come more often than is allowed: see the Retry-After header.";
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
 		return false;
 	}
+	if (!s->endpoint && !is_limited(claims.role))
+		connections_max = 0;
 	u = user_enter(s->endpoint ? &n->live_users : &n->users, claims.user_id, connections_max, &full);
 	if (!u) {
 		if (full) {
@@ -60,10 +69,30 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	return true;
 }
 
+bool identity_take_stranger(struct session *s)
+{
+	struct node *n = s->node;
+	const struct config *c = n->config;
+	bool anonymous = c->anonymous && !s->endpoint;
+
+	if (rate_take(&n->strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
+		      anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL))
+		return true;
+	log_info("refused a connection: too many come without a token");
+	s->close_detail = "Too many come without a token: see the Retry-After header.";
+	session_refuse(s, 429, CLOSE_TRY_LATER, "too many without a token");
+	return false;
+}
+
 void identity_charge(const struct session *s)
 {
-	if (s->user)
-		identity_charge_more(s->node, s->user->id, RATE_ONE - RESUME_COST);
+	int64_t cost = RATE_ONE - RESUME_COST + (int64_t)(MAX(s->subscriptions_count, 1) - 1) * TOPIC_COST;
+	struct node *n = s->node;
+
+	if (!s->user)
+		rate_charge(&n->strangers_bucket, n->config->stranger_rate_per_s, cost, clock_monotonic_ms() * 1000);
+	else if (is_limited(s->role))
+		identity_charge_more(n, s->user->id, cost);
 }
 
 void identity_charge_more(struct node *n, const char *user_id, int64_t cost)

@@ -245,7 +245,7 @@ void ledger_delivered(struct ledger *l, const struct hub_topic *t)
 {
 	struct delivered *d;
 
-	/* Its numbers are not the database's any more. */
+	/* What is kept for its id is of the numbering that is the database's now. */
 	if (t->stale)
 		return;
 	HASH_FIND(hh, l->delivered, &t->id, sizeof(t->id), d);
@@ -269,8 +269,6 @@ void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq)
 {
 	struct sent sent = {.topic_id = t->id, .seq = (int64_t)seq};
 
-	if (t->stale)
-		return;
 	memcpy(sent.epoch, t->epoch, sizeof(sent.epoch));
 	buf_add(&l->sent, &sent, sizeof(sent));
 	soon(l);

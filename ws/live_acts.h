@@ -1,6 +1,8 @@
 /*
  * live_acts - what a live client says that the database does (tidings.act()), and how much of that may wait.
  *
+ * Of one user, whose connections may be several, one act after the other is given to the database.
+ *
  * Layer    ws.
  */
 #pragma once

@@ -18,6 +18,8 @@
 #include "ws/feed.h"
 #include "ws/gate.h"
 #include "ws/grace.h"
+#include "ws/health.h"
+#include "ws/keys.h"
 #include "ws/ledger.h"
 #include "ws/node.h"
 #include "ws/pulse.h"
@@ -200,36 +202,6 @@ static const struct listener_ops listener_ops = {
 	.control = on_control,
 };
 
-/* ---- keys */
-
-static enum err load_keys(struct node *n)
-{
-	const struct config *c = n->config;
-	struct token_rules rules = {
-		.algorithms = c->jwt_algorithms,
-		.issuer = c->jwt_issuer,
-		.audience = c->jwt_audience,
-		.require_exp = c->jwt_require_exp,
-		.leeway_s = c->jwt_leeway_s,
-	};
-	struct token_keys *keys = NULL;
-	struct buf problem = BUF_EMPTY;
-	enum err e = token_keys_load(&keys, c->jwt_keys, &rules, &problem);
-
-	/* Twice as many: then hardly one of them has no place. */
-	if (e == OK)
-		e = token_keys_remember(keys, 2 * (size_t)c->connections_max);
-	if (e != OK) {
-		log_error("%s", problem.bytes ? problem.bytes : err_text(e));
-		token_keys_free(&keys);
-	} else {
-		token_keys_free(&n->keys);
-		n->keys = keys;
-	}
-	buf_free(&problem);
-	return e;
-}
-
 /* ---- leaving */
 
 static void on_farewell(void *context, enum err e)
@@ -302,8 +274,7 @@ static void on_signal(uv_signal_t *handle, int signal)
 
 	switch (signal) {
 	case SIGHUP:
-		if (load_keys(&s->node) == OK)
-			log_notice("keys read");
+		keys_reload(&s->node);
 		break;
 	case SIGUSR1:
 		pulse_log_counters(s->node.pulse);
@@ -395,7 +366,7 @@ static enum err start(struct sidecar *s)
 
 	e = set_descriptors(c);
 	if (e == OK)
-		e = load_keys(n);
+		e = keys_load(n);
 	if (e == OK)
 		e = rate_table_new(&n->arrivals, ARRIVALS_MAX);
 	if (e == OK && c->deflate)
@@ -424,6 +395,8 @@ static enum err start(struct sidecar *s)
 		e = door_new(&n->door, n);
 	if (e == OK)
 		e = pulse_new(&n->pulse, n);
+	if (e == OK)
+		e = health_new(&n->health, n);
 	if (e == OK)
 		e = open_database(n);
 	if (e != OK)
@@ -466,6 +439,7 @@ static void stop(struct sidecar *s)
 	ledger_free(&n->ledger);
 	feed_free(&n->feed);
 	pulse_free(&n->pulse);
+	health_free(&n->health);
 	edition_free(&n->events);
 	edition_free(&n->replies);
 	hub_free(&n->hub);

@@ -8,6 +8,7 @@
  *	sessions	finds them by connection id and by user
  *	session		one client's connection: what waits to be written to it, its deadlines
  *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
+ *	identity	who a session is, and how often one may come; keys: what tokens are checked with
  *	edition		what all who listen to one topic are told, in a voice's words
  *	strangers	sessions that have not said who they are
  *	inbound		what clients say on a WebSocket, and what that costs them
@@ -18,6 +19,7 @@
  *	feed		fetches what the doorbell rang for, and runs the fan-out
  *	catch_up	gives sessions what they missed: from the tail, or read from the database where that can't serve them
  *	pulse		what happens by itself: deadlines, heartbeat, relay, sweep
+ *	health		tells whoever watches over it whether it lives, and whether it is ready
  *
  * All of it is one thread: the libuv loop's. Nothing in it blocks.
  *
@@ -54,8 +56,10 @@ struct feed;
 struct catch_up;
 struct edition;
 struct pulse;
+struct health;
 struct user;
 struct rate_table;
+struct act_queue;
 
 TAILQ_HEAD(session_list, session);
 
@@ -89,11 +93,12 @@ struct node {
 		unfinished; /* whose last message has not come whole, the one begun first first: inbound.h */
 	struct session *sessions_by_id; /* of connections: sessions.h */
 	size_t sessions_count, strangers_count;
-	size_t closing_count;	     /* of the sessions: they have no place any more */
-	uint64_t sessions_opened;    /* since the start */
-	struct user *users;	     /* by id: how many connections each has here */
-	struct user *live_users;     /* the same for the live endpoints, which have a limit of their own */
-	struct rate_table *arrivals; /* how often users come: identity.h */
+	size_t closing_count;	      /* of the sessions: they have no place any more */
+	uint64_t sessions_opened;     /* since the start */
+	struct user *users;	      /* by id: how many connections each has here */
+	struct user *live_users;      /* the same for the live endpoints, which have a limit of their own */
+	struct rate_table *arrivals;  /* how often users come: identity.h */
+	struct act_queue *act_queues; /* of users who wait for the database: live_acts.h */
 
 	struct door *door;
 	struct gate *gate;
@@ -102,6 +107,7 @@ struct node {
 	struct feed *feed;
 	struct catch_up *catch_up;
 	struct pulse *pulse;
+	struct health *health;
 	struct edition *events, *replies; /* the last of event streams, and of polls */
 
 	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the line. */
@@ -112,6 +118,8 @@ struct node {
 	int64_t unfinished_bytes; /* of messages that have not come whole, in all sessions: they are in `budget` too */
 	bool renew;		  /* what is written down about this node may be wrong: everything anew, soon */
 	bool open;		  /* clients are let in */
+	bool reading_keys, read_keys_again;  /* keys.h */
+	struct rate_bucket strangers_bucket; /* how often those without a token come: identity.h */
 	bool draining;
 	bool said_farewell; /* to the database: it is not to be told again that this node lives */
 };

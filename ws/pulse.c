@@ -11,6 +11,7 @@
 #include "ws/door.h"
 #include "ws/feed.h"
 #include "ws/grace.h"
+#include "ws/health.h"
 #include "ws/identity.h"
 #include "ws/ledger.h"
 #include "ws/session.h"
@@ -20,6 +21,7 @@
 #define HEARTBEAT_MS 4000 /* a lost notification costs no more than this */
 #define AFTER_RELAY_MS 500
 #define SWEEP_MS 60000
+#define S_PER_DAY 86400
 #define RENEW_MS 500	    /* from a heartbeat to the next, where something could not be written down */
 #define DUE_SLICE 512	    /* sessions, before the loop looks at the sockets again: a few ms */
 #define RELAY_AGAIN_MS 1000 /* another node is at it */
@@ -254,8 +256,8 @@ static void sweep_after(struct pulse *p, int64_t id)
 {
 	const struct config *c = p->node->config;
 
-	p->sweep_under_way =
-		calls_sweep(p->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s, on_sweep, p) == OK;
+	p->sweep_under_way = calls_sweep(p->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
+					 c->keep_topics_days * S_PER_DAY, on_sweep, p) == OK;
 }
 
 /* ---- the tick */
@@ -295,6 +297,7 @@ static void on_tick(uv_timer_t *timer)
 	if ((p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS) ||
 	    (n->renew && now_ms - p->heartbeat_ms >= RENEW_MS)) {
 		heartbeat(p);
+		health_ask(n->health);
 		if (p->accounts_due || listener_is_deaf(n->listener))
 			ask_accounts(p);
 	}
@@ -334,6 +337,7 @@ void pulse_database_up(struct pulse *p)
 	for (struct hub_topic *t = hub_first(p->node->hub); t; t = hub_next(t))
 		t->revoked_seq = MIN(t->revoked_seq, tail_seq(t->tail));
 	heartbeat(p);
+	health_ask(p->node->health);
 	ask_accounts(p);
 	pulse_relay(p);
 }

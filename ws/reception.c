@@ -10,6 +10,7 @@
 #include "domain/request_head.h"
 #include "domain/selection.h"
 #include "domain/topic.h"
+#include "ws/health.h"
 #include "ws/http_socket.h"
 #include "ws/live.h"
 #include "ws/server.h"
@@ -315,6 +316,8 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 	enum err e = OK;
 	bool websocket;
 
+	if (health_serve(v, head))
+		return;
 	a.endpoint = live_endpoint(head->path);
 	a.voice = a.endpoint ? &voice_live : find_route(head->path, &diagnosis_id);
 	if (!a.voice) {

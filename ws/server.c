@@ -111,6 +111,9 @@ static void receive(struct websocket *w, char *bytes, size_t len)
 			break;
 		}
 	}
+	/* A client that has ended its side already is closed before its socket is looked at for writing. */
+	if (w->session->state == SESSION_CLOSING && !w->session->close_sent)
+		stages_writable(w->session);
 	end_if_over(w);
 }
 

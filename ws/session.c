@@ -340,15 +340,21 @@ enum hub_written session_write_now(struct session *s, struct span bytes, const s
 	return HUB_KEPT;
 }
 
-/* As much of `out` as the socket takes. */
-static void pump(struct session *s)
+/*
+ * As much of `out` as the socket takes.
+ *
+ *	fresh	`out` has just been given, and may be larger than what is in it
+ *
+ * What the socket has of it is not forgotten before it is much: all that waits is moved then.
+ */
+static void pump(struct session *s, bool fresh)
 {
 	if (s->out_at < s->out.len && s->choked_ms == 0)
 		s->out_at += write_some(s, (struct span){s->out.bytes + s->out_at, s->out.len - s->out_at});
 	if (s->out_at == s->out.len) {
 		buf_free(&s->out);
 		s->out_at = s->out_whole = 0;
-	} else if (s->out.size - (s->out.len - s->out_at) > s->out.size / 4) {
+	} else if (fresh || s->out_at > (s->out.len - s->out_at) / 2) {
 		drop_given(s);
 	}
 	session_charge(s);
@@ -357,11 +363,13 @@ static void pump(struct session *s)
 
 void session_write(struct session *s, struct buf *bytes)
 {
+	bool fresh = s->out.len == 0;
+
 	if (s->state == SESSION_CLOSING) {
 		buf_free(bytes);
 		return;
 	}
-	if (s->out.len == 0) {
+	if (fresh) {
 		s->out = *bytes;
 		*bytes = BUF_EMPTY;
 	} else {
@@ -376,7 +384,7 @@ void session_write(struct session *s, struct buf *bytes)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	pump(s);
+	pump(s, fresh);
 	if (!session_is_clear(s))
 		hush(s);
 }
@@ -430,7 +438,7 @@ bool session_drained(struct session *s)
 	enum session_state state = s->state;
 
 	s->choked_ms = 0;
-	pump(s);
+	pump(s, false);
 	if (s->choked_ms != 0 && choked_ms != 0 && s->state == state) {
 		s->choked_ms = choked_ms;
 		s->left_bytes = left;
@@ -441,7 +449,7 @@ bool session_drained(struct session *s)
 	if (s->state == SESSION_CLOSING) {
 		if (!s->close_sent && s->out.len == 0) {
 			say_goodbye(s);
-			pump(s);
+			pump(s, false);
 			if (s->voice->frames_as_they_are && all_has_left(s) && !is_waited_for(s))
 				s->transport->shut(s->socket);
 		}

@@ -85,6 +85,12 @@ static bool has_place(const struct session *s, const struct arrival *a)
 	return !sessions_are_too_many(n) || (a->token && n->strangers_count > 0);
 }
 
+/* A WebSocket may say later who it is. */
+static bool may_come_without(const struct session *s)
+{
+	return s->node->config->anonymous || s->voice->frames_as_they_are;
+}
+
 struct session *stages_begin(struct node *n, const struct transport *transport, void *socket, const struct arrival *a)
 {
 	struct session *s = session_new(n, transport, a->voice);
@@ -109,14 +115,15 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 	} else if (!has_place(s, a)) {
 		log_info("full connections=%zu", n->sessions_count - n->closing_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
+	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
+		audit_authenticate(s, s->close_reason);
 	} else if (a->endpoint) {
 		live_begin(s, a->token);
 	} else if (a->token) {
 		stages_authenticate(s, a->token, strlen(a->token));
 	} else if (n->config->anonymous) {
 		attach(s);
-	} else if (!s->voice->frames_as_they_are) {
-		/* Only a WebSocket can say later who it is. */
+	} else if (!may_come_without(s)) {
 		s->close_detail = PROBLEM_NO_TOKEN;
 		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
 	} else {

@@ -75,12 +75,21 @@ void visitor_move(struct visitor *v, enum visitor_state state)
 	enter(v, state);
 }
 
+void visitor_charge(struct visitor *v)
+{
+	v->all->bytes += v->in.size - v->charged;
+	budget_release(&v->node->budget, v->charged);
+	budget_reserve(&v->node->budget, v->in.size);
+	v->charged = v->in.size;
+}
+
 struct line *visitor_dismiss(struct visitor *v)
 {
 	struct line *line = v->line;
 
 	leave(v);
 	buf_free(&v->in);
+	visitor_charge(v);
 	free(v);
 	return line;
 }

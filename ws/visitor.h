@@ -32,6 +32,7 @@ struct visitors {
 	struct visitor_list lists[VISITOR_STATES]; /* who came first is first, and due first */
 	size_t counts[VISITOR_STATES];
 	size_t count;
+	size_t bytes; /* of heads that are not whole; they are in node.budget too */
 };
 
 struct visitor {
@@ -40,6 +41,7 @@ struct visitor {
 	struct node *node;	   /* borrowed */
 	struct line *line;	   /* owned */
 	struct buf in;		   /* what it has sent, while its head is not whole */
+	size_t charged;		   /* of that, in visitors.bytes */
 	struct request_scan scan;  /* of that */
 	bool head_only;		   /* its request was a HEAD: its reply has no body */
 	enum visitor_state state;
@@ -60,6 +62,9 @@ enum err visitor_new(struct visitor **v, struct visitors *all, struct node *n, e
 		     struct line *line, line_event event) MUST_CHECK;
 
 void visitor_move(struct visitor *v, enum visitor_state state);
+
+/* `in` has another size. */
+void visitor_charge(struct visitor *v);
 
 /* The visitor is no more, nor the bytes that it has sent; its line is the caller's. */
 struct line *visitor_dismiss(struct visitor *v);

@@ -349,14 +349,61 @@ begin
 end
 $$;
 
--- Trims what nobody publishes to any more, topic by topic in id order, and clears away old idempotency keys. One node at a time, and a
+-- Whether a topic that has no messages is somebody's: a diagnosis, a conversation, what is a user's own while that has an account.
+create or replace function tidings.topic_is_owned(p_topic text) returns boolean
+language plpgsql stable as $$
+begin
+	if diagnosis_of(p_topic) is not null or starts_with(p_topic, 'chat/') then
+		return topic_exists(p_topic);
+	end if;
+	return p_topic ~ '^(health|chats|notifications)/' and exists (select from app_user u where u.id = substr(p_topic, strpos(p_topic, '/') + 1));
+end
+$$;
+
+-- Forgets topics that have had no messages for so long, and have no clients: whoever comes with a cursor to one is told that it begins
+-- anew. Of those after one id and up to another, p_rows at most.
+create or replace function tidings.forget_topics(p_after int8, p_last int8, p_rows int8, p_keep_s int8) returns void
+language plpgsql as $$
+declare
+	v_topic record;
+	v_now timestamptz := clock_timestamp();
+	v_keep interval := make_interval(secs => p_keep_s);
+	v_live uuid[] := array(select id from node where heartbeat_at > clock_timestamp() - interval '15 seconds');
+begin
+	for v_topic in
+		select t.id, t.name, t.empty_at from topic t
+		where t.id > p_after and t.id <= p_last and (t.empty_at is null or t.empty_at < v_now - v_keep)
+			and (select m.seq from message m where m.topic_id = t.id order by m.seq limit 1) is null
+		order by t.id limit p_rows
+	loop
+		-- With the lock in hand nobody appends; who has appended since it was looked at is seen by the next statement.
+		perform from topic t where t.id = v_topic.id for update skip locked;
+		continue when not found;
+		continue when (select m.seq from message m where m.topic_id = v_topic.id order by m.seq limit 1) is not null;
+		if v_topic.empty_at is null or topic_is_owned(v_topic.name) or exists (
+			select from presence p where p.topic_id = v_topic.id and p.node_id = any (v_live))
+		then
+			update topic t set empty_at = v_now where t.id = v_topic.id;
+		else
+			delete from delivered d where d.topic_id = v_topic.id;
+			delete from effectiveness e where e.topic_id = v_topic.id;
+			delete from topic t where t.id = v_topic.id;
+		end if;
+	end loop;
+end
+$$;
+
+-- Trims what nobody publishes to any more, topic by topic in id order, forgets topics that nobody needs, and clears away old idempotency
+-- keys and quotas. One node at a time, and a
 -- bounded number of rows in one call: so its locks are short, and whoever calls again goes on where it ended.
 --
 --	p_after		the topic to go on after; 0 at first, or null: begin when it is this node's turn. Of n nodes one in n has it
 --	p_topics	how many topics are looked at
 --	p_rows		how many rows are deleted, of each kind
+--	p_keep_s	TIDINGS_KEEP_TOPICS; 0: topics are never forgotten
 --	returns		the topic to go on after; null at the end, or when another node is at it
-create or replace function tidings.sweep(p_after int8, p_topics int8, p_rows int8, p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8)
+create or replace function tidings.sweep(p_after int8, p_topics int8, p_rows int8, p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8,
+	p_keep_s int8 default 0)
 returns int8
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -381,6 +428,7 @@ begin
 		select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
 		order by k.created_at limit p_rows for update skip locked));
 	get diagnostics v_keys = row_count;
+	delete from quota where ctid = any (array(select q.ctid from quota q where q.day < today() - 1 order by q.day limit p_rows for update skip locked));
 	v_last := (select max(id) from (select id from topic where id > v_after order by id limit p_topics) t);
 	-- Looked at without a lock first: most have nothing to trim. Skipping what is locked, it waits for no appender.
 	for v_old in
@@ -400,12 +448,15 @@ begin
 				and m.created_at < v_now - case when m.seq <= v_limit then v_crowded else v_ttl end);
 		continue when v_gone is null;
 		delete from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_gone;
-		update topic t set first_seq = v_gone + 1 where t.id = v_old.id;
+		update topic t set first_seq = v_gone + 1, empty_at = v_now where t.id = v_old.id;
 		v_left := v_left - (v_gone - v_old.first_seq + 1);
 		if v_left <= 0 then
 			return v_old.id - 1; -- there may be more of it
 		end if;
 	end loop;
+	if p_keep_s > 0 then
+		perform forget_topics(v_after, v_last, p_rows, p_keep_s);
+	end if;
 	return case when v_keys >= p_rows then coalesce(v_last, v_after) else v_last end;
 end
 $$;

@@ -17,17 +17,20 @@ $$;
 --	p_skip_locked		topics that another transaction has locked are not waited for; else they are, as long as another batch
 --				may take: lock_not_available (55P03) when that is too short, and the batch is to be tried again with it
 --	p_require_user			see tidings.verdict()
+--	p_daily_max			see tidings.quota_holds()
 --	p_until			ms since 1970 by this server's clock: after it nothing is done, since the caller has given up and said so
 --				(57014); null: none is known
 --	at			this server's clock, in ms since 1970
 --	outcome	ok | scheduled | forbidden | not_found | key_reused | replayed (seq and clients are those of the first time)
 --		| withheld (nothing is wrong with this item, but with another of its request)
+--		| over_quota (the caller may have no more stored today)
 --		| busy (another transaction has a topic of the request locked: nothing of it was done, and it is to be tried again)
 create or replace function tidings.publish_batch(
 	p_callers text[], p_roles text[], p_keys text[], p_hashes text[],
 	p_requests int8[], p_topics text[], p_bodies text[], p_flags int8[], p_to_users text[], p_excludes text[],
 	p_deliver_at text[], p_expires_at text[], p_effect_ids int8[], p_effect_values text[], p_effect_olds text[],
-	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8, p_require_user boolean, p_skip_locked boolean, p_until int8)
+	p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8, p_require_user boolean, p_daily_max int8, p_skip_locked boolean,
+	p_until int8)
 returns table (item int8, outcome text, seq int8, clients int8, at int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -40,6 +43,7 @@ declare
 	v_fine boolean[] := array_fill(false, array[v_count]); -- per item of a request that is refused: it is not because of this one
 	v_keyed boolean := num_nonnulls(variadic p_keys) > 0;
 	v_late boolean[] := array_fill(false, array[v_count]); -- per item: to be delivered later
+	v_kib int8[];	   -- per request that has a quota and stores something for good; null: none has
 	v_items int8[];	   -- those to append now, when they are not all
 	v_seqs int8[];
 	v_clients int8[];
@@ -84,6 +88,18 @@ begin
 				select k.hash into v_hash from idempotency k
 					where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
 				v_verdicts[v_request] := case when v_hash = p_hashes[v_request] then 'replayed' else 'key_reused' end;
+			end if;
+		end loop;
+	end if;
+
+	if (v_keyed or num_nonnulls(variadic p_effect_ids) > 0) and exists (select from unnest(p_roles) as r where has_quota(r, p_daily_max)) then
+		v_kib := array(
+			select case when has_quota(p_roles[r], p_daily_max) then (p_keys[r] is not null)::int + (
+				select count(*) from generate_series(1, v_count) as i where p_requests[i] = r and p_effect_ids[i] is not null)::int8 else 0 end
+			from generate_series(1, cardinality(p_callers)) as r);
+		for v_request in select r from generate_series(1, cardinality(p_callers)) as r where v_kib[r] > 0 and v_verdicts[r] = 'ok' loop
+			if not quota_holds(p_callers[v_request], p_roles[v_request], p_daily_max) then
+				v_verdicts[v_request] := 'over_quota';
 			end if;
 		end loop;
 	end if;
@@ -145,7 +161,7 @@ begin
 
 	if v_keyed then
 		-- A key is used by what was done: not by what was not, nor by what came in this batch after it.
-		for v_request in select r from generate_series(1, cardinality(p_keys)) as r where p_keys[r] is not null and v_verdicts[r] = 'busy' loop
+		for v_request in select r from generate_series(1, cardinality(p_keys)) as r where p_keys[r] is not null and v_verdicts[r] in ('busy', 'over_quota') loop
 			delete from idempotency k where k.caller = p_callers[v_request] and k.key = p_keys[v_request];
 		end loop;
 		for v_request in select r from generate_series(1, cardinality(p_keys)) as r where v_verdicts[r] in ('replayed', 'key_reused') loop
@@ -172,6 +188,15 @@ begin
 				v_seqs[v_items[n]] := v_some.seqs[n];
 				v_clients[v_items[n]] := v_some.clients[n];
 			end loop;
+		end loop;
+	end if;
+
+	if v_kib is not null then
+		for v_some in
+			select p_callers[r] as caller, p_roles[r] as role, sum(v_kib[r])::int8 as kib from generate_series(1, cardinality(p_callers)) as r
+			where v_kib[r] > 0 and v_verdicts[r] = 'ok' group by 1, 2 order by p_callers[r] collate "C", 2
+		loop
+			perform quota_take(v_some.caller, v_some.role, v_some.kib, p_daily_max);
 		end loop;
 	end if;
 

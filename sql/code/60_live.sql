@@ -52,14 +52,15 @@ $$;
 --			known where something would be changed is refused: a typo must not take away what it misspells
 --	p_correlation	the JSON text of its correlation_id, or null
 --	p_require_user	accounts count (so no verdict below has to ask): a connection may outlive its own
---	outcome		ok | forbidden | not_found | invalid, with detail, a sentence, where it helps. As in verdict(), an ordinary
+--	p_daily_max	see quota_holds()
+--	outcome		ok | forbidden | not_found | over_quota | invalid, with detail, a sentence, where it helps. As in verdict(), an ordinary
 --			user is told the same for the second and the third
 --	reply		the whole reply, when ok
 --	topic …		of the message that was published, when one was; its seq is null when it is ephemeral or for later
 --
 -- Without bitmap scans pages are read in the order of their index, however large the tables have become since the plan was made.
 create or replace function tidings.act(p_user text, p_role text, p_connection text, p_type text, p_data json, p_correlation text,
-	p_queue_max int8, p_queue_min_age_s int8, p_require_user boolean default false)
+	p_queue_max int8, p_queue_min_age_s int8, p_require_user boolean default false, p_daily_max int8 default 0)
 returns table (outcome text, detail text, reply text, topic text, seq int8, clients int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -67,9 +68,10 @@ set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_merg
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-	q request := row(p_user, p_role, p_connection, p_data, one_line(p_correlation), p_queue_max, p_queue_min_age_s);
+	q request := row(p_user, p_role, p_connection, p_data, one_line(p_correlation), p_queue_max, p_queue_min_age_s, p_require_user);
 	a answer;
 	v_unknown text;
+	v_kib int8 := act_kib(p_type, p_data);
 begin
 	for v_turn in 1 .. 3 loop
 		begin
@@ -78,6 +80,8 @@ begin
 				a := refusal('forbidden');
 			elsif v_unknown is not null then
 				a := refusal('invalid', left(v_unknown, 64) || ' is not known here');
+			elsif v_kib > 0 and not quota_holds(p_user, p_role, p_daily_max) then
+				a := refusal('over_quota');
 			else
 				case p_type
 					when 'health_update' then a := act_health_update(q);
@@ -98,6 +102,9 @@ begin
 					when 'get_receipt' then a := act_get_receipt(q);
 					else a := refusal('invalid', 'There is no such type');
 				end case;
+				if a.outcome = 'ok' then
+					perform quota_take(p_user, p_role, v_kib, p_daily_max);
+				end if;
 			end if;
 			exit;
 		exception
@@ -123,7 +130,7 @@ $$;
 --
 -- What is refused leaves no trace: it may be tried again.
 create or replace function tidings.act_once(p_user text, p_role text, p_connection text, p_type text, p_data json, p_correlation text,
-	p_queue_max int8, p_queue_min_age_s int8, p_key text, p_hash text)
+	p_queue_max int8, p_queue_min_age_s int8, p_key text, p_hash text, p_require_user boolean default false, p_daily_max int8 default 0)
 returns table (outcome text, detail text, reply text, topic text, seq int8, clients int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -149,10 +156,15 @@ begin
 		return;
 	end if;
 
-	select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients
-		into act_once.outcome, act_once.detail, act_once.reply, act_once.topic, act_once.seq, act_once.clients
-		from act(p_user, p_role, p_connection, p_type, p_data, p_correlation, p_queue_max, p_queue_min_age_s) a;
+	if quota_holds(p_user, p_role, p_daily_max) then
+		select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients
+			into act_once.outcome, act_once.detail, act_once.reply, act_once.topic, act_once.seq, act_once.clients
+			from act(p_user, p_role, p_connection, p_type, p_data, p_correlation, p_queue_max, p_queue_min_age_s, p_require_user, p_daily_max) a;
+	else
+		outcome := 'over_quota';
+	end if;
 	if outcome = 'ok' then
+		perform quota_take(p_user, p_role, 1 + octet_length(act_once.reply) / 1024, p_daily_max);
 		update idempotency k set results = jsonb_build_array(act_once.reply, act_once.topic, act_once.seq, act_once.clients)
 			where k.caller = p_user and k.key = p_key;
 	else

@@ -16,6 +16,15 @@ begin
 end
 $$;
 
+-- Whether an ordinary user may let these in: where accounts count, those who have none would only be inboxes that nobody reads.
+create or replace function tidings.may_invite(q tidings.request, p_users text[]) returns boolean
+language plpgsql stable as $$
+begin
+	return not coalesce(q.require_user, false) or q.role in ('service', 'admin')
+		or not exists (select from unnest(p_users) as u where not account_holds(u, 'user'));
+end
+$$;
+
 -- A conversation with these, and with whoever creates it: an ordinary user takes part, a service or admin only when named. Created
 -- again by the same it is as it is.
 create or replace function tidings.act_create_conversation(q tidings.request) returns tidings.answer
@@ -29,6 +38,8 @@ declare
 begin
 	if false = any (array(select addressable(u) from unnest(v_users) as u)) then
 		return refusal('invalid', 'No topic can be named after one of these user ids');
+	elsif not may_invite(q, v_users) then
+		return refusal('invalid', 'One of these users has no active account');
 	end if;
 	insert into conversation (id, creator) values (v_id, q.user_id) on conflict do nothing;
 	if found then
@@ -59,6 +70,8 @@ begin
 		return refusal('forbidden');
 	elsif not addressable(v_user) then
 		return refusal('invalid', 'No topic can be named after this user_id');
+	elsif not may_invite(q, array[v_user]) then
+		return refusal('invalid', 'This user has no active account');
 	elsif (select count(*) from participant p where p.conversation_id = v_id and p.user_id <> v_user) >= 100 then
 		return refusal('invalid', 'The conversation has 100 participants already');
 	end if;

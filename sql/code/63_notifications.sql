@@ -120,6 +120,7 @@ begin
 	update notification n
 		set attempts = n.attempts + 1,
 			sent_at = coalesce(n.sent_at, v_now),
+			pushed_at = v_now,
 			failures = 0,
 			push_at = case when n.priority = 'critical' and n.acked_at is null
 					and (n.attempts < 29 or n.sent_at > v_now - interval '24 hours')
@@ -131,8 +132,9 @@ begin
 end
 $$;
 
--- These users are back: their critical notifications that are not acked go again, the newest 100 of each. To be called when a
--- session has subscribed to its own notifications, not at every poll. Returns how many.
+-- These users are back: their critical notifications that are not acked go again, the newest 100 of each, and each not sooner than 2 s
+-- after the last time: whoever comes back again and again has them written every 2 s. To be called when a session has subscribed to its own
+-- notifications, not at every poll. Returns how many.
 create or replace function tidings.redeliver(p_users text[]) returns int8
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -141,12 +143,14 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
 	v_count int8;
+	v_now timestamptz := clock_timestamp();
 begin
-	update notification n set push_at = clock_timestamp(), failed_at = null where n.id = any (array(
+	update notification n set push_at = greatest(v_now, least(n.pushed_at, v_now) + interval '2 seconds'), failed_at = null where n.id = any (array(
 		select w.id from unnest(p_users) as u(id) cross join lateral (
-			select o.id from notification o
+			select o.id, o.push_at, o.pushed_at from notification o
 			where o.user_id = u.id and o.priority = 'critical' and o.acked_at is null and o.sent_at is not null
-			order by o.due_at desc limit 100 for update skip locked) w));
+			order by o.due_at desc limit 100 for update skip locked) w
+		where w.push_at is null or w.push_at > greatest(v_now, least(w.pushed_at, v_now) + interval '2 seconds')));
 	get diagnostics v_count = row_count;
 	if v_count > 0 then
 		perform tidings.notify('outbox', '');

@@ -1,4 +1,4 @@
--- What `tidings migrate` has applied, for `tidings check` run as a user that is no owner: the files of tables/, and as version 0 the code.
+-- What `tidings migrate` has applied, for programs and users who are no owners: the files of tables/, and as version 0 the code.
 create or replace function tidings.applied() returns table (version int, name text, checksum text)
 language sql stable security definer
 set search_path = tidings, pg_temp

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #define US_PER_S 1000000
+#define S_PER_DAY 86400
 
 int64_t clock_monotonic_ms(void)
 {
@@ -19,6 +20,13 @@ int64_t clock_wall_us(void)
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	return (int64_t)t.tv_sec * US_PER_S + t.tv_nsec / 1000;
+}
+
+int64_t clock_day_left_s(int64_t wall_us)
+{
+	int64_t of_day_s = wall_us / US_PER_S % S_PER_DAY;
+
+	return S_PER_DAY - of_day_s;
 }
 
 char *clock_http_date(char out[CLOCK_HTTP_DATE_SIZE], int64_t wall_us)

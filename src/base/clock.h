@@ -16,6 +16,9 @@ int64_t clock_monotonic_ms(void);
 /* Microseconds since 1970, wall clock. */
 int64_t clock_wall_us(void);
 
+/* Seconds until the next day begins in UTC, for a time from 1970 on: 1 to 86,400. */
+int64_t clock_day_left_s(int64_t wall_us);
+
 #define CLOCK_TEXT_SIZE 28
 
 /*

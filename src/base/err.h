@@ -19,7 +19,7 @@ enum err {
 	ERR_EVICTED,	  /* was there, and is no longer kept */
 	ERR_LIMIT,	  /* over a rate or a count */
 	ERR_AWAY,	  /* the database cannot be reached, and nothing was done; trying again later may help */
-	ERR_UNKNOWN,	  /* the database went away before it said whether it has done what was asked */
+	ERR_UNKNOWN,	  /* the database did not say whether it has done what was asked, or may yet lose it */
 	ERR_BUSY,	  /* the database has undone it because of what others were doing: trying again soon may help */
 	ERR_DATABASE,	  /* the database refused the statement: our fault or the schema's */
 	ERR_SYSTEM,	  /* a system call failed: errno tells */

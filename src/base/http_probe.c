@@ -11,8 +11,9 @@
 
 #include "base/clock.h"
 
-static const char question[] = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+static const char question[] = "GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 static const char answer[] = "HTTP/";
+static const char ready[] = "HTTP/1.1 200";
 
 void http_probe_init(struct http_probe *p, const char *path, const char *address, int64_t port)
 {
@@ -81,7 +82,8 @@ static bool wait_for(const struct http_probe *p, short events, int64_t until_ms)
 /* ERR_AWAY: not until then. ERR_SYSTEM: this connection is of no use. */
 static enum err await(struct http_probe *p, int64_t until_ms)
 {
-	char begin[sizeof(answer) - 1];
+	char begin[sizeof(ready) - 1];
+	ssize_t got;
 
 	if (!p->asked) {
 		if (!wait_for(p, POLLOUT, until_ms))
@@ -92,10 +94,11 @@ static enum err await(struct http_probe *p, int64_t until_ms)
 	}
 	if (!wait_for(p, POLLIN, until_ms))
 		return ERR_AWAY;
-	return recv(p->fd, begin, sizeof(begin), 0) == (ssize_t)sizeof(begin) &&
-			       memcmp(begin, answer, sizeof(begin)) == 0
-		       ? OK
-		       : ERR_SYSTEM;
+	got = recv(p->fd, begin, sizeof(begin), 0);
+	if (got < (ssize_t)strlen(answer) || memcmp(begin, answer, strlen(answer)) != 0)
+		return ERR_SYSTEM;
+	p->ready = got == (ssize_t)sizeof(begin) && memcmp(begin, ready, sizeof(begin)) == 0;
+	return OK;
 }
 
 enum err http_probe_run(struct http_probe *p, int64_t wait_ms)

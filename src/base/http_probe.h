@@ -1,5 +1,5 @@
 /*
- * http_probe - whether an HTTP server answers at all, whatever it says.
+ * http_probe - whether an HTTP server answers at all, and whether it says that it is ready.
  *
  * A server that hangs still has connections made for it by the kernel, each of which waits in its queue. So the probe that
  * got no answer keeps its connection, and the next one waits on that for the answer.
@@ -21,13 +21,14 @@ struct http_probe {
 	int64_t port;
 	int fd; /* of the connection that is waited on; -1: none */
 	bool asked;
+	bool ready; /* the last answer was a 200 */
 };
 
 /* Connects to nothing yet. */
 void http_probe_init(struct http_probe *p, const char *path, const char *address, int64_t port);
 
 /*
- * Asks for /health/live.
+ * Asks for /health/ready.
  *
  * ERR_AWAY  nobody is there, or says anything within wait_ms
  */

@@ -113,6 +113,16 @@ void live_token_expiring(struct buf *out, int64_t expires_in_s, int64_t wall_us)
 	end(out, NULL, wall_us);
 }
 
+void live_over_quota(struct buf *out, const char *correlation, int64_t wall_us)
+{
+	begin(out, "error");
+	buf_printf(out,
+		   "\"code\":\"quota_exceeded\",\"message\":\"You may have no more stored "
+		   "today.\",\"retry_after\":%" PRId64,
+		   clock_day_left_s(wall_us));
+	end(out, correlation, wall_us);
+}
+
 void live_error(struct buf *out, const char *code, const char *message, const struct problem *wrong,
 		const char *correlation, int64_t wall_us)
 {

@@ -42,6 +42,9 @@ void live_heartbeat(struct buf *out, int64_t wall_us);
 void live_token_refreshed(struct buf *out, int64_t expires_s, const char *correlation, int64_t wall_us);
 void live_token_expiring(struct buf *out, int64_t expires_in_s, int64_t wall_us);
 
+/* An error: what was sent is not stored, since the user may have no more stored today. */
+void live_over_quota(struct buf *out, const char *correlation, int64_t wall_us);
+
 /*
  *	code	static: authentication_failed, forbidden, unknown_subscription, rate_limited, …
  *	message	a plain sentence

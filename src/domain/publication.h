@@ -55,6 +55,7 @@ enum publish_outcome {
 	PUBLISH_NOT_FOUND,  /* no such diagnosis */
 	PUBLISH_WITHHELD,   /* nothing is wrong with it, but with another of its request */
 	PUBLISH_KEY_REUSED, /* this idempotency key came with another body */
+	PUBLISH_OVER_QUOTA, /* the caller may have no more stored today (UTC) */
 };
 
 struct publish_result {

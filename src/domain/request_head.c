@@ -271,6 +271,48 @@ static bool list_has(struct header_list list, const char *wanted)
 	return false;
 }
 
+/* Digits alone: whatever else stands there, two readers may take for different lengths. */
+static bool is_length(struct span s)
+{
+	size_t i = 0;
+
+	while (i < s.len && s.bytes[i] >= '0' && s.bytes[i] <= '9')
+		i++;
+	return s.len > 0 && i == s.len;
+}
+
+static bool is_zero(struct span s)
+{
+	size_t i = 0;
+
+	while (i < s.len && s.bytes[i] == '0')
+		i++;
+	return i == s.len;
+}
+
+static bool ends_chunked(struct span codings)
+{
+	struct span coding = {0};
+
+	while (list_next(&codings, ',', &coding))
+		;
+	return coding.len > 0 && span_is(coding, "chunked");
+}
+
+/* How a body is refused; 0: there is none. 400: nobody can tell where it would end (RFC 9112, section 6.3). */
+static int body_status(const struct reading *r)
+{
+	if (r->transfer_encoding.bytes && (r->content_length.bytes || !ends_chunked(r->transfer_encoding)))
+		return 400;
+	if (r->transfer_encoding.bytes)
+		return 411;
+	if (!r->content_length.bytes)
+		return 0;
+	if (!is_length(r->content_length))
+		return 400;
+	return is_zero(r->content_length) ? 0 : 413;
+}
+
 /*
  * The CRLF CRLF at the end of a head; NULL: it is not there.
  *
@@ -330,12 +372,9 @@ int request_head_read(struct request_head *out, const char *bytes, size_t len, s
 		return status;
 	if (!r.host.bytes || !is_host(r.host))
 		return 400;
-	if (r.transfer_encoding.bytes && r.content_length.bytes)
+	r.head.body_status = body_status(&r);
+	if (r.head.body_status == 400)
 		return 400;
-	if (r.transfer_encoding.bytes)
-		r.head.body_status = 411;
-	else if (r.content_length.bytes && !span_is(r.content_length, "0"))
-		r.head.body_status = 413;
 	r.head.keep_alive = !list_has(r.connection, "close");
 	/* An upgrade that Connection does not name is none (RFC 9110, section 7.8). */
 	if (!list_has(r.connection, "upgrade"))

@@ -10,7 +10,19 @@
 #include "store/acts_internal.h"
 #include "store/db_internal.h"
 
-enum { USER, ROLE, CONNECTION, TYPE, DATA, CORRELATION, QUEUE_MAX, QUEUE_MIN_AGE, PARAMETERS_COUNT };
+enum {
+	USER,
+	ROLE,
+	CONNECTION,
+	TYPE,
+	DATA,
+	CORRELATION,
+	QUEUE_MAX,
+	QUEUE_MIN_AGE,
+	REQUIRE_USER,
+	DAILY_MAX,
+	PARAMETERS_COUNT
+};
 enum { KEY = PARAMETERS_COUNT, FINGERPRINT, ONCE_PARAMETERS_COUNT };
 enum { OUTCOME, DETAIL, REPLY, TOPIC, SEQ, CLIENTS, SIZE };
 
@@ -21,14 +33,15 @@ static const struct db_statement act_statement = {
 	"act",
 	"SELECT outcome, detail, reply, topic, seq, clients, " ACT_SIZE
 	" FROM tidings.act($1::text, $2::text, $3::text, $4::text, "
-	"$5::json, $6::text, $7::int8, $8::int8)",
+	"$5::json, $6::text, $7::int8, $8::int8, $9::boolean, $10::int8)",
 };
 
 static const struct db_statement act_once_statement = {
 	"act_once",
 	"SELECT outcome, detail, reply, topic, seq, clients, " ACT_SIZE
 	" FROM tidings.act_once($1::text, $2::text, $3::text, "
-	"$4::text, $5::json, $6::text, $7::int8, $8::int8, $9::text, encode(sha256($10::bytea), 'hex'))",
+	"$4::text, $5::json, $6::text, $7::int8, $8::int8, $11::text, encode(sha256($12::bytea), 'hex'), "
+	"$9::boolean, $10::int8)",
 };
 
 static const struct db_statement user_active_statement = {
@@ -45,6 +58,7 @@ static const struct {
 	{"not_found", ERR_NOT_FOUND},
 	{"invalid", ERR_INPUT},
 	{"key_reused", ERR_CONFLICT},
+	{"over_quota", ERR_LIMIT},
 };
 
 enum err act_outcome(const char *text)
@@ -102,6 +116,7 @@ enum err act_run(struct db *db, const struct act *act, const char *key, struct s
 {
 	char queue_max[24];
 	char queue_min_age[24];
+	char daily_max[24];
 	const char *values[ONCE_PARAMETERS_COUNT] = {
 		[USER] = act->user_id,
 		[ROLE] = act->role,
@@ -111,6 +126,8 @@ enum err act_run(struct db *db, const struct act *act, const char *key, struct s
 		[CORRELATION] = act->correlation,
 		[QUEUE_MAX] = queue_max,
 		[QUEUE_MIN_AGE] = queue_min_age,
+		[REQUIRE_USER] = act->require_user ? "true" : "false",
+		[DAILY_MAX] = daily_max,
 		[KEY] = key,
 		[FINGERPRINT] = fingerprint.bytes,
 	};
@@ -123,6 +140,7 @@ enum err act_run(struct db *db, const struct act *act, const char *key, struct s
 		return e;
 	snprintf(queue_max, sizeof(queue_max), "%" PRId64, act->queue_max);
 	snprintf(queue_min_age, sizeof(queue_min_age), "%" PRId64, act->queue_min_age_s);
+	snprintf(daily_max, sizeof(daily_max), "%" PRId64, act->daily_max_kib);
 	e = db_change(db, key ? &act_once_statement : &act_statement, key ? ONCE_PARAMETERS_COUNT : PARAMETERS_COUNT,
 		      values, lengths, formats, &rows);
 	if (e == OK)

@@ -25,7 +25,8 @@ struct act {
 	const char *data;	 /* JSON */
 	const char *correlation; /* JSON; NULL: none */
 	int64_t queue_max, queue_min_age_s;
-	bool require_user; /* of calls_act() only: who is not in tidings.app_user, or not active, is refused */
+	bool require_user;     /* who is not in tidings.app_user, or not active, is refused */
+	int64_t daily_max_kib; /* TIDINGS_USER_DAILY_MAX */
 };
 
 struct act_result {
@@ -35,6 +36,7 @@ struct act_result {
 	 * ERR_NOT_FOUND  said to service and admin; to others it is as ERR_FORBIDDEN
 	 * ERR_INPUT      the members are of their kinds, but mean nothing that can be done
 	 * ERR_CONFLICT   the idempotency key was used for something else
+	 * ERR_LIMIT      the user may have no more stored today (UTC)
 	 */
 	enum err outcome;
 	struct buf detail;		/* owned: a sentence for the client, without its full stop; empty: none */

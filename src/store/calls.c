@@ -10,6 +10,7 @@
 #include "store/acts_internal.h"
 #include "store/pgarray.h"
 #include "store/pipeline_internal.h"
+#include "store/schema.h"
 
 #define PARAMS_MAX 17
 #define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */
@@ -75,6 +76,7 @@ struct call {
 		fetch_answer fetch;
 		plain_answer plain;
 		heartbeat_answer heartbeat;
+		state_answer state;
 		relay_answer relay;
 		sweep_answer sweep;
 		admit_answer admit;
@@ -358,6 +360,29 @@ enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbea
 			 &(struct call){.to.heartbeat = answer, .context = context});
 }
 
+static const struct pipeline_statement state_statement = {
+	"state", "select coalesce(" SCHEMA_APPLIED
+		 " = $1, false)::int::int8, (not o.stuck)::int::int8 from tidings.outbox_state() o"};
+
+static void on_state(void *context, enum err e, const PGresult *rows)
+{
+	struct call call = *(struct call *)context;
+
+	free(context);
+	if (e == OK && PQntuples(rows) != 1)
+		e = ERR_DATABASE;
+	call.to.state(call.context, e, e == OK && int8_at(rows, 0, 0) == 1, e == OK && int8_at(rows, 0, 1) == 1);
+}
+
+enum err calls_state(struct pipeline *p, state_answer answer, void *context)
+{
+	struct params params = {0};
+
+	add_text(&params, schema_files);
+	return send_call(p, &state_statement, &params, on_state,
+			 &(struct call){.to.state = answer, .context = context});
+}
+
 /* ---- live health */
 
 static const struct pipeline_statement admit_statement = {"admit",
@@ -397,7 +422,7 @@ enum err calls_admit(struct pipeline *p, const struct admission *a, admit_answer
 static const struct pipeline_statement act_statement = {
 	"act",
 	"select outcome, detail, reply, case outcome when 'ok' then tidings.act_size($4::text, $5::json) else 1 end "
-	"from tidings.act($1, $2, $3, $4::text, $5::json, $6, $7, $8, $9::boolean)"};
+	"from tidings.act($1, $2, $3, $4::text, $5::json, $6, $7, $8, $9::boolean, $10)"};
 
 static void on_act(void *context, enum err e, const PGresult *rows)
 {
@@ -429,6 +454,7 @@ enum err calls_act(struct pipeline *p, const struct act *a, act_answer answer, v
 	add_number(&params, a->queue_max);
 	add_number(&params, a->queue_min_age_s);
 	add_text(&params, a->require_user ? "true" : "false");
+	add_number(&params, a->daily_max_kib);
 	return send_call(p, &act_statement, &params, on_act, &(struct call){.to.act = answer, .context = context});
 }
 
@@ -501,7 +527,7 @@ enum err calls_report(struct pipeline *p, const char *node_id, const char *conne
 /* ---- relay, sweep: one number, or NULL */
 
 static const struct pipeline_statement relay_statement = {"relay", "select tidings.relay($1, $2)"};
-static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6)"};
+static const struct pipeline_statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6, $7)"};
 
 #define SWEEP_TOPICS 500 /* in one transaction */
 #define SWEEP_ROWS 1000
@@ -535,7 +561,7 @@ enum err calls_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_ag
 }
 
 enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s,
-		     int64_t queue_ttl_s, sweep_answer answer, void *context)
+		     int64_t queue_ttl_s, int64_t keep_topics_s, sweep_answer answer, void *context)
 {
 	struct params params = {0};
 
@@ -548,6 +574,7 @@ enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, in
 	add_number(&params, queue_max);
 	add_number(&params, queue_min_age_s);
 	add_number(&params, queue_ttl_s);
+	add_number(&params, keep_topics_s);
 	return send_call(p, &sweep_statement, &params, on_sweep,
 			 &(struct call){.to.sweep = answer, .context = context});
 }

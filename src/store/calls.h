@@ -97,6 +97,12 @@ typedef void (*plain_answer)(void *context, enum err e);
 enum err calls_flush(struct pipeline *p, const char *node_id, const struct flush *f, plain_answer answer,
 		     void *context) MUST_CHECK;
 
+/* ---- how the database is: is its schema what this build is for, and is what is due relayed? */
+
+typedef void (*state_answer)(void *context, enum err e, bool schema_fits, bool relay_moves);
+
+enum err calls_state(struct pipeline *p, state_answer answer, void *context) MUST_CHECK;
+
 /* ---- heartbeat: this node lives; which of its topics have moved? */
 
 struct heartbeat {
@@ -178,6 +184,6 @@ typedef void (*sweep_answer)(void *context, enum err e, int64_t last_id);
 
 /* after_id: go on after it; -1: begin, when it is this node's turn */
 enum err calls_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s,
-		     int64_t queue_ttl_s, sweep_answer answer, void *context) MUST_CHECK;
+		     int64_t queue_ttl_s, int64_t keep_topics_s, sweep_answer answer, void *context) MUST_CHECK;
 
 enum err calls_farewell(struct pipeline *p, const char *node_id, plain_answer answer, void *context) MUST_CHECK;

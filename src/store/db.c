@@ -15,6 +15,7 @@
 #include "store/db_internal.h"
 #include "store/hello.h"
 #include "store/hosts.h"
+#include "store/notice.h"
 #include "store/sqlstate.h"
 
 #define STATEMENTS_MAX 16
@@ -37,15 +38,20 @@ struct db {
 	const struct db_statement *prepared[STATEMENTS_MAX]; /* on this connection */
 	size_t prepared_count;
 	bool pooled;	    /* the connection is to a pooler: in pipeline mode */
+	bool unreplicated;  /* what was committed last may be on this server alone */
 	struct buf problem; /* of the last error */
 };
 
-static void take_notice(void *arg, const char *message)
+static void take_notice(void *arg, const PGresult *notice)
 {
+	const char *message = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+	struct db *db = arg;
 	char quoted[QUOTED_SIZE];
 
-	(void)arg;
-	log_debug("database notice message=%s", log_quote(quoted, sizeof(quoted), message, strcspn(message, "\n")));
+	db->unreplicated = db->unreplicated || notice_is_unreplicated(notice);
+	if (message)
+		log_debug("database notice message=%s",
+			  log_quote(quoted, sizeof(quoted), message, strcspn(message, "\n")));
 }
 
 static void disconnect(struct db *db)
@@ -159,6 +165,14 @@ static enum err no_answer(struct db *db, const char *name, enum err e)
 	return e;
 }
 
+/* The connection stays as good as it was. */
+static enum err unreplicated(struct db *db, const char *name)
+{
+	set_problem(db, NULL, "the wait for a synchronous standby was cancelled");
+	log_problem(db, LOG_WARNING_, "database commit is not replicated", name);
+	return ERR_UNKNOWN;
+}
+
 static bool succeeded(const PGresult *r)
 {
 	ExecStatusType status = PQresultStatus(r);
@@ -189,6 +203,7 @@ static enum err receive(struct db *db, const char *name, int64_t wait_ms, PGresu
 
 	db->deadline_ms = wait_ms ? clock_monotonic_ms() + wait_ms : 0;
 	db->hurried = false;
+	db->unreplicated = false;
 	/* A large statement goes out only while the server can also talk back to us. */
 	while ((flushed = PQflush(db->conn)) > 0) {
 		if (!wait_for(db, POLLIN | POLLOUT))
@@ -232,6 +247,10 @@ static enum err receive(struct db *db, const char *name, int64_t wait_ms, PGresu
 	hello_drop_notifications(db->conn);
 	if (!kept)
 		return lost_answer(db, name, NULL);
+	if (succeeded(kept) && db->unreplicated) {
+		PQclear(kept);
+		return unreplicated(db, name);
+	}
 	if (succeeded(kept)) {
 		*result = kept;
 		return OK;
@@ -386,7 +405,7 @@ static enum err connect_to(struct db *db, size_t host)
 		disconnect(db);
 		return ERR_AWAY;
 	}
-	PQsetNoticeProcessor(db->conn, take_notice, NULL);
+	PQsetNoticeReceiver(db->conn, take_notice, db);
 	return greet(db);
 }
 

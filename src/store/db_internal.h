@@ -35,7 +35,7 @@ enum err db_query(struct db *db, const struct db_statement *s, int count, const 
  * The same for a statement that changes something.
  *
  * ERR_AWAY      nothing was done
- * ERR_UNKNOWN   its answer was lost: it may or may not have been committed
+ * ERR_UNKNOWN   its answer was lost: it may or may not have been committed; or it is, and a failover may lose it
  */
 enum err db_change(struct db *db, const struct db_statement *s, int count, const char *const *values,
 		   const int *lengths, const int *formats, PGresult **result) MUST_CHECK;

@@ -11,6 +11,7 @@
 #include "store/hello.h"
 #include "store/link_internal.h"
 #include "store/lookup.h"
+#include "store/notice.h"
 
 #define RETRY_FIRST_MS 100
 #define RETRY_MAX_MS 3000
@@ -33,6 +34,7 @@ struct link {
 	int64_t heard_ms;     /* LINK_UP: when bytes came last */
 	bool greeted;	      /* the database has answered */
 	bool pooled;	      /* once it is up */
+	bool unreplicated;    /* see link_take_unreplicated() */
 	struct backoff backoff;
 	bool said_away; /* an outage is one line in the log */
 
@@ -65,6 +67,14 @@ bool link_is_pooled(const struct link *l)
 	return l->pooled;
 }
 
+bool link_take_unreplicated(struct link *l)
+{
+	bool unreplicated = l->unreplicated;
+
+	l->unreplicated = false;
+	return unreplicated;
+}
+
 static const char *host_text(const struct link *l)
 {
 	struct host host = hosts_get(l->hosts, l->host);
@@ -94,6 +104,7 @@ static void end_connection(struct link *l, int64_t due_ms)
 	lookup_free(&l->lookup);
 	PQfinish(l->connection);
 	l->connection = NULL;
+	l->unreplicated = false;
 }
 
 static void wait_and_retry(struct link *l)
@@ -186,10 +197,11 @@ static void go_on_greeting(struct link *l)
 static void take_notice(void *link, const PGresult *notice)
 {
 	static const char ours[] = "tidings: ";
-	const struct link *l = link;
+	struct link *l = link;
 	const char *message = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
 	char quoted[256];
 
+	l->unreplicated = l->unreplicated || notice_is_unreplicated(notice);
 	if (!message)
 		return;
 	log_quote(quoted, sizeof(quoted), message, strcspn(message, "\n"));

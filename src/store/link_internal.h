@@ -21,3 +21,6 @@ void link_await(struct link *l, bool answer);
 
 /* A pooler answered (store/hello.h). Of a link that is up. */
 bool link_is_pooled(const struct link *l);
+
+/* Whether a commit since the last call may be on that server alone (store/notice.h). */
+bool link_take_unreplicated(struct link *l);

@@ -64,7 +64,7 @@ static void on_ephemeral(struct listener *l, const char *payload)
 
 	if (!take_number(&at, &id))
 		return;
-	if (*at == '-') {
+	if (strncmp(at, "- ", strlen("- ")) == 0) {
 		at += strlen("- ");
 	} else if (strlen(at) > UUID_TEXT_SIZE && uuid_parse(&exclude, at, UUID_TEXT_SIZE - 1)) {
 		has_exclude = true;

@@ -119,10 +119,15 @@ static void on_readable(void *context)
 
 		PGresult *rows = p->result;
 		enum err e = rows ? result_err(rows, first->statement) : ERR_DATABASE;
+		bool unreplicated = link_take_unreplicated(p->link);
 		const char *sqlstate = rows && e != OK ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
 		bool no_primary = sqlstate_leaves_server(sqlstate);
 		bool spoilt = sqlstate_spoils_connection(sqlstate);
 
+		if (e == OK && unreplicated) {
+			log_warning("database commit is not replicated statement=%s", first->statement->name);
+			e = ERR_UNKNOWN;
+		}
 		p->result = NULL;
 		answer(first, e, e == OK ? rows : NULL);
 		PQclear(rows);

@@ -5,7 +5,7 @@
  *
  * Each is a transaction of its own. Answers come in the order of the statements. When the link is lost, whatever was
  * not answered is answered with ERR_AWAY, and so is what is sent while it is down: nothing waits for a database that is
- * away.
+ * away. What was committed, but may be lost by a failover (store/notice.h), is answered with ERR_UNKNOWN.
  *
  * Layer    store.
  * Threads  none: the event loop's.

@@ -31,6 +31,7 @@ enum {
 	QUEUE_MIN_AGE,
 	QUEUE_TTL,
 	REQUIRE_USER,
+	DAILY_MAX,
 	SKIP_LOCKED,
 	UNTIL,
 	PARAMETERS_COUNT
@@ -51,12 +52,12 @@ static const struct db_statement publish_statement = {
 	"(SELECT array_agg(encode(sha256(f), 'hex') ORDER BY n) FROM unnest($4::bytea[]) WITH ORDINALITY AS u(f, n)), "
 	"$5::int8[], $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[], $11::text[], $12::text[], "
 	"$13::int8[], "
-	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8, $19::boolean, $20::boolean, $21::int8)",
+	"$14::text[], $15::text[], $16::int8, $17::int8, $18::int8, $19::boolean, $20::int8, $21::boolean, $22::int8)",
 };
 
 struct publish_batch {
 	struct pgarray arrays[ARRAYS_COUNT];
-	char numbers[SKIP_LOCKED - ARRAYS_COUNT][24]; /* the limits of the queue, as text */
+	char numbers[SKIP_LOCKED - ARRAYS_COUNT][24]; /* of the configuration, as text */
 	int64_t answer_ms;			      /* what is not done by then is not done */
 	int64_t ahead_ms;			      /* the server's clock, of our monotonic one */
 	bool ahead_known;			      /* since the last batch, which went well */
@@ -73,6 +74,7 @@ enum err publish_batch_new(struct publish_batch **out, const struct config *c)
 	snprintf(b->numbers[QUEUE_TTL - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_ttl_s);
 	snprintf(b->numbers[REQUIRE_USER - ARRAYS_COUNT], sizeof(b->numbers[0]), "%s",
 		 c->require_user ? "true" : "false");
+	snprintf(b->numbers[DAILY_MAX - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->user_daily_max_kib);
 	b->answer_ms = c->database_timeout_ms;
 	*out = b;
 	return OK;
@@ -129,6 +131,7 @@ static bool parse_outcome(const char *text, enum publish_outcome *outcome)
 		[PUBLISH_NOT_FOUND] = "not_found",
 		[PUBLISH_WITHHELD] = "withheld",
 		[PUBLISH_KEY_REUSED] = "key_reused",
+		[PUBLISH_OVER_QUOTA] = "over_quota",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {

@@ -9,6 +9,7 @@
 #include "base/http_probe.h"
 #include "base/log.h"
 #include "store/db_internal.h"
+#include "store/schema.h"
 
 #define OUTBOX                                                                                                  \
 	"'{\"outbox\":' || json_build_object('messages', o.messages, 'oldest_s', round(o.oldest_s), 'failed', " \
@@ -23,10 +24,11 @@ static const struct db_statement status_statement = {
 	"FROM tidings.status() AS s, tidings.outbox_state() AS o",
 };
 
-enum { NODES_LIVE, RELAY_MOVES };
+enum { NODES_LIVE, RELAY_MOVES, SCHEMA_FITS };
 
 static const struct db_statement health_statement = {
-	"health", "SELECT tidings.live_nodes() > 0, NOT o.stuck FROM tidings.outbox_state() AS o"};
+	"health", "SELECT tidings.live_nodes() > 0, NOT o.stuck, coalesce(" SCHEMA_APPLIED
+		  " = $1::text, false) FROM tidings.outbox_state() AS o"};
 
 #define COMMIT_NAME "tidings status commit" /* to the server */
 
@@ -41,11 +43,12 @@ static const struct db_statement commit_statement = {
 	"AND xact_start < clock_timestamp() - interval '1 second') THEN false ELSE tidings.commit_works() END",
 };
 
-#define COLUMNS_MAX 2
+#define COLUMNS_MAX 3
 
 /* One thing that is read for all: a row of the database, or whether the sidecar answers. */
 struct copy {
 	const struct db_statement *statement;
+	const char *parameter; /* of the statement; NULL: it has none */
 	int64_t age_max_ms;
 	const char *works, *fails;  /* for the log; NULL: it is told already */
 	struct db *db;		    /* owned: the thread's; NULL: asks the sidecar */
@@ -59,6 +62,7 @@ struct copy {
 	int64_t began_ms;   /* when the reading of what is here began; 0: nothing was read yet */
 	int64_t began_us;   /* the same, since 1970 */
 	enum err outcome;
+	bool ready;			 /* of the sidecar: it says so */
 	struct buf columns[COLUMNS_MAX]; /* owned: the row, when the outcome is OK */
 };
 
@@ -72,7 +76,7 @@ static enum err read_row(struct copy *c, PGresult **row)
 	enum err e = db_ensure(c->db);
 
 	if (e == OK)
-		e = db_query(c->db, c->statement, 0, NULL, NULL, NULL, row);
+		e = db_query(c->db, c->statement, c->parameter ? 1 : 0, &c->parameter, NULL, NULL, row);
 	return e == OK && PQntuples(*row) != 1 ? ERR_DATABASE : e;
 }
 
@@ -128,6 +132,7 @@ static void *run(void *context)
 		e = c->db ? read_row(c, &row) : http_probe_run(c->sidecar, STATUS_WAIT_MS);
 		pthread_mutex_lock(&c->lock);
 		c->outcome = e;
+		c->ready = e == OK && c->sidecar && c->sidecar->ready;
 		if (row && e == OK)
 			take(c, row);
 		PQclear(row);
@@ -226,7 +231,7 @@ enum err status_open(struct status **out, const struct config *c)
 	if (e == OK) {
 		http_probe_init(&s->probe, c->ws_socket, c->ws_address, c->ws_port);
 		s->whole = (struct copy){.statement = &status_statement, .age_max_ms = STATUS_AGE_MS};
-		s->health = (struct copy){.statement = &health_statement};
+		s->health = (struct copy){.statement = &health_statement, .parameter = schema_files};
 		s->commit = (struct copy){
 			.statement = &commit_statement,
 			.age_max_ms = STATUS_AGE_MS,
@@ -296,18 +301,24 @@ static void wait_for_health(struct status *s, struct health *health, int64_t ask
 	struct copy *c = &s->health;
 	enum condition *checks = health->checks, nodes = UNKNOWN;
 
-	checks[CHECK_RELAY] = UNKNOWN;
+	checks[CHECK_RELAY] = health->schema = UNKNOWN;
 	pthread_mutex_lock(&c->lock);
 	checks[CHECK_DATABASE] = condition_of(wait_for(c, asked_ms) == OK);
 	if (checks[CHECK_DATABASE] == HEALTHY) {
 		nodes = condition_of(is_true(c, NODES_LIVE));
 		checks[CHECK_RELAY] = condition_of(is_true(c, RELAY_MOVES));
+		health->schema = condition_of(is_true(c, SCHEMA_FITS));
 	}
 	pthread_mutex_unlock(&c->lock);
 	checks[CHECK_PUBLISHING] = wait_for_condition(&s->commit, asked_ms);
 	checks[CHECK_SIDECAR] = wait_for_condition(&s->sidecar, asked_ms);
 	if (checks[CHECK_SIDECAR] == HEALTHY)
 		checks[CHECK_SIDECAR] = nodes;
+	health->sidecar_ready = checks[CHECK_SIDECAR];
+	pthread_mutex_lock(&s->sidecar.lock);
+	if (health->sidecar_ready == HEALTHY && !s->sidecar.ready)
+		health->sidecar_ready = UNHEALTHY;
+	pthread_mutex_unlock(&s->sidecar.lock);
 }
 
 enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health *health, int64_t *read_us)

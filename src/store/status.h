@@ -9,6 +9,7 @@
  *	database	it answers
  *	sidecar		the one that this machine's web server asks answers, and one at least has told the database lately that it lives
  *	relay		what is due has been relayed within 10 s
+ *	schema		it is what this build is for
  *	publishing	a commit is done, as a publisher's would be: no standby is missing that it waits for, the server is neither read-only nor out of disk
  *
  * Layer    store.
@@ -35,6 +36,8 @@ enum condition { HEALTHY, UNHEALTHY, UNKNOWN };
 
 struct health {
 	enum condition checks[CHECKS_COUNT];
+	enum condition schema;
+	enum condition sidecar_ready; /* as CHECK_SIDECAR, and that sidecar says that it is ready */
 };
 
 /*

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from harness import RawClient
 
-PATIENCE_S = 8  # without a byte: longer than the server's heartbeat, and the poll's timeout
 POLL_S = 3
 
 
@@ -31,11 +30,13 @@ class Follower(threading.Thread):
         self.stretches = [Stretch({})]
         self.over = threading.Event()
         self.socket = None
-        self.connects = self.refusals = 0
+        self.connects = self.refusals = self.greetings = self.resets = 0
+        self.dropped = 0  # connections that were there, and were ended by a server
         self.faults = []  # what no server may send
 
     def run(self):
         while not self.over.is_set():
+            greetings, resets = self.greetings, self.resets
             try:
                 self.connects += 1
                 getattr(self, self.transport)(self.random.choice(self.stack.doors()))
@@ -45,6 +46,8 @@ class Follower(threading.Thread):
                 self.faults.append(f"not JSON: {e.doc[:200]}")
             finally:
                 self.hang_up()
+            if self.transport != "poll" and self.greetings > greetings and self.resets == resets and not self.over.is_set():
+                self.dropped += 1
             self.over.wait(self.random.uniform(0.02, 0.4))
 
     def hang_up(self, reset=False):
@@ -60,6 +63,8 @@ class Follower(threading.Thread):
 
     def reset(self):
         """The network breaks this connection."""
+        if self.socket:
+            self.resets += 1
         self.hang_up(reset=True)
 
     def path(self, kind, **query):
@@ -67,6 +72,7 @@ class Follower(threading.Thread):
         return f"/{kind}/{self.diagnosis}?" + "&".join(f"{k}={v}" for k, v in query.items() if v is not None)
 
     def starts(self, said):
+        self.greetings += 1
         if self.cursor and not said["recovered"]:
             self.stretches.append(Stretch({"from": self.cursor, **(said.get("missed") or {})}))
         self.cursor = said["cursor"]
@@ -82,7 +88,7 @@ class Follower(threading.Thread):
     def websocket(self, port):
         client = RawClient(port, self.path("ws"))
         self.socket = client.s
-        client.s.settimeout(PATIENCE_S)
+        client.s.settimeout(self.stack.patience_s)
         said = client.next()
         self.starts(said["data"])
         while not self.over.is_set():
@@ -95,7 +101,7 @@ class Follower(threading.Thread):
                 return
 
     def response(self, port, path, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.stack.patience_s)
         connection.connect()
         self.socket = connection.sock
         connection.request("GET", path, headers=headers or {})

@@ -20,8 +20,7 @@ class Nemesis(threading.Thread):
 
     def kinds(self):
         """Names of the faults that can be done here."""
-        names = [name[len("fault_"):] for name in dir(self) if name.startswith("fault_")]
-        return [name for name in names if name != "full_disk" or self.stack.small_disk]
+        return [name[len("fault_"):] for name in dir(self) if name.startswith("fault_")]
 
     def run(self):
         try:
@@ -30,11 +29,28 @@ class Nemesis(threading.Thread):
                 least = min(self.done.values())
                 name = self.random.choice([n for n, times in self.done.items() if times == least])
                 print(f"# {name}", flush=True)
-                getattr(self, f"fault_{name}")(self.random.uniform(0.3, 4))
+                self.inflict(name, self.random.uniform(0.3, 4))
                 self.done[name] += 1
                 time.sleep(self.random.uniform(0.5, 2))
         except Exception as e:
             self.error = e
+
+    def inflict(self, name, seconds):
+        getattr(self, f"fault_{name}")(seconds)
+
+    # ---- the network
+
+    def fault_connections_reset(self, seconds):
+        for follower in self.stack.followers:
+            if self.random.random() < 0.5:
+                follower.reset()
+
+
+class StackNemesis(Nemesis):
+    """Of everything that a Stack is made of."""
+
+    def kinds(self):
+        return [name for name in super().kinds() if name != "full_disk" or self.stack.small_disk]
 
     # ---- programs
 
@@ -87,13 +103,6 @@ class Nemesis(threading.Thread):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-
-    # ---- the network
-
-    def fault_connections_reset(self, seconds):
-        for follower in self.stack.followers:
-            if self.random.random() < 0.5:
-                follower.reset()
 
     # ---- the database
 

@@ -8,9 +8,9 @@ from harness import equal, test
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_size", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
     "tidings_reader": {"history", "applied"},
-    "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works"},
+    "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works", "applied"},
     "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "farewell", "relay", "sweep", "act", "act_size", "user_active", "redeliver",
-                        "report", "admit"},
+                        "report", "admit", "outbox_state", "applied"},
 }
 
 
@@ -67,7 +67,7 @@ def hostile(db):
         create table evil.topic (id bigint, name text); grant all on all tables in schema evil to public""" % topic.split("/")[1])
     for role, call, refusal in (
             ("tidings_publisher", f"select outcome from tidings.publish_batch('{{456}}', '{{user}}', '{{null}}', '{{null}}', '{{1}}', '{{{topic}}}', '{{x}}', "
-             "'{0}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', 100, 60, 9, false, true, null)", "forbidden"),
+             "'{0}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', '{null}', 100, 60, 9, false, 0, true, null)", "forbidden"),
             ("tidings_reader", f"select outcome from tidings.history('456', 'user', '{topic}', null, null, 9)", "forbidden"),
             ("tidings_sidecar", f"select outcome from tidings.attach('{{456}}', '{{user}}', '{{{topic}}}')", "forbidden")):
         session = db.session(role)

@@ -43,7 +43,7 @@ def no_scans(db):
         turn += 1
         names = [f"diagnosis/{1 + (turn * 31 + n * 977) % 90000}" for n in range(20)]
         publisher.sql(batch_sql([Request([Item(n, to_user="456", exclude=node, effect=(1, "0.5", None))], "456", "user", f"{turn}-{n}", "h") for n in names],
-                                queue_max=1, min_age_s=0))
+                                queue_max=1, min_age_s=0, daily_max=1000))
         publisher.sql(batch_sql([Request([Item(n)]) for n in names], queue_max=1, min_age_s=0))
         rows = sidecar.sql(f"select topic_id, epoch, last_seq from tidings.attach({quote(['456'] * 20)}, {quote(['user'] * 20)}, {quote(names)})")
         places = [(int(r[0]), int(r[2])) for r in rows if r[0]]
@@ -57,7 +57,7 @@ def no_scans(db):
         sidecar.sql(f"select tidings.heartbeat('{node}', now()::text, 1, 1, {quote([p[0] for p in places], 'int8')}, "
                     f"{quote([p[1] for p in places], 'int8')}, {quote([r[1] for r in rows if r[0]])})")
         sidecar.sql("select tidings.relay(100, 60)")
-        sidecar.sql(f"select tidings.sweep({max(1, turn * 10)}, 10, 1000, 100, 60, 604800)")
+        sidecar.sql(f"select tidings.sweep({max(1, turn * 10)}, 10, 1000, 100, 60, 604800, 86400)")
         for type, data in (
                 ("set_threshold", {"metric": "pulse", "high": 1}), ("health_update", {"metric": "pulse", "value": turn % 3}), ("get_thresholds", {}),
                 ("get_health", {}), ("get_health", {"metric": "pulse"}), ("get_health", {"since": "2020-01-01T00:00:00Z"}),
@@ -67,7 +67,7 @@ def no_scans(db):
                 ("notify", {"user_id": "456", "type": "system", "title": "t", "message": "m", "priority": "critical"}),
                 ("set_preferences", {"types": {"system": True}}), ("get_preferences", {}), ("get_notifications", {}), ("get_notifications", {"unread_only": True}),
                 ("ack", {"topic": "notifications/456", "seq": turn}), ("mark_read", {"id": note}), ("ack", {"id": note})):
-            equal(answer(publisher.sql(act_sql("456", "user", type, data))).outcome, "ok", type)
+            equal(answer(publisher.sql(act_sql("456", "user", type, data, daily_max=100000))).outcome, "ok", type)
         publisher.sql(act_sql("svc", "service", "get_receipt", {"id": note}))
         sidecar.sql("select tidings.redeliver('{456,789}')")
         sidecar.sql("select tidings.user_active('{456,789}')")
@@ -91,6 +91,7 @@ def no_scans(db):
     db.sql("insert into tidings.connection select gen_random_uuid(), n.id, t.id, '456', 'websocket', now() from tidings.topic t, tidings.node n limit 100000")
     db.sql(f"insert into tidings.connection select gen_random_uuid(), '{node}', 0, 'u' || n, 'websocket', now() from generate_series(1, 100000) n")
     db.sql("insert into tidings.idempotency select 'c', n::text, 'h', null, now() from generate_series(1, 50000) n")
+    db.sql("insert into tidings.quota select 'u' || n, current_date, 1 from generate_series(1, 50000) n")
     db.sql("insert into tidings.effectiveness select id, 1, 0.1 from tidings.topic on conflict do nothing")
     db.sql("insert into tidings.outbox (deliver_at, topic, body) select now() + interval '1 day', 'x', '{}' from generate_series(1, 50000)")
     db.sql("insert into tidings.diagnosis_grant select n, 'g' || n from generate_series(1, 20000) n")

@@ -59,6 +59,20 @@ def creator_put_out(db):
     equal(db.act(a, "chat_message", {"conversation_id": id, "message": "m"}).outcome, "ok", "and there again")
 
 
+@test("where accounts count, an ordinary user lets in who has one that is active; a service lets in anybody")
+def accounts(db):
+    # Made-up ids became inboxes that nobody read, and that stayed: fifty for each conversation.
+    a, b, gone, nobody = (db.user() for _ in range(4))
+    db.sql(f"insert into tidings.app_user values ('{a}', true), ('{b}', true), ('{gone}', false)")
+    create = lambda *users, who=a, role="user": db.act(who, "create_conversation", {"participants": list(users)}, role=role, require_user=True)
+    equal([(got.outcome, got.detail) for got in (create(b, nobody), create(gone))], [("invalid", "One of these users has no active account")] * 2, "created")
+    equal(create(nobody, who="svc", role="service").outcome, "ok", "by a service")
+    id = create(b).data["conversation_id"]
+    join = lambda user, role="user": db.act(b if role == "user" else "svc", "join", {"conversation_id": id, "user_id": user}, role=role, require_user=True)
+    equal([join(nobody).outcome, join(gone).outcome, join(a).outcome, join("assistant", "service").outcome], ["invalid", "invalid", "ok", "ok"], "joined")
+    equal(db.act(a, "create_conversation", {"participants": [nobody]}).outcome, "ok", "where they do not count")
+
+
 @test("a conversation has room for 100")
 def room(db):
     a, b = db.user(), db.user()

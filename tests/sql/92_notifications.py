@@ -264,11 +264,32 @@ def redeliver(db):
     old, plain, acked, foreign = (notify(db, u, priority=p).data["id"] for u, p in (
         (user, "critical"), (user, "high"), (user, "critical"), (other, "critical")))
     db.act(user, "ack", {"id": acked})
-    db.sql(f"update tidings.notification set sent_at = sent_at - interval '3 days', push_at = null, attempts = 30 where id = '{old}'")
+    db.sql(f"update tidings.notification set sent_at = sent_at - interval '3 days', pushed_at = pushed_at - interval '1 day', push_at = null, "
+           f"attempts = 30 where id = '{old}'")
     equal(db.sidecar(f"select tidings.redeliver('{{{user},nobody}}')"), [["1"]], "how many")
     relay(db)
     equal(pushed(db, user), [old, plain, acked, old], "pushed")
     equal((pushed(db, other), row(db, old)), ([foreign], ["31", "t", "f", "f"]), "others, and its row")
+
+
+@test("who comes back again and again gets what is critical again every two seconds; it is not written anew each time")
+def redeliver_at_most(db):
+    # A hundred were written, and sent, each time that one user came: everybody's acts waited for that.
+    user = db.user()
+    id = notify(db, user, priority="critical").data["id"]
+    come = lambda: db.sidecar(f"select tidings.redeliver('{{{user}}}')")[0][0]
+    soon = lambda: db.one(f"select push_at <= pushed_at + interval '2 s' from tidings.notification where id = '{id}'")
+    equal(soon(), "f", "when it goes again, before")
+    equal([come(), come(), come()], ["1", "0", "0"], "written")
+    equal(soon(), "t", "when it goes again")
+    db.sql(f"update tidings.notification set pushed_at = pushed_at - interval '2 s', push_at = push_at + interval '10 s' where id = '{id}'")
+    equal(come(), "1", "written, two seconds later")
+    relay(db)
+    equal(pushed(db, user), [id, id], "pushed")
+    # A clock that was ahead as it was pushed holds up nothing.
+    db.sql(f"update tidings.notification set pushed_at = now() + interval '1 day' where id = '{id}'")
+    come()
+    equal(db.one(f"select push_at < clock_timestamp() + interval '3 s' from tidings.notification where id = '{id}'"), "t", "after a clock that was ahead")
 
 
 @test("mark_read and get_notifications: unread is counted, the newest come first, nobody reads another's")

@@ -64,7 +64,7 @@ def own_rules(db):
 @test("code that changes: what is new is there, what is gone is dropped, who was granted a function still may call it; --status tells beforehand")
 def code_changes(db):
     theirs = Theirs(db)
-    equal(theirs.migrate("--status"), ["missing:", "tables/001_first.sql", "code", "rules/authorize.sql", "rules/topic_exists.sql"], "before")
+    equal(theirs.migrate("--status"), ["missing:", "tables/001_first.sql", "tables/002_quotas.sql", "code", "rules/authorize.sql", "rules/topic_exists.sql"], "before")
     theirs.add("code/00_text.sql", "\ncreate function tidings.former() returns int language sql as 'select 1';\n")
     theirs.migrate()
     equal(theirs.sql("select tidings.former()"), ["1"], "the function")
@@ -116,6 +116,8 @@ def refused(db):
     assert "002_ends.sql has changed since it was applied" in theirs.refused()
     (theirs.folder / "tables/002_ends.sql").unlink()
     assert "002_ends.sql, which is newer than this program" in theirs.refused()
+    theirs.sql("delete from tidings.migration where version = 1")
+    assert "the database lacks migration 001, though it has a later one" in theirs.refused()
     shutil.rmtree(theirs.folder / "rules")
     assert f"the folder {theirs.folder}/rules cannot be read" in theirs.refused()
 

@@ -74,10 +74,10 @@ class Answer:
         return self.reply["data"]
 
 
-def act_sql(user, role, type, data, correlation=None, connection=None, queue_max=100, min_age_s=60):
+def act_sql(user, role, type, data, correlation=None, connection=None, queue_max=100, min_age_s=60, require_user=False, daily_max=0):
     correlation = None if correlation is None else json.dumps(correlation)
     return (f"select outcome, detail, reply, topic, seq, clients from tidings.act({quote(user)}, {quote(role)}, {quote(connection)}, "
-            f"{quote(type)}, {quote(json.dumps(data))}, {quote(correlation)}, {queue_max}, {min_age_s})")
+            f"{quote(type)}, {quote(json.dumps(data))}, {quote(correlation)}, {queue_max}, {min_age_s}, {require_user}, {daily_max})")
 
 
 def answer(rows):
@@ -85,7 +85,7 @@ def answer(rows):
     return Answer(outcome, detail, json.loads(reply) if reply else None, topic, int(seq) if seq else None, int(clients) if clients else None)
 
 
-def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True, until=None):
+def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True, until=None, daily_max=0):
     rows = [(n, i) for n, r in enumerate(requests, 1) for i in r.items]
     texts = lambda get: quote([get(i) for _, i in rows])
     numbers = lambda values: quote(list(values), "int8")
@@ -94,7 +94,7 @@ def batch_sql(requests, queue_max=100, min_age_s=60, skip_locked=True, until=Non
         numbers(n for n, _ in rows), texts(lambda i: i.topic), texts(lambda i: i.body), numbers(int(i.ephemeral) for _, i in rows),
         texts(lambda i: i.to_user), texts(lambda i: i.exclude), texts(lambda i: i.deliver_at), texts(lambda i: i.expires_at),
         numbers(i.effect[0] for _, i in rows), texts(lambda i: i.effect[1]), texts(lambda i: i.effect[2]),
-        str(queue_max), str(min_age_s), "604800", "false", str(skip_locked), quote(until)]) + ") order by item")
+        str(queue_max), str(min_age_s), "604800", "false", str(daily_max), str(skip_locked), quote(until)]) + ") order by item")
 
 
 class Session:
@@ -272,11 +272,11 @@ class Database(harness.Stack):
         self.sql(f"update tidings.message set created_at = created_at - interval '{seconds} s' "
                  f"where topic_id = (select id from tidings.topic where name = '{topic}')")
 
-    def sweep(self, queue_max=100, min_age_s=60, ttl_s=604800, rows=100000):
+    def sweep(self, queue_max=100, min_age_s=60, ttl_s=604800, rows=100000, keep_s=0):
         """How many calls it took."""
         after, calls = "0", 0
         while after:
-            after = self.sidecar(f"select tidings.sweep({after}, 1000, {rows}, {queue_max}, {min_age_s}, {ttl_s})")[0][0]
+            after = self.sidecar(f"select tidings.sweep({after}, 1000, {rows}, {queue_max}, {min_age_s}, {ttl_s}, {keep_s})")[0][0]
             calls += 1
         return calls
 

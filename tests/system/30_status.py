@@ -1,9 +1,11 @@
 """/health, /ws/status and /ws/history (spec 3.4)."""
 import concurrent.futures
+import json
+import re
 import signal
 import time
 
-from harness import Lock, equal, test, wait_until
+from harness import Lock, RawClient, equal, test, wait_until
 
 
 @test("/health says healthy")
@@ -168,6 +170,70 @@ def _(s):
     s.wait_ready()
 
 
+def over_path(node, path):
+    """What the sidecar answers on its unix socket: status, body."""
+    with RawClient(node.socket, "", handshake=False) as client:
+        client.s.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        head = client._head().decode()
+        return int(head.split()[1]), json.loads(client._bytes(int(re.search(r"(?i)content-length: (\d+)", head)[1])))
+
+
+@test("/health/live and /health/ready, and /health of a sidecar itself: by the web server, by its port and by its path; HEAD has no body, POST is 405")
+def _(s):
+    ready = wait_until(lambda: (r := s.api.get("/health/ready")).status == 200 and r, "/health/ready to be 200").json
+    equal((ready["status"], set(ready["checks"]), set(ready["checks"].values())),
+          ("healthy", {"database", "sidecar", "relay", "publishing", "schema"}, {"healthy"}), "ready")
+    live = s.api.get("/health/live").want(200)
+    equal((live["status"], "checks" in live), ("healthy", False), "live")
+    for path in ("/health", "/health/ready"):
+        own = s.node1.api.get(path).want(200)
+        equal((own["status"], set(own["checks"]), set(own["checks"].values())),
+              ("healthy", {"database", "sidecar", "schema", "listener", "relay"}, {"healthy"}), f"{path} of the sidecar")
+        equal(over_path(s.node1, path)[0], 200, f"{path} by its path")
+    equal(s.node1.api.get("/health/live").want(200)["status"], "healthy", "live, of the sidecar")
+    for api in (s.api, s.node1.api):
+        for path in ("/health", "/health/live", "/health/ready"):
+            head = api.request("HEAD", path)
+            equal((head.status, head.body, int(head.headers["Content-Length"]) > 20), (200, b"", True), f"HEAD {path}")
+            reply = api.post(path, {})
+            reply.want(405)
+            equal(reply.headers["Allow"], "GET, HEAD", "Allow")
+        api.get("/health/other").want(404)
+
+
+@test("while the database is away /health/live stays 200, and /health/ready is 503 and says so", allow="database|connection|publishing|POOL|session")
+def _(s):
+    # There was no route by which to tell a program that hangs from one that waits for the database: it would have been restarted for that.
+    s.stop_postgres()
+    try:
+        for api in (s.api, s.node1.api):
+            reply = wait_until(lambda api=api: (r := api.get("/health/ready")).status == 503 and r, "it not to be ready")
+            equal((reply.json["status"], reply.json["checks"]["database"], reply.json["checks"]["schema"]), ("unhealthy", "unhealthy", "unknown"), "checks")
+            assert int(reply.headers["Retry-After"]) > 0, reply
+            equal(api.get("/health/live").want(200)["status"], "healthy", "live")
+        equal(over_path(s.node1, "/health")[1]["checks"]["database"], "unhealthy", "by its path")
+    finally:
+        s.start_postgres()
+    s.wait_ready()
+    for api in (s.api, s.node1.api):
+        wait_until(lambda api=api: api.get("/health/ready").status == 200, "it to be ready again", 40)
+
+
+@test("/health/ready is 503 where the database's schema is another than the programs are for; /health, by which they work all the same, is not")
+def _(s):
+    s.sql("update tidings.code set checksum = reverse(checksum)")
+    try:
+        checks = wait_until(lambda: (r := s.node1.api.get("/health/ready")).status == 503 and r, "the sidecar to know").json["checks"]
+        equal({name for name, condition in checks.items() if condition != "healthy"}, {"schema"}, "of the sidecar")
+        checks = wait_until(lambda: (c := s.api.get("/health/ready").json["checks"])["sidecar"] == "unhealthy" and c, "the web server's to know")
+        equal({name for name, condition in checks.items() if condition != "healthy"}, {"schema", "sidecar"}, "of the web server")
+        equal(unhealthy(s.web1), set(), "checks of /health")
+    finally:
+        s.sql("update tidings.code set checksum = reverse(checksum)")
+    for api in (s.api, s.node1.api):
+        wait_until(lambda api=api: api.get("/health/ready").status == 200, "it to be ready again")
+
+
 @test("TIDINGS_STATUS=private asks for an admin's token")
 def _(s):
     with s.web(TIDINGS_STATUS="private") as web:
@@ -218,6 +284,22 @@ def _(s):
     equal(pages, [3, 3, 1], "pages")
     equal(s.api.get(f"/ws/history/{d}?since={whole['cursor']}", s.token()).want(200)["messages"], [], "after the end")
     equal(s.api.get(f"/ws/history/{d}?limit=2", s.token("root", role="admin")).want(200)["messages"] != [], True, "an admin may read")
+
+
+@test("the history without a token: of a public diagnosis where TIDINGS_ANONYMOUS allows it, of no other, and nowhere else")
+def _(s):
+    private = s.diagnosis(owner="ada")
+    paths = [f"/ws/history/{d}" for d in (3, private, 987654321)]
+    s.recommend(3, "for all", token=s.service())
+    with s.web(TIDINGS_ANONYMOUS="public") as web:
+        equal(web.api.get(paths[0]).want(200)["messages"][-1]["data"]["reason"], "for all", "a public one")
+        refusals = [web.api.get(path) for path in paths[1:]]
+        equal([r.want(401)["detail"] for r in refusals], ["A token is required: Authorization: Bearer <token>."] * 2, "a private one, one that is not there")
+        assert all(r.headers["WWW-Authenticate"].startswith("Bearer") for r in refusals), refusals
+        web.api.get(paths[0], "bad").want(401)
+        equal(web.api.get(paths[1], s.token("ada")).want(200)["messages"], [], "the private one, to its owner")
+    for path in paths:
+        s.api.get(path).want(401)
 
 
 @test("the history's cursor continues on a WebSocket, and the other way around")

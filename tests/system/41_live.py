@@ -1,6 +1,6 @@
 """Live health (section 6): the four endpoints, what is said on them, and who may."""
-from harness import Closed, equal, test, wait_until
-from live import Live
+from harness import Closed, Lock, equal, test, wait_until
+from live import Live, person
 
 
 def doors(s):
@@ -164,3 +164,14 @@ def _(s):
         live.ask("ping", want="pong")
     with Live(s, s.node1, "combined", token=s.token("907", ttl=5)) as live:
         equal(live.client.closed(), (1008, "token expired"), "the close")
+
+
+@test("what comes before authenticated is said has a limit: beyond it 1008")
+def _(s):
+    user = person(s)
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, Lock(s, "tidings.connection"):
+        live = Live(s, node, "combined", user=user, authenticate=False)
+        live.send("authenticate", token=s.token(user))
+        for n in range(5):
+            live.send("ping", pad="x" * 60000)
+        equal(live.client.closed(), (1008, "too many messages before it is authenticated"), "the close")

@@ -25,11 +25,14 @@ def closed(client):
 
 @test("who is asked about while a right ends, of which the node has heard, is asked about anew")
 def _(s):
-    d = s.diagnosis(granted=["asked"])
-    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner:
+    d, other = s.diagnosis(granted=["asked"]), s.diagnosis()
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner, s.connect(other, server=node) as beside:
         with Lock(s, "tidings.delivered"):
             client = s.connect(d, user="asked", server=node, hello=False)
             s.wait_blocked("attach")
+            # Another topic's messages are asked for first: so the end is read only when the client could have been counted.
+            s.recommend(other)
+            typing(s, other, beside)
             withdraw(s, d)
             typing(s, d, owner)
         equal(closed(client), 1008, "what comes first")
@@ -102,6 +105,24 @@ def edited(s, function, old, new):
         yield
     finally:
         s.sql(text)
+
+
+@test("whose account is switched off unheard is found though the question for it failed at first: it is asked again", allow="broken off|terminat")
+def _(s):
+    s.sql("insert into tidings.app_user values ('unheard')")
+    s.sql("create sequence public.questions; grant usage on sequence public.questions to public")
+    d = s.diagnosis(owner="unheard")
+    try:
+        with s.node(TIDINGS_REQUIRE_USER="yes") as node, s.connect(d, user="unheard", server=node) as client, \
+                edited(s, "user_active", "begin", "begin if nextval('public.questions') = 1 then raise exception 'broken off'; end if;"):
+            s.sql("set session_replication_role = replica; update tidings.app_user set active = false where id = 'unheard'")
+            # Whoever listens anew asks: something may not have been heard.
+            listener = s.sql("select pid from pg_stat_activity where application_name = 'tidings-ws listener' order by backend_start desc limit 1")[0][0]
+            s.sql(f"select pg_terminate_backend({listener})")
+            equal(client.closed(), (1012, "reconnect"), "the close")
+            equal(s.sql("select last_value > 1 from public.questions"), [["t"]], "asked more than once")
+    finally:
+        s.sql("drop sequence public.questions; delete from tidings.app_user where id = 'unheard'")
 
 
 @test("a fetch that the database breaks off is asked for again, by itself", allow="broken off")

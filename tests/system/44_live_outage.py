@@ -141,6 +141,29 @@ def _(s):
         equal(count(s, "connection c join tidings.topic t on t.id = c.topic_id", f"c.user_id = '{user}' and t.name = 'chats/{user}'"), 0, "what was unsubscribed meanwhile")
 
 
+@test("a subscription that is under way when the database goes away is told so, and can be had again", allow="database|terminat")
+def _(s):
+    user = person(s)
+    topic = f"diagnosis/{s.diagnosis(owner=user)}"
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, **TALKATIVE) as node, combined(s, node, user) as live:
+        with Lock(s, "tidings.delivered"):
+            for correlation in ("one", "two"):
+                live.send("subscribe", correlation=correlation, subscription=topic)
+            pid = s.wait_blocked("attach")
+            s.sql(f"select pg_terminate_backend({pid})")
+            for correlation in ("one", "two"):
+                m = live.next()
+                equal((m["data"]["code"], m["correlation_id"]), ("unavailable", correlation), "the answer")
+
+        def has_it():
+            live.send("subscribe", subscription=topic)
+            return live.next()["type"] == "subscribed"
+
+        wait_until(has_it, "the subscription")
+        s.api.post("/ws/publish", {"topic": topic, "type": "n", "data": {}}, s.service()).want(200)
+        equal(live.until("n")["seq"], 1, "message")
+
+
 @test("a sidecar that is killed in the middle of a chat: with their cursors all get all of it, once, and nothing is half stored")
 def _(s):
     ann, bob = person(s), person(s)

@@ -1,11 +1,14 @@
 """Every close code of section 4's table that applies."""
+import contextlib
+import http.client
 import signal
 import threading
 import time
 
 import websockets
 
-from harness import Client, Closed, RawClient, equal, test, wait_until
+from harness import WAIT_S, Client, Closed, RawClient, equal, frame, test, upgrade_request, wait_until
+from live import TALKATIVE
 
 
 @test("1000 when the client closes, and its place is free at once")
@@ -116,13 +119,15 @@ def _(s):
         equal(other.next()["seq"], 1, "others stay")
 
 
-@test("1008 for one connection too many of a user; another user, and a place that is free again, are fine")
+@test("1008 for one connection too many of a user; another user, a place that is free again, and an admin, who has no such limit, are fine")
 def _(s):
     d = s.diagnosis(granted=["457"])
     with s.node(TIDINGS_USER_CONNECTIONS_MAX=2) as node:
         one, two = s.connect(d, server=node), s.connect(d, server=node)
         equal(s.refused(d, server=node)[0], 1008, "close code of the third")
         s.connect(d, user="457", server=node).close()
+        for admin in [s.connect(d, token=s.token(role="admin"), server=node) for _ in range(3)]:
+            admin.close()
         one.close()
         wait_until(lambda: s.lets_in(d, node), "the place to be free")
         s.recommend(d)
@@ -262,3 +267,43 @@ def _(s):
         wait_until(lambda: s.lets_in(d, s.node1), "new clients to be let in")
         s.recommend(d)
         equal(client.next()["seq"], 1, "seq")
+
+
+@test("1012 for who comes while the node drains, on a connection that was there before, by WebSocket; 503 for a poll")
+def _(s):
+    d = s.diagnosis()
+    node = s.start_node(TIDINGS_DRAIN_TIME=3)
+    clients = [s.connect(d, server=node) for _ in range(30)]
+    head = upgrade_request(s.ws_path(d, s.token()))
+    late = RawClient(node.port, "", handshake=False)
+    late.s.sendall(head[:20])
+    poll = http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)
+    equal(node.api.request_on(poll, "GET", f"/poll/{d}?timeout=0", token=s.token()).want(200)["messages"], [], "a poll before")
+    node.signal(signal.SIGTERM)
+    equal(clients[0].closed()[0], 1012, "close code of one that was there")
+    late.s.sendall(head[20:])
+    assert b" 101 " in late._head(), "no upgrade"
+    equal(late.end(), 1012, "close code of who comes late")
+    reply = node.api.request_on(poll, "GET", f"/poll/{d}?timeout=0", token=s.token())
+    assert reply.want(503)["detail"].startswith("This server is going away"), reply
+    for client in clients[1:]:
+        equal(client.closed()[0], 1012, "close code")
+    equal(node.wait(), 0, "exit status")
+    s.forget(node)
+
+
+@test("1013 for a client that says much and reads none of the answers: they have a limit")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_SLOW_TIMEOUT=600, **TALKATIVE) as node, RawClient(node.socket, s.ws_path(d, s.token())) as client:
+        equal(client.next()["type"], "connect", "first message")
+        said, answered = 40000, 0
+        with contextlib.suppress(ConnectionError):
+            client.s.sendall(frame(1, b"ping") * said)
+        try:
+            while answered < said:
+                equal(client.next()["type"], "pong", "answer")
+                answered += 1
+        except Closed as c:
+            equal((c.code, c.reason), (1013, "reading too slowly"), "the close")
+        assert 0 < answered < said, f"{answered} of {said} were answered"

@@ -2,6 +2,7 @@
 import contextlib
 import http.client
 import json
+import re
 import threading
 import urllib.parse
 
@@ -247,6 +248,37 @@ def _(s):
             equal(s.watchers(d), 2, "between two polls")
             cursor = replies[-1]["cursor"]
         s.wait_watchers(d, 0)
+
+
+def of_user(s, d, user):
+    return s.sql(f"select c.id from tidings.connection c join tidings.topic t on t.id = c.topic_id where t.name = 'diagnosis/{d}' and c.user_id = '{user}'")
+
+
+@test("pollers between two polls are at most as many as a node may have connections: the one that is away for the longest gives way")
+def _(s):
+    d = s.diagnosis()
+    users = [f"absent{n}" for n in range(4)]
+
+    def counted():
+        return [user for user in users if of_user(s, d, user)]
+
+    with s.node(TIDINGS_CONNECTIONS_MAX=3, TIDINGS_POLL_GRACE=60) as node:
+        for n, user in enumerate(users):
+            poll(s, node, names(d), token=s.token(user, role="admin"))
+            wait_until(lambda n=n: counted() == users[max(0, n - 2):n + 1], "the three that have come last to be counted")
+        with connect(s, node, names(d)) as client:
+            client.answers()
+
+
+@test("TIDINGS_POLL_GRACE=0: between two polls nobody is there, and each poll is a connection of its own")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_POLL_GRACE=0) as node, contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)) as connection:
+        for _n in range(10):
+            node.api.request_on(connection, "GET", path("poll", names(d), timeout=0), token=s.token("graceless", role="admin")).want(200)
+        s.wait_watchers(d, 0)
+        equal(len(set(re.findall(r"event=connect .*connection=(\S+)", node.log.read_text()))), 10, "connections")
+        equal(s.recommend(d)["clients_notified"], 0, "clients_notified")
 
 
 @test("a topic with much to tell and a slow reader do not keep another topic of the same connection waiting for ever")

@@ -283,6 +283,36 @@ def _(s):
         assert lazy.end() in (1013, None), "how the lazy one ends"
 
 
+@test("a WebSocket that has fallen behind what is in memory gets the rest from the database, message by message as the others")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_TAIL_MAX=65536, TIDINGS_SLOW_TIMEOUT=600) as node, s.connect(d, server=node) as witness, \
+            RawClient(node.socket, s.ws_path(d, s.token())) as slow:
+        equal(slow.next()["type"], "connect", "first message")
+        for n in range(1, 61):
+            s.recommend(d, str(n), old_data={}, new_data={"x": "y" * 20000})
+            equal(witness.next()["seq"], n, "at one that reads")
+        got = [slow.next() for _ in range(60)]
+        equal([(m["type"], m["seq"]) for m in got], [("recommendation_update", n) for n in range(1, 61)], "at one that did not")
+        s.recommend(d)
+        equal((slow.next()["seq"], witness.next()["seq"]), (61, 61), "live again")
+
+
+@test("whose rights have ended, and what came before that is not there in time, is told 1012 all the same")
+def _(s):
+    s.ids += 1
+    user = f"late{s.ids}"
+    d = s.diagnosis(granted=[user])
+    s.sql(f"insert into tidings.app_user values ('{user}')")
+    with node_and_backend(s, TIDINGS_REQUIRE_USER="yes") as (node, backend), s.connect(d, user=user, server=node) as client, \
+            s.connect(s.diagnosis(), token=s.token("root", role="admin"), server=node) as other:
+        with stopped(backend):
+            s.sql(f"update tidings.app_user set active = false where id = '{user}'")
+            equal(client.closed(), (1012, "reconnect"), "the close")
+            assert "what came before that was not there in time" in node.log.read_text()
+            other.answers()
+
+
 @test("a poller that an administrator disconnects is gone at once, while it is held and between two polls")
 def _(s):
     d = s.diagnosis()

@@ -1,8 +1,11 @@
 """Two sidecars on one database: presence, resuming elsewhere, a node that dies."""
+import contextlib
+import http.client
+import json
 import signal
 import threading
 
-from harness import LISTENS, Closed, Lock, equal, test, wait_until
+from harness import LISTENS, WAIT_S, Closed, Lock, equal, test, wait_until
 
 
 @test("a message published once reaches the clients of both nodes, and clients_notified counts both at once")
@@ -227,6 +230,28 @@ def _(s):
             clients[-1].answers()
         for client in clients[1:]:
             client.close()
+
+
+@test("a poller who comes back while its topic gets another epoch is told to come again, and goes on in the new one", allow="database|terminat|connection")
+def _(s):
+    d, token = s.diagnosis(), s.token()
+    listening = "select pid from pg_stat_activity where application_name = 'tidings-ws listener'"
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, TIDINGS_POLL_GRACE=60) as node, \
+            contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)) as poll:
+        node.api.get(f"/poll/{d}?timeout=0", token).want(200)
+        with Lock(s, "tidings.delivered"):
+            s.connect(s.diagnosis(), server=node, hello=False)
+            s.wait_blocked("attach")
+            # Whoever listens anew sends a heartbeat: so the node finds out before it has the answer to the poll, and after it was asked.
+            before = [pid for [pid] in s.sql(f"{listening} order by backend_start")]
+            s.sql(f"select pg_terminate_backend({before[-1]})")
+            wait_until(lambda: s.sql(f"{listening} and pid not in ({', '.join(before)}) and {LISTENS}"), "it to listen anew")
+            poll.request("GET", f"/poll/{d}?timeout=0", headers={"Authorization": f"Bearer {token}"})
+            node.has_read()
+            s.sql(f"update tidings.topic set epoch = 'other' || id where name = 'diagnosis/{d}'")
+        reply = poll.getresponse()
+        equal((reply.status, json.load(reply)["detail"]), (503, "Reconnect."), "the reply")
+        assert node.api.get(f"/poll/{d}?timeout=0", token).want(200)["cursor"].startswith("other"), "where it goes on"
 
 
 @test("a database that lost the newest messages (a standby that lacked them took over): what is published then waits for the next client",

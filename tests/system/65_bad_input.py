@@ -103,6 +103,8 @@ BREACHES = [(1002, bad) for bad in (
     frame(0, b"x"), frame(1, b"a", fin=False) + frame(1, b"b"), frame(1, b"a", fin=False) + frame(0x40, b"b"),
     # control frames that are too long, or in fragments
     frame(9, b"x" * 126), frame(8, b"x" * 200), frame(9, b"x", fin=False), frame(9, b"", length=1 << 62),
+    # lengths that are not in their shortest form, or negative
+    b"\x81\xfe\0\x05" + bytes(4) + b"hello", b"\x81\xff" + bytes(7) + b"\x05" + bytes(4) + b"hello", b"\x81\xff\x80" + bytes(11) + b"x",
     # closes
     frame(8, b"x"), *(frame(8, code(n)) for n in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)),
 )] + [(1007, frame(8, code(1000, b"\xff"))), (1007, frame(8, code(1000, b"\xe2\x82")))]
@@ -135,6 +137,18 @@ def _(s):
                     raise AssertionError(f"{client.frame()} behind the answer to {body!r}")
 
     mischief(s, act)
+
+
+@test("a client that says that it is over, or breaks the rules, and ends its side of the connection at once, is answered all the same")
+def _(s):
+    d = s.diagnosis()
+    for said, want in ((frame(8, code(1000)), 1000), (frame(3, b"x"), 1002), (frame(2, b"x"), 1003), (frame(1, b"pi", fin=False) + frame(8, code(4000)), 4000)):
+        for _n in range(5):
+            with s.raw_connect(d) as client:
+                client.s.sendall(said)
+                client.s.shutdown(socket.SHUT_WR)
+                equal(client.end(), want, f"close code for {said!r}")
+    s.wait_watchers(d, 0)
 
 
 @test("pings that come together are answered, the last of them at least, before what comes behind them")

@@ -3,8 +3,8 @@ import contextlib
 import importlib
 import json
 
-from harness import Closed, RawClient, equal, frame, test, wait_until
-from live import TALKATIVE, Live, notify, person
+from harness import Closed, RawClient, Transaction, equal, frame, test, wait_until
+from live import TALKATIVE, Live, conversation, notify, person
 
 deflate = importlib.import_module("52_deflate")
 
@@ -194,6 +194,38 @@ def _(s):
         equal(asked, [200, 429], "conversations")
 
 
+@test("what is stored of a user ends at the day's quota: quota_exceeded on a WebSocket, which stays, 429 by HTTP, with when the day ends; a service has none")
+def _(s):
+    # Fifty a second were kept for good, four million rows a day.
+    user, other = person(s), person(s)
+    d = s.diagnosis(owner=user)
+    reading = {"type": "health_update", "data": {"metric": "pulse", "value": 70, "unit": "bpm"}}
+    with s.node(TIDINGS_USER_DAILY_MAX=4) as node, s.web(node, TIDINGS_USER_DAILY_MAX=4) as web:
+        with Live(s, node, "health", user=user, how="query") as live:
+            answers = []
+            for n in range(3):
+                live.client.send({**reading, "correlation_id": f"c{n}"})
+                answers.append(live.until("health_update_stored", "error"))
+            web.api.post("/ws/send", reading, s.token(user)).want(200)
+            live.client.send({**reading, "correlation_id": "c7"})
+            answers.append(live.until("health_update_stored", "error"))
+            equal([m["type"] for m in answers], ["health_update_stored"] * 3 + ["error"], f"answers {answers}")
+            equal((answers[-1]["data"]["code"], answers[-1]["correlation_id"]), ("quota_exceeded", "c7"), "the error")
+            assert 0 < answers[-1]["data"]["retry_after"] <= 86400, answers
+            live.client.send({"type": "ping"})
+            live.until("pong")
+        effect = {"diagnosis_id": d, "recommendation_id": 1, "new_effectiveness": 0.5, "confidence": 0.5, "sample_size": 1}
+        feedback = {"diagnosis_id": d, "feedback_id": 1, "rating": 5, "effectiveness": 0.5}
+        for path, body, headers in (("/ws/send", reading, {}), ("/ws/broadcast-effectiveness-update", effect, {}),
+                                    ("/ws/broadcast-feedback-update", feedback, {"Idempotency-Key": "k"})):
+            reply = web.api.post(path, body, s.token(user), headers)
+            reply.want(429)
+            assert 0 < int(reply.headers["Retry-After"]) <= 86400, reply
+        web.api.post("/ws/broadcast-feedback-update", feedback, s.token(user)).want(200)
+        web.api.post("/ws/broadcast-effectiveness-update", effect, s.service()).want(200)
+        web.api.post("/ws/send", reading, s.token(other)).want(200)
+
+
 @test("coming back for many critical notifications, which go again each time, costs by how many they are")
 def _(s):
     # A user with a hundred of their own who came back in a loop had a hundred written each time.
@@ -290,3 +322,104 @@ def _(s):
         # What the tail has already is told at once, again and again.
         for _ in range(24):
             equal(node.api.get(f"/poll/{d}?cursor={cursor}&timeout=5", s.token()).status, 200, "a poll from memory")
+
+
+@test("all who bring no token have one rate: 1013 on a WebSocket, 429 by HTTP; who brings one is let in, and an admin has no rate")
+def _(s):
+    # Who came without a token was counted nowhere: each anonymous poll asked the database three times.
+    d = s.diagnosis()
+    s.sql(f"update tidings.diagnosis set public = true where id = {d}")
+    few = {"TIDINGS_STRANGER_RATE": 1, "TIDINGS_STRANGER_BURST": 6}
+
+    def until_refused(come):
+        return wait_until(lambda: (got := come()) and got, "a refusal")
+
+    def knock(node, path):
+        with RawClient(node.port, path) as client:
+            try:
+                client.next()
+            except Closed as c:
+                return c.code, c.reason
+
+    def users_come(node):
+        with s.connect(d, server=node) as client, Live(s, node, user=person(s), how="query"):
+            client.answers()
+        node.api.get(f"/poll/{d}?timeout=0", s.token()).want(200)
+
+    with s.node(TIDINGS_ANONYMOUS="public", **few) as node:
+        node.api.get(f"/poll/{d}?timeout=0").want(200)
+        reply = until_refused(lambda: (reply := node.api.get(f"/poll/{d}?timeout=0")).status != 200 and reply)
+        reply.want(429)
+        assert int(reply.headers["Retry-After"]) >= 1, reply
+        node.api.get(f"/sse/{d}").want(429)
+        equal(until_refused(lambda: knock(node, f"/ws/{d}")), (1013, "too many without a token"), "a WebSocket")
+        users_come(node)
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=2, **few) as node, contextlib.ExitStack() as here:
+        def turned_away(path):
+            client = here.enter_context(RawClient(node.port, path))
+            client.send(PING, b"")
+            opcode, payload = client.frame()
+            while opcode == 1:
+                opcode, payload = client.frame()
+            return opcode == 8 and (int.from_bytes(payload[:2], "big"), payload[2:])
+
+        for path in (f"/ws/{d}", "/ws/combined"):
+            equal(until_refused(lambda path=path: turned_away(path)), (1013, b"too many without a token"), f"who is to say who they are, at {path}")
+        node.api.get(f"/poll/{d}").want(401)
+        for _ in range(9):
+            here.enter_context(s.connect(d, token=s.token(role="admin"), server=node)).answers()
+
+
+@test("a connect costs by its topics")
+def _(s):
+    # A hundred were asked for as one.
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=9) as node:
+        def come(user, topics):
+            with RawClient(node.port, "/ws?topics=" + ",".join(f"no/{n}" for n in range(topics)) + f"&token={s.token(user)}") as client:
+                return client.end()
+
+        one, many = person(s), person(s)
+        equal([come(one, 1) for _ in range(4)], [1008] * 4, "with one topic")
+        equal(wait_until(lambda: [code for _ in range(4) if (code := come(many, 100)) != 1008], "a refusal")[0], 1013, "with a hundred")
+        equal(come(one, 1), 1008, "with one topic still")
+
+
+@test("heads that have not come whole have 8 MiB together: beyond it the one that was begun first goes")
+def _(s):
+    # A thousand of 32 KB were in no account.
+    with s.node() as node, contextlib.ExitStack() as here:
+        crowd = [here.enter_context(RawClient(node.port, "", handshake=False)) for _ in range(700)]
+        for client in crowd:
+            client.s.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000)
+        for client in crowd[:100]:
+            equal(client.end(), None, "the first ones")
+        for client in crowd[-100:]:
+            client.s.sendall(b"\r\n\r\n")
+            assert client._head().startswith(b"HTTP/1.1 404"), "no answer"
+
+
+@test("of a user who says much at once one act after the other goes to the database: another user's waits for one of them, not for all")
+def _(s):
+    # Forty messages to a hundred each were carried out before anybody else's reading.
+    many, other = person(s), person(s)
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, **TALKATIVE) as node, Live(s, node, "combined", user=many, how="query") as first, \
+            Live(s, node, "combined", user=many, how="query") as second, Live(s, node, "combined", user=other, how="query") as third:
+        id = conversation(first, other)
+        with Transaction(s, f"select from tidings.conversation where id = '{id}' for update"):
+            for live in (first, second):
+                for n in range(20):
+                    live.send("chat_message", {"conversation_id": id, "message": f"m{n}"})
+                live.ask("ping", want="pong")
+            wait_until(lambda: s.sql("select 1 from pg_stat_activity where application_name = 'tidings-ws acts' and wait_event_type = 'Lock'"), "the first to wait")
+            third.send("health_update", {"metric": "pulse", "value": 70})
+            third.ask("ping", want="pong")
+        third.until("health_update_stored")
+        for live in (first, second):
+            said = [live.until("chat_message_sent", "error") for _ in range(20)]
+            equal({m["type"] for m in said}, {"chat_message_sent"}, "answers")
+        before = int(s.sql(f"""select count(*) from tidings.chat_message m, tidings.health_reading r
+            where m.conversation_id = '{id}' and r.user_id = '{other}' and m.created_at < r.received_at""")[0][0])
+        assert before <= 2, f"{before} messages were stored before the reading"
+        equal(s.sql(f"select string_agg(message, ' ' order by m.id) = string_agg(message, ' ' order by n) from (select message, id, "
+                    f"row_number() over (partition by message order by id) as copy, substr(message, 2)::int as n "
+                    f"from tidings.chat_message where conversation_id = '{id}') m where copy = 1"), [["t"]], "in the order in which they were said")

@@ -56,3 +56,53 @@ def _(s):
             s.sql("".join(f"update tidings.channel set name = '{name}' where purpose = '{purpose}';" for purpose, name in names) +
                   "delete from tidings.node")
         wait_until(comes, "an ephemeral message by the first names")
+
+
+@test("notifications that are damaged are passed over, whatever is in them, and what comes behind them is heard")
+def _(s):
+    d = s.diagnosis()
+    with s.connect(d) as client:
+        id = s.sql(f"select id from tidings.topic where name = 'diagnosis/{d}'")[0][0]
+        uuid = "00000000-0000-4000-8000-000000000000"
+        damaged = {
+            "messages": ("", ",", "x", f"{id}x", "-5", ",".join(["9" * 30] * 3), f" {id} , {id}", f"{id},,"),
+            "ephemeral": ("", "x", id, f"{id} ", f"{id} -", f"{id} - ", f"{id} - 0", f"{id} - 0 ", f"{id} - 1 a", f"{id} - 200 {'a' * 200} {{}}",
+                          f"{id} - -1  {{}}", f"{id} - 99999999999 456 {{}}", f"{id} - x  {{}}", f"{id} {uuid}", f"{id} {uuid} ", f"{id} {uuid[:-1]} 0  {{}}",
+                          f"{id} {uuid} 5 456", f"-{id} - 0  {{}}", "99999999999999999999999 - 0  {}"),
+            "outbox": ("", "x"),
+            "control": ("", "x", "disconnect", "disconnect ", f"disconnect {client.id}x", "disconnect x", "reconnect", "report x", "revoke", "revoke ", f"revoke {id}",
+                        f"revoke {id} ", f"revoke {id} 0 456", f"revoke {id} 999", f"revoke {id} x 456", f"revoke_all {id} 999 456", "revoke_all", f"revoke_all {id}"),
+        }
+        for purpose, payloads in damaged.items():
+            for payload in payloads:
+                s.sql(f"select tidings.notify('{purpose}', '{payload}')")
+        ephemeral(s, d)
+        equal(client.next()["type"], "passing", "the first that comes")
+        s.recommend(d)
+        equal(client.next()["seq"], 1, "the next")
+        client.answers()
+
+
+@test("a LISTEN that is refused is told, and made up for: messages come all the same, and what only notifications bring as soon as it is not any more",
+      allow="terminat")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_DATABASE_TIMEOUT=1000) as node, s.connect(d, server=node) as client:
+        s.sql("revoke execute on function tidings.listen() from tidings_sidecar")
+        try:
+            listener = s.sql("select pid from pg_stat_activity where application_name = 'tidings-ws listener' order by backend_start desc limit 1")[0][0]
+            s.sql(f"select pg_terminate_backend({listener})")
+            wait_until(lambda: "no notifications: tidings.listen() failed" in node.log.read_text(), "it to be told")
+            s.recommend(d)
+            equal(client.next()["seq"], 1, "message")
+        finally:
+            s.sql("grant execute on function tidings.listen() to tidings_sidecar")
+
+        def comes():
+            ephemeral(s, d)
+            try:
+                return client.next(0.2)["type"] == "passing"
+            except AssertionError:
+                return False
+
+        wait_until(comes, "an ephemeral message")

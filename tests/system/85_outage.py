@@ -1,6 +1,8 @@
 """PostgreSQL goes away under load and comes back: nothing acknowledged is lost, nobody is dropped, nothing of ours is restarted."""
+import concurrent.futures
 import contextlib
 import http.client
+import importlib
 import os
 import pathlib
 import signal
@@ -8,6 +10,7 @@ import subprocess
 import threading
 
 from harness import Closed, Lock, Transaction, equal, test, wait_until
+from live import combined, person
 
 
 class Load:
@@ -257,6 +260,23 @@ def _(s):
         equal(s.recommend(d, "after", api=s.api)["seq"], 2, "the next seq")
 
 
+@test("a broadcast that PostgreSQL does not even take whole is told not to be done, and the next one is", allow=EXPECTED)
+def _(s):
+    d = s.diagnosis()
+    large = {"diagnosis_id": d, "old_data": {}, "new_data": {"x": "y" * 250000}, "reason": "large"}
+    with s.web(TIDINGS_DATABASE_TIMEOUT=1000) as web:
+        s.recommend(d, "before", api=web.api)
+        pid = int(s.sql("select pid from pg_stat_activity where application_name = 'tidings broadcast' order by backend_start desc limit 1")[0][0])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            reply = web.api.post("/ws/broadcast-recommendation-update", large, s.token()).want(503)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        equal(reply["done"], "no", "done")
+        wait_until(lambda: web.api.post("/ws/broadcast-recommendation-update", large, s.token()).status == 200, "publishing to go on")
+    equal(s.last_seq(f"diagnosis/{d}"), 2, "messages")
+
+
 @test("a broadcast to a diagnosis that someone holds locked gets 503 and is not half done; others are served", allow=EXPECTED)
 def _(s):
     locked, free = s.diagnosis(), s.diagnosis()
@@ -332,6 +352,56 @@ def _(s):
         client.next()
         web.api.get(f"/ws/history/{d}", s.token()).want(200)
         equal(seen(), [["on read committed"]], "what the sessions have")
+
+
+def uncertain(s, call, program):
+    """Its answer, when the wait of its commit for a standby is cancelled: it is committed, on this server alone."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call)
+        pid = wait_until(lambda: s.sql(f"select pid from pg_stat_activity where application_name = '{program}' and wait_event = 'SyncRep'"),
+                         "the commit to wait")[0][0]
+        s.sql(f"select pg_cancel_backend({pid})")
+        return answer.result()
+
+
+@test("what is committed on one server alone, since the wait for its standby was cancelled, is acknowledged to nobody, however often it is repeated",
+      allow="database|answer|publishing")
+def _(s):
+    # The statement succeeds, and a warning says so alone: it was answered 200, and a failover lost it.
+    status = importlib.import_module("30_status")
+    d, user = s.diagnosis(), person(s)
+    body = {"diagnosis_id": d, "old_data": {}, "new_data": {}, "reason": "r"}
+    reading = {"metric": "pulse", "value": 70}
+    with contextlib.ExitStack() as stack:
+        pooler = stack.enter_context(importlib.import_module("87_doorbell").Pooler(s))
+        node = stack.enter_context(s.node(TIDINGS_DATABASE_TIMEOUT=60000))
+        webs = [stack.enter_context(s.web(node, TIDINGS_DATABASE_TIMEOUT=60000, **more)) for more in ({}, {"TIDINGS_DATABASE": pooler.conninfo})]
+        live = stack.enter_context(combined(s, node, user))
+
+        def publish(web, key):
+            return web.api.post("/ws/broadcast-recommendation-update", body, s.token(), {"Idempotency-Key": key})
+
+        def say(web, key):
+            return web.api.post("/ws/send", {"type": "health_update", "data": reading}, s.token(user), {"Idempotency-Key": key})
+
+        for n, web in enumerate(webs):
+            for call, program in ((publish, "tidings broadcast"), (say, "tidings live")):
+                wait_until(lambda: call(web, f"first-{n}").status == 200, "it to be taken")
+                status.standby_missing(s, "nowhere")
+                try:
+                    for _try in range(2):
+                        reply = uncertain(s, lambda: call(web, f"second-{n}"), program)
+                        equal((reply.status, reply.json.get("done")), (503, "unknown"), f"{program}, {reply.body}")
+                finally:
+                    status.standby_missing(s, "")
+                equal(call(web, f"second-{n}").status, 200, "once it is replicated")
+        equal(s.last_seq(f"diagnosis/{d}"), 4, "each was published once: the last seq")
+        status.standby_missing(s, "nowhere")
+        try:
+            equal(uncertain(s, lambda: live.refused("health_update", reading), "tidings-ws acts"), "unavailable", "the answer to a client")
+        finally:
+            status.standby_missing(s, "")
+        live.ask("health_update", reading, "health_update_stored")
 
 
 @test("tidings epoch: what was restored unseen is told to every client; a setting in the database says whether a failover is such a restore")

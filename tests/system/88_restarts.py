@@ -4,6 +4,7 @@ import ctypes
 import importlib
 import os
 import pathlib
+import resource
 import shlex
 import signal
 import socket
@@ -209,3 +210,30 @@ def _(s):
     wait_until(lambda: not is_running(pid), "it to end on SIGTERM")
     assert "stopping signal=15" in log.read_text(), log.read_text()
     assert path.exists(), "it has removed what is not its own"
+
+
+@test("a FastCGI program that is out of descriptors goes on when there are some again, and serves who waited")
+def _(s):
+    d = s.diagnosis()
+    s.api.get(f"/ws/history/{d}", s.token()).want(200)
+    pids = s.web1.programs("history.fcgi")
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
+    replies = []
+
+    def ask():
+        replies.append(s.api.get(f"/ws/history/{d}", s.token()).status)
+
+    for pid in pids:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[pid][1]))
+    try:
+        waiting = [threading.Thread(target=ask) for _n in range(4)]
+        for thread in waiting:
+            thread.start()
+        # What another program answers meanwhile has come behind them.
+        s.recommend(d)
+    finally:
+        for pid in pids:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits[pid])
+    for thread in waiting:
+        thread.join()
+    equal((replies, s.web1.programs("history.fcgi")), ([200] * 4, pids), "replies, and who gave them")

@@ -147,7 +147,8 @@ def web_server(s, kind, node=None, share=None, **settings):
 
 def use(s, web):
     d, other, token = s.diagnosis(), s.diagnosis(), s.token("456")
-    equal(web.api.get("/health").want(200)["status"], "healthy", "status")
+    for path in ("/health", "/health/live", "/health/ready"):
+        equal(web.api.get(path).want(200)["status"], "healthy", path)
     assert b"/ws/{diagnosis_id} (WebSocket)" in web.api.get("/docs").body
     assert "default-src 'none'" in web.api.get("/docs").headers["Content-Security-Policy"]
     client = harness.Client(f"ws://127.0.0.1:{web.port}/ws/{d}?token={token}")

@@ -654,6 +654,7 @@ class Stack:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))}
         env.update(TIDINGS_DATABASE=self.conninfo, TIDINGS_JWT_KEYS=str(self.keys),
                    TIDINGS_JWT_ALGORITHMS="HS256,HS512,RS256,ES256", TIDINGS_LOG_LEVEL="info", TIDINGS_PUBLISH_RATE="0", TIDINGS_STATUS="public",
+                   TIDINGS_USER_CONNECTIONS_MAX="0", TIDINGS_CONNECT_BURST="10000",
                    TIDINGS_DATABASE_TIMEOUT="3000")
         env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
@@ -711,6 +712,9 @@ class Stack:
                        "shared_buffers = 64MB\nlog_statement = 'none'\n")
         self.conninfo = f"host={self.pg_folder} dbname=tidings"
         self.start_postgres()
+        self._schema()
+
+    def _schema(self):
         self.sql("create database tidings", database="postgres")
         self.command("tidings", "migrate", "--dir", TOP / "sql", TIDINGS_DATABASE=self.conninfo + " user=postgres")
         subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", TOP / "sql" / "demo.sql"], check=True, capture_output=True,

@@ -36,6 +36,14 @@ static void writes_the_date_of_http(void **state)
 	assert_string_equal(clock_http_date(out, INT64_C(1795255200999999)), "Sat, 21 Nov 2026 10:00:00 GMT");
 }
 
+static void tells_how_long_the_day_lasts(void **state)
+{
+	(void)state;
+	assert_int_equal(clock_day_left_s(0), 86400);
+	assert_int_equal(clock_day_left_s(INT64_C(1795255200123999)), 14 * 3600);
+	assert_int_equal(clock_day_left_s(INT64_C(1709164799999999)), 1);
+}
+
 static void the_monotonic_clock_does_not_go_back(void **state)
 {
 	int64_t before = clock_monotonic_ms();
@@ -62,6 +70,7 @@ int main(void)
 		cmocka_unit_test(writes_rfc_3339_in_utc_with_milliseconds),
 		cmocka_unit_test(writes_times_before_1970),
 		cmocka_unit_test(writes_the_date_of_http),
+		cmocka_unit_test(tells_how_long_the_day_lasts),
 		cmocka_unit_test(the_monotonic_clock_does_not_go_back),
 		cmocka_unit_test(the_wall_clock_is_in_microseconds_since_1970),
 	};

@@ -34,7 +34,7 @@ static void say(int listening, const char *text)
 	int fd = accept(listening, NULL, NULL);
 
 	assert_true(recv(fd, question, sizeof(question) - 1, 0) > 0);
-	assert_memory_equal(question, "GET /health/live HTTP/1.1\r\n", 27);
+	assert_memory_equal(question, "GET /health/ready HTTP/1.1\r\n", 28);
 	assert_int_equal(send(fd, text, strlen(text), 0), strlen(text));
 	close(fd);
 }
@@ -54,8 +54,9 @@ static void waits_for_an_answer_on_the_connection_that_it_has(void **state)
 	listening = listen_on_path(path);
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
-	say(listening, "HTTP/1.1 404 Not Found\r\n\r\n");
+	say(listening, "HTTP/1.1 503 Service Unavailable\r\n\r\n");
 	assert_int_equal(http_probe_run(&p, WAIT_MS), OK);
+	assert_false(p.ready);
 	assert_int_equal(p.fd, -1);
 
 	/* Each of these would be the answer to the wrong one, were there more connections than one. */
@@ -64,6 +65,7 @@ static void waits_for_an_answer_on_the_connection_that_it_has(void **state)
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
 	say(listening, "HTTP/1.1 200 OK\r\n\r\n");
 	assert_int_equal(http_probe_run(&p, WAIT_MS), OK);
+	assert_true(p.ready);
 
 	/* The server ends, and another one is there. */
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);

@@ -2,10 +2,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "domain/live.h"
 
 #define WALL_US INT64_C(1800000000123456)
@@ -89,6 +91,20 @@ static void lists_in_its_data_what_was_wrong(void **state)
 	problem_free(&wrong);
 }
 
+static void says_when_there_is_room_for_more(void **state)
+{
+	struct buf out = BUF_EMPTY;
+	char wanted[256];
+
+	(void)state;
+	live_over_quota(&out, "7", WALL_US);
+	snprintf(wanted, sizeof(wanted),
+		 "{\"type\":\"error\",\"data\":{\"code\":\"quota_exceeded\",\"message\":\"You may have no more stored "
+		 "today.\",\"retry_after\":%lld}," TIME ",\"correlation_id\":7}",
+		 (long long)clock_day_left_s(WALL_US));
+	assert_said(&out, wanted);
+}
+
 static void says_the_rest(void **state)
 {
 	struct buf out = BUF_EMPTY;
@@ -117,6 +133,7 @@ int main(void)
 		cmocka_unit_test(tells_the_place_of_a_subscription),
 		cmocka_unit_test(escapes_what_a_client_has_called_something),
 		cmocka_unit_test(lists_in_its_data_what_was_wrong),
+		cmocka_unit_test(says_when_there_is_room_for_more),
 		cmocka_unit_test(says_the_rest),
 	};
 

@@ -27,6 +27,7 @@
 
 #define PID 4711
 #define WAIT_MS 20000
+#define NOTED_MAX 256 /* bytes of a bind message */
 
 struct server {
 	char folder[32];
@@ -34,8 +35,10 @@ struct server {
 	int listener, fd; /* fd -1: nobody is connected */
 	bool greeted;	  /* the start-up message was read */
 	bool mute;	  /* reads, and says nothing */
+	bool deaf;	  /* reads nothing */
 	bool pooler;
 	struct buf in;	 /* not answered yet */
+	size_t noted;	 /* bytes of it that are in `seen` */
 	struct buf seen; /* all messages, in words: "parse a", "execute", "sync" … one a line */
 	int syncs;	 /* read, not answered */
 	int answer;	 /* how many more syncs to answer; -1: all */
@@ -105,7 +108,7 @@ static void note(struct server *s, char type, const char *body, size_t len)
 		buf_printf(&s->seen, "parse %s: %s\n", body, body + strlen(body) + 1);
 	else if (type == 'B') {
 		buf_add_text(&s->seen, "bind ");
-		for (size_t i = 0; i < len; i++)
+		for (size_t i = 0; i < MIN(len, NOTED_MAX); i++)
 			buf_printf(&s->seen, "%c", body[i] >= ' ' && body[i] <= '~' ? body[i] : '.');
 		buf_add_text(&s->seen, "\n");
 	} else if (type == 'S') {
@@ -142,17 +145,17 @@ static void answer_what_it_may(struct server *s)
 	}
 	memmove(s->in.bytes, s->in.bytes + at, s->in.len - at);
 	s->in.len -= at;
+	s->noted -= at;
 }
 
 static void read_more(struct server *s)
 {
-	char bytes[4096];
+	char bytes[65536];
 	ssize_t got = recv(s->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	size_t at = s->in.len, len;
+	size_t len;
 
 	if (got <= 0)
 		return;
-	/* Whatever was there is noted already: it was whole. */
 	buf_add(&s->in, bytes, (size_t)got);
 	if (!s->greeted) {
 		len = whole_message(s, 0);
@@ -164,11 +167,10 @@ static void read_more(struct server *s)
 		greet(s);
 		return;
 	}
-	while ((len = whole_message(s, at)) > 0) {
-		note(s, s->in.bytes[at], s->in.bytes + at + 5, len - 5);
-		at += len;
+	while ((len = whole_message(s, s->noted)) > 0) {
+		note(s, s->in.bytes[s->noted], s->in.bytes + s->noted + 5, len - 5);
+		s->noted += len;
 	}
-	assert_int_equal(at, s->in.len);
 }
 
 static void server_turn(struct server *s)
@@ -177,8 +179,9 @@ static void server_turn(struct server *s)
 		s->fd = accept(s->listener, NULL, NULL);
 		return;
 	}
-	read_more(s);
-	if (s->greeted && !s->mute)
+	if (!s->deaf)
+		read_more(s);
+	if (s->greeted && !s->mute && !s->deaf)
 		answer_what_it_may(s);
 }
 
@@ -188,6 +191,7 @@ static void server_hang_up(struct server *s)
 	s->fd = -1;
 	s->greeted = false;
 	s->syncs = 0;
+	s->noted = 0;
 	buf_clear(&s->in);
 }
 
@@ -431,6 +435,52 @@ static void what_waits_is_answered_too_when_the_link_is_lost(void **state)
 	assert_null(strstr(f->server.seen.bytes, "$3"));
 }
 
+/* More than a socket holds. */
+static void send_large(struct fixture *f)
+{
+	static char bytes[4 << 20];
+	const char *values[] = {bytes};
+	int lengths[] = {sizeof(bytes)}, formats[] = {1};
+
+	assert_int_equal(pipeline_send(f->loop.pipeline, &first, &(struct pipeline_params){1, values, lengths, formats},
+				       on_answer, f),
+			 OK);
+}
+
+static void what_a_server_does_not_take_at_once_goes_when_it_does(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_and_hold(f, false);
+	f->server.deaf = true;
+	send_large(f);
+	send_first(f);
+	settle(f);
+	assert_true(f->loop.write);
+	f->server.deaf = false;
+	f->server.answer = -1;
+	UNTIL(f, f->answers == 2);
+	assert_false(f->loop.write);
+	assert_int_equal(f->loop.downs, 0);
+}
+
+static void a_server_that_takes_nothing_more_is_left(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_and_hold(f, false);
+	f->server.deaf = true;
+	send_large(f);
+	send_first(f);
+	UNTIL(f, f->away == 2);
+	assert_int_equal(f->answers, 0);
+	assert_int_equal(f->loop.downs, 1);
+	server_hang_up(&f->server);
+	f->server.deaf = false;
+	f->server.answer = -1;
+	UNTIL(f, f->loop.ups == 2);
+}
+
 static void is_up_only_once_somebody_has_answered(void **state)
 {
 	/* PgBouncer lets us in with no server behind it: each time the outage seemed to be over. */
@@ -461,6 +511,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(to_postgresql_itself_statements_go_in_advance_and_are_prepared_once,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_waits_is_answered_too_when_the_link_is_lost, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_a_server_does_not_take_at_once_goes_when_it_does, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_server_that_takes_nothing_more_is_left, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(is_up_only_once_somebody_has_answered, set_up, tear_down),
 	};
 
