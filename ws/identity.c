@@ -23,7 +23,7 @@ static enum err verify(const struct session *s, const char *token, size_t len, s
 	if (e != OK)
 		log_info("refused a token topic=%s why=\"%s\"",
 			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : s->endpoint->name,
-			 (*fault)->why);
+			 *fault ? (*fault)->why : err_text(e));
 	return e;
 }
 
@@ -36,6 +36,10 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	bool full;
 
 	if (verify(s, token, len, &claims, &fault) != OK) {
+		if (!fault) {
+			session_close(s, CLOSE_TRY_LATER, "try again later");
+			return false;
+		}
 		s->error_code = "authentication_failed";
 		s->close_detail = fault->detail;
 		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
@@ -104,10 +108,11 @@ enum err identity_renew(struct session *s, const char *token, size_t len, const 
 {
 	const struct token_fault *fault;
 	struct token_claims claims;
+	enum err e = verify(s, token, len, &claims, &fault);
 
-	if (verify(s, token, len, &claims, &fault) != OK) {
-		*detail = fault->detail;
-		return ERR_UNAUTHORIZED;
+	if (e != OK) {
+		*detail = fault ? fault->detail : "The server is short of memory.";
+		return e;
 	}
 	/* What was subscribed to was judged by the role: with another it has to come again. */
 	if (strcmp(claims.user_id, s->user->id) != 0 || claims.role != s->role) {

@@ -40,6 +40,7 @@ void identity_charge_more(struct node *n, const char *user_id, int64_t cost);
  *	detail	out: static: a sentence for the client, when not OK
  *
  * ERR_UNAUTHORIZED  it is not one
+ * ERR_MEMORY        nobody knows
  */
 enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail) MUST_CHECK;
 

@@ -41,6 +41,11 @@ bool inbound_control(struct session *s)
 /* The answer to a message on a connection that watches topics. */
 static void answer(struct session *s, enum dialog_verdict verdict, struct buf *reply)
 {
+	if (!buf_ok(reply)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		buf_free(reply);
+		return;
+	}
 	switch (verdict) {
 	case DIALOG_GO_ON:
 		/* Nothing comes before `connect`. */

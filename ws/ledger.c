@@ -271,6 +271,8 @@ void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq)
 
 	memcpy(sent.epoch, t->epoch, sizeof(sent.epoch));
 	buf_add(&l->sent, &sent, sizeof(sent));
+	/* One that finds no memory may be sent twice; those before it need not. */
+	l->sent.failed = false;
 	soon(l);
 }
 

@@ -267,8 +267,13 @@ static void refresh(struct session *s, const struct client_message *m)
 {
 	const char *detail;
 	struct buf text = BUF_EMPTY;
+	enum err e = identity_renew(s, m->token.bytes, m->token.len, &detail);
 
-	if (identity_renew(s, m->token.bytes, m->token.len, &detail) != OK) {
+	if (e == ERR_MEMORY) {
+		live_say_error(s, "unavailable", detail, m->correlation_id.bytes);
+		return;
+	}
+	if (e != OK) {
 		audit_authenticate(s, "refresh refused");
 		live_refuse(s, "authentication_failed", detail, m->correlation_id.bytes);
 		return;

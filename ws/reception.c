@@ -256,10 +256,11 @@ static void answer_preflight(struct visitor *v, const struct request_head *head)
 #define POLL_TIMEOUT_DEFAULT_S 25
 #define POLL_TIMEOUT_MAX_S 55
 
-static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
+static enum err read_timeout(const struct request_head *head, int64_t *timeout_s)
 {
 	struct buf text = BUF_EMPTY;
 	bool good = true;
+	enum err e;
 
 	*timeout_s = POLL_TIMEOUT_DEFAULT_S;
 	if (query_get(head->query, "timeout", &text)) {
@@ -269,8 +270,9 @@ static bool read_timeout(const struct request_head *head, int64_t *timeout_s)
 			good = topic_parse_id(text.bytes ? text.bytes : "", text.len, timeout_s) &&
 			       *timeout_s <= POLL_TIMEOUT_MAX_S;
 	}
+	e = !buf_ok(&text) ? ERR_MEMORY : good ? OK : ERR_INPUT;
 	buf_free(&text);
-	return good;
+	return e;
 }
 
 /* Where a client that cannot have a WebSocket finds the same; for live health there is no such place. */
@@ -337,9 +339,11 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else {
 		check_query(head, &a, diagnosis_id, &problem);
-		if (a.voice == &voice_poll && !read_timeout(head, &a.timeout_s))
+		if (a.voice == &voice_poll)
+			e = read_timeout(head, &a.timeout_s);
+		if (e == ERR_INPUT)
 			problem_add_field(&problem, "", "timeout", "must be an integer from 0 to 55");
-		if (!a.endpoint)
+		if (!a.endpoint && e != ERR_MEMORY)
 			e = read_selection(&selection, head, diagnosis_id);
 		a.selection = selection;
 		if (e == ERR_INPUT)

@@ -407,6 +407,8 @@ void session_send(struct session *s, const struct buf *text)
 void session_hold(struct session *s, const struct buf *text)
 {
 	tell(&s->held, s, text);
+	if (!buf_ok(&s->held))
+		session_close(s, CLOSE_TRY_LATER, "try again later");
 	session_charge(s);
 }
 

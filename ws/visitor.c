@@ -129,6 +129,8 @@ void visitor_refuse_problem(struct visitor *v, const struct problem *problem, co
 		   problem->status == 426 ? "Upgrade, " : "", headers);
 	if (!v->head_only)
 		buf_add(&reply, body.bytes, body.len);
+	if (!buf_ok(&body))
+		reply.failed = true;
 	buf_free(&body);
 	visitor_send_last(v, &reply);
 }

@@ -46,7 +46,7 @@ static void set_common(struct publication *p, const struct field *fields)
 	if (uuid_parse(&u, exclude, strlen(exclude)))
 		uuid_text(p->exclude, &u);
 	if (field_given(&fields[TO_USER]))
-		snprintf(p->to_user, sizeof(p->to_user), "%s", field_text(&fields[TO_USER]));
+		field_user(&fields[TO_USER], p->to_user);
 }
 
 /* Up to the brace that opens `data`. */
@@ -326,14 +326,16 @@ enum err broadcast_read(enum broadcast_kind kind, struct span body, int64_t now_
 	struct json_object *root = NULL;
 	enum err e = json_read(&root, body.bytes, body.len, &problem->detail);
 
-	if (e != OK) {
+	if (e == ERR_INPUT)
 		problem->status = 400;
+	if (e != OK)
 		return e;
-	}
 	e = read_root(kind, root, body, now_us, &p, problem);
 	json_object_put(root);
 	if (e == OK && problem->errors_count > 0)
 		e = ERR_INPUT;
+	if (!buf_ok(&problem->errors) || !buf_ok(&p.ignored))
+		e = ERR_MEMORY;
 	for (size_t i = 0; e == OK && i < p.count; i++)
 		if (!buf_ok(&p.items[i].body))
 			e = ERR_MEMORY;
@@ -355,7 +357,7 @@ static void add_seq(struct buf *out, const struct publish_result *result)
 
 static void add_ignored(struct buf *out, const struct publications *p)
 {
-	if (p->ignored_count == 0 || !buf_ok(&p->ignored))
+	if (p->ignored_count == 0)
 		return;
 	buf_add_text(out, ",\"ignored\":[");
 	buf_add(out, p->ignored.bytes, p->ignored.len);

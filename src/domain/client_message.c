@@ -411,7 +411,9 @@ static enum err read_text(struct client_message *m, struct span text, struct cli
 		e = refuse_form(fault);
 	}
 	json_object_put(root);
-	return buf_ok(&m->data) && buf_ok(&m->correlation_id) && buf_ok(&m->token) ? e : ERR_MEMORY;
+	return buf_ok(&m->data) && buf_ok(&m->correlation_id) && buf_ok(&m->token) && buf_ok(&fault->problem.errors)
+		       ? e
+		       : ERR_MEMORY;
 }
 
 enum err client_message_read(struct client_message *m, struct span text, struct client_fault *fault)

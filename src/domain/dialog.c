@@ -166,12 +166,16 @@ enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits 
 	struct json_object *root = NULL;
 	enum dialog_verdict verdict = DIALOG_GO_ON;
 	const char *problem;
+	enum err e;
 
 	if (text.len == strlen("ping") && memcmp(text.bytes, "ping", text.len) == 0) {
 		add_pong(reply, d, wall_us);
 		return DIALOG_GO_ON;
 	}
-	if (json_read(&root, text.bytes, text.len, &problem) == OK && json_object_is_type(root, json_type_object))
+	e = json_read(&root, text.bytes, text.len, &problem);
+	if (e == ERR_MEMORY)
+		reply->failed = true;
+	else if (e == OK && json_object_is_type(root, json_type_object))
 		verdict = hear(d, limits, root, text, now_us, wall_us, reply);
 	else
 		verdict = refuse(d, limits, now_us, "invalid_message", "A message must be a JSON object.", NULL, reply);

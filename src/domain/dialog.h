@@ -83,7 +83,8 @@ enum dialog_verdict dialog_refuse_rate(struct dialog *d, const struct dialog_lim
  * Takes one text message of the client, which is within its rate.
  *
  *	now_us	monotonic
- *	reply	out: appended: what to answer; for DIALOG_AUTHENTICATE the token instead
+ *	reply	out: appended: what to answer; for DIALOG_AUTHENTICATE the token instead. It has failed where there was
+ *		no memory to read the message, or to answer it: the verdict says nothing then
  */
 enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits *limits, struct span text,
 				   int64_t now_us, int64_t wall_us, struct buf *reply);

@@ -10,7 +10,6 @@
 #include "domain/message_type.h"
 #include "domain/rfc3339.h"
 #include "domain/topic.h"
-#include "domain/user.h"
 #include "domain/utf8.h"
 #include "domain/uuid.h"
 
@@ -351,7 +350,10 @@ void fields_name_others(const struct field_rule *rules, size_t count, struct jso
 		buf_add(&name, key, name_len(key));
 		if ((*names_count)++ > 0)
 			buf_add_text(out, ",");
-		json_add_string(out, buf_ok(&name) && name.bytes ? name.bytes : "", buf_ok(&name) ? name.len : 0);
+		if (buf_ok(&name))
+			json_add_string(out, name.bytes ? name.bytes : "", name.len);
+		else
+			out->failed = true;
 		buf_free(&name);
 	}
 }
@@ -382,11 +384,27 @@ void field_decimal(const struct field *f, char out[FIELD_DECIMAL_SIZE])
 		snprintf(out, FIELD_DECIMAL_SIZE, "%.15g", json_object_get_double(f->value));
 }
 
+static struct span user_text(struct json_object *value, char room[JSON_INTEGER_SIZE])
+{
+	if (json_object_is_type(value, json_type_int))
+		return json_number_text(value, room);
+	return (struct span){json_object_get_string(value), (size_t)json_object_get_string_len(value)};
+}
+
+void field_user(const struct field *f, char out[USER_ID_MAX + 1])
+{
+	char room[JSON_INTEGER_SIZE];
+	struct span text = user_text(f->value, room);
+
+	snprintf(out, USER_ID_MAX + 1, "%.*s", (int)text.len, text.bytes);
+}
+
 static void add_user(struct buf *out, struct json_object *value)
 {
-	const char *text = json_object_get_string(value);
+	char room[JSON_INTEGER_SIZE];
+	struct span text = user_text(value, room);
 
-	json_add_string(out, text, strlen(text));
+	json_add_string(out, text.bytes, text.len);
 }
 
 static void add_users(struct buf *out, const struct field *f)

@@ -17,6 +17,7 @@
 #include "base/defs.h"
 #include "domain/json.h"
 #include "domain/problem.h"
+#include "domain/user.h"
 
 enum field_kind {
 	FIELD_ANY, /* any value, null too */
@@ -100,6 +101,9 @@ static inline bool field_given(const struct field *f)
 const char *field_text(const struct field *f);
 int64_t field_integer(const struct field *f);
 int64_t field_time_us(const struct field *f);
+
+/* Of a FIELD_USER: text, whatever it was. */
+void field_user(const struct field *f, char out[USER_ID_MAX + 1]);
 
 /*
  * A number as the database takes it: as it was written where that is short, else as precise as a double is, because

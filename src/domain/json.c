@@ -1,21 +1,22 @@
 #include "domain/json.h"
 
+#include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hex.h"
 #include "domain/decimal.h"
 #include "domain/utf8.h"
 
-#define EXACT_DIGITS 18 /* of an integer, its sign included: json-c holds any such, and prints it as it was written */
+#define EXACT_DIGITS 18 /* of an integer, its sign included: json-c holds any such */
 
 struct scan {
 	const char *at;
 	const char *end;
 	const char *problem; /* static; set when a scan fails */
-	size_t members;	     /* of all objects so far */
 	int depth;
-	bool long_integers; /* there is one that json-c may not hold */
 };
 
 static bool scan_value(struct scan *s);
@@ -91,14 +92,12 @@ static bool scan_digits(struct scan *s)
 static bool scan_number(struct scan *s)
 {
 	static const char problem[] = "The body is not JSON: a number is malformed.";
-	const char *start = s->at;
 
 	take(s, '-');
 	if (!take(s, '0') && !scan_digits(s))
 		return fail(s, problem);
 	if (s->at < s->end && is_digit(*s->at))
 		return fail(s, problem);
-	s->long_integers = s->long_integers || s->at - start > EXACT_DIGITS;
 	if (take(s, '.') && !scan_digits(s))
 		return fail(s, problem);
 	if (take(s, 'e') || take(s, 'E')) {
@@ -186,7 +185,6 @@ static bool scan_key(struct scan *s)
 	skip_space(s);
 	if (!take(s, ':'))
 		return fail(s, "The body is not JSON: a colon is missing after a key.");
-	s->members++;
 	return true;
 }
 
@@ -236,25 +234,7 @@ static bool scan_value(struct scan *s)
 	}
 }
 
-/* Keys of all objects of the tree: fewer than in the text when one came twice. */
-static size_t count_members(struct json_object *value)
-{
-	size_t count = 0;
-
-	if (json_object_is_type(value, json_type_object)) {
-		json_object_object_foreach(value, key, member)
-		{
-			(void)key;
-			count += 1 + count_members(member);
-		}
-	} else if (json_object_is_type(value, json_type_array)) {
-		for (size_t i = 0; i < json_object_array_length(value); i++)
-			count += count_members(json_object_array_get_idx(value, i));
-	}
-	return count;
-}
-
-static enum err check(const char *text, size_t len, size_t *members, bool *long_integers, const char **problem)
+static enum err check(const char *text, size_t len, const char **problem)
 {
 	struct scan s = {.at = text, .end = text + len};
 
@@ -275,112 +255,181 @@ static enum err check(const char *text, size_t len, size_t *members, bool *long_
 		*problem = "The body is not JSON: something follows after its end.";
 		return ERR_INPUT;
 	}
-	*members = s.members;
-	*long_integers = s.long_integers;
 	return OK;
 }
 
-static enum err parse(struct json_object **root, const char *text, size_t len)
-{
-	struct json_tokener *tokener = json_tokener_new_ex(JSON_DEPTH_MAX + 2);
-	struct json_object *parsed = NULL;
-	enum json_tokener_error result = json_tokener_success;
+/* --- the tree, of a checked text: nothing but memory, or a key that comes twice, is left to go wrong */
 
-	if (!tokener)
-		return ERR_MEMORY;
-	parsed = json_tokener_parse_ex(tokener, text, (int)len);
-	result = json_tokener_get_error(tokener);
-	if (result == json_tokener_continue) {
-		/* A number ends only where something else begins. */
-		parsed = json_tokener_parse_ex(tokener, "", 1);
-		result = json_tokener_get_error(tokener);
-	}
-	json_tokener_free(tokener);
-	if (result != json_tokener_success) {
-		json_object_put(parsed);
-		return ERR_MEMORY; /* the text is checked: nothing else is left to go wrong */
-	}
-	*root = parsed;
-	return OK;
+static void add_utf8(struct buf *out, unsigned c)
+{
+	char bytes[4];
+	size_t len = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+	for (size_t i = len; i-- > 1; c >>= 6)
+		bytes[i] = (char)(0x80 | (c & 0x3f));
+	bytes[0] = (char)(len == 1 ? c : (0xf00U >> len & 0xf0) | c);
+	buf_add(out, bytes, len);
 }
 
-static bool keep_text(struct json_object *integer, struct span text)
+/* After the backslash. */
+static void add_escaped(struct scan *s, struct buf *out)
 {
-	char *copy = strndup(text.bytes, text.len);
+	static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+	char letter = *s->at++;
+	unsigned unit;
 
-	if (copy)
-		json_object_set_serializer(integer, json_object_userdata_to_json_string, copy,
-					   json_object_free_userdata);
-	return copy != NULL;
+	if (letter != 'u') {
+		buf_add(out, meant + (strchr(letters, letter) - letters), 1);
+		return;
+	}
+	unit = (unsigned)scan_hex(s);
+	if (unit >= 0xd800 && unit <= 0xdbff) {
+		s->at += 2;
+		unit = 0x10000 + ((unit - 0xd800) << 10) + ((unsigned)scan_hex(s) - 0xdc00);
+	}
+	add_utf8(out, unit);
 }
 
-/*
- * Has each integer that json-c may not hold print as it was written. json-c does so with fractions by itself.
- *
- *	text	of the value, checked
- *
- * False: no memory.
- */
-static bool keep_texts(struct json_object *value, struct span text)
+/* The string that is next, as it is meant, with a NUL behind it. */
+static enum err read_string(struct scan *s, struct buf *out)
 {
-	struct span rest = text, part;
+	buf_clear(out);
+	for (s->at++; *s->at != '"';) {
+		const char *start = s->at;
 
-	if (json_object_is_type(value, json_type_int)) {
-		return text.len <= EXACT_DIGITS || keep_text(value, text);
-	} else if (json_object_is_type(value, json_type_object)) {
-		json_object_object_foreach(value, key, member)
-		{
-			(void)key;
-			if (json_next(&rest, &part) && !keep_texts(member, part))
-				return false;
+		while (*s->at != '"' && *s->at != '\\')
+			s->at++;
+		buf_add(out, start, (size_t)(s->at - start));
+		if (take(s, '\\'))
+			add_escaped(s, out);
+	}
+	s->at++;
+	buf_add(out, "", 0);
+	return buf_ok(out) ? OK : ERR_MEMORY;
+}
+
+/* Has an integer that json-c may not hold keep how it was written, as json-c does with fractions by itself. */
+static struct json_object *new_long_integer(const char *text)
+{
+	uint64_t size = text[0] == '-' ? 0 : strtoull(text, NULL, 10);
+	struct json_object *made =
+		size > INT64_MAX ? json_object_new_uint64(size) : json_object_new_int64(strtoll(text, NULL, 10));
+	char *copy = made ? strdup(text) : NULL;
+
+	if (copy) {
+		json_object_set_serializer(made, json_object_userdata_to_json_string, copy, json_object_free_userdata);
+		return made;
+	}
+	json_object_put(made);
+	return NULL;
+}
+
+static struct json_object *new_number(const char *text)
+{
+	if (text[strspn(text, "-0123456789")] != '\0')
+		return json_object_new_double_s(strtod(text, NULL), text);
+	return strlen(text) <= EXACT_DIGITS ? json_object_new_int64(strtoll(text, NULL, 10)) : new_long_integer(text);
+}
+
+static enum err build_value(struct scan *s, struct buf *room, struct json_object **out);
+
+/* Values up to the bracket that closes `made`, which is nobody's where they are not all there. */
+static enum err build_members(struct scan *s, struct buf *room, bool has_keys, struct json_object *made)
+{
+	char close = has_keys ? '}' : ']';
+
+	for (s->at++, skip_space(s); !take(s, close); skip_space(s)) {
+		struct json_object *value = NULL;
+		struct buf key = BUF_EMPTY;
+		enum err e = OK;
+
+		take(s, ',');
+		skip_space(s);
+		if (has_keys) {
+			e = read_string(s, &key);
+			skip_space(s);
+			take(s, ':');
 		}
-	} else if (json_object_is_type(value, json_type_array)) {
-		for (size_t i = 0; json_next(&rest, &part); i++)
-			if (!keep_texts(json_object_array_get_idx(value, i), part))
-				return false;
+		if (e == OK && has_keys && json_object_object_get_ex(made, key.bytes, NULL)) {
+			s->problem = "The body has an object with the same key twice.";
+			e = ERR_INPUT;
+		}
+		if (e == OK)
+			e = build_value(s, room, &value);
+		if (e == OK && (has_keys ? json_object_object_add(made, key.bytes, value)
+					 : json_object_array_add(made, value)) != 0) {
+			json_object_put(value);
+			e = ERR_MEMORY;
+		}
+		buf_free(&key);
+		if (e != OK)
+			return e;
 	}
-	return true;
+	return OK;
 }
 
-static struct span trimmed(const char *text, size_t len)
+static enum err build_value(struct scan *s, struct buf *room, struct json_object **out)
 {
-	while (len > 0 && is_space(text[0])) {
-		text++;
-		len--;
+	struct json_object *made = NULL;
+	const char *start;
+	enum err e = OK;
+
+	skip_space(s);
+	start = s->at;
+	switch (*start) {
+	case '{':
+	case '[':
+		made = *start == '{' ? json_object_new_object() : json_object_new_array();
+		if (made)
+			e = build_members(s, room, *start == '{', made);
+		break;
+	case '"':
+		e = read_string(s, room);
+		if (e == OK)
+			made = json_object_new_string_len(room->bytes, (int)room->len);
+		break;
+	case 't':
+	case 'f':
+		s->at += *start == 't' ? strlen("true") : strlen("false");
+		made = json_object_new_boolean(*start == 't');
+		break;
+	case 'n':
+		s->at += strlen("null");
+		*out = NULL;
+		return OK;
+	default:
+		scan_number(s);
+		buf_clear(room);
+		buf_add(room, start, (size_t)(s->at - start));
+		made = buf_ok(room) ? new_number(room->bytes) : NULL;
 	}
-	while (len > 0 && is_space(text[len - 1]))
-		len--;
-	return (struct span){text, len};
+	if (e == OK && !made)
+		e = ERR_MEMORY;
+	if (e != OK)
+		json_object_put(made);
+	else
+		*out = made;
+	return e;
 }
 
 enum err json_read(struct json_object **root, const char *text, size_t len, const char **problem)
 {
-	struct json_object *parsed = NULL;
-	size_t members = 0;
-	bool long_integers = false;
+	struct scan s = {.at = text, .end = text + len};
+	struct buf room = BUF_EMPTY;
 	enum err e = OK;
 
 	if (len == 0 || len > INT_MAX) {
 		*problem = len == 0 ? "The body is empty: JSON is expected." : "The body is too large.";
 		return ERR_INPUT;
 	}
-	e = check(text, len, &members, &long_integers, problem);
+	e = check(text, len, problem);
 	if (e != OK)
 		return e;
-	e = parse(&parsed, text, len);
-	if (e != OK)
-		return e;
-	if (count_members(parsed) != members) {
-		json_object_put(parsed);
-		*problem = "The body has an object with the same key twice.";
-		return ERR_INPUT;
-	}
-	if (long_integers && !keep_texts(parsed, trimmed(text, len))) {
-		json_object_put(parsed);
-		return ERR_MEMORY;
-	}
-	*root = parsed;
-	return OK;
+	e = build_value(&s, &room, root);
+	if (e == ERR_INPUT)
+		*problem = s.problem;
+	buf_free(&room);
+	return e;
 }
 
 bool json_next(struct span *rest, struct span *value)
@@ -420,11 +469,15 @@ static bool is_number(struct json_object *value)
 	return json_object_is_type(value, json_type_int) || json_object_is_type(value, json_type_double);
 }
 
-static struct span number_text(struct json_object *value)
+struct span json_number_text(struct json_object *number, char room[JSON_INTEGER_SIZE])
 {
-	const char *text = json_object_get_string(value);
+	const char *text = json_object_get_userdata(number);
 
-	return (struct span){text, text ? strlen(text) : 0};
+	if (!text) {
+		snprintf(room, JSON_INTEGER_SIZE, "%" PRId64, json_object_get_int64(number));
+		text = room;
+	}
+	return (struct span){text, strlen(text)};
 }
 
 static bool equal_objects(struct json_object *a, struct json_object *b)
@@ -443,8 +496,10 @@ static bool equal_objects(struct json_object *a, struct json_object *b)
 
 bool json_equal(struct json_object *a, struct json_object *b)
 {
+	char room_a[JSON_INTEGER_SIZE], room_b[JSON_INTEGER_SIZE];
+
 	if (is_number(a) && is_number(b))
-		return decimal_compare(number_text(a), number_text(b)) == 0;
+		return decimal_compare(json_number_text(a, room_a), json_number_text(b, room_b)) == 0;
 	if (json_object_get_type(a) != json_object_get_type(b))
 		return false;
 	if (json_object_is_type(a, json_type_object))

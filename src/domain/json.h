@@ -1,10 +1,10 @@
 /*
  * json - JSON from strangers: read strictly, and passed on as it was written.
  *
- * json-c makes the tree, but it forgives more than RFC 8259 does, keeps silent about duplicate keys, and rounds numbers
- * that don't fit. So a small scanner goes over the text first: what it lets through is JSON to every reader, and what
- * is only passed on (`data`, `old_data`, …) is copied from the text, not made anew from the tree. A number's
- * json_object_get_string() is how it was written, whatever json-c made of its value.
+ * The tree is json-c's, but not its reader, which forgives more than RFC 8259 does, keeps silent about duplicate keys,
+ * rounds numbers that don't fit, and where memory fails ends the program, or gives a tree that lacks something. A small
+ * scanner goes over the text first: what it lets through is JSON to every reader, and what is only passed on (`data`,
+ * `old_data`, …) is copied from the text, not made anew from the tree.
  *
  *	json_read()	text -> checked tree
  *	json_next()	walks the values of a checked object or array as text, in the order in which json-c has them too
@@ -30,6 +30,7 @@
  *	problem	out: lent, static: a sentence for the sender, when ERR_INPUT
  *
  * ERR_INPUT  not JSON (RFC 8259), not UTF-8, half a surrogate pair, a NUL, a key twice, nested too deeply
+ * ERR_MEMORY
  */
 enum err json_read(struct json_object **root, const char *text, size_t len, const char **problem) MUST_CHECK;
 
@@ -44,6 +45,11 @@ bool json_next(struct span *rest, struct span *value);
 /* The same value, whatever the order of keys; 1 is 1.0, and numbers of any length are compared digit by digit. NULL is
  * `null`. */
 bool json_equal(struct json_object *a, struct json_object *b);
+
+#define JSON_INTEGER_SIZE 24
+
+/* How a number of such a tree was written, whatever json-c made of its value: lent by the tree, or in `room`. */
+struct span json_number_text(struct json_object *number, char room[JSON_INTEGER_SIZE]);
 
 /* Whether it is an integer of 64 bits, and which. json-c holds any other as the nearest that it can. */
 bool json_int64(struct json_object *value, int64_t *number);

@@ -85,14 +85,17 @@ static int no_password(char *buffer, int size, int writing, void *arg)
 	return -1; /* else OpenSSL asks on the terminal */
 }
 
-/* NULL: not one. */
+/* NULL: not one, or, where errno is ENOMEM, not known: OpenSSL does not tell these apart. */
 static EVP_PKEY *parse_pem(const char *pem, size_t len, bool private)
 {
 	BIO *bio = BIO_new_mem_buf(pem, (int)len);
 	EVP_PKEY *key = NULL;
 
-	if (!bio)
+	errno = 0;
+	if (!bio) {
+		errno = ENOMEM;
 		return NULL;
+	}
 	key = private ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL)
 		      : PEM_read_bio_PUBKEY(bio, NULL, no_password, NULL);
 	BIO_free(bio);
@@ -104,8 +107,10 @@ static size_t hash_bytes(const char *alg)
 	return strtoul(alg + 2, NULL, 10) / 8;
 }
 
-/* NULL: good; else what is wrong with it. */
-static const char *judge_material(struct key *k)
+/*
+ *	fault	out: what is wrong with it, when ERR_CONFIG
+ */
+static enum err judge_material(struct key *k, const char **fault)
 {
 	struct buf *m = &k->material;
 	EVP_PKEY *key = NULL;
@@ -113,17 +118,21 @@ static const char *judge_material(struct key *k)
 
 	if (signature_is_hmac(k->alg)) {
 		k->newline = m->len > 0 && m->bytes[m->len - 1] == '\n';
-		if (m->len - k->newline < hash_bytes(k->alg))
-			return "is too short for its algorithm";
 		/* A public key is no secret: whoever has it could sign. */
-		if (memmem(m->bytes, m->len, "-----BEGIN ", 11))
-			return "is a PEM file, where a secret of random bytes is expected";
-		return NULL;
+		if (m->len - k->newline < hash_bytes(k->alg))
+			*fault = "is too short for its algorithm";
+		else if (memmem(m->bytes, m->len, "-----BEGIN ", 11))
+			*fault = "is a PEM file, where a secret of random bytes is expected";
+		return *fault ? ERR_CONFIG : OK;
 	}
 	key = parse_pem(m->bytes, m->len, false);
 	good = key && fits(key, k->alg);
 	EVP_PKEY_free(key);
-	return good ? NULL : "is not a public key in PEM for its algorithm";
+	if (!good && errno == ENOMEM)
+		return ERR_MEMORY;
+	if (!good)
+		*fault = "is not a public key in PEM for its algorithm";
+	return good ? OK : ERR_CONFIG;
 }
 
 static enum err parse_file_name(const char *name, struct key *k)
@@ -173,14 +182,16 @@ static enum err add_key(struct key_ring *ring, const char *directory, const char
 		goto out;
 	}
 	e = file_read(path.bytes, KEY_FILE_MAX, signature_is_hmac(k.alg), &k.material);
-	if (e == ERR_MEMORY)
-		goto out;
-	fault = e == OK ? judge_material(&k) : file_fault(e);
-	e = ERR_CONFIG;
+	if (e == OK)
+		e = judge_material(&k, &fault);
+	else if (e != ERR_MEMORY)
+		fault = file_fault(e);
 	if (fault) {
 		buf_printf(problem, "%s %s", path.bytes, fault);
-		goto out;
+		e = ERR_CONFIG;
 	}
+	if (e != OK)
+		goto out;
 	more = reallocarray(ring->keys, ring->count + 1, sizeof(*more));
 	if (!more) {
 		e = ERR_MEMORY;
@@ -226,6 +237,10 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 		return ERR_MEMORY;
 	ring->algorithms = algorithms;
 	dir = opendir(directory);
+	if (!dir && errno == ENOMEM) {
+		e = ERR_MEMORY;
+		goto out;
+	}
 	if (!dir) {
 		buf_printf(problem, "the folder of keys %s, named by TIDINGS_JWT_KEYS, cannot be read: %s", directory,
 			   strerror(errno));
@@ -283,6 +298,8 @@ enum err key_ring_signer(const struct key_ring *ring, const char *kid, const cha
 
 	if (private_key_pem)
 		private_key = parse_pem(private_key_pem, strlen(private_key_pem), true);
+	if (private_key_pem && !private_key && errno == ENOMEM)
+		return ERR_MEMORY;
 	while (e != OK && next_algorithm(&list, chosen_alg)) {
 		const struct key *k = signature_is_hmac(chosen_alg) ? key_ring_find(ring, kid, chosen_alg) : NULL;
 

@@ -52,7 +52,10 @@ void problem_add_field(struct problem *p, const char *prefix, const char *field,
 	if (p->errors_count++ > 0)
 		buf_add_text(&p->errors, ",");
 	buf_add_text(&p->errors, "{\"field\":");
-	json_add_string(&p->errors, buf_ok(&name) && name.bytes ? name.bytes : "", buf_ok(&name) ? name.len : 0);
+	if (buf_ok(&name))
+		json_add_string(&p->errors, name.bytes ? name.bytes : "", name.len);
+	else
+		p->errors.failed = true;
 	buf_add_text(&p->errors, ",\"message\":");
 	json_add_string(&p->errors, message, strlen(message));
 	buf_add_text(&p->errors, "}");
@@ -61,11 +64,13 @@ void problem_add_field(struct problem *p, const char *prefix, const char *field,
 
 void problem_add_errors(struct buf *out, const struct problem *p)
 {
-	if (p->errors_count == 0 || !buf_ok(&p->errors))
+	if (p->errors_count == 0)
 		return;
 	buf_add_text(out, ",\"errors\":[");
 	buf_add(out, p->errors.bytes, p->errors.len);
 	buf_add_text(out, "]");
+	if (!buf_ok(&p->errors))
+		out->failed = true;
 }
 
 void problem_write(struct buf *out, const struct problem *p)

@@ -40,7 +40,7 @@ const char *problem_title(int status);
  */
 void problem_add_field(struct problem *p, const char *prefix, const char *field, const char *message);
 
-/* Appends `,"errors":[…]`; nothing when there are none. */
+/* Appends `,"errors":[…]`; nothing when there are none. `out` fails where one of them found no memory. */
 void problem_add_errors(struct buf *out, const struct problem *p);
 
 /* Appends the body of the reply. */

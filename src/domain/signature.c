@@ -1,5 +1,6 @@
 #include "domain/signature.h"
 
+#include <errno.h>
 #include <jwt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,18 +24,25 @@ bool signature_is_hmac(const char *alg)
 	return strncmp(alg, "HS", 2) == 0;
 }
 
-static bool decode(const char *jwt, struct span key, jwt_alg_t alg)
+/* Without memory libjwt has refused good tokens, and passed some that it had not looked at: malloc(3) tells. */
+static enum signature decode(const char *jwt, struct span key, jwt_alg_t alg)
 {
 	jwt_t *decoded = NULL;
-	bool good = jwt_decode(&decoded, jwt, (const unsigned char *)key.bytes, (int)key.len) == 0;
+	enum signature found = SIGNATURE_BAD;
+	bool good;
 
+	errno = 0;
+	good = jwt_decode(&decoded, jwt, (const unsigned char *)key.bytes, (int)key.len) == 0;
 	/* libjwt has chosen by the token's header: believe it only if that is what the key is for. */
-	good = good && jwt_get_alg(decoded) == alg;
+	if (errno == ENOMEM)
+		found = SIGNATURE_NO_MEMORY;
+	else if (good && jwt_get_alg(decoded) == alg)
+		found = SIGNATURE_GOOD;
 	jwt_free(decoded);
-	return good;
+	return found;
 }
 
-bool signature_takes_any_typ(void)
+enum signature signature_of_other_typ(void)
 {
 	/* {"alg":"HS256","typ":"at+jwt"}, {} */
 	static const char typed[] =
@@ -43,25 +51,31 @@ bool signature_takes_any_typ(void)
 	return decode(typed, (struct span){"k", 1}, JWT_ALG_HS256);
 }
 
-/* Whether libjwt reads the token's payload: as that of an unsigned one. */
-static bool payload_readable(const char *jwt)
+/* What libjwt makes of the token's payload, as that of an unsigned one: SIGNATURE_GOOD where it can read it. */
+static enum signature read_payload(const char *jwt)
 {
 	const char *payload = strchr(jwt, '.') + 1;
 	struct buf copy = BUF_EMPTY;
-	bool readable;
+	enum signature found = SIGNATURE_NO_MEMORY;
 
 	buf_add_text(&copy, "eyJhbGciOiJub25lIn0."); /* {"alg":"none"} */
 	buf_add(&copy, payload, (size_t)(strchr(payload, '.') + 1 - payload));
-	readable = buf_ok(&copy) && decode(copy.bytes, (struct span){0}, JWT_ALG_NONE);
+	if (buf_ok(&copy))
+		found = decode(copy.bytes, (struct span){0}, JWT_ALG_NONE);
 	buf_free(&copy);
-	return readable;
+	return found;
 }
 
 enum signature signature_check(const char *jwt, const char *alg, struct span key)
 {
-	if (decode(jwt, key, algorithm(alg)))
-		return SIGNATURE_GOOD;
-	return payload_readable(jwt) ? SIGNATURE_BAD : SIGNATURE_UNREADABLE;
+	enum signature found = decode(jwt, key, algorithm(alg)), read;
+
+	if (found != SIGNATURE_BAD)
+		return found;
+	read = read_payload(jwt);
+	if (read == SIGNATURE_NO_MEMORY)
+		return read;
+	return read == SIGNATURE_GOOD ? SIGNATURE_BAD : SIGNATURE_UNREADABLE;
 }
 
 enum err signature_make(const char *kid, const char *payload, const char *alg, struct span key, struct buf *out)

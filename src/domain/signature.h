@@ -25,14 +25,15 @@ bool signature_alg_known(const char *alg);
 /* Whether the algorithm's key is a secret, else a pair. */
 bool signature_is_hmac(const char *alg);
 
-/* Whether this libjwt takes a typ other than JWT. */
-bool signature_takes_any_typ(void);
-
 enum signature {
 	SIGNATURE_GOOD,
 	SIGNATURE_BAD,
 	SIGNATURE_UNREADABLE, /* libjwt cannot read the payload, and does not look at the signature then */
+	SIGNATURE_NO_MEMORY,  /* not known: there was no memory to check it */
 };
+
+/* Of a token that is signed well, with a typ other than JWT: whether this libjwt takes that. Not SIGNATURE_UNREADABLE. */
+enum signature signature_of_other_typ(void) MUST_CHECK;
 
 /*
  * Whether the token is signed with this key and algorithm, and no other.
@@ -50,7 +51,8 @@ enum signature signature_check(const char *jwt, const char *alg, struct span key
  *	key	borrowed: a secret, or a private key in PEM
  *	out	the compact JWT is added
  *
- * ERR_INPUT  not a key for this algorithm
+ * ERR_INPUT  not a key for this algorithm; or no memory, of which libjwt does not tell it apart
+ * ERR_MEMORY
  */
 enum err signature_make(const char *kid, const char *payload, const char *alg, struct span key,
 			struct buf *out) MUST_CHECK;

@@ -39,6 +39,7 @@ static const struct token_fault bad_signature = FAULT("bad signature");
 static const struct token_fault unreadable =
 	FAULT("payload that libjwt cannot read: no JSON, a number out of its range, or \\u0000");
 static const struct token_fault malformed_payload = FAULT("malformed payload");
+static const struct token_fault no_memory = FAULT("out of memory"); /* of us, not of the token: ERR_MEMORY */
 
 /* --- keys --- */
 
@@ -132,27 +133,25 @@ static bool split(const char *jwt, size_t len, struct span *header, struct span 
 	return part == 2 && starts[2] < len;
 }
 
-/* NULL: not a JSON object. */
-static json_object *parse_object(const char *text, size_t len)
-{
-	json_object *object = NULL;
-	const char *problem = NULL;
-
-	if (json_read(&object, text, len, &problem) != OK)
-		return NULL;
-	if (json_object_is_type(object, json_type_object))
-		return object;
-	json_object_put(object);
-	return NULL;
-}
-
-/* One base64url part of a token, as a JSON object; NULL: it is none. */
-static json_object *parse_part(const char *part, size_t len)
+/*
+ * One base64url part of a token, as a JSON object.
+ *
+ *	object	out: taken, json_object_put() it
+ *	other	what is wrong where it is none
+ *
+ * NULL: it is one; else why not.
+ */
+static const struct token_fault *parse_part(const char *part, size_t len, const struct token_fault *other,
+					    json_object **object)
 {
 	char text[TOKEN_MAX];
 	size_t text_len = base64url_decode(text, sizeof(text), part, len);
+	const char *problem = NULL;
+	enum err e = json_read(object, text, text_len, &problem);
 
-	return text_len > 0 ? parse_object(text, text_len) : NULL;
+	if (e == ERR_MEMORY)
+		return &no_memory;
+	return e == OK && json_object_is_type(*object, json_type_object) ? NULL : other;
 }
 
 /* NULL: good. A typ is the application's (RFC 7519 5.1): access tokens have one of their own (RFC 9068 2.1). */
@@ -169,7 +168,16 @@ static const struct token_fault *judge_typ(json_object *header)
 		return NULL;
 	if (strcasecmp(typ, "at+jwt") != 0 && strcasecmp(typ, "application/at+jwt") != 0)
 		return &wrong_typ;
-	return signature_takes_any_typ() ? NULL : &libjwt_typ;
+	switch (signature_of_other_typ()) {
+	case SIGNATURE_GOOD:
+		return NULL;
+	case SIGNATURE_NO_MEMORY:
+		return &no_memory;
+	case SIGNATURE_BAD:
+	case SIGNATURE_UNREADABLE:
+		break;
+	}
+	return &libjwt_typ;
 }
 
 /*
@@ -216,6 +224,8 @@ static const struct token_fault *judge_signature(const struct key *k, const char
 		case SIGNATURE_UNREADABLE:
 			fault = &unreadable;
 			break;
+		case SIGNATURE_NO_MEMORY:
+			return &no_memory;
 		}
 		if (newline == 0)
 			return fault;
@@ -233,8 +243,8 @@ static const struct token_fault *verify(const struct token_keys *keys, const cha
 	struct span payload = {0};
 
 	if (split(jwt, len, &header, &payload))
-		object = parse_part(header.bytes, header.len);
-	if (object)
+		fault = parse_part(header.bytes, header.len, &malformed, &object);
+	if (!fault)
 		fault = find_key(keys, object, &k);
 	json_object_put(object);
 	if (fault)
@@ -244,8 +254,10 @@ static const struct token_fault *verify(const struct token_keys *keys, const cha
 	fault = judge_signature(k, copy);
 	if (fault)
 		return fault;
-	object = parse_part(payload.bytes, payload.len);
-	fault = object ? claims_judge(&keys->rules, object, now_s, claims) : &malformed_payload;
+	object = NULL;
+	fault = parse_part(payload.bytes, payload.len, &malformed_payload, &object);
+	if (!fault)
+		fault = claims_judge(&keys->rules, object, now_s, claims);
 	json_object_put(object);
 	return fault;
 }
@@ -283,6 +295,10 @@ enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int6
 	if (keys->good && recall(keys, (struct span){jwt, len}, now_s, claims))
 		return OK;
 	*fault = verify(keys, jwt, len, now_s, claims);
+	if (*fault == &no_memory) {
+		*fault = NULL;
+		return ERR_MEMORY;
+	}
 	if (*fault)
 		return ERR_UNAUTHORIZED;
 	if (keys->good)

@@ -45,10 +45,11 @@ enum err token_keys_remember(struct token_keys *keys, size_t tokens_max) MUST_CH
  * Checks a compact JWT of at most 8 KiB: algorithm, signature (constant time), exp, nbf, iss, aud, sub.
  *
  *	claims	out: set only when OK
- *	fault	out: lent, static: what is wrong, when not OK. Its bearer is told no more than that, unless the signature
+ *	fault	out: lent, static: what is wrong, when ERR_UNAUTHORIZED, else NULL. Its bearer is told no more than that, unless the signature
  *		was good
  *
  * ERR_UNAUTHORIZED  it is not valid now
+ * ERR_MEMORY        not known
  */
 enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int64_t now_s, struct token_claims *claims,
 		      const struct token_fault **fault) MUST_CHECK;

@@ -131,7 +131,9 @@ static enum err refused(struct db *db, const char *name, const PGresult *r)
 	log_problem(db, e == ERR_BUSY ? LOG_WARNING_ : LOG_ERROR_, "database error", name);
 	if (sqlstate_leaves_server(sqlstate))
 		leave_server(db);
-	if (PQstatus(db->conn) != CONNECTION_OK || sqlstate_spoils_connection(sqlstate))
+	/* Without a state libpq says it, of what it had no memory for: the server may have done all of it. */
+	if (PQstatus(db->conn) != CONNECTION_OK || sqlstate_spoils_connection(sqlstate) ||
+	    sqlstate_hides_outcome(sqlstate))
 		disconnect(db);
 	return e;
 }

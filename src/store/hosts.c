@@ -1,5 +1,6 @@
 #include "store/hosts.h"
 
+#include <errno.h>
 #include <libpq-fe.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -40,8 +41,11 @@ static enum err check(const char *conninfo)
 
 	if (!strchr(conninfo, '=') && !strstr(conninfo, "://"))
 		return OK;
+	errno = 0;
 	parsed = PQconninfoParse(conninfo, &message);
 	PQfreemem(message);
+	if (!parsed && errno == ENOMEM)
+		return ERR_MEMORY;
 	if (!parsed) {
 		log_error("the database connection string is not valid");
 		return ERR_CONFIG;
@@ -120,16 +124,25 @@ static const char *default_port(const PQconninfoOption *options)
 
 /*
  * What libpq makes of string, environment and service file together, without connecting: it looks at the target last, and
- * refuses this one. NULL: nothing of it is known.
+ * refuses this one. NULL: no memory.
  */
 static PQconninfoOption *resolve(const char *conninfo)
 {
 	const char *const keywords[] = {"dbname", "target_session_attrs", NULL};
 	const char *const values[] = {conninfo, "none", NULL};
 	PGconn *refused = PQconnectStartParams(keywords, values, 1);
-	PQconninfoOption *options = PQconninfo(refused);
+	const char *why = PQerrorMessage(refused);
+	PQconninfoOption *options = NULL;
 
+	/* What there was memory for would be taken for all: of the first a message there always is, the second says nothing. */
+	errno = 0;
+	if (why[0] && !strstr(why, "out of memory"))
+		options = PQconninfo(refused);
 	PQfinish(refused);
+	if (errno == ENOMEM) {
+		PQconninfoFree(options);
+		options = NULL;
+	}
 	return options;
 }
 
@@ -148,7 +161,7 @@ static int64_t connect_ms(const char *connect_timeout)
 static enum err read_hosts(struct hosts *h)
 {
 	PQconninfoOption *options = resolve(h->conninfo);
-	enum err e = list_read(&h->names, value_of(options, "host"));
+	enum err e = !options ? ERR_MEMORY : list_read(&h->names, value_of(options, "host"));
 
 	if (e == OK)
 		e = list_read(&h->addresses, value_of(options, "hostaddr"));

@@ -64,9 +64,11 @@ enum err lookup_start(struct lookup **out, const char *name)
 	l->name = strdup(name);
 	l->why = "it has no address";
 	if (l->fd < 0 || !l->name || thread_start(run, l) != OK) {
+		enum err e = l->name ? ERR_SYSTEM : ERR_MEMORY;
+
 		release(l);
 		release(l);
-		return ERR_SYSTEM;
+		return e;
 	}
 	*out = l;
 	return OK;

@@ -1,0 +1,736 @@
+/*
+ * Each of what allocates in this layer, with each of its allocations failing in turn: it says ERR_MEMORY and nothing
+ * else, leaves what was there as it was, and does the same as ever when it is tried again.
+ */
+#include "tests/unit/memory.h"
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "domain/broadcast.h"
+#include "domain/client_message.h"
+#include "domain/deflate.h"
+#include "domain/dialog.h"
+#include "domain/frame.h"
+#include "domain/handshake.h"
+#include "domain/hub.h"
+#include "domain/inflate.h"
+#include "domain/json.h"
+#include "domain/live.h"
+#include "domain/memo.h"
+#include "domain/message.h"
+#include "domain/problem.h"
+#include "domain/query.h"
+#include "domain/rate.h"
+#include "domain/selection.h"
+#include "domain/tail.h"
+#include "domain/token.h"
+
+#define NOW_S INT64_C(1800000000)
+#define NOW_US (NOW_S * 1000000)
+#define LONG_TEXT "0123456789012345678901234567890123456789012345678901234567890123456789"
+
+static struct span span_of(const char *text)
+{
+	return (struct span){text, strlen(text)};
+}
+
+/* --- JSON, and what is read from it */
+
+static enum err read_json(void *context)
+{
+	const char *text = context, *problem = NULL;
+	struct json_object *root = NULL;
+	enum err e = json_read(&root, text, strlen(text), &problem);
+
+	memory_restore();
+	if (e == OK) {
+		struct json_object *again = NULL;
+
+		assert_int_equal(json_read(&again, text, strlen(text), &problem), OK);
+		assert_true(json_equal(root, again));
+		json_object_put(again);
+	}
+	json_object_put(root);
+	return e;
+}
+
+/* json-c's own reader took a key, or half a text, for one that was not there, or ended the program. */
+static void a_text_is_read_whole_or_not_at_all(void **state)
+{
+	static const char *const texts[] = {
+		"{\"a\":[1,\"" LONG_TEXT "\\n" LONG_TEXT "\\ud83d\\ude00\",true,null,1.50,{\"" LONG_TEXT
+		"\":{}}],\"b\":-0}",
+		"\"" LONG_TEXT "\"",
+		"12345678901234567890",
+		"-123456789012345678901234567890",
+		"1e400",
+		"{\"a\":1,\"b\":2,\"\\u0061\":3}",
+		"[1,[2,[3,[\"" LONG_TEXT
+		"\",0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,"
+		"31,32,33,34]]]]",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		memory_fail_each(read_json, (void *)texts[i]);
+}
+
+struct body {
+	enum broadcast_kind kind;
+	const char *text;
+	char *right; /* what it is made into without a failure; of one that is wrong, its errors */
+};
+
+static void assert_same(char **right, const struct buf *made)
+{
+	if (!*right)
+		*right = strdup(made->bytes);
+	assert_string_equal(made->bytes, *right);
+}
+
+static enum err read_broadcast(void *context)
+{
+	static const struct publish_result results[2] = {{.seq = 1, .clients = 2}, {.seq = 3, .clients = 4}};
+	struct body *body = context;
+	struct publications p = PUBLICATIONS_NONE;
+	struct problem problem = PROBLEM_NONE;
+	struct buf all = BUF_EMPTY;
+	enum err e = broadcast_read(body->kind, span_of(body->text), NOW_US, &p, &problem);
+
+	memory_restore();
+	for (size_t i = 0; i < p.count; i++)
+		buf_printf(&all, "%s %s %s %s\n", p.items[i].topic, p.items[i].to_user, p.items[i].exclude,
+			   p.items[i].body.bytes);
+	if (e == OK)
+		broadcast_write_reply(&all, body->kind, &p, results);
+	else if (e == ERR_INPUT)
+		problem_write(&all, &problem);
+	else
+		assert_null(p.items);
+	if (e != ERR_MEMORY)
+		assert_same(&body->right, &all);
+	buf_free(&all);
+	publications_free(&p);
+	problem_free(&problem);
+	return e;
+}
+
+static void a_broadcast_is_read_whole_or_not_at_all(void **state)
+{
+	struct body bodies[] = {
+		{.kind = BROADCAST_RECOMMENDATION,
+		 .text = "{\"diagnosis_id\":1,\"old_data\":{\"" LONG_TEXT
+			 "\":1,\"b\":1.5,\"c\":[2]},\"to_user_id\":456,"
+			 "\"new_data\":{\"b\":1.50,\"c\":[2,3],\"d\":12345678901234567890},\"reason\":\"r\",\"mine\":"
+			 "1}"},
+		{.kind = BROADCAST_EFFECTIVENESS,
+		 .text = "{\"diagnosis_id\":1,\"recommendation_id\":2,\"herb\":\"" LONG_TEXT
+			 "\",\"new_effectiveness\":0.5,"
+			 "\"confidence\":1,\"sample_size\":3,\"exclude_connection_id\":"
+			 "\"01234567-89ab-4def-8123-456789abcdef\"}"},
+		{.kind = BROADCAST_FEEDBACK,
+		 .text = "{\"diagnosis_id\":1,\"feedback_id\":2,\"rating\":5,\"effectiveness\":1e-1,\"to_user_id\":"
+			 "\"ann\"}"},
+		{.kind = BROADCAST_PUBLISH,
+		 .text = "[{\"topic\":\"" LONG_TEXT "\",\"type\":\"t\",\"data\":{\"a\":\"" LONG_TEXT "\"},\"other\":0},"
+			 "{\"topic\":\"health/9\",\"type\":\"t\",\"data\":null,\"to_user_id\":9223372036854775807}]"},
+		{.kind = BROADCAST_PUBLISH, .text = "[{\"topic\":\"a b\",\"type\":\"\",\"to_user_id\":1.5},{}]"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		memory_fail_each(read_broadcast, &bodies[i]);
+		free(bodies[i].right);
+	}
+}
+
+static enum err read_client_message(void *context)
+{
+	struct body *body = context;
+	struct client_message m = CLIENT_MESSAGE_NONE;
+	struct client_fault fault = CLIENT_FAULT_NONE;
+	struct buf all = BUF_EMPTY;
+	enum err e = client_message_read(&m, span_of(body->text), &fault);
+
+	memory_restore();
+	buf_printf(&all, "%s %s %s %s %s %s ", m.data.bytes ? m.data.bytes : "", m.token.bytes ? m.token.bytes : "",
+		   m.correlation_id.bytes ? m.correlation_id.bytes : "", m.subscription, m.topic, m.id);
+	problem_add_errors(&all, &fault.problem);
+	if (e != ERR_MEMORY)
+		assert_same(&body->right, &all);
+	buf_free(&all);
+	client_message_free(&m);
+	problem_free(&fault.problem);
+	return e;
+}
+
+static enum err write_broadcast(void *context)
+{
+	struct body *body = context;
+	struct buf out = BUF_EMPTY;
+	enum err e = client_message_write_broadcast(&out, span_of(body->text), "chat/1", 7, 2);
+
+	memory_restore();
+	if (!buf_ok(&out))
+		e = ERR_MEMORY;
+	if (e == OK)
+		assert_same(&body->right, &out);
+	buf_free(&out);
+	return e;
+}
+
+static void what_a_client_says_is_read_whole_or_not_at_all(void **state)
+{
+	struct body bodies[] = {
+		{.text = "{\"type\":\"health_update\",\"data\":{\"metric\":\"" LONG_TEXT
+			 "\",\"value\":1e3,\"user_id\":7},"
+			 "\"correlation_id\":\"" LONG_TEXT "\"}"},
+		{.text = "{\"type\":\"authenticate\",\"token\":\"" LONG_TEXT LONG_TEXT "\"}"},
+		{.text = "{\"type\":\"create_conversation\",\"participants\":[1,\"ann\",-3]}"},
+		{.text = "{\"type\":\"ack\",\"data\":{\"topic\":\"health/1\",\"seq\":3}}"},
+		{.text = "{\"type\":\"subscribe\",\"subscription\":\"chat\"}"},
+		{.text = "{\"type\":\"set_threshold\",\"data\":{\"metric\":1,\"hihg\":2,\"" LONG_TEXT "\":3}}"},
+		{.text = "{\"type\":\"nonesuch\",\"correlation_id\":\"a\"}"},
+		{.text = "[1,2]"},
+	};
+	struct body reply = {.text = "{\"type\":\"sent\",\"data\":{\"seq\":1,\"id\":\"" LONG_TEXT "\",\"n\":1.0}}"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		memory_fail_each(read_client_message, &bodies[i]);
+		free(bodies[i].right);
+	}
+	memory_fail_each(write_broadcast, &reply);
+	free(reply.right);
+}
+
+static enum err hear(void *context)
+{
+	static const struct dialog_limits limits = {.rate_per_s = 10, .burst = 10, .bad_max = 1};
+	struct body *body = context;
+	struct dialog d = {.diagnosis_id = 123};
+	struct buf reply = BUF_EMPTY;
+	enum dialog_verdict verdict = dialog_receive(&d, &limits, span_of(body->text), 1000000, NOW_US, &reply);
+	bool good = buf_ok(&reply);
+
+	memory_restore();
+	buf_printf(&reply, " %d", verdict);
+	if (good)
+		assert_same(&body->right, &reply);
+	buf_free(&reply);
+	return good ? OK : ERR_MEMORY;
+}
+
+/* Without memory a message was "not a JSON object", and counted as bad. */
+static void what_is_said_on_a_connection_is_answered_as_ever_or_not_at_all(void **state)
+{
+	struct body bodies[] = {
+		{.text = "ping"},
+		{.text = "{\"type\":\"ping\"}"},
+		{.text = "{\"type\":\"ack\",\"seq\":5}"},
+		{.text = "{\"type\":\"ack\",\"seq\":-5}"},
+		{.text = "{\"type\":\"authenticate\",\"token\":\"" LONG_TEXT LONG_TEXT "\"}"},
+		{.text = "{\"type\":\"nonesuch\"}"},
+		{.text = "{\"type\":"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+		memory_fail_each(hear, &bodies[i]);
+		free(bodies[i].right);
+	}
+}
+
+/* --- tokens */
+
+static char directory[] = "test_memory.XXXXXX";
+static const struct token_rules rules = {.algorithms = "HS256,ES256", .require_exp = true};
+static char *private_key;
+
+static char *path_of(const char *name)
+{
+	static char path[100];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return path;
+}
+
+static int make_keys(void **state)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *pem = NULL;
+	long len;
+	FILE *f;
+
+	(void)state;
+	if (!mkdtemp(directory) || !(f = fopen(path_of("default.HS256"), "w")))
+		return -1;
+	fputs("0123456789abcdef0123456789abcdef\n", f);
+	fclose(f);
+	chmod(path_of("default.HS256"), 0600);
+	f = fopen(path_of("default.ES256"), "w");
+	if (!f || !key || !bio || PEM_write_PUBKEY(f, key) != 1 || fclose(f) != 0 ||
+	    PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1)
+		return -1;
+	len = BIO_get_mem_data(bio, &pem);
+	private_key = strndup(pem, (size_t)len);
+	BIO_free(bio);
+	EVP_PKEY_free(key);
+	return private_key ? 0 : -1;
+}
+
+static int drop_keys(void **state)
+{
+	(void)state;
+	unlink(path_of("default.HS256"));
+	unlink(path_of("default.ES256"));
+	free(private_key);
+	return rmdir(directory);
+}
+
+static enum err load_keys(void *context)
+{
+	struct token_keys *keys = NULL;
+	struct buf problem = BUF_EMPTY;
+	enum err e = token_keys_load(&keys, directory, &rules, &problem);
+
+	(void)context;
+	if (e == OK)
+		e = token_keys_remember(keys, 100);
+	memory_restore();
+	token_keys_free(&keys);
+	buf_free(&problem);
+	return e;
+}
+
+struct presented {
+	struct token_keys *keys;
+	const char *jwt;
+	int64_t now_s;
+};
+
+static enum err verify(void *context)
+{
+	const struct presented *p = context;
+	struct token_claims claims = {.user_id = "untouched"};
+	const struct token_fault *fault = NULL;
+	enum err e = token_verify(p->keys, p->jwt, strlen(p->jwt), p->now_s, &claims, &fault);
+
+	memory_restore();
+	assert_string_equal(claims.user_id, e == OK ? "456" : "untouched");
+	assert_true((fault != NULL) == (e == ERR_UNAUTHORIZED));
+	return e;
+}
+
+/* A good token was "malformed", or its signature bad: 401, and a client that gives up. */
+static void a_token_is_good_or_bad_as_ever_or_not_known(void **state)
+{
+	static const struct token_claims claims = {.user_id = "456", .expires_s = NOW_S + 60};
+	static const char *const algorithms[] = {"HS256", "ES256"};
+	struct buf problem = BUF_EMPTY;
+	struct presented p = {.now_s = NOW_S};
+
+	(void)state;
+	memory_fail_each(load_keys, NULL);
+	assert_int_equal(token_keys_load(&p.keys, directory, &rules, &problem), OK);
+	for (size_t i = 0; i < ARRAY_LEN(algorithms); i++) {
+		struct buf jwt = BUF_EMPTY;
+
+		assert_int_equal(
+			token_make(p.keys, NULL, algorithms[i], i > 0 ? private_key : NULL, &claims, NOW_S, &jwt), OK);
+		p.jwt = jwt.bytes;
+		memory_fail_each(verify, &p);
+		p.now_s = NOW_S + 60;
+		memory_fail_each(verify, &p);
+		p.now_s = NOW_S;
+		jwt.bytes[jwt.len - 2] = jwt.bytes[jwt.len - 2] == 'A' ? 'B' : 'A';
+		memory_fail_each(verify, &p);
+		buf_free(&jwt);
+	}
+	token_keys_free(&p.keys);
+	buf_free(&problem);
+}
+
+/* --- messages on their way to clients */
+
+#define CLIENTS 3
+#define MESSAGES 40
+
+static unsigned given[CLIENTS];
+static uint64_t given_seq[CLIENTS];
+static struct subscriber clients[CLIENTS];
+
+static enum hub_written on_write(struct subscriber *s, const struct delivery *d)
+{
+	struct span frames = d->bytes, text;
+	size_t i = (size_t)(s - clients);
+
+	if (s->reader.inflates) {
+		given[i] += d->count;
+		given_seq[i] = d->last;
+		return HUB_SENT;
+	}
+	while (frame_next(&frames, &text)) {
+		uint64_t seq = message_seq(text);
+
+		assert_true(seq == 0 || seq > given_seq[i]);
+		given_seq[i] = MAX(seq, given_seq[i]);
+		given[i]++;
+	}
+	return HUB_SENT;
+}
+
+static void on_soon(struct subscriber *s)
+{
+	(void)s;
+}
+
+/* Its owner reads from the database, up to where the tail begins. */
+static void on_behind(struct subscriber *s)
+{
+	size_t i = (size_t)(s - clients);
+
+	given[i] += (unsigned)(tail_floor(s->topic->tail) - s->seq);
+	given_seq[i] = s->seq = tail_floor(s->topic->tail);
+}
+
+static void on_delivered(struct hub_topic *t)
+{
+	(void)t;
+}
+
+static void on_delivered_private(struct hub_topic *t, uint64_t seq)
+{
+	(void)t;
+	(void)seq;
+}
+
+static const struct hub_ops hub_ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private};
+
+/* What the caller of hub_append() does where it fails: the same again, later. */
+static enum err append(struct hub *h, struct hub_topic *t, uint64_t seq)
+{
+	static const char body[] = "{\"a\":\"" LONG_TEXT LONG_TEXT "\"}";
+	struct stored_message m = {
+		.seq = seq, .body = {body, sizeof(body) - 1}, .expires_ms = seq % 5 == 0 ? 1000000 : 0};
+	enum err e;
+
+	if (seq % 7 == 0)
+		m.to_user = "ann";
+	e = hub_append(h, t, &m);
+	if (e == OK)
+		return OK;
+	memory_restore();
+	assert_int_equal(e, ERR_MEMORY);
+	assert_true(tail_seq(t->tail) == seq - 1);
+	return hub_append(h, t, &m) == OK ? ERR_MEMORY : ERR_SYSTEM;
+}
+
+static enum err fan_out(void *context)
+{
+	struct deflater *deflater = context;
+	struct hub *h = NULL;
+	struct hub_topic *t = NULL;
+	unsigned ephemerals = 0;
+	enum err e = hub_new(&h, &hub_ops, 3000, 2000, deflater), worst = e;
+
+	memset(given, 0, sizeof(given));
+	memset(given_seq, 0, sizeof(given_seq));
+	if (e == OK)
+		e = worst = hub_hold(h, &t, 1, "diagnosis/1", "abc", 0, 0);
+	for (size_t i = 0; e == OK && i < CLIENTS; i++) {
+		clients[i] = (struct subscriber){.topic = t,
+						 .reader = {.user_id = i == 0 ? "ann" : NULL, .inflates = i == 2}};
+		hub_join(h, &clients[i]);
+		if (clients[i].state == SUB_OUT)
+			hub_join(h, &clients[i]);
+	}
+	for (uint64_t seq = 1; e == OK && seq <= MESSAGES; seq++) {
+		if (append(h, t, seq) != OK)
+			worst = ERR_MEMORY;
+		if (seq % 6 == 0) {
+			enum err said =
+				hub_ephemeral(h, t, (struct span){"\x81\x02{}", 4}, seq % 12 == 0 ? "ann" : NULL, NULL);
+
+			ephemerals += said == OK && seq % 12 != 0;
+			if (said != OK)
+				worst = said;
+		}
+		if (seq % 3 == 0)
+			while (hub_run(h, 2, 0))
+				;
+		for (size_t i = 0; i < CLIENTS; i++)
+			if (clients[i].state == SUB_OUT)
+				hub_join(h, &clients[i]);
+	}
+	memory_restore();
+	if (e == OK) {
+		while (hub_run(h, 2, 0))
+			;
+		for (size_t i = 0; i < CLIENTS; i++) {
+			assert_true(given_seq[i] == MESSAGES - (i > 0 && MESSAGES % 7 == 0));
+			assert_true(given[i] >= MESSAGES - MESSAGES / 7 + (i > 0 ? ephemerals : 0));
+			hub_leave(&clients[i]);
+		}
+		hub_let_go(h, t);
+	}
+	hub_free(&h);
+	return worst;
+}
+
+static void each_client_gets_each_message_once_and_in_order(void **state)
+{
+	struct deflater *deflater = NULL;
+
+	(void)state;
+	assert_int_equal(deflater_new(&deflater), OK);
+	memory_fail_each(fan_out, deflater);
+	deflater_free(&deflater);
+}
+
+static enum err fill_tail(void *context)
+{
+	struct deflater *deflater = context;
+	const struct reader ann = {.user_id = "ann", .inflates = true}, other = {.connection_id = {.bytes = {1}}};
+	const struct uuid excluded = {.bytes = {1}};
+	struct tail *t = NULL;
+	struct delivery d;
+	enum err e = tail_new(&t, 0, 100000, deflater);
+
+	for (uint64_t seq = 1; e == OK && seq <= MESSAGES; seq++) {
+		struct stored_message m = {.seq = seq, .body = span_of("{\"text\":\"" LONG_TEXT LONG_TEXT "\"}")};
+
+		if (seq % 3 == 0)
+			m.to_user = "ann";
+		if (seq % 4 == 0)
+			m.exclude = &excluded;
+		if (seq == 10)
+			tail_compress(t);
+		e = tail_append(t, &m);
+		if (e == OK)
+			continue;
+		memory_restore();
+		assert_int_equal(e, ERR_MEMORY);
+		assert_true(tail_seq(t) == seq - 1);
+		assert_int_equal(tail_append(t, &m), OK);
+		break;
+	}
+	memory_restore();
+	for (uint64_t seq = 0; t && seq < tail_seq(t); seq = d.last) {
+		assert_int_equal(tail_after(t, seq, &ann, 0, SIZE_MAX, &d), OK);
+		assert_true(d.count > 0 && d.last > seq);
+	}
+	for (uint64_t seq = 1; t && seq <= tail_seq(t); seq++) {
+		struct tail_text text = tail_message(t, seq, &other, 0);
+
+		assert_true((text.text.len > 0) == (seq % 3 != 0 && seq % 4 != 0));
+		assert_true(text.text.len == 0 || message_seq(text.text) == seq);
+	}
+	tail_free(&t);
+	return e;
+}
+
+static void a_message_is_in_the_tail_whole_or_not_at_all(void **state)
+{
+	struct deflater *deflater = NULL;
+
+	(void)state;
+	assert_int_equal(deflater_new(&deflater), OK);
+	memory_fail_each(fill_tail, deflater);
+	memory_fail_each(fill_tail, NULL);
+	deflater_free(&deflater);
+}
+
+static enum err pack(void *context)
+{
+	struct buf *right = context;
+	struct deflater *d = NULL;
+	struct inflater *i = NULL;
+	struct buf frame = BUF_EMPTY, text = BUF_EMPTY;
+	struct span frames, payload;
+	enum err e = deflater_new(&d);
+
+	if (e == OK)
+		e = inflater_new(&i);
+	if (e == OK)
+		deflater_add_frame(d, &frame, (struct span){right->bytes, right->len});
+	if (!buf_ok(&frame))
+		e = ERR_MEMORY;
+	frames = (struct span){frame.bytes, frame.len};
+	/* Where there was no memory to compress it, it goes as it is. */
+	if (e == OK && frame_next(&frames, &payload) && ((uint8_t)frame.bytes[0] & FRAME_COMPRESSED)) {
+		e = inflater_add_text(i, &text, payload, 1000);
+		if (e == OK)
+			assert_true(text.len == right->len && memcmp(text.bytes, right->bytes, text.len) == 0);
+	}
+	memory_restore();
+	deflater_free(&d);
+	inflater_free(&i);
+	buf_free(&frame);
+	buf_free(&text);
+	return e;
+}
+
+static void a_message_is_packed_and_unpacked_whole_or_not_at_all(void **state)
+{
+	struct buf text = BUF_EMPTY;
+
+	(void)state;
+	buf_add_text(&text, LONG_TEXT LONG_TEXT LONG_TEXT);
+	memory_fail_each(pack, &text);
+	buf_free(&text);
+}
+
+/* --- tables */
+
+static enum err limit_rates(void *context)
+{
+	struct rate_table *t = NULL;
+	enum err e = rate_table_new(&t, 20);
+
+	(void)context;
+	if (e == OK) {
+		char name[16];
+
+		/* Without memory for a caller nobody is refused, and everybody is limited as soon as there is some. */
+		for (int i = 0; i < 40; i++) {
+			snprintf(name, sizeof(name), "user%d", i);
+			assert_true(rate_table_take(t, name, 1, 1, RATE_ONE, 1000000, NULL));
+		}
+		if (memory_restore())
+			e = ERR_MEMORY;
+		for (int i = 0; i < 40; i++)
+			rate_table_take(t, name, 1, 1, RATE_ONE, 1000000, NULL);
+		assert_false(rate_table_take(t, name, 1, 1, RATE_ONE, 1000000, NULL));
+	}
+	memory_restore();
+	rate_table_free(&t);
+	return e;
+}
+
+static enum err remember(void *context)
+{
+	struct memo *m = NULL;
+	enum err e = memo_new(&m, sizeof(int), 8);
+	int value = 7;
+	const int *kept;
+
+	(void)context;
+	if (e == OK) {
+		memo_keep(m, span_of(LONG_TEXT), &value);
+		kept = memo_find(m, span_of(LONG_TEXT));
+		assert_true(!kept || *kept == 7);
+		memory_restore();
+		memo_keep(m, span_of(LONG_TEXT), &value);
+		assert_non_null(memo_find(m, span_of(LONG_TEXT)));
+	}
+	memory_restore();
+	memo_free(&m);
+	return e;
+}
+
+static enum err select_topics(void *context)
+{
+	struct selection *s = NULL;
+	enum err e = selection_of_topics(&s, span_of("health/1,diagnosis/2"), "abc-1.abc-2");
+
+	(void)context;
+	memory_restore();
+	if (e == OK)
+		assert_true(s->count == 2 && s->items[1].cursor.seq == 2);
+	free(s);
+	return e;
+}
+
+static void tables_go_on(void **state)
+{
+	(void)state;
+	memory_fail_each(limit_rates, NULL);
+	memory_fail_each(remember, NULL);
+	memory_fail_each(select_topics, NULL);
+}
+
+/* --- texts: a buffer that has failed says so to its end */
+
+static void write_connect(struct buf *out)
+{
+	const struct place places[] = {
+		{.topic = "diagnosis/1", .epoch = "abc", .seq = 7, .recovered = true},
+		{.topic = "health/1", .epoch = "def", .seq = 1, .missed_from = 2, .missed_to = 3}};
+	const struct dialog d = {0};
+
+	dialog_connect(out, &d, &(struct dialog_welcome){.user_id = LONG_TEXT, .places = places, .places_count = 2},
+		       NOW_US);
+}
+
+static void write_handshake(struct buf *out)
+{
+	handshake_add(out, span_of("dGhlIHNhbXBsZSBub25jZQ=="), "tidings", "permessage-deflate");
+}
+
+static void write_error(struct buf *out)
+{
+	live_error(out, "invalid_message", LONG_TEXT "\n\"", NULL, "\"a\"", NOW_US);
+}
+
+static void write_query(struct buf *out)
+{
+	if (!query_get(span_of("a=1&token=" LONG_TEXT "%20x"), "token", out))
+		fail_msg("the token is not found");
+}
+
+struct text {
+	void (*write)(struct buf *out);
+	char *right;
+};
+
+static enum err write_text(void *context)
+{
+	struct text *text = context;
+	struct buf out = BUF_EMPTY;
+	enum err e;
+
+	text->write(&out);
+	memory_restore();
+	e = buf_ok(&out) ? OK : ERR_MEMORY;
+	if (e == OK)
+		assert_same(&text->right, &out);
+	buf_free(&out);
+	return e;
+}
+
+static void a_text_is_written_whole_or_has_failed(void **state)
+{
+	struct text texts[] = {
+		{write_connect, NULL}, {write_handshake, NULL}, {write_error, NULL}, {write_query, NULL}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		memory_fail_each(write_text, &texts[i]);
+		free(texts[i].right);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_text_is_read_whole_or_not_at_all),
+		cmocka_unit_test(a_broadcast_is_read_whole_or_not_at_all),
+		cmocka_unit_test(what_a_client_says_is_read_whole_or_not_at_all),
+		cmocka_unit_test(what_is_said_on_a_connection_is_answered_as_ever_or_not_at_all),
+		cmocka_unit_test(a_token_is_good_or_bad_as_ever_or_not_known),
+		cmocka_unit_test(each_client_gets_each_message_once_and_in_order),
+		cmocka_unit_test(a_message_is_in_the_tail_whole_or_not_at_all),
+		cmocka_unit_test(a_message_is_packed_and_unpacked_whole_or_not_at_all),
+		cmocka_unit_test(tables_go_on),
+		cmocka_unit_test(a_text_is_written_whole_or_has_failed),
+	};
+
+	return cmocka_run_group_tests(tests, make_keys, drop_keys);
+}
