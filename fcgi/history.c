@@ -47,28 +47,35 @@ static bool read_caller(struct clerk *clerk, const struct request *r, struct que
 	return e == OK;
 }
 
-static void read_since(const struct request *r, struct question *q, struct problem *problem)
+/* False: no memory. */
+static bool read_since(const struct request *r, struct question *q, struct problem *problem)
 {
 	struct buf text = BUF_EMPTY;
+	bool good;
 
 	if (request_query(r, "since", &text)) {
-		q->has_since = buf_ok(&text) && cursor_parse(&q->since, text.bytes ? text.bytes : "", text.len) == OK;
+		q->has_since = cursor_parse(&q->since, text.bytes ? text.bytes : "", text.len) == OK;
 		if (!q->has_since)
 			problem_add_field(problem, "", "since", "must be a cursor that an earlier reply gave");
 	}
+	good = buf_ok(&text);
 	buf_free(&text);
+	return good;
 }
 
-static void read_limit(const struct request *r, struct question *q, struct problem *problem)
+/* False: no memory. */
+static bool read_limit(const struct request *r, struct question *q, struct problem *problem)
 {
 	struct buf text = BUF_EMPTY;
+	bool good;
 
 	q->limit = LIMIT_MAX;
 	if (request_query(r, "limit", &text) &&
-	    (!buf_ok(&text) || !topic_parse_id(text.bytes ? text.bytes : "", text.len, &q->limit) ||
-	     q->limit > LIMIT_MAX))
+	    (!topic_parse_id(text.bytes ? text.bytes : "", text.len, &q->limit) || q->limit > LIMIT_MAX))
 		problem_add_field(problem, "", "limit", "must be an integer from 1 to 100");
+	good = buf_ok(&text);
 	buf_free(&text);
+	return good;
 }
 
 static bool read_question(struct clerk *clerk, const struct request *r, struct span id_text, struct question *q,
@@ -86,9 +93,9 @@ static bool read_question(struct clerk *clerk, const struct request *r, struct s
 	if (!read_caller(clerk, r, q, res))
 		return false;
 	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
-	read_since(r, q, &problem);
-	read_limit(r, q, &problem);
-	if (problem.status != 0)
+	if (!read_since(r, q, &problem) || !read_limit(r, q, &problem))
+		response_fault(res, ERR_MEMORY);
+	else if (problem.status != 0)
 		response_problem(res, &problem);
 	problem_free(&problem);
 	return res->status == 200;

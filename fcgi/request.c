@@ -14,19 +14,22 @@ const char *request_param(const struct request *r, const char *name)
 }
 
 /* REQUEST_URI is what the client asked for, whatever the web server made of it on the way. */
-static void set_path(struct request *r)
+static enum err set_path(struct request *r)
 {
 	const char *uri = request_param(r, "REQUEST_URI");
 	struct buf path = BUF_EMPTY;
+	enum err e;
 
 	r->path[0] = '\0';
-	if (uri && query_decode((struct span){uri, strcspn(uri, "?")}, false, &path) && buf_ok(&path) && path.len > 0 &&
+	if (uri && query_decode((struct span){uri, strcspn(uri, "?")}, false, &path) && path.len > 0 &&
 	    path.len <= REQUEST_PATH_MAX)
 		memcpy(r->path, path.bytes, path.len + 1);
+	e = buf_ok(&path) ? OK : ERR_MEMORY;
 	buf_free(&path);
+	return e;
 }
 
-void request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins)
+enum err request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins)
 {
 	const char *query = NULL;
 	const char *origin = NULL;
@@ -39,7 +42,7 @@ void request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_ori
 	r->query = query ? query : "";
 	origin = request_param(r, "HTTP_ORIGIN");
 	r->origin = origin && origin_allowed(allowed_origins, (struct span){origin, strlen(origin)}) ? origin : NULL;
-	set_path(r);
+	return set_path(r);
 }
 
 bool request_is_head(const struct request *r)

@@ -30,8 +30,10 @@ struct request {
  * Fills *r from what was accepted.
  *
  *	allowed_origins	borrowed: TIDINGS_ALLOWED_ORIGINS
+ *
+ * ERR_MEMORY  all but its path
  */
-void request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins);
+enum err request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins) MUST_CHECK;
 
 /* A CGI variable or header ("HTTP_AUTHORIZATION"); NULL: not there. */
 const char *request_param(const struct request *r, const char *name);

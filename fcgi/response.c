@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #define AWAY_RETRY_S 2
+#define MAY_BE_DONE "This may have been done, or not: try again in a few seconds, with the same Idempotency-Key."
 
 void response_problem(struct response *res, const struct problem *p)
 {
@@ -35,8 +36,7 @@ void response_fault(struct response *res, enum err e)
 	};
 
 	if (e == ERR_UNKNOWN)
-		p.detail = "This may have been done, or not: try again in a few seconds, with the same "
-			   "Idempotency-Key.";
+		p.detail = MAY_BE_DONE;
 	if (e == ERR_AWAY || e == ERR_BUSY || e == ERR_MEMORY || e == ERR_UNKNOWN)
 		response_problem(res, &p);
 	else
@@ -54,11 +54,11 @@ static void send_preflight(FCGX_Stream *out, const struct response *res)
 		     res->allow);
 }
 
-static void send_head(FCGX_Stream *out, const struct response *res)
+static void send_head(FCGX_Stream *out, const struct response *res, size_t body_len)
 {
 	FCGX_FPrintF(out, "Status: %d %s\r\n", res->status, res->status == 200 ? "OK" : problem_title(res->status));
 	FCGX_FPrintF(out, "Content-Type: %s\r\n", res->problem ? "application/problem+json" : "application/json");
-	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)res->body.len);
+	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)body_len);
 	if (res->status == 415)
 		FCGX_PutS("Accept: application/json\r\nAccept-Encoding: identity\r\n", out);
 	if (res->status == 401)
@@ -71,16 +71,23 @@ static void send_head(FCGX_Stream *out, const struct response *res)
 
 void response_send(const struct request *r, struct response *res)
 {
+	/* Where what has no memory is the answer. */
+	static const char nothing_known[] =
+		"{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"" MAY_BE_DONE
+		"\",\"done\":\"unknown\"}";
 	FCGX_Stream *out = r->fcgi->out;
+	struct span body = {res->body.bytes, res->body.len};
 
 	if (!buf_ok(&res->body)) {
-		buf_free(&res->body);
-		response_fault(res, ERR_UNKNOWN); /* what has no memory is the answer */
+		res->status = 503;
+		res->problem = true;
+		res->retry_after_s = AWAY_RETRY_S;
+		body = (struct span){nothing_known, sizeof(nothing_known) - 1};
 	}
 	if (res->status == 204)
 		send_preflight(out, res);
 	else
-		send_head(out, res);
+		send_head(out, res, body.len);
 	FCGX_PutS("Cache-Control: no-store\r\n", out);
 	if (r->origin)
 		FCGX_FPrintF(out,
@@ -88,8 +95,8 @@ void response_send(const struct request *r, struct response *res)
 			     "Access-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n",
 			     r->origin);
 	FCGX_PutS("\r\n", out);
-	if (!request_is_head(r) && res->body.len > 0)
-		FCGX_PutStr(res->body.bytes, (int)res->body.len, out);
+	if (!request_is_head(r) && body.len > 0)
+		FCGX_PutStr(body.bytes, (int)body.len, out);
 }
 
 void response_free(struct response *res)

@@ -69,8 +69,10 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 	struct response res = RESPONSE_NEW;
 	struct request r;
 
-	request_init(&r, fcgi, t->job->allowed_origins);
-	t->job->serve(t->context, &r, &res);
+	if (request_init(&r, fcgi, t->job->allowed_origins) == OK)
+		t->job->serve(t->context, &r, &res);
+	else
+		response_fault(&res, ERR_MEMORY);
 	if (res.status == 401)
 		audit_write("authenticate", &(struct audit){.path = r.path, .outcome = "refused", .why = res.why});
 	response_send(&r, &res);

@@ -92,13 +92,30 @@ static void take_waiting(struct gate *g, struct batch *b)
 	}
 }
 
+/* No answer will come that could ask for them. */
+static void refuse_waiting(struct gate *g)
+{
+	struct subscription_queue waiting = STAILQ_HEAD_INITIALIZER(waiting);
+	struct subscription *sub;
+
+	STAILQ_CONCAT(&waiting, &g->waiting);
+	while ((sub = STAILQ_FIRST(&waiting))) {
+		STAILQ_REMOVE_HEAD(&waiting, queue);
+		if (session_awaits(sub, SUBSCRIPTION_ATTACHING))
+			g->refused(sub, ERR_MEMORY);
+		subscription_unref(sub);
+	}
+}
+
 static void ask_next(struct gate *g)
 {
 	while (g->under_way < UNDER_WAY_MAX && !STAILQ_EMPTY(&g->waiting)) {
 		struct batch *b = calloc(1, sizeof(*b));
 		enum err e = ERR_AWAY;
 
-		/* Whoever comes next, or the next answer, tries again. */
+		/* The next answer tries again. */
+		if (!b && g->under_way == 0)
+			refuse_waiting(g);
 		if (!b)
 			return;
 		b->gate = g;

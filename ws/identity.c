@@ -68,6 +68,9 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	}
 	session_belong(s, u);
 	strangers_make_room(n);
+	/* The last of the strangers was this one. */
+	if (s->state == SESSION_CLOSING)
+		return false;
 	s->role = claims.role;
 	s->expires_s = claims.expires_s;
 	return true;

@@ -257,6 +257,9 @@ void live_begin(struct session *s, const char *token)
 	session_set_deadline(s, s->opened_ms);
 	live_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
 	live_say(s, &text);
+	/* One that could not be told is not let in any more. */
+	if (s->state == SESSION_CLOSING)
+		return;
 	if (token)
 		authenticate(s, token, strlen(token), NULL);
 	else

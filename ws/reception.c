@@ -222,6 +222,7 @@ static enum err read_selection(struct selection **out, const struct request_head
 	if (!buf_ok(&cursor) || !buf_ok(&topics)) {
 		if (e == OK)
 			free(*out);
+		*out = NULL;
 		e = ERR_MEMORY;
 	}
 	buf_free(&cursor);

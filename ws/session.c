@@ -369,6 +369,12 @@ void session_write(struct session *s, struct buf *bytes)
 		buf_free(bytes);
 		return;
 	}
+	/* Of a message that found no memory there may be a part, or a header alone. */
+	if (!buf_ok(bytes)) {
+		buf_free(bytes);
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
 	if (fresh) {
 		s->out = *bytes;
 		*bytes = BUF_EMPTY;
@@ -430,8 +436,10 @@ static void say_goodbye(struct session *s)
 	s->close_sent = true;
 	s->voice->goodbye(&s->out, s);
 	buf_free(&s->held);
-	if (!buf_ok(&s->out))
+	if (!buf_ok(&s->out)) {
+		buf_free(&s->out);
 		s->broken = true;
+	}
 }
 
 bool session_drained(struct session *s)
@@ -536,8 +544,10 @@ void session_finish(struct session *s, struct buf *bytes)
 		s->close_sent = true;
 		s->out = *bytes;
 		*bytes = BUF_EMPTY;
-		if (!buf_ok(&s->out))
+		if (!buf_ok(&s->out)) {
+			buf_free(&s->out);
 			s->broken = true;
+		}
 		buf_free(&s->held);
 		begin_closing(s);
 		session_charge(s);

@@ -266,11 +266,11 @@ static void welcome(struct session *s)
 	struct buf text = BUF_EMPTY;
 
 	s->voice->welcome(&text, s);
-	s->greeted = true;
+	s->greeted = buf_ok(&text);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		s->subscriptions[i]->state = SUBSCRIPTION_CATCHING;
 	session_set_deadline(s, clock_monotonic_ms());
-	if (text.len > 0)
+	if (text.len > 0 || !buf_ok(&text))
 		session_write(s, &text);
 	buf_free(&text);
 	session_send_held(s);

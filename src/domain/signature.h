@@ -32,6 +32,14 @@ enum signature {
 	SIGNATURE_NO_MEMORY,  /* not known: there was no memory to check it */
 };
 
+/*
+ * Has libjwt, and what it calls, make what they keep for all tokens: where there is no memory as the first is checked,
+ * OpenSSL makes it in part, and good ones are refused from then on.
+ *
+ * ERR_MEMORY
+ */
+enum err signature_prepare(void) MUST_CHECK;
+
 /* Of a token that is signed well, with a typ other than JWT: whether this libjwt takes that. Not SIGNATURE_UNREADABLE. */
 enum signature signature_of_other_typ(void) MUST_CHECK;
 

@@ -54,7 +54,10 @@ enum err token_keys_load(struct token_keys **out, const char *directory, const s
 		return ERR_MEMORY;
 	keys->rules = *rules;
 	e = key_ring_load(&keys->ring, directory, rules->algorithms, problem);
+	if (e == OK)
+		e = signature_prepare();
 	if (e != OK) {
+		key_ring_free(&keys->ring);
 		free(keys);
 		return e;
 	}

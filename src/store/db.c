@@ -131,9 +131,7 @@ static enum err refused(struct db *db, const char *name, const PGresult *r)
 	log_problem(db, e == ERR_BUSY ? LOG_WARNING_ : LOG_ERROR_, "database error", name);
 	if (sqlstate_leaves_server(sqlstate))
 		leave_server(db);
-	/* Without a state libpq says it, of what it had no memory for: the server may have done all of it. */
-	if (PQstatus(db->conn) != CONNECTION_OK || sqlstate_spoils_connection(sqlstate) ||
-	    sqlstate_hides_outcome(sqlstate))
+	if (PQstatus(db->conn) != CONNECTION_OK || sqlstate_spoils_connection(sqlstate))
 		disconnect(db);
 	return e;
 }
@@ -237,6 +235,11 @@ static enum err receive(struct db *db, const char *name, int64_t wait_ms, PGresu
 			PQclear(r);
 			PQclear(kept);
 			return lost(db, name, "COPY is not for this");
+		}
+		if (sqlstate_is_missing(db->conn, r)) {
+			PQclear(r);
+			PQclear(kept);
+			return lost_answer(db, name, "no memory for the answer");
 		}
 		if (kept && !succeeded(kept)) {
 			PQclear(r);

@@ -108,6 +108,11 @@ static void on_readable(void *context)
 			link_drop(p->link, "an answer that nobody asked for");
 			return;
 		}
+		if (sqlstate_is_missing(connection, result)) {
+			PQclear(result);
+			link_drop(p->link, "no memory for an answer");
+			return;
+		}
 		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
 			keep(p, result);
 			continue;

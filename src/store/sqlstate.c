@@ -46,6 +46,12 @@ bool sqlstate_leaves_server(const char *sqlstate)
 	return sqlstate && strcmp(sqlstate, "25006") == 0;
 }
 
+bool sqlstate_is_missing(const PGconn *connection, const PGresult *result)
+{
+	return PQresultStatus(result) == PGRES_FATAL_ERROR && !PQresultErrorField(result, PG_DIAG_SQLSTATE) &&
+	       PQstatus(connection) == CONNECTION_OK;
+}
+
 bool sqlstate_hides_outcome(const char *sqlstate)
 {
 	return !sqlstate || sqlstate[0] == '\0' || strncmp(sqlstate, "08", 2) == 0;

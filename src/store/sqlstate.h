@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <libpq-fe.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -20,6 +21,12 @@ enum err sqlstate_err(const char *sqlstate);
 
 /* True: who says so, libpq or a pooler, does not know whether the statement was committed. */
 bool sqlstate_hides_outcome(const char *sqlstate);
+
+/*
+ * True: libpq says so itself, though the connection looks open: it had no memory for the answer. Those behind it may be
+ * taken for others.
+ */
+bool sqlstate_is_missing(const PGconn *connection, const PGresult *result);
 
 /* True: the server has become one that can only be read: no connection to it is of use. */
 bool sqlstate_leaves_server(const char *sqlstate);
