@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "domain/frame.h"
 #include "domain/hub.h"
 #include "tests/unit/frames.h"
 
@@ -1013,6 +1014,43 @@ static void everyone_gets_every_message_once_in_order_or_is_told_to_be_behind(vo
 	}
 }
 
+static unsigned compressed_writes;
+
+static enum hub_written on_write_of_any(struct subscriber *s, const struct delivery *d)
+{
+	(void)s;
+	compressed_writes += ((uint8_t)d->bytes.bytes[0] & FRAME_COMPRESSED) != 0;
+	return HUB_SENT;
+}
+
+static void who_inflates_is_written_to_compressed(void **state)
+{
+	static const struct hub_ops any_ops = {on_write_of_any, on_soon, on_behind, on_delivered, on_delivered_private};
+	struct deflater *deflater = NULL;
+	struct client a, b;
+	struct hub_topic *t;
+
+	(void)state;
+	hub_free(&hub);
+	assert_int_equal(deflater_new(&deflater), OK);
+	assert_int_equal(hub_new(&hub, &any_ops, TAIL_MAX, TAILS_MAX, deflater), OK);
+	t = hold(1, 0);
+	compressed_writes = 0;
+	join(&a, t, 0);
+	append_of_size(t, 200);
+	hub_run(hub, 10, NOW_MS);
+	assert_int_equal(compressed_writes, 0);
+	b = (struct client){.subscriber = {.topic = t, .seq = 1, .reader = {.inflates = true}}};
+	hub_join(hub, &b.subscriber);
+	append_of_size(t, 200);
+	hub_run(hub, 10, NOW_MS);
+	assert_int_equal(compressed_writes, 1);
+	hub_leave(&a.subscriber);
+	hub_leave(&b.subscriber);
+	hub_let_go(hub, t);
+	deflater_free(&deflater);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
@@ -1041,6 +1079,7 @@ int main(void)
 		TEST(an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it),
 		TEST(forgets_the_longest_unused_tails_when_all_together_are_too_large),
 		TEST(keeps_the_tail_that_somebody_is_being_sent_from),
+		TEST(who_inflates_is_written_to_compressed),
 		TEST(everyone_gets_every_message_once_in_order_or_is_told_to_be_behind),
 	};
 
