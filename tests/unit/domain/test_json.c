@@ -241,11 +241,30 @@ static void escapes_what_a_string_cannot_hold(void **state)
 	buf_free(&out);
 }
 
+/* The bounds of UTF-8's lengths, as escapes. */
+static void what_is_escaped_is_what_it_stands_for(void **state)
+{
+	static const char text[] =
+		"\"\\\"\\\\\\/"
+		"\\b\\f\\n\\r\\t\\u007f\\u0080\\u07ff\\u0800\\uffff\\ud800\\udc00\\ud83d\\ude00\\udbff\\udfff\"";
+	struct json_object *root = NULL;
+	const char *problem = NULL;
+
+	(void)state;
+	assert_int_equal(json_read(&root, text, strlen(text), &problem), OK);
+	assert_string_equal(
+		json_object_get_string(root),
+		"\"\\/\b\f\n\r\t\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf0\x9f\x98\x80"
+		"\xf4\x8f\xbf\xbf");
+	json_object_put(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_all_that_is_json),
 		cmocka_unit_test(refuses_what_is_not_json),
+		cmocka_unit_test(what_is_escaped_is_what_it_stands_for),
 		cmocka_unit_test(says_what_python_and_javascript_write_wrong),
 		cmocka_unit_test(refuses_what_follows_after_the_end),
 		cmocka_unit_test(refuses_what_is_not_utf8),

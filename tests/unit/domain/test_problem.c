@@ -62,7 +62,7 @@ static void a_503_says_whether_it_may_have_been_done(void **state)
 
 static void has_a_title_for_every_status_that_we_use(void **state)
 {
-	static const int used[] = {400, 401, 403, 404, 405, 411, 413, 414, 415, 422, 426, 429, 431, 500, 502, 503, 504};
+	static const int used[] = {400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 416, 417, 422, 426, 429, 431, 500, 501, 502, 503, 504, 505};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(used); i++)
