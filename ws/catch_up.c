@@ -1,6 +1,7 @@
 #include "ws/catch_up.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "domain/message.h"
@@ -22,8 +23,11 @@ struct page_request {
 	STAILQ_ENTRY(page_request) next;
 	struct catch_up *catch_up;
 	struct place_key {
-		int64_t topic_id, after;
+		uint64_t serial; /* of the topic */
+		int64_t after;
 	} place;
+	int64_t topic_id;
+	char epoch[EPOCH_MAX + 1];
 	struct subscription_queue asking; /* each with a reference */
 	bool unsent;			  /* of messages for the user of the one who asks */
 	size_t reserved;		  /* bytes, while it is under way */
@@ -159,22 +163,23 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 
 static enum err send_request(struct page_request *r, size_t bytes)
 {
-	struct pipeline *p = r->catch_up->node->pipeline;
+	struct node *n = r->catch_up->node;
 	const struct subscription *sub = STAILQ_FIRST(&r->asking);
+	const char *epoch = r->epoch;
 
 	if (r->unsent) {
-		/* So that what has been sent is not found again. */
-		ledger_flush(r->catch_up->node->ledger);
-		return calls_unsent(p,
+		/* Before it, on the same connection: so that what has been sent is not found again. */
+		ledger_flush(n->ledger);
+		return calls_unsent(n->pipeline,
 				    &(struct unsent){
-					    .topic_id = r->place.topic_id,
+					    .topic_id = r->topic_id,
 					    .user_id = sub->subscriber.reader.user_id,
 					    .after = sub->unsent_after,
 					    .up_to = sub->unsent_up_to,
 				    },
 				    PAGE_ROWS, (int64_t)bytes, on_page, r);
 	}
-	return calls_fetch(p, &r->place.topic_id, &r->place.after, 1, PAGE_ROWS, (int64_t)bytes, on_page, r);
+	return calls_fetch(n->fetches, &r->topic_id, &r->place.after, &epoch, 1, PAGE_ROWS, (int64_t)bytes, on_page, r);
 }
 
 static bool is_awaited(const struct page_request *r)
@@ -238,12 +243,21 @@ static bool is_full(size_t asked_bytes, const struct fetch_row *rows, size_t cou
 	return count >= PAGE_ROWS || bytes >= asked_bytes;
 }
 
+/*
+ * What is newer is for another page, or comes by way of the tail: in its turn with the ends of rights, and, if it was not
+ * there when this client was greeted, not as something that was missed.
+ */
+static uint64_t newest_of_page(const struct subscription *sub)
+{
+	return sub->welcomed ? MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq) : sub->missed_seq;
+}
+
 /* A page of what the database has answered, as much of it as there is room for. */
 static void take_page(struct catch_up *c, struct subscription *sub, size_t asked_bytes, const struct fetch_row *rows,
 		      size_t count)
 {
 	struct making page = {.catch_up = c, .subscription = sub};
-	uint64_t newest = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq), reached = sub->subscriber.seq;
+	uint64_t newest = newest_of_page(sub), reached = sub->subscriber.seq;
 	size_t most = page_bytes(c), i;
 	bool more;
 
@@ -254,7 +268,6 @@ static void take_page(struct catch_up *c, struct subscription *sub, size_t asked
 		session_close(sub->session, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");
 		count = 0;
 	}
-	/* What is newer comes by way of the tail. */
 	for (i = 0; i < count && rows[i].message.seq <= newest && page.page.bytes.len < most; i++) {
 		page_add_stored(&page, &rows[i].message);
 		reached = MAX(reached, rows[i].message.seq);
@@ -278,6 +291,10 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 
 	budget_release(&c->node->budget, r->reserved);
 	c->under_way--;
+	if (e == OK && count > 0 && rows[0].other_epoch) {
+		e = ERR_CONFLICT;
+		agreement_differs(&c->node->agreement);
+	}
 	/* Whoever asks from now on asks anew. */
 	STAILQ_CONCAT(&asking, &r->asking);
 	request_free(r);
@@ -289,6 +306,8 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 		if (session_awaits(sub, SUBSCRIPTION_CATCHING)) {
 			if (e == OK)
 				take_page(c, sub, asked_bytes, rows, count);
+			else if (e == ERR_CONFLICT)
+				session_close(sub->session, CLOSE_RESTART, "reconnect");
 			else
 				session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 			catch_up_go_on(c, sub->session);
@@ -307,7 +326,8 @@ static void on_page(void *context, enum err e, const struct fetch_row *rows, siz
 }
 
 /* NULL: no memory. */
-static struct page_request *request_new(struct catch_up *c, const struct place_key *place, bool unsent)
+static struct page_request *request_new(struct catch_up *c, const struct place_key *place, const struct hub_topic *t,
+					bool unsent)
 {
 	struct page_request *r = calloc(1, sizeof(*r));
 
@@ -315,6 +335,8 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 		return NULL;
 	r->catch_up = c;
 	r->place = *place;
+	r->topic_id = t->id;
+	memcpy(r->epoch, t->epoch, sizeof(r->epoch));
 	r->unsent = unsent;
 	STAILQ_INIT(&r->asking);
 	if (!unsent) {
@@ -331,13 +353,14 @@ static struct page_request *request_new(struct catch_up *c, const struct place_k
 static void ask(struct catch_up *c, struct subscription *sub)
 {
 	struct session *s = sub->session;
-	struct place_key place = {sub->subscriber.topic->id, (int64_t)sub->subscriber.seq};
+	const struct hub_topic *t = sub->subscriber.topic;
+	struct place_key place = {t->serial, (int64_t)sub->subscriber.seq};
 	struct page_request *r = NULL;
 
 	if (!sub->unsent)
 		HASH_FIND(hh, c->by_place, &place, sizeof(place), r);
 	if (!r)
-		r = request_new(c, &place, sub->unsent);
+		r = request_new(c, &place, t, sub->unsent);
 	if (!r) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
@@ -356,13 +379,13 @@ static void page_from_tail(struct catch_up *c, struct subscription *sub)
 {
 	const struct tail *t = sub->subscriber.topic->tail;
 	struct making page = {.catch_up = c, .subscription = sub};
-	uint64_t seq = sub->subscriber.seq;
+	uint64_t seq = sub->subscriber.seq, newest = MIN(tail_seq(t), newest_of_page(sub));
 	int64_t now_ms = clock_monotonic_ms();
 	size_t most = page_bytes(c);
 
 	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
 		return;
-	while (seq < tail_seq(t) && page.page.bytes.len < most && page.count < PAGE_ROWS) {
+	while (seq < newest && page.page.bytes.len < most && page.count < PAGE_ROWS) {
 		struct tail_text message = tail_message(t, ++seq, &sub->subscriber.reader, now_ms);
 
 		if (message.text.len > 0)
@@ -385,12 +408,14 @@ static void bring_on(struct catch_up *c, struct subscription *sub)
 	struct session *s = sub->session;
 
 	while (!s->asking && session_awaits(sub, SUBSCRIPTION_CATCHING) && session_is_clear(s)) {
-		if (sub->unsent || needs_page(sub)) {
+		bool missed = !sub->welcomed && sub->subscriber.seq < sub->missed_seq;
+
+		if (sub->unsent || ((missed || sub->welcomed) && needs_page(sub))) {
 			ask(c, sub);
 			return;
 		}
 		s->asked_ms = 0;
-		if (sub->subscriber.seq < tail_seq(sub->subscriber.topic->tail) && !sub->welcomed)
+		if (missed)
 			page_from_tail(c, sub);
 		else
 			c->caught_up(sub);

@@ -13,11 +13,16 @@
 #define AGAIN_MS 200	   /* after a fetch that failed, or a message that found no memory */
 #define SLICE_WRITES 512   /* before the loop looks at the sockets again: a few ms */
 
+struct asked {
+	int64_t id;
+	uint64_t serial; /* of the topic that was fetched for: what is here under its id may have been held anew */
+};
+
 struct feed {
 	struct node *node;
 	uv_idle_t runner; /* active while somebody is due */
 	uv_timer_t again;
-	int64_t asked[FETCH_TOPICS]; /* ids, while under_way */
+	struct asked asked[FETCH_TOPICS]; /* while under_way */
 	size_t asked_count;
 	bool under_way;
 	uint64_t fetches;
@@ -71,7 +76,9 @@ static void on_again(uv_timer_t *timer)
 
 static void fetch_again(struct feed *f)
 {
-	uv_timer_start(&f->again, on_again, AGAIN_MS, 0);
+	/* Not put off by whatever else fails meanwhile. */
+	if (!uv_is_active((uv_handle_t *)&f->again))
+		uv_timer_start(&f->again, on_again, AGAIN_MS, 0);
 }
 
 /* What was asked for rings still. (Away: the heartbeat finds out, too, when the database is back.) */
@@ -79,8 +86,19 @@ static void fetch_failed(struct feed *f)
 {
 	f->under_way = false;
 	for (size_t i = 0; i < f->asked_count; i++)
-		hub_ring(f->node->hub, f->asked[i]);
+		hub_ring(f->node->hub, f->asked[i].id);
 	fetch_again(f);
+}
+
+/* The topic that was fetched for; NULL: let go since, or let go and held anew, perhaps with another tail or epoch. */
+static struct hub_topic *asked_topic(const struct feed *f, int64_t id)
+{
+	struct hub_topic *t = hub_find(f->node->hub, id);
+
+	for (size_t i = 0; t && i < f->asked_count; i++)
+		if (f->asked[i].id == id)
+			return f->asked[i].serial == t->serial ? t : NULL;
+	return NULL;
 }
 
 static void on_fetch(void *context, enum err e, const struct fetch_row *rows, size_t count)
@@ -90,6 +108,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 	struct hub_topic *t = NULL;
 	size_t topic_rows = 0, topic_bytes = 0;
 	bool is_short = false; /* of memory */
+	bool agrees = true, differs = false;
 
 	if (e != OK) {
 		fetch_failed(f);
@@ -100,22 +119,30 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		const struct stored_message *m = &rows[i].message;
 
 		if (i == 0 || rows[i].topic_id != rows[i - 1].topic_id) {
-			t = hub_find(h, rows[i].topic_id);
+			t = asked_topic(f, rows[i].topic_id);
 			topic_rows = topic_bytes = 0;
+		}
+		agrees = agrees && !rows[i].other_epoch;
+		if (!t)
+			continue;
+		if (rows[i].other_epoch) {
+			hub_ring(h, t->id);
+			differs = true;
+			continue;
 		}
 		topic_bytes += m->body.len;
 		/* The database has counted the bytes of one that came without its body, too. */
 		if (++topic_rows == FETCH_ROWS || topic_bytes >= FETCH_BYTES || !m->body.bytes)
 			hub_ring(h, rows[i].topic_id);
-		/* Let go, or let go and held anew, while this was on its way. */
-		if (!t || m->seq <= tail_seq(t->tail))
+		if (m->seq <= tail_seq(t->tail))
 			continue;
-		if (rows[i].revocation)
+		if (rows[i].revocation) {
 			control_revoke(f->node, t, m->to_user, m->seq);
-		/* Its last holder may have gone with that. */
-		t = hub_find(h, rows[i].topic_id);
-		if (!t)
-			continue;
+			/* Its last holder may have gone with that. */
+			t = asked_topic(f, rows[i].topic_id);
+			if (!t)
+				continue;
+		}
 		if (hub_append(h, t, m) != OK) {
 			log_error("no memory for a message: it is fetched again");
 			hub_ring(h, t->id);
@@ -123,7 +150,11 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 			t = NULL; /* what comes behind it in its topic comes with it again */
 		}
 	}
-	if (is_short)
+	if (agrees)
+		f->node->agreement = AGREED;
+	if (differs)
+		agreement_differs(&f->node->agreement);
+	if (differs || is_short)
 		fetch_again(f);
 	else
 		fetch(f);
@@ -132,17 +163,31 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 
 static void fetch(struct feed *f)
 {
-	int64_t after[FETCH_TOPICS];
+	struct hub_topic *topics[FETCH_TOPICS];
+	int64_t ids[FETCH_TOPICS], after[FETCH_TOPICS];
+	const char *epochs[FETCH_TOPICS];
 
-	if (f->under_way || !pipeline_is_up(f->node->pipeline))
+	if (f->under_way || !pipeline_is_up(f->node->fetches))
 		return;
-	f->asked_count = hub_take_rung(f->node->hub, f->asked, after, FETCH_TOPICS);
+	f->asked_count = hub_take_rung(f->node->hub, topics, FETCH_TOPICS);
 	if (f->asked_count == 0)
 		return;
+	for (size_t i = 0; i < f->asked_count; i++) {
+		f->asked[i] = (struct asked){topics[i]->id, topics[i]->serial};
+		ids[i] = topics[i]->id;
+		after[i] = (int64_t)tail_seq(topics[i]->tail);
+		epochs[i] = topics[i]->epoch;
+	}
 	f->under_way = true;
 	f->fetches++;
-	if (calls_fetch(f->node->pipeline, f->asked, after, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) != OK)
+	if (calls_fetch(f->node->fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) !=
+	    OK)
 		fetch_failed(f);
+}
+
+void feed_go_on(struct feed *f)
+{
+	fetch(f);
 }
 
 void feed_ring(struct feed *f, int64_t topic_id)

@@ -3,6 +3,11 @@
  *
  * One fetch at a time: whatever rings meanwhile goes into the next, so the busier it is, the more goes together.
  *
+ * Fetches, and pages of catch_up, have a connection of their own (node.fetches): no other statement delays a broadcast. Their
+ * answers may be newer, or older, than those on the other (node.pipeline), and for a moment the two may be to different
+ * servers. So each fetch says which epochs it is for. What comes is appended where the topic was held all the time.
+ * Heartbeats alone decide that a topic is numbered anew.
+ *
  * Layer    ws.
  */
 #pragma once
@@ -11,6 +16,9 @@
 
 enum err feed_new(struct feed **f, struct node *n) MUST_CHECK;
 void feed_free(struct feed **f);
+
+/* The connection is up: what rang meanwhile is fetched. */
+void feed_go_on(struct feed *f);
 
 /* This topic has, or may have, something new. */
 void feed_ring(struct feed *f, int64_t topic_id);

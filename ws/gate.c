@@ -131,6 +131,11 @@ static void ask_next(struct gate *g)
 	}
 }
 
+bool gate_can_ask(const struct gate *g)
+{
+	return pipeline_is_up(g->node->pipeline) && pipeline_is_up(g->node->fetches);
+}
+
 void gate_ask(struct gate *g, struct subscription *sub)
 {
 	subscription_ref(sub);

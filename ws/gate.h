@@ -18,5 +18,8 @@ enum err gate_new(struct gate **g, struct node *n,
 		  void (*refused)(struct subscription *sub, enum err why)) MUST_CHECK;
 void gate_free(struct gate **g);
 
+/* The database is there: for the question, and for the messages of who is let in. */
+bool gate_can_ask(const struct gate *g);
+
 /* Answers later. */
 void gate_ask(struct gate *g, struct subscription *sub);

@@ -55,8 +55,8 @@ static bool is_database_there(const struct health *h)
 {
 	const struct node *n = h->node;
 
-	return pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) && h->said_ms != 0 &&
-	       clock_monotonic_ms() - h->said_ms < KNOWN_MS;
+	return pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
+	       h->said_ms != 0 && clock_monotonic_ms() - h->said_ms < KNOWN_MS;
 }
 
 /* False: not everything is well. */

@@ -154,7 +154,7 @@ void live_counted(struct subscription *sub)
 	if (first)
 		say_authenticated(s, s->endpoint->subscription);
 	live_say_subscribed(sub);
-	sub->state = SUBSCRIPTION_CATCHING;
+	subscription_catch_up(sub);
 	catch_up_go_on(s->node->catch_up, s);
 	if (first)
 		hear_early(s);

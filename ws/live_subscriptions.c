@@ -94,7 +94,7 @@ void live_on_subscribe(struct session *s, const struct client_message *m)
 	}
 	if (wanted.has_cursor)
 		wanted.cursor_damaged = cursor_parse(&wanted.cursor, m->cursor, strlen(m->cursor)) != OK;
-	if (!pipeline_is_up(s->node->pipeline) || !live_subscribe(s, m->subscription, &wanted, m->correlation_id.bytes))
+	if (!gate_can_ask(s->node->gate) || !live_subscribe(s, m->subscription, &wanted, m->correlation_id.bytes))
 		live_say_error(s, "unavailable", LIVE_AWAY, m->correlation_id.bytes);
 }
 

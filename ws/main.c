@@ -123,7 +123,8 @@ static void open_door(struct node *n)
 /* Clients are let in when all that they may ask for can be done, and when an order about them would be heard. */
 static void open_door_if_complete(struct node *n)
 {
-	if (pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) && listener_is_settled(n->listener))
+	if (pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
+	    listener_is_settled(n->listener))
 		open_door(n);
 }
 
@@ -176,6 +177,22 @@ static void on_outbox(void *context)
 
 static const struct pipeline_ops pipeline_ops = {
 	.watch = watcher_watch, .up = on_database_up, .down = on_database_down};
+
+static void on_fetches_up(void *context)
+{
+	struct node *n = context;
+
+	pulse_fetches_up(n->pulse);
+	open_door_if_complete(n);
+}
+
+/* What was asked for is asked for again, and whoever waits for a page is answered. */
+static void on_fetches_down(void *context)
+{
+	(void)context;
+}
+
+static const struct pipeline_ops fetches_ops = {.watch = watcher_watch, .up = on_fetches_up, .down = on_fetches_down};
 
 static void on_acts_up(void *context)
 {
@@ -316,9 +333,13 @@ static enum err open_database(struct node *n)
 
 	if (e == OK && c->listen_database)
 		e = hosts_new(&listen_hosts, c->listen_database);
+	watcher_init(&n->fetches_watcher, n->loop);
 	watcher_init(&n->pipeline_watcher, n->loop);
 	watcher_init(&n->acts_watcher, n->loop);
 	watcher_init(&n->listener_watcher, n->loop);
+	if (e == OK)
+		e = pipeline_open(&n->fetches, "fetches", "tidings-ws fetches", hosts, c->database_timeout_ms,
+				  &fetches_ops, &n->fetches_watcher, n);
 	if (e == OK)
 		e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", hosts, c->database_timeout_ms,
 				  &pipeline_ops, &n->pipeline_watcher, n);
@@ -334,6 +355,7 @@ static enum err open_database(struct node *n)
 		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;
 	}
+	n->fetches_watcher.link = pipeline_link(n->fetches);
 	n->pipeline_watcher.link = pipeline_link(n->pipeline);
 	n->acts_watcher.link = pipeline_link(n->acts);
 	n->listener_watcher.link = listener_link(n->listener);
@@ -423,9 +445,11 @@ static void stop(struct sidecar *s)
 	struct node *n = &s->node;
 
 	pipeline_close(&n->acts);
+	pipeline_close(&n->fetches);
 	pipeline_close(&n->pipeline);
 	listener_close(&n->listener);
 	watcher_close(&n->acts_watcher);
+	watcher_close(&n->fetches_watcher);
 	watcher_close(&n->pipeline_watcher);
 	watcher_close(&n->listener_watcher);
 	server_free(n);

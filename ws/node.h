@@ -44,6 +44,7 @@
 #include "domain/wheel.h"
 #include "store/listener.h"
 #include "store/pipeline.h"
+#include "ws/agreement.h"
 #include "ws/watcher.h"
 
 struct door;
@@ -75,10 +76,12 @@ struct node {
 	char id_text[UUID_TEXT_SIZE];
 	char started_at[CLOCK_TEXT_SIZE];
 
-	struct pipeline *pipeline;
-	struct pipeline *
-		acts; /* what clients say, and the relay: they may wait for somebody's lock, and the fan-out must not */
+	struct pipeline *fetches;  /* what brings messages, and nothing else: it waits for nobody's lock or rule */
+	struct pipeline *pipeline; /* who may have them, who is here, what was delivered, heartbeats */
+	struct pipeline *acts;	   /* what clients say, the relay, the sweep */
 	struct listener *listener;
+	enum agreement agreement; /* of `fetches` and `pipeline` */
+	struct watcher fetches_watcher;
 	struct watcher pipeline_watcher;
 	struct watcher acts_watcher;
 	struct watcher listener_watcher;

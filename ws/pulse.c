@@ -22,8 +22,8 @@
 #define AFTER_RELAY_MS 500
 #define SWEEP_MS 60000
 #define S_PER_DAY 86400
-#define RENEW_MS 500	    /* from a heartbeat to the next, where something could not be written down */
-#define DUE_SLICE 512	    /* sessions, before the loop looks at the sockets again: a few ms */
+#define RENEW_MS 500  /* from a heartbeat to the next, where something could not be written down, or epochs differ */
+#define DUE_SLICE 512 /* sessions, before the loop looks at the sockets again: a few ms */
 #define RELAY_AGAIN_MS 1000 /* another node is at it */
 
 struct pulse {
@@ -35,6 +35,7 @@ struct pulse {
 	int64_t relay_ms;
 	int64_t sweep_ms;
 	bool heartbeat_under_way, heartbeat_again;
+	bool heartbeat_decides; /* the one under way was sent because the connection of fetches has other epochs */
 	bool relay_under_way, relay_again;
 	bool sweep_under_way;
 	bool accounts_due, accounts_under_way;
@@ -86,7 +87,8 @@ static void on_moved(struct pulse *p, const struct moved_row *row)
 
 	if (!t)
 		return;
-	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0 || (uint64_t)row->last_seq < tail_seq(t->tail)) {
+	/* Its last_seq may be older than what was fetched meanwhile. (One that has gone back is a new epoch: tidings.moved.) */
+	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0) {
 		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
 		hub_retire(n->hub, t);
 		p->stale = true;
@@ -111,6 +113,8 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 		else
 			on_moved(p, &rows[i]);
 	}
+	if (p->heartbeat_decides)
+		agreement_contradicted(&p->node->agreement);
 	if (unknown) {
 		ledger_renew(p->node->ledger);
 		listener_renew(p->node->listener);
@@ -119,12 +123,37 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 		heartbeat(p);
 }
 
+static void known_topics_free(struct known_topics *known)
+{
+	free(known->ids);
+	free(known->last_seqs);
+	free(known->epochs);
+}
+
+/* False: no memory. Freed by known_topics_free() in any case. */
+static bool know_topics(struct known_topics *known, const struct hub *h)
+{
+	size_t room = hub_topics(h) + 1;
+
+	*known = (struct known_topics){
+		.ids = calloc(room, sizeof(*known->ids)),
+		.last_seqs = calloc(room, sizeof(*known->last_seqs)),
+		.epochs = calloc(room, sizeof(*known->epochs)),
+	};
+	if (!known->ids || !known->last_seqs || !known->epochs)
+		return false;
+	for (const struct hub_topic *t = hub_first(h); t; t = hub_next(t)) {
+		known->ids[known->count] = t->id;
+		known->last_seqs[known->count] = (int64_t)tail_seq(t->tail);
+		known->epochs[known->count++] = t->epoch;
+	}
+	return true;
+}
+
 static void heartbeat(struct pulse *p)
 {
 	struct node *n = p->node;
-	size_t count = hub_topics(n->hub), i = 0;
-	int64_t *ids, *seqs;
-	const char **epochs;
+	struct known_topics topics;
 
 	p->heartbeat_again = false;
 	if (n->said_farewell || p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
@@ -132,15 +161,8 @@ static void heartbeat(struct pulse *p)
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
 	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) != OK)
 		return;
-	ids = calloc(count + 1, sizeof(*ids));
-	seqs = calloc(count + 1, sizeof(*seqs));
-	epochs = calloc(count + 1, sizeof(*epochs));
-	if (ids && seqs && epochs) {
-		for (struct hub_topic *t = hub_first(n->hub); t; t = hub_next(t), i++) {
-			ids[i] = t->id;
-			seqs[i] = (int64_t)tail_seq(t->tail);
-			epochs[i] = t->epoch;
-		}
+	if (know_topics(&topics, n->hub)) {
+		p->heartbeat_decides = n->agreement == DIFFERING;
 		p->heartbeat_ms = clock_monotonic_ms();
 		p->heartbeat_under_way = calls_heartbeat(n->pipeline,
 							 &(struct heartbeat){
@@ -148,16 +170,51 @@ static void heartbeat(struct pulse *p)
 								 .started_at = n->started_at,
 								 .connections = (int64_t)n->sessions_count,
 								 .opened = (int64_t)n->sessions_opened,
-								 .topic_ids = ids,
-								 .last_seqs = seqs,
-								 .epochs = epochs,
-								 .count = count,
+								 .topics = &topics,
 							 },
 							 on_heartbeat, p) == OK;
 	}
-	free(ids);
-	free(seqs);
-	free(epochs);
+	known_topics_free(&topics);
+}
+
+/* ---- the connection of fetches */
+
+static void on_compared(void *context, enum err e, const struct moved_row *rows, size_t count)
+{
+	struct pulse *p = context;
+
+	for (size_t i = 0; e == OK && i < count; i++) {
+		const struct hub_topic *t = hub_find(p->node->hub, rows[i].topic_id);
+
+		if (t && rows[i].epoch && strcmp(rows[i].epoch, t->epoch) == 0)
+			feed_ring(p->node->feed, t->id);
+		else if (t)
+			agreement_differs(&p->node->agreement);
+	}
+}
+
+/* Each goes to the server that serves now. */
+static void part(struct node *n)
+{
+	static const char why[] = "the two connections see different epochs";
+
+	n->agreement = AGREED;
+	link_drop(pipeline_link(n->fetches), why);
+	link_drop(pipeline_link(n->pipeline), why);
+}
+
+void pulse_fetches_up(struct pulse *p)
+{
+	struct node *n = p->node;
+	struct known_topics topics;
+
+	/* Before anything is fetched: this server may be one that has less, restored under the same epochs. */
+	if (!know_topics(&topics, n->hub) ||
+	    (topics.count > 0 && calls_moved(n->fetches, &topics, on_compared, p) != OK))
+		link_drop(pipeline_link(n->fetches), "topics cannot be compared");
+	else
+		feed_go_on(n->feed);
+	known_topics_free(&topics);
 }
 
 /* ---- accounts: nobody may have heard that one was switched off */
@@ -287,6 +344,8 @@ static void on_tick(uv_timer_t *timer)
 	grace_check(n->grace, now_ms);
 	if (p->stale)
 		send_away_stale(p);
+	if (n->agreement == PARTED)
+		part(n);
 	if (!pipeline_is_up(n->pipeline))
 		return;
 	/* The heartbeat comes after it, and so finds what the relay has moved, also where nothing is notified. */
@@ -295,7 +354,7 @@ static void on_tick(uv_timer_t *timer)
 		pulse_relay(p);
 	}
 	if ((p->heartbeat_ms < p->relay_ms && now_ms - p->relay_ms >= AFTER_RELAY_MS) ||
-	    (n->renew && now_ms - p->heartbeat_ms >= RENEW_MS)) {
+	    ((n->renew || n->agreement == DIFFERING) && now_ms - p->heartbeat_ms >= RENEW_MS)) {
 		heartbeat(p);
 		health_ask(n->health);
 		if (p->accounts_due || listener_is_deaf(n->listener))

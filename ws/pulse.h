@@ -12,9 +12,12 @@
 enum err pulse_new(struct pulse **p, struct node *n) MUST_CHECK;
 void pulse_free(struct pulse **p);
 
-/* Both connections, or one of them, have come back or gone. */
+/* The connection of heartbeats has come back or gone. */
 void pulse_database_up(struct pulse *p);
 void pulse_database_down(struct pulse *p);
+
+/* The connection of fetches has come back: it is compared with what is known of the topics, then fetching goes on. */
+void pulse_fetches_up(struct pulse *p);
 
 /* The listener listens: what was rung before may have been missed. */
 void pulse_listening(struct pulse *p);

@@ -57,7 +57,7 @@ static void attach(struct session *s)
 		welcome(s);
 		return;
 	}
-	if (!pipeline_is_up(n->pipeline)) {
+	if (!gate_can_ask(n->gate)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
@@ -268,7 +268,7 @@ static void welcome(struct session *s)
 	s->voice->welcome(&text, s);
 	s->greeted = buf_ok(&text);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		s->subscriptions[i]->state = SUBSCRIPTION_CATCHING;
+		subscription_catch_up(s->subscriptions[i]);
 	session_set_deadline(s, clock_monotonic_ms());
 	if (text.len > 0 || !buf_ok(&text))
 		session_write(s, &text);

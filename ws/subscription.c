@@ -137,11 +137,13 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	uint64_t delivered = MAX(row->delivered_seq, sub->subscriber.topic->delivered_seq);
 	uint64_t oldest = row->last_seq - MIN(row->last_seq, queue_max);
 	uint64_t floor = row->first_seq - 1;
+	/* What has been fetched, and perhaps delivered, since the database looked. */
+	uint64_t newest = MAX(row->last_seq, tail_seq(sub->subscriber.topic->tail));
 
 	begin_place(sub);
 	sub->known_seq = row->last_seq;
 	if (!w->has_cursor) {
-		sub->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), row->last_seq);
+		sub->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), newest);
 		/* What went out since the database looked may have passed over some of theirs. */
 		sub->unsent = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
 		sub->unsent_up_to = delivered;
@@ -157,6 +159,12 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 		sub->subscriber.seq = w->cursor.seq;
 	}
 	forget_wanted(sub);
+}
+
+void subscription_catch_up(struct subscription *sub)
+{
+	sub->missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq);
+	sub->state = SUBSCRIPTION_CATCHING;
 }
 
 bool subscription_can_resume(const struct subscription *sub, int64_t now_ms)

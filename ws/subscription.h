@@ -56,7 +56,8 @@ struct subscription {
 	const char *transport;		   /* static: as tidings.connection has it */
 	int64_t connected_us;		   /* wall */
 	int64_t allowed_ms;		   /* monotonic: when the database last said that it may have its topic */
-	uint64_t known_seq; /* the database had so many when it was attached: the tail may not have come to that yet */
+	uint64_t known_seq;  /* the database had so many when it was attached: the tail may not have come to that yet */
+	uint64_t missed_seq; /* from CATCHING on: what was there then. What comes later was not missed */
 	uint64_t unsent_after, unsent_up_to; /* where those are, while `unsent` */
 	uint64_t missed_from, missed_to;
 	uint64_t asked_again_seq; /* while ATTACHING: the revocation for which it is asked anew; 0: none */
@@ -105,6 +106,9 @@ struct place subscription_place(const struct subscription *sub);
 
 /* The database has told where its topic is: finds the place that it goes on from. Its topic is held. */
 void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max);
+
+/* It is CATCHING: what is there now is what it missed. */
+void subscription_catch_up(struct subscription *sub);
 
 /*
  * Its topic is held still, and the cursor that it wants to go on from lies in the tail: subscription_resume() goes on

@@ -2,15 +2,20 @@
 
 -- What makes a numbering different although the topic's own epoch is the same: another cluster, another database, or another table
 -- (restored from a dump), another timeline (failover, restore to a point in time), or that somebody said so.
+--
+-- In plpgsql, which keeps its plan: every fetch asks for it.
 create or replace function tidings.cluster_tag() returns text
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-	select left(encode(sha256(convert_to(concat_ws(' ',
-		(select system_identifier from pg_control_system()),
-		(select oid from pg_database where datname = current_database()),
-		to_regclass('tidings.topic')::oid,
-		n.renewed,
-		case when n.by_timeline and not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
-	from tidings.numbering n
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+	return (
+		select left(encode(sha256(convert_to(concat_ws(' ',
+			(select system_identifier from pg_control_system()),
+			(select oid from pg_database where datname = current_database()),
+			to_regclass('tidings.topic')::oid,
+			n.renewed,
+			case when n.by_timeline and not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
+		from tidings.numbering n);
+end
 $$;
 
 -- Makes every numbering another: every client is told that it may have missed something.
@@ -245,23 +250,28 @@ $$;
 
 -- What comes after a seq, for several topics at once: each at most p_rows messages and, its first aside, p_bytes of bodies. A
 -- message that has expired has a null body: its seq is passed over; one that will says in how many ms.
-create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
+--
+--	p_epochs	of the seqs: a topic whose epoch is another, here and now, or that is gone, gives nothing but a row with a null seq
+create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_epochs text[], p_rows int8, p_bytes int8)
 returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8)
 language plpgsql stable security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
+declare
+	v_tag text := cluster_tag();
 begin
 	return query
 		select t.id, m.seq, m.to_user, m.exclude::text,
 			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end, m.revocation,
 			case when isfinite(m.expires_at) then (extract(epoch from m.expires_at - clock_timestamp()) * 1000)::int8 end
-		from unnest(p_topics, p_after) with ordinality as t(id, after, place)
-		cross join lateral (
+		from unnest(p_topics, p_after, p_epochs) with ordinality as t(id, after, epoch, place)
+		left join lateral (select o.id from topic o where o.id = t.id and o.epoch || v_tag = t.epoch offset 0) k on true
+		left join lateral (
 			select p.*, sum(octet_length(p.body)) over (order by p.seq) - octet_length(p.body) as before
-			from (select * from message q where q.topic_id = t.id and q.seq > t.after order by q.seq limit p_rows) p
-		) m
-		where m.before < p_bytes or m.before = 0
+			from (select * from message q where q.topic_id = k.id and q.seq > t.after order by q.seq limit p_rows) p
+		) m on m.before < p_bytes or m.before = 0
+		where m.seq is not null or k.id is null
 		order by t.place, m.seq;
 end
 $$;

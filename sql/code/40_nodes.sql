@@ -162,12 +162,45 @@ begin
 end
 $$;
 
--- Says that a node lives, buries those that don't, and compares what the node knows of its topics with what is there: so a
--- notification that got lost costs time, never a message. Where a topic is not as far as the node has read it, the database is one
--- that was restored, though nothing else shows it (a volume's snapshot): every numbering is another then.
+-- Compares what a node knows of its topics with what is there: so a notification that got lost costs time, never a message. Where a
+-- topic is not as far as the node has read it, the database is one that was restored, though nothing else shows it (a volume's
+-- snapshot): every numbering is another then.
 --
---	returns	a row per topic that has moved (last_seq) or is another now (epoch; null when it is gone);
---		and one with topic_id 0 when this node was not known: it has to write its presence and connections anew
+--	returns	a row per topic that has moved (last_seq) or is another now (epoch; null when it is gone)
+create or replace function tidings.moved(p_topics int8[], p_last_seqs int8[], p_epochs text[])
+returns table (topic_id int8, last_seq int8, epoch text)
+language plpgsql security definer
+set search_path = tidings, pg_temp
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+	v_tag text := cluster_tag();
+begin
+	if exists (
+		select from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch), lateral (
+			select o.epoch, coalesce((
+				select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
+			from topic o where o.id = i.topic_id offset 0) t
+		where t.last_seq < i.last_seq and t.epoch || v_tag = i.epoch)
+	then
+		perform renew_epochs();
+		v_tag := cluster_tag();
+	end if;
+
+	return query
+		select i.topic_id, t.last_seq, t.epoch || v_tag
+		from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch)
+		left join lateral (
+			select o.epoch, coalesce((
+				select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
+			from topic o where o.id = i.topic_id offset 0) t on true
+		where t.last_seq is distinct from i.last_seq or t.epoch || v_tag is distinct from i.epoch;
+end
+$$;
+
+-- Says that a node lives, buries those that don't, and compares its topics.
+--
+--	returns	as moved(); and a row with topic_id 0 when this node was not known: it has to write its presence and connections anew
 create or replace function tidings.heartbeat(p_node text, p_started_at text, p_connections int8, p_opened int8,
 	p_topics int8[], p_last_seqs int8[], p_epochs text[])
 returns table (topic_id int8, last_seq int8, epoch text)
@@ -177,7 +210,6 @@ set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_merg
 as $$
 declare
 	v_now timestamptz := clock_timestamp();
-	v_tag text := cluster_tag();
 	v_dead uuid[];
 begin
 	perform set_config('synchronous_commit', 'off', true);
@@ -201,25 +233,7 @@ begin
 		delete from node where id = any (v_dead);
 	end if;
 
-	if exists (
-		select from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch), lateral (
-			select o.epoch, coalesce((
-				select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
-			from topic o where o.id = i.topic_id offset 0) t
-		where t.last_seq < i.last_seq and t.epoch || v_tag = i.epoch)
-	then
-		perform renew_epochs();
-		v_tag := cluster_tag();
-	end if;
-
-	return query
-		select i.topic_id, t.last_seq, t.epoch || v_tag
-		from unnest(p_topics, p_last_seqs, p_epochs) as i(topic_id, last_seq, epoch)
-		left join lateral (
-			select o.epoch, coalesce((
-				select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
-			from topic o where o.id = i.topic_id offset 0) t on true
-		where t.last_seq is distinct from i.last_seq or t.epoch || v_tag is distinct from i.epoch;
+	return query select * from moved(p_topics, p_last_seqs, p_epochs);
 end
 $$;
 

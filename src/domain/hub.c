@@ -28,6 +28,7 @@ struct hub {
 	size_t tail_max_bytes;
 	size_t tails_max_bytes;
 	size_t tails_bytes;
+	uint64_t made;		   /* topics */
 	struct deflater *deflater; /* borrowed; NULL: nothing is compressed */
 	struct hub_counters counters;
 };
@@ -101,6 +102,7 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 			return ERR_MEMORY;
 		}
 		found->id = id;
+		found->serial = ++h->made;
 		snprintf(found->name, sizeof(found->name), "%s", name);
 		snprintf(found->epoch, sizeof(found->epoch), "%s", epoch);
 		TAILQ_INIT(&found->current);
@@ -176,7 +178,7 @@ void hub_ring(struct hub *h, int64_t id)
 	TAILQ_INSERT_TAIL(&h->rung, t, rung_link);
 }
 
-size_t hub_take_rung(struct hub *h, int64_t *ids, int64_t *after, size_t max)
+size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max)
 {
 	struct hub_topic *t;
 	size_t count = 0;
@@ -184,9 +186,7 @@ size_t hub_take_rung(struct hub *h, int64_t *ids, int64_t *after, size_t max)
 	while (count < max && (t = TAILQ_FIRST(&h->rung))) {
 		TAILQ_REMOVE(&h->rung, t, rung_link);
 		t->rung = false;
-		ids[count] = t->id;
-		after[count] = (int64_t)tail_seq(t->tail);
-		count++;
+		topics[count++] = t;
 	}
 	return count;
 }

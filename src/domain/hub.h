@@ -64,6 +64,7 @@ struct hub_topic {
 	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age while `aging`, the longest without a message first */
 	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
 	int64_t id;
+	uint64_t serial; /* no other that this hub has made, or makes, has it: an id may be held anew */
 	char name[TOPIC_NAME_MAX + 1];
 	char epoch[EPOCH_MAX + 1];
 	struct tail *tail;		/* owned */
@@ -144,8 +145,8 @@ void hub_retire(struct hub *h, struct hub_topic *t);
 /* The database has, or may have, something new. Nothing happens for a topic that nobody holds. */
 void hub_ring(struct hub *h, int64_t id);
 
-/* Takes the topics that were rung, at most so many: their ids, and what each has already. Returns how many. */
-size_t hub_take_rung(struct hub *h, int64_t *ids, int64_t *after, size_t max);
+/* Takes the topics that were rung, at most so many. Returns how many. */
+size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max);
 
 /* The subscriber has everything up to s->seq and wants what comes; where the tail can't serve it, behind() is called
  * before it returns. */

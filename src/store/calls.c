@@ -195,9 +195,9 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 
 /* ---- fetch, unsent */
 
-static const struct pipeline_statement fetch_statement = {
-	"fetch",
-	"select topic_id, seq, to_user, exclude, body, revocation, expires_in_ms from tidings.fetch($1, $2, $3, $4)"};
+static const struct pipeline_statement fetch_statement = {"fetch",
+							  "select topic_id, seq, to_user, exclude, body, revocation, "
+							  "expires_in_ms from tidings.fetch($1, $2, $3, $4, $5)"};
 
 static const struct pipeline_statement unsent_statement = {"unsent",
 							   "select 0::int8, seq, $2::text, null::text, body, false, "
@@ -229,6 +229,7 @@ static void on_fetch(void *context, enum err e, const PGresult *rows)
 		size_t body_len = body ? (size_t)PQgetlength(rows, i, 4) : 0;
 
 		made[i].topic_id = call.topic_id ? call.topic_id : int8_at(rows, i, 0);
+		made[i].other_epoch = PQgetisnull(rows, i, 1);
 		made[i].message.seq = (uint64_t)int8_at(rows, i, 1);
 		made[i].message.to_user = text_at(rows, i, 2);
 		if (exclude && uuid_parse(&excludes[i], exclude, strlen(exclude)))
@@ -244,13 +245,14 @@ static void on_fetch(void *context, enum err e, const PGresult *rows)
 	free(excludes);
 }
 
-enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t *after, size_t count, int64_t rows_max,
-		     int64_t bytes_max, fetch_answer answer, void *context)
+enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t *after, const char *const *epochs,
+		     size_t count, int64_t rows_max, int64_t bytes_max, fetch_answer answer, void *context)
 {
 	struct params params = {0};
 
 	add_numbers(&params, topic_ids, count);
 	add_numbers(&params, after, count);
+	add_texts(&params, epochs, count);
 	add_number(&params, rows_max);
 	add_number(&params, bytes_max);
 	return send_call(p, &fetch_statement, &params, on_fetch,
@@ -323,10 +325,13 @@ enum err calls_farewell(struct pipeline *p, const char *node_id, plain_answer an
 			 &(struct call){.to.plain = answer, .context = context});
 }
 
-/* ---- heartbeat */
+/* ---- heartbeat, moved */
 
 static const struct pipeline_statement heartbeat_statement = {
 	"heartbeat", "select topic_id, last_seq, epoch from tidings.heartbeat($1, $2, $3, $4, $5, $6, $7)"};
+
+static const struct pipeline_statement moved_statement = {
+	"moved", "select topic_id, last_seq, epoch from tidings.moved($1, $2, $3)"};
 
 static void on_heartbeat(void *context, enum err e, const PGresult *rows)
 {
@@ -345,6 +350,13 @@ static void on_heartbeat(void *context, enum err e, const PGresult *rows)
 	free(made);
 }
 
+static void add_topics(struct params *p, const struct known_topics *topics)
+{
+	add_numbers(p, topics->ids, topics->count);
+	add_numbers(p, topics->last_seqs, topics->count);
+	add_texts(p, topics->epochs, topics->count);
+}
+
 enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_answer answer, void *context)
 {
 	struct params params = {0};
@@ -353,10 +365,17 @@ enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbea
 	add_text(&params, h->started_at);
 	add_number(&params, h->connections);
 	add_number(&params, h->opened);
-	add_numbers(&params, h->topic_ids, h->count);
-	add_numbers(&params, h->last_seqs, h->count);
-	add_texts(&params, h->epochs, h->count);
+	add_topics(&params, h->topics);
 	return send_call(p, &heartbeat_statement, &params, on_heartbeat,
+			 &(struct call){.to.heartbeat = answer, .context = context});
+}
+
+enum err calls_moved(struct pipeline *p, const struct known_topics *topics, heartbeat_answer answer, void *context)
+{
+	struct params params = {0};
+
+	add_topics(&params, topics);
+	return send_call(p, &moved_statement, &params, on_heartbeat,
 			 &(struct call){.to.heartbeat = answer, .context = context});
 }
 

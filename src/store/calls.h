@@ -49,16 +49,20 @@ enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_
 struct fetch_row {
 	int64_t topic_id;
 	struct stored_message message; /* lent; expires_ms is on clock_monotonic_ms() */
-	bool revocation; /* message.to_user (ws/control.h) may not have the topic any more; it has no body */
+	bool revocation;  /* message.to_user (ws/control.h) may not have the topic any more; it has no body */
+	bool other_epoch; /* no message: the topic's epoch is not the one asked for, or it is gone. Its only row */
 };
 
 /* rows: lent; by topic in the order asked, then by seq */
 typedef void (*fetch_answer)(void *context, enum err e, const struct fetch_row *rows, size_t count);
 
-/* Of each topic at most rows_max messages and, its first aside, bytes_max bytes. */
-
-enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t *after, size_t count, int64_t rows_max,
-		     int64_t bytes_max, fetch_answer answer, void *context) MUST_CHECK;
+/*
+ * Of each topic at most rows_max messages and, its first aside, bytes_max bytes.
+ *
+ *	topic_ids, after, epochs	parallel arrays, read until calls_fetch() returns
+ */
+enum err calls_fetch(struct pipeline *p, const int64_t *topic_ids, const int64_t *after, const char *const *epochs,
+		     size_t count, int64_t rows_max, int64_t bytes_max, fetch_answer answer, void *context) MUST_CHECK;
 
 /* Messages for one user alone that they have not been sent: after one seq and up to another. */
 struct unsent {
@@ -105,14 +109,18 @@ enum err calls_state(struct pipeline *p, state_answer answer, void *context) MUS
 
 /* ---- heartbeat: this node lives; which of its topics have moved? */
 
+/* What the node knows of its topics: parallel arrays, read until the call returns. */
+struct known_topics {
+	int64_t *ids, *last_seqs;
+	const char **epochs;
+	size_t count;
+};
+
 struct heartbeat {
 	const char *node_id;
 	const char *started_at; /* RFC 3339 */
 	int64_t connections, opened;
-	/* parallel arrays: what the node knows */
-	const int64_t *topic_ids, *last_seqs;
-	const char *const *epochs;
-	size_t count;
+	const struct known_topics *topics;
 };
 
 struct moved_row {
@@ -125,6 +133,10 @@ typedef void (*heartbeat_answer)(void *context, enum err e, const struct moved_r
 
 enum err calls_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_answer answer,
 			 void *context) MUST_CHECK;
+
+/* The comparison alone, of nobody's heartbeat. */
+enum err calls_moved(struct pipeline *p, const struct known_topics *topics, heartbeat_answer answer,
+		     void *context) MUST_CHECK;
 
 /* ---- live health */
 

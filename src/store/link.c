@@ -367,11 +367,18 @@ void link_ready(struct link *l, bool readable, bool writable)
 		link_flush(l);
 }
 
-/* Another link has found its server to hang. It may be this one's too: that has to show soon. */
+/*
+ * Another link has left its server, which may be this one's too: that has to show soon. Where there are other hosts, this
+ * one leaves it at once: two servers that both take themselves for the primary must not share the work.
+ */
 static void hurry(struct link *l, int64_t now_ms)
 {
 	int64_t by_ms = now_ms + LEFT_MS;
 
+	if (hosts_count(l->hosts) > 1) {
+		give_up(l, "another connection has left its server");
+		return;
+	}
 	l->left = hosts_left(l->hosts);
 	if (l->answer_by_ms == 0)
 		l->ops->probe(l->context);

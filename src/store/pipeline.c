@@ -216,7 +216,7 @@ void pipeline_close(struct pipeline **p)
 
 bool pipeline_is_up(const struct pipeline *p)
 {
-	return link_is_up(p->link);
+	return p && link_is_up(p->link);
 }
 
 struct link *pipeline_link(struct pipeline *p)
@@ -319,7 +319,7 @@ static void send_waiting(struct pipeline *p)
 enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
 		       pipeline_answer to, void *context)
 {
-	PGconn *connection = p->closing ? NULL : link_connection(p->link);
+	PGconn *connection = !p || p->closing ? NULL : link_connection(p->link);
 	bool must_wait = connection && link_is_pooled(p->link) && !STAILQ_EMPTY(&p->under_way);
 	struct request *r;
 

@@ -38,7 +38,7 @@ enum err pipeline_open(struct pipeline **p, const char *name, const char *applic
 		       int64_t timeout_ms, const struct pipeline_ops *ops, void *loop, void *context) MUST_CHECK;
 void pipeline_close(struct pipeline **p); /* what is under way is answered with ERR_AWAY first */
 
-bool pipeline_is_up(const struct pipeline *p);
+bool pipeline_is_up(const struct pipeline *p); /* NULL: it has been closed, and is not up */
 
 /* The link, for whoever tells it what happened on its descriptor. Lent. */
 struct link *pipeline_link(struct pipeline *p);

@@ -29,6 +29,7 @@ typedef void (*pipeline_answer)(void *context, enum err e, const PGresult *rows)
  * Sends, having prepared the statement if this connection does not have it and may. `answer` is called exactly once,
  * and never before this returns OK; on an error it is not called.
  *
+ *	p	NULL: it has been closed, which is as being away
  *	answer	NULL: nobody wants to know
  */
 enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,

@@ -2,7 +2,7 @@
 import random
 import threading
 
-from database import Item, Request, batch_sql
+from database import Item, Request, batch_sql, quote
 from harness import equal, test
 
 
@@ -33,6 +33,7 @@ def dense_in_commit_order(db):
     def read():
         """Asks for what lies after its cursors, as a sidecar does."""
         session = db.session("tidings_sidecar")
+        epochs = db.epochs(quote(list(seen), "int8"))
         last_look = False
         while not last_look:
             last_look = done.is_set()
@@ -40,7 +41,7 @@ def dense_in_commit_order(db):
             rng.shuffle(places)
             for topic, seq, *_ in session.sql(
                     f"select topic_id, seq from tidings.fetch(array{[p[0] for p in places]}::int8[], "
-                    f"array{[p[1] for p in places]}::int8[], 100000, 100000000)"):
+                    f"array{[p[1] for p in places]}::int8[], {quote([epochs[str(p[0])] for p in places])}, 100000, 100000000)"):
                 if int(seq) != seen[int(topic)] + 1:
                     failures.append(f"topic {topic}: {seq} after {seen[int(topic)]}")
                 seen[int(topic)] = int(seq)

@@ -2,7 +2,7 @@
 import subprocess
 import uuid
 
-from database import Item, Request, batch_sql
+from database import Item, Request, batch_sql, quote
 from harness import equal, test
 
 
@@ -86,7 +86,19 @@ def fetch(db):
     equal(seqs(db.fetch([(ib, 1), (ia, 0)], rows=2)), [(ib, 2), (ib, 3), (ia, 1), (ia, 2)], "two rows each")
     equal(seqs(db.fetch([(ia, 0), (ib, 0)], size=2500)), [(ia, 1), (ia, 2), (ia, 3), (ib, 1), (ib, 2), (ib, 3)], "2,500 bytes each, begun")
     equal(seqs(db.fetch([(ia, 2), (ib, 3)], size=1)), [(ia, 3)], "one at least")
-    equal(seqs(db.fetch([(ia, 5), (ib, 99), (-1, 0)])), [], "nothing")
+    equal(seqs(db.fetch([(ia, 5), (ib, 99)])), [], "nothing")
+
+
+@test("fetch gives nothing of a topic that is numbered anew, or gone, and says so")
+def fetch_another(db):
+    a, b = db.topic(), db.topic()
+    db.publish(a, count=2), db.publish(b)
+    ia, ib = db.topic_id(a), db.topic_id(b)
+    before = db.epochs(quote([ia, ib], "int8"))
+    equal([r[:2] for r in db.fetch([(-1, 0), (ia, 0, "other"), (ib, 0)])], [["-1", ""], [str(ia), ""], [str(ib), "1"]], "of one among others")
+    db.sql("select tidings.renew_epochs()")
+    equal([r[:2] for r in db.fetch([(ia, 0, before[str(ia)]), (ib, 1, before[str(ib)])])], [[str(ia), ""], [str(ib), ""]], "when all are others")
+    equal([r[1] for r in db.fetch([(ia, 0)])], ["1", "2"], "seqs in the new one")
 
 
 @test("fetch passes over a message that has expired, without its body")
@@ -95,7 +107,7 @@ def fetch_expired(db):
     db.publish(topic, "1"), db.publish(topic, "2", expires_at="2001-01-01T00:00:00Z"), db.publish(topic, "3", expires_at="2099-01-01T00:00:00Z")
     db.publish(topic, "4", expires_at="infinity")
     equal([r[1:] for r in db.fetch([(db.topic_id(topic), 0)])], [["1", "1"], ["2", ""], ["3", "3"], ["4", "4"]], "messages")
-    left = [r[0] for r in db.sidecar(f"select expires_in_ms from tidings.fetch('{{{db.topic_id(topic)}}}', '{{0}}', 10, 100000)")]
+    left = [r[2] for r in db.fetch([(db.topic_id(topic), 0)], columns="expires_in_ms")]
     equal((left[0], left[3]), ("", ""), "what never expires")
     assert int(left[1]) < 0 < int(left[2]), f"ms that are left: {left}"
 

@@ -47,7 +47,8 @@ def no_scans(db):
         publisher.sql(batch_sql([Request([Item(n)]) for n in names], queue_max=1, min_age_s=0))
         rows = sidecar.sql(f"select topic_id, epoch, last_seq from tidings.attach({quote(['456'] * 20)}, {quote(['user'] * 20)}, {quote(names)})")
         places = [(int(r[0]), int(r[2])) for r in rows if r[0]]
-        sidecar.sql(f"select count(*) from tidings.fetch({quote([p[0] for p in places], 'int8')}, {quote([0] * len(places), 'int8')}, 100, 100000)")
+        sidecar.sql(f"select count(*) from tidings.fetch({quote([p[0] for p in places], 'int8')}, {quote([0] * len(places), 'int8')}, "
+                    f"{quote([r[1] for r in rows if r[0]])}, 100, 100000)")
         sidecar.sql(f"select count(*) from tidings.unsent({places[0][0] if places else 1}, '456', 0, 1, 100, 100000)")
         db.flush(node, presence=[(p[0], turn % 2) for p in places], delivered=places, sent=places, run=sidecar.sql)
         live = str(uuid.uuid4())

@@ -248,11 +248,15 @@ class Database(harness.Stack):
         users, roles, topics = (quote(list(v)) for v in zip(*wanted))
         return [r[1:] for r in self.sidecar(f"select * from tidings.attach({users}, {roles}, {topics}) order by item")]
 
+    def epochs(self, topics):
+        """By topic's id, as text."""
+        return dict(self.sql(f"set jit = off; set enable_seqscan = off; select id, epoch || tidings.cluster_tag() from tidings.topic where id = any ({topics})"))
+
     def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), opened_ever=0, run=None):
         """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq),
         and an epoch, if it is to be another than the topic's"""
         topics = quote([r[0] for r in (*delivered, *sent)], "int8")
-        own = dict(self.sql(f"set jit = off; set enable_seqscan = off; select id, epoch || tidings.cluster_tag() from tidings.topic where id = any ({topics})"))
+        own = self.epochs(topics)
         epochs = lambda rows: quote([r[2] if len(r) > 2 else own.get(str(r[0]), "") for r in rows])
         pairs = lambda rows: ", ".join(quote([r[n] for r in rows], "int8") for n in (0, 1))
         return (run or self.sidecar)(
@@ -260,9 +264,12 @@ class Database(harness.Stack):
             f"{quote([o[1] for o in opened], 'int8')}, {quote([o[2] for o in opened])}, {quote(['websocket'] * len(opened))}, "
             f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {epochs(delivered)}, {pairs(sent)}, {epochs(sent)}, {opened_ever})")
 
-    def fetch(self, places, rows=1000, size=1 << 20):
-        ids, after = (quote(list(v), "int8") for v in zip(*places))
-        return self.sidecar(f"select topic_id, seq, body from tidings.fetch({ids}, {after}, {rows}, {size})")
+    def fetch(self, places, rows=1000, size=1 << 20, columns="body"):
+        """places: (topic_id, after), and an epoch, if it is to be another than the topic's"""
+        ids, after = (quote([p[n] for p in places], "int8") for n in (0, 1))
+        own = self.epochs(ids)
+        epochs = quote([p[2] if len(p) > 2 else own.get(str(p[0]), "") for p in places])
+        return self.sidecar(f"select topic_id, seq, {columns} from tidings.fetch({ids}, {after}, {epochs}, {rows}, {size})")
 
     def history(self, topic, user="456", role="user", epoch=None, after=None, limit=100):
         return self.sql(f"select outcome, epoch, recovered, missed_from, missed_to, next_seq, seq, body from tidings.history({quote(user)}, "

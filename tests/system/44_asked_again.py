@@ -1,7 +1,7 @@
 """What the database is asked anew: whether somebody may still, and what a fetch did not bring."""
 import contextlib
 
-from harness import Closed, Lock, equal, test, wait_until
+from harness import Closed, Lock, edited, equal, stopped, test, wait_until
 
 
 def typing(s, d, owner):
@@ -25,32 +25,68 @@ def closed(client):
 
 @test("who is asked about while a right ends, of which the node has heard, is asked about anew")
 def _(s):
-    d, other = s.diagnosis(granted=["asked"]), s.diagnosis()
-    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner, s.connect(other, server=node) as beside:
+    d = s.diagnosis(granted=["asked"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner:
+        # The end is heard, and not read.
+        with stopped(s.backend("fetches")):
+            with Lock(s, "tidings.delivered"):
+                client = s.connect(d, user="asked", server=node, hello=False)
+                s.wait_blocked("attach")
+                withdraw(s, d)
+                typing(s, d, owner)
+            equal(closed(client), 1008, "what comes first")
+
+
+@test("who was asked about before the end of a right, and is let in when the node has read it already, is asked about anew")
+def _(s):
+    d = s.diagnosis(granted=["asked"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner:
         with Lock(s, "tidings.delivered"):
             client = s.connect(d, user="asked", server=node, hello=False)
             s.wait_blocked("attach")
-            # Another topic's messages are asked for first: so the end is read only when the client could have been counted.
-            s.recommend(other)
-            typing(s, other, beside)
             withdraw(s, d)
-            typing(s, d, owner)
+            s.recommend(d, "behind it")
+            equal(owner.next()["seq"], 2, "at the owner: so the node has read the end")
         equal(closed(client), 1008, "what comes first")
+
+
+@test("who was asked about before the end of a right, and is let in to a topic that nobody holds, is put out though a fetch from behind the end is under way")
+def _(s):
+    # What it brought was taken for the next messages, and the end was never read.
+    d = s.diagnosis(granted=["asked"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, contextlib.ExitStack() as stack:
+        owner = s.connect(d, server=node)
+        lock = stack.enter_context(contextlib.ExitStack())
+        lock.enter_context(Lock(s, "tidings.delivered"))
+        client = stack.enter_context(s.connect(d, user="asked", server=node, hello=False))
+        s.wait_blocked("attach")
+        withdraw(s, d)
+        s.recommend(d, "behind it")
+        equal(owner.next()["seq"], 2, "at the owner")
+        with stopped(s.backend("fetches")):
+            s.recommend(d, "fetched for the owner alone")
+            typing(s, d, owner)
+            owner.close()
+            node.has_read()
+            lock.close()
+            equal(client.next()["type"], "connect", "first message")
+        equal(closed(client), 1008, "what comes next")
 
 
 @test("who is let in behind the end of a right keeps the topic, though the end is read only then")
 def _(s):
     d = s.diagnosis(granted=["asked"])
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as owner, contextlib.ExitStack() as stack:
-        with Lock(s, "tidings.delivered"):
-            stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
-            s.wait_blocked("attach")
-            client = stack.enter_context(s.connect(d, user="asked", server=node, hello=False))
-            node.has_read()
-            withdraw(s, d)
-            s.sql(f"insert into tidings.diagnosis_grant values ({d}, 'asked')")
-            typing(s, d, owner)
-        equal(client.next()["type"], "connect", "first message")
+        with stopped(s.backend("fetches")):
+            with Lock(s, "tidings.delivered"):
+                stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
+                s.wait_blocked("attach")
+                client = stack.enter_context(s.connect(d, user="asked", server=node, hello=False))
+                node.has_read()
+                withdraw(s, d)
+                s.sql(f"insert into tidings.diagnosis_grant values ({d}, 'asked')")
+                typing(s, d, owner)
+            equal(client.next()["type"], "connect", "first message")
         s.recommend(d, "behind it")
         equal(client.next()["data"]["reason"], "behind it", "what comes next")
         equal(owner.next()["data"]["reason"], "behind it", "the owner's")
@@ -94,19 +130,6 @@ def _(s):
         equal(len(node.api.get(path, s.token("both", role="admin")).want(200)["messages"]), 1, "messages for the admin")
 
 
-@contextlib.contextmanager
-def edited(s, function, old, new):
-    """A function of ours, with one piece of it replaced."""
-    definition = s.sql(f"select pg_get_functiondef('tidings.{function}'::regproc)", database="tidings")
-    text = "\n".join("\t".join(row) for row in definition)
-    assert old in text, text
-    s.sql(text.replace(old, new, 1))
-    try:
-        yield
-    finally:
-        s.sql(text)
-
-
 @test("whose account is switched off unheard is found though the question for it failed at first: it is asked again", allow="broken off|terminat")
 def _(s):
     s.sql("insert into tidings.app_user values ('unheard')")
@@ -132,7 +155,7 @@ def _(s):
     try:
         # No heartbeat tells which topics have moved.
         with s.node() as node, s.connect(d, server=node) as client, \
-                edited(s, "heartbeat", "where t.last_seq is", "where false and t.last_seq is"), \
+                edited(s, "moved", "where t.last_seq is", "where false and t.last_seq is"), \
                 edited(s, "fetch", "begin", "begin if nextval('public.fetches') = 1 then raise exception 'broken off' using errcode = '57014'; end if;"):
             s.recommend(d, "in the end")
             equal(client.next()["data"]["reason"], "in the end", "message")

@@ -2,41 +2,24 @@
 import contextlib
 import http.client
 import importlib
-import os
 import select
-import signal
 import socket
 import subprocess
 import threading
 import time
 
 import harness
-from harness import Closed, RawClient, Transaction, equal, test, wait_until
+from harness import Closed, RawClient, Transaction, equal, stopped, test, wait_until
 from live import Live
 
 topics = importlib.import_module("48_topics")
 
 
-def backends(s):
-    return {int(row[0]) for row in s.sql("select pid from pg_stat_activity where application_name = 'tidings-ws queries'")}
-
-
 @contextlib.contextmanager
-def node_and_backend(s, **settings):
-    """A sidecar that waits for the database as long as it takes, and the pid of the process that answers its questions there."""
-    before = backends(s)
+def node_and_backend(s, link, **settings):
+    """A sidecar that waits for the database as long as it takes, and the pid of the process that answers it there on that connection."""
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000, **settings) as node:
-        yield node, wait_until(lambda: backends(s) - before, "its connection to the database").pop()
-
-
-@contextlib.contextmanager
-def stopped(pid):
-    """The database does not answer meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
+        yield node, s.backend(link)
 
 
 def fill(s, diagnosis, messages, size):
@@ -58,7 +41,7 @@ def _(s):
     cursors = [epoch(s, s.node1, d) + "-0" for d in (a, b)]
     fill(s, a, 300, 60000)
     fill(s, b, 3, 10)
-    with node_and_backend(s) as (node, backend), Live(s, node, "combined") as one:
+    with node_and_backend(s, "fetches") as (node, backend), Live(s, node, "combined") as one:
         for d, cursor in zip((a, b), cursors):
             one.send("subscribe", subscription=f"diagnosis/{d}", cursor=cursor)
         for _ in range(2):
@@ -77,15 +60,15 @@ def _(s):
 @contextlib.contextmanager
 def no_pages_of(s, diagnosis):
     """The database gives no page of this topic's first messages meanwhile."""
-    fetch = s.psql("select pg_get_functiondef('tidings.fetch(int8[], int8[], int8, int8)'::regprocedure)").stdout
+    fetch = s.psql("select pg_get_functiondef('tidings.fetch(int8[], int8[], text[], int8, int8)'::regprocedure)").stdout
     s.sql(fetch.replace('tidings."fetch"(', "tidings.real_fetch(") + f"""; grant execute on function tidings.real_fetch to public;
-        create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_rows int8, p_bytes int8)
+        create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_epochs text[], p_rows int8, p_bytes int8)
         returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8)
         language plpgsql security definer set search_path = tidings, pg_temp as $$ begin
             if exists (select from unnest(p_topics, p_after) as t(id, after) join tidings.topic using (id) where after = 0 and name = 'diagnosis/{diagnosis}') then
                 perform pg_advisory_xact_lock_shared(49);
             end if;
-            return query select * from tidings.real_fetch(p_topics, p_after, p_rows, p_bytes);
+            return query select * from tidings.real_fetch(p_topics, p_after, p_epochs, p_rows, p_bytes);
         end $$""")
     try:
         with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(49); end $$"):
@@ -147,7 +130,7 @@ class Poller(threading.Thread):
 def _(s):
     a, b, c = s.diagnosis(), s.diagnosis(), s.diagnosis()
     both = topics.names(a, b)
-    with node_and_backend(s) as (node, backend), s.connect(c, server=node) as witness:
+    with node_and_backend(s, "fetches") as (node, backend), s.connect(c, server=node) as witness:
         place = topics.poll(s, node, both)["cursor"]
         first = Poller(s, node, both, place)
         other = Poller(s, node, both[:1], place.split(".")[0])
@@ -174,7 +157,7 @@ def _(s):
     a = s.diagnosis()
     place = topics.poll(s, s.node1, topics.names(a))["cursor"]
     fill(s, a, 3, 10)
-    with node_and_backend(s, TIDINGS_SLOW_TIMEOUT=2) as (node, backend):
+    with node_and_backend(s, "queries", TIDINGS_SLOW_TIMEOUT=2) as (node, backend):
         with stopped(backend):
             # Nobody is let in either.
             node.api.get(topics.path("poll", topics.names(a), cursor=place, timeout=1), s.token()).want(503)
@@ -304,7 +287,7 @@ def _(s):
     user = f"late{s.ids}"
     d = s.diagnosis(granted=[user])
     s.sql(f"insert into tidings.app_user values ('{user}')")
-    with node_and_backend(s, TIDINGS_REQUIRE_USER="yes") as (node, backend), s.connect(d, user=user, server=node) as client, \
+    with node_and_backend(s, "fetches", TIDINGS_REQUIRE_USER="yes") as (node, backend), s.connect(d, user=user, server=node) as client, \
             s.connect(s.diagnosis(), token=s.token("root", role="admin"), server=node) as other:
         with stopped(backend):
             s.sql(f"update tidings.app_user set active = false where id = '{user}'")

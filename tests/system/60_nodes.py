@@ -5,7 +5,8 @@ import json
 import signal
 import threading
 
-from harness import LISTENS, WAIT_S, Closed, Lock, equal, test, wait_until
+from harness import LISTENS, WAIT_S, Closed, Lock, Transaction, edited, equal, stopped, test, wait_until
+from live import Live, person
 
 
 @test("a message published once reaches the clients of both nodes, and clients_notified counts both at once")
@@ -119,21 +120,18 @@ def _(s):
             client.close()
 
 
-@test("a message for one user, and a later one that is delivered to others while that user connects: it waits for them, and comes once")
-def _(s):
+def waiting_for_457(s, topic_known):
+    """A message for them alone, and one that another has been sent, while they are being let in: before the database looks at the topic, or after."""
     d = s.diagnosis(granted=["457"])
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as there:
         with Lock(s, "tidings.delivered"):
-            # What comes behind it waits with it: reading the messages, and then letting in the user.
-            first = s.connect(s.diagnosis(), server=node, hello=False)
+            first = s.connect(d if topic_known else s.diagnosis(), user="457" if topic_known else "456", server=node, hello=False)
             s.wait_blocked("attach")
+            late = first if topic_known else s.connect(d, user="457", server=node, hello=False)
+            node.has_read()
             s.recommend(d, "for 457", to_user_id="457")
             s.recommend(d, "for all")
-            s.typing(f"diagnosis/{d}")
-            equal(there.next()["type"], "typing", "what comes when the node has heard of all three")
-            late = s.connect(d, user="457", server=node, hello=False)
-            node.has_read()
-        equal(there.next()["data"]["reason"], "for all", "at the other")
+            equal(there.next()["data"]["reason"], "for all", "at the other")
         equal(late.next()["type"], "connect", "first")
         m = late.next()
         equal((m["type"], [x["data"]["reason"] for x in m["data"].get("messages", [])]), ("reconnect_messages", ["for 457"]), "what waited")
@@ -144,6 +142,12 @@ def _(s):
             equal(again.next()["data"]["reason"], "afterwards", "who comes after that")
         first.close()
         late.close()
+
+
+@test("a message for one user, and a later one that is delivered to others while that user connects: it waits for them, and comes once")
+def _(s):
+    waiting_for_457(s, False)
+    waiting_for_457(s, True)
 
 
 @test("clients_notified is right again after a node could not say goodbye to its former session in the database",
@@ -283,3 +287,144 @@ def _(s):
         with s.connect(d, server=node) as back:
             s.recommend(d, "live")
             equal(back.seqs_up_to(6), [3, 4, 5, 6], "what waited, and what is new")
+
+
+def fetched(s):
+    """What the newest sidecar may fetch by now has been answered, and read."""
+    moment = s.sql("select clock_timestamp()")[0][0]
+    return lambda: s.sql(f"""select 1 from pg_stat_activity where pid = {s.backend("fetches")} and state = 'idle'
+        and query like '%tidings.fetch(%' and query_start > '{moment}'""")
+
+
+@test("what is published reaches those who listen while whatever else the sidecar asks of the database waits")
+def _(s):
+    d, user = s.diagnosis(), person(s)
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as client, contextlib.ExitStack() as stack:
+        def reaches_it(seq):
+            s.recommend(d)
+            equal(client.next()["seq"], seq, "seq")
+
+        with Transaction(s, f"update tidings.node set opened = opened where id = '{node.id()}'"):
+            s.wait_blocked("heartbeat")
+            reaches_it(1)
+        with Lock(s, "tidings.connection"):
+            stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
+            s.wait_blocked("flush")
+            reaches_it(2)
+        with Transaction(s, f"do $$ begin perform pg_advisory_xact_lock(hashtextextended('tidings.admit {user}', 0)); end $$"):
+            live = stack.enter_context(Live(s, node, "combined", user, how="query", authenticate=False))
+            s.wait_blocked("admit")
+            reaches_it(3)
+        live.until("authenticated")
+        # A rule of the operator's own that takes long, over many who come at once.
+        with edited(s, "authorize", "tidings.default_authorize(", "(action <> 'subscribe' or (select true from pg_advisory_xact_lock_shared(60)))"
+                    " and tidings.default_authorize("):
+            with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(60); end $$"):
+                many = [stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False)) for _n in range(30)]
+                s.wait_blocked("attach")
+                reaches_it(4)
+            equal({each.next()["type"] for each in many}, {"connect"}, "what each of them is told in the end")
+        reaches_it(5)
+
+
+@test("who is let in as the topic was a while ago, others having been sent more meanwhile, goes on behind their cursor: nothing missed, nothing twice")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as there:
+        cursor = there.cursor
+        with Lock(s, "tidings.delivered"):
+            clients = [s.connect(d, server=node, cursor=each, hello=False) for each in (cursor, None)]
+            s.wait_blocked("attach")
+            for n in range(3):
+                s.recommend(d, str(n))
+            equal(there.seqs_up_to(3), [1, 2, 3], "at the other")
+        for client in clients:
+            equal(client.next()["type"], "connect", "first message")
+        s.recommend(d, "afterwards")
+        equal([client.seqs_up_to(4) for client in clients], [[1, 2, 3, 4], [4]], "seqs with a cursor, and without")
+        for client in clients:
+            client.close()
+
+
+@test("what is published when somebody has been told that they are connected is not among what they missed, however late the database answers")
+def _(s):
+    d = s.diagnosis()
+    for n in range(3):
+        s.recommend(d, str(n))
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node:
+        with stopped(s.backend("fetches")):
+            client = s.connect(d, server=node)
+            s.recommend(d, "live")
+        m = client.next()
+        equal((m["type"], [x["seq"] for x in m["data"].get("messages", [])]), ("reconnect_messages", [1, 2, 3]), "what was missed")
+        equal(client.next().get("seq"), 4, "what comes after that")
+        client.close()
+
+
+# That of one node waits before it looks at the topics, and again when it has.
+LOOKS, WAITING = "return query select * from moved(p_topics, p_last_seqs, p_epochs);", "perform pg_advisory_xact_lock({}) from public.waiting w where w.node = p_node;"
+
+
+@test("an answer to the heartbeat that is older than what was fetched meanwhile is not taken for another numbering")
+def _(s):
+    d = s.diagnosis()
+    holding = lambda number: Transaction(s, f"do $$ begin perform pg_advisory_xact_lock({number}); end $$")
+    waits = lambda number: s.sql(f"select 1 from pg_locks where locktype = 'advisory' and objid = {number} and not granted")
+    s.sql("create table public.waiting (node text); grant select on public.waiting to tidings_owner")
+    try:
+        with edited(s, "heartbeat", LOOKS, WAITING.format(60001) + LOOKS + WAITING.format(60002)), \
+                s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as client:
+            with holding(60002):
+                with holding(60001):
+                    s.sql(f"insert into public.waiting values ('{node.id()}')")
+                    wait_until(lambda: waits(60001), "a heartbeat to be sent")
+                    s.recommend(d)
+                    equal(client.next()["seq"], 1, "seq")
+                wait_until(lambda: waits(60002), "it to have looked")
+                s.recommend(d)
+                equal(client.next()["seq"], 2, "seq")
+            # What it asks after that is answered behind the heartbeat.
+            s.connect(s.diagnosis(), server=node).close()
+            client.answers()
+            s.recommend(d)
+            equal(client.next()["seq"], 3, "seq")
+    finally:
+        s.sql("drop table public.waiting")
+
+
+@test("what is numbered anew is not given out under the old numbers, however long the heartbeat takes that finds out")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as client:
+        with Transaction(s, f"update tidings.node set opened = opened where id = '{node.id()}'"):
+            s.wait_blocked("heartbeat")
+            s.sql("select tidings.renew_epochs()")
+            is_fetched = fetched(s)
+            s.recommend(d)
+            wait_until(is_fetched, "it to be fetched")
+            node.has_read()
+            s.typing(f"diagnosis/{d}")
+            equal(client.next()["type"], "typing", "what comes meanwhile")
+        equal(client.closed()[0], 1012, "close")
+
+
+@test("a connection that fetches anew from a database that was set back, under the same epochs, finds that out before it takes anything",
+      allow="database|terminat|connection")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, server=node) as client:
+        for n in range(5):
+            s.recommend(d, str(n))
+        client.seqs_up_to(5)
+        with Transaction(s, f"update tidings.node set opened = opened where id = '{node.id()}'"):
+            s.wait_blocked("heartbeat")
+            s.sql(f"delete from tidings.message where seq > 3 and topic_id = (select id from tidings.topic where name = 'diagnosis/{d}');"
+                  f" select pg_terminate_backend({s.backend('fetches')})")
+            wait_until(lambda: node.log.read_text().count("database connected link=fetches") == 2, "it to be made anew")
+            is_fetched = fetched(s)
+            equal([s.recommend(d, str(n))["seq"] for n in range(3)], [4, 5, 6], "seqs that were given before")
+            wait_until(is_fetched, "them to be fetched")
+            node.has_read()
+            s.typing(f"diagnosis/{d}")
+            equal(client.next()["type"], "typing", "what comes meanwhile")
+        equal(client.closed()[0], 1012, "close")

@@ -167,6 +167,17 @@ def _(s):
     outage(s, away)
 
 
+@test("the connection that fetches messages terminated under load, three times: nothing is lost, nobody is dropped", allow=EXPECTED)
+def _(s):
+    def away(load, d):
+        for _n in range(3):
+            before = load.seen(200)
+            s.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'tidings-ws fetches'")
+            wait_until(lambda: load.seen(200) > before + 50, "broadcasts to be taken")
+
+    outage(s, away)
+
+
 @test("a database connection that ends with statements still to be read in it is found out and made anew, without waiting for a timeout", allow=EXPECTED)
 def _(s):
     # The socket has an error, on which libuv stops; what the server said last was read, and then nothing.

@@ -10,11 +10,11 @@ import subprocess
 import threading
 
 import harness
-from harness import Transaction, equal, test, wait_until
+from harness import Transaction, equal, stopped, test, wait_until
 from live import person
 
 EXPECTED = "database|connection|away|server|recovery|read-only"
-LINKS = {"queries", "acts", "listener"}
+LINKS = {"fetches", "queries", "acts", "listener"}
 
 
 class Way:
@@ -113,6 +113,18 @@ def _(s):
             s.typing(f"diagnosis/{d}")
             while client.next()["type"] != "typing":
                 pass
+
+
+@test("a host that hangs for one connection is left by all of them, which must not be at two servers", allow=EXPECTED)
+def _(s):
+    d = s.diagnosis()
+    with Way(s) as way:
+        database = hosts(way.folder, s.pg_folder)
+        with s.node(TIDINGS_DATABASE=database, TIDINGS_DATABASE_TIMEOUT=1000) as node, s.web(node, TIDINGS_DATABASE=database) as web:
+            equal(links_at(node, way.folder), LINKS, "links at the first host")
+            with stopped(s.backend("queries")):
+                wait_until(lambda: links_at(node, s.pg_folder) == LINKS, "every link of the sidecar to be at the second host")
+            everything_works(s, node, web, d)
 
 
 @test("a listener that nothing comes to notices by itself that its host hangs", allow=EXPECTED)
@@ -225,3 +237,23 @@ def _(s):
                 everything_works(s, node, web, d)
     s.wait_ready()
     wait_until(lambda: taken(s.web1, s, d), "a broadcast to be taken by the stack's own")
+
+
+@test("a connection that stays at a server which is not the primary any more, and takes itself for one, follows the others", allow=".*")
+def _(s):
+    d = s.diagnosis()
+    with Standby(s) as standby, Way(s) as way:
+        with s.node(TIDINGS_DATABASE=hosts(way.folder)) as node, s.web(node, TIDINGS_DATABASE=hosts(standby.folder)) as web:
+            with s.connect(d, server=node) as client:
+                s.recommend(d)
+                equal(client.next()["seq"], 1, "seq")
+                wait_until(lambda: standby.has(d), "replication")
+                standby.promote()
+                # One way for all of them: only who connects anew comes to the new one.
+                way.to = f"{standby.folder}/.s.PGSQL.5432"
+                s.sql(f"select pg_terminate_backend({s.backend('queries')})")
+                equal(client.closed()[0], 1012, "close")
+            fetches = lambda: node.log.read_text().count("database connected link=fetches")
+            wait_until(lambda: (s.lets_in(d, node), fetches() == 2)[1], "the connection of fetches to be made anew, as somebody comes")
+            everything_works(s, node, web, d)
+            equal(fetches(), 2, "how often it was made")

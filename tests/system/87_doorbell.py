@@ -113,7 +113,7 @@ def _(s):
             equal(again.seqs_up_to(1), [1], "what was missed")
         equal([m["seq"] for m in p.api.get(f"/ws/history/{d}", s.token()).want(200)["messages"]], [1], "history")
         equal(p.api.get("/health").status, 200, "/health")
-        equal(len(p.lines("database connected link=.* pooler=yes")), 3, "connections that found a pooler")
+        equal(len(p.lines("database connected link=.* pooler=yes")), 4, "connections that found a pooler")
         equal(len(p.lines("no notifications through a pooler")), 1, "lines about what a pooler takes away")
 
 

@@ -594,6 +594,29 @@ class Lock(Transaction):
         s.expected = r"statement=(flush|heartbeat|relay|sweep) sqlstate=57014"
 
 
+@contextlib.contextmanager
+def stopped(pid):
+    """That process stands still meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def edited(s, function, old, new):
+    """A function of ours, with one piece of it replaced."""
+    definition = s.sql(f"select pg_get_functiondef('tidings.{function}'::regproc)", database="tidings")
+    text = "\n".join("\t".join(row) for row in definition)
+    assert old in text, text
+    s.sql(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        s.sql(text)
+
+
 class Silence:
     """Nothing of tidings rings: its function calls, instead of pg_notify(), one that does nothing. Put back at the end."""
 
@@ -892,11 +915,18 @@ class Stack:
         """An ephemeral message: nothing is stored, and it comes by NOTIFY alone."""
         self.api.post("/ws/publish", {"topic": topic, "type": "typing", "data": data, "ephemeral": True}, self.service()).want(200)
 
+    def _newest(self, link, where):
+        return self.sql(f"""select pid from (select * from pg_stat_activity where application_name = 'tidings-ws {link}'
+            order by backend_start desc limit 1) newest where {where}""")
+
+    def backend(self, link):
+        """The pid of the server process that answers the newest sidecar on that connection: fetches, queries, acts or listener."""
+        return int(self._newest(link, "true")[0][0])
+
     def wait_blocked(self, function):
         """Until the newest sidecar's call of that function waits for somebody's lock. The pid of its server process."""
-        return int(wait_until(lambda: self.sql(f"""select pid from (select * from pg_stat_activity where application_name = 'tidings-ws queries'
-            order by backend_start desc limit 1) newest where wait_event_type = 'Lock' and query like '%tidings.{function}(%'"""),
-            f"{function}() to wait")[0][0])
+        waiting = f"wait_event_type = 'Lock' and query like '%tidings.{function}(%'"
+        return int(wait_until(lambda: self._newest("queries", waiting), f"{function}() to wait")[0][0])
 
     def browser_environment(self):
         """What a browser that is killed would leave behind goes with this folder."""

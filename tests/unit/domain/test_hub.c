@@ -20,8 +20,8 @@ struct client {
 	uint64_t got[512];	      /* seqs, in the order written; the model uses `have` instead */
 	size_t got_count;
 	unsigned writes;
-	bool keeps;	    /* what it takes last has not left for its peer yet */
-	unsigned takes;	    /* writes until it is full; each write takes one */
+	bool keeps;	/* what it takes last has not left for its peer yet */
+	unsigned takes; /* writes until it is full; each write takes one */
 	bool behind;
 	uint64_t have;
 	unsigned ephemerals;
@@ -177,21 +177,21 @@ static void check_lists(const struct hub_topic *t, size_t expected)
 	uint64_t seq = tail_seq(t->tail);
 	size_t count = 0;
 
-	TAILQ_FOREACH(s, &t->current, link) {
+	TAILQ_FOREACH (s, &t->current, link) {
 		count++;
 		assert_int_equal(s->state, SUB_READY);
 		assert_true(s->seq == seq && s->ephemeral == t->ephemeral);
 	}
-	TAILQ_FOREACH(s, &t->due, link) {
+	TAILQ_FOREACH (s, &t->due, link) {
 		count++;
 		assert_int_equal(s->state, SUB_READY);
 		assert_true(s->seq < seq || s->ephemeral < t->ephemeral);
 	}
-	TAILQ_FOREACH(s, &t->waiting, link) {
+	TAILQ_FOREACH (s, &t->waiting, link) {
 		count++;
 		assert_int_equal(s->state, SUB_WAITING);
 	}
-	TAILQ_FOREACH(s, &t->ahead, link) {
+	TAILQ_FOREACH (s, &t->ahead, link) {
 		count++;
 		assert_int_equal(s->state, SUB_AHEAD);
 		assert_true(s->seq > seq);
@@ -488,8 +488,8 @@ static void can_be_left_in_every_state_and_twice(void **state)
 static void a_topic_can_be_let_go_while_busy_and_rung(void **state)
 {
 	struct hub_topic *t = hold(1, 0), *other = hold(2, 0);
+	struct hub_topic *rung[4];
 	struct client c;
-	int64_t ids[4], after[4];
 
 	(void)state;
 	join(&c, t, 0);
@@ -499,15 +499,14 @@ static void a_topic_can_be_let_go_while_busy_and_rung(void **state)
 	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
 	assert_false(hub_run(hub, 10, NOW_MS));
-	assert_int_equal(hub_take_rung(hub, ids, after, 4), 1);
-	assert_int_equal(ids[0], 2);
+	assert_int_equal(hub_take_rung(hub, rung, 4), 1);
+	assert_ptr_equal(rung[0], other);
 	hub_let_go(hub, other);
 }
 
 static void a_topic_rung_twice_is_fetched_once_and_again_when_rung_meanwhile(void **state)
 {
-	struct hub_topic *t[3];
-	int64_t ids[4], after[4];
+	struct hub_topic *t[3], *rung[4];
 
 	(void)state;
 	for (int64_t i = 0; i < 3; i++)
@@ -517,16 +516,14 @@ static void a_topic_rung_twice_is_fetched_once_and_again_when_rung_meanwhile(voi
 	hub_ring(hub, 1);
 	hub_ring(hub, 3);
 	hub_ring(hub, 2);
-	assert_int_equal(hub_take_rung(hub, ids, after, 2), 2);
-	assert_int_equal(ids[0], 3);
-	assert_int_equal(after[0], 20);
-	assert_int_equal(ids[1], 1);
-	assert_int_equal(after[1], 0);
+	assert_int_equal(hub_take_rung(hub, rung, 2), 2);
+	assert_ptr_equal(rung[0], t[2]);
+	assert_ptr_equal(rung[1], t[0]);
 	hub_ring(hub, 3);
-	assert_int_equal(hub_take_rung(hub, ids, after, 4), 2);
-	assert_int_equal(ids[0], 2);
-	assert_int_equal(ids[1], 3);
-	assert_int_equal(hub_take_rung(hub, ids, after, 4), 0);
+	assert_int_equal(hub_take_rung(hub, rung, 4), 2);
+	assert_ptr_equal(rung[0], t[1]);
+	assert_ptr_equal(rung[1], t[2]);
+	assert_int_equal(hub_take_rung(hub, rung, 4), 0);
 	for (size_t i = 0; i < 3; i++)
 		hub_let_go(hub, t[i]);
 }
@@ -643,9 +640,8 @@ static void what_is_for_nobody_here_is_passed_over_without_a_write(void **state)
 /* Newcomers were refused until the last of those had gone who were on the old numbering. */
 static void a_retired_topic_makes_way_for_the_new_one_under_its_id(void **state)
 {
-	struct hub_topic *old = hold(1, 5), *new = NULL, *again = NULL;
+	struct hub_topic *old = hold(1, 5), *new = NULL, *again = NULL, *rung;
 	struct client c;
-	int64_t id, after;
 
 	(void)state;
 	join(&c, old, 5);
@@ -655,10 +651,11 @@ static void a_retired_topic_makes_way_for_the_new_one_under_its_id(void **state)
 	hub_retire(hub, old);
 	hub_retire(hub, old);
 	assert_null(hub_find(hub, 1));
-	assert_int_equal(hub_take_rung(hub, &id, &after, 1), 0);
+	assert_int_equal(hub_take_rung(hub, &rung, 1), 0);
 	assert_int_equal(hub_hold(hub, &new, 1, "diagnosis/1", "other", 2, 0), OK);
 	assert_int_equal(hub_hold(hub, &again, 1, "diagnosis/1", "other", 2, 0), OK);
 	assert_ptr_equal(new, again);
+	assert_int_not_equal(new->serial, old->serial);
 	assert_ptr_not_equal(new, old);
 	assert_int_equal(tail_seq(new->tail), 2);
 	/* What the old one has in memory its clients get still. */
@@ -938,7 +935,8 @@ static void model_topic_step(struct model_topic *m, uint64_t *random)
 		m->floor = m->seq - MIN(m->seq - m->floor, pick(random, 10));
 	} else if (what < 90 && m->topic) {
 		assert_int_equal(hub_ephemeral(hub, m->topic, frame, pick(random, 2) ? "ann" : NULL,
-					       pick(random, 2) ? &last_id : NULL), OK);
+					       pick(random, 2) ? &last_id : NULL),
+				 OK);
 	}
 }
 
