@@ -45,7 +45,7 @@
 #include "store/listener.h"
 #include "store/pipeline.h"
 #include "ws/agreement.h"
-#include "ws/watcher.h"
+#include "ws/loop/pg_watch.h"
 
 struct door;
 struct line;

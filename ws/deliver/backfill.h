@@ -1,0 +1,37 @@
+/*
+ * backfill - gives sessions what their topic's tail can't: what they missed, and what moved on while they were slow.
+ *
+ * A page at a time a session, from the tail where that has it, else from the database (one for all who are at the same
+ * place, a few at a time). A page is reserved in node.budget before it is made or read; where there is no room for it,
+ * and nobody who does not take theirs makes some, it is a short one, which the socket takes at once. So ten thousand who
+ * come back at once cost time, not memory, and those who do not read keep nobody from what they missed. A session waits
+ * for the database for TIDINGS_SLOW_TIMEOUT at most (session.asked_ms).
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "ws/node.h"
+#include "ws/session/session.h"
+
+/* Messages that a subscription missed, in the voice of its session. */
+struct page {
+	struct buf bytes;
+	struct buf marks; /* of struct mark, held_end being in `bytes`: one for each message, at last one for all */
+};
+
+/*
+ *	send_page	gives a page to a subscription; takes over its bytes
+ *	caught_up	the subscription has all that it missed: it is CATCHING no more when this returns, or its
+ * session is not open any more
+ */
+enum err catch_up_new(struct catch_up **c, struct node *n,
+		      void (*send_page)(struct subscription *sub, struct page *page),
+		      void (*caught_up)(struct subscription *sub)) MUST_CHECK;
+void catch_up_free(struct catch_up **c);
+
+/*
+ * Brings those of a session's subscriptions that are CATCHING further, one after the other. Where one still is when it
+ * returns, a page is on its way, or the session takes no bytes: this has to be called again when it does.
+ */
+void catch_up_go_on(struct catch_up *c, struct session *s);

@@ -1,0 +1,134 @@
+#include "ws/identity/identity.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "domain/rate.h"
+#include "ws/identity/strangers.h"
+#include "ws/session/user_sessions.h"
+
+#define RESUME_COST (RATE_ONE / 8) /* of a poll that goes on from memory */
+#define TOPIC_COST (RATE_ONE / 16) /* of each topic after the first */
+
+static bool is_limited(enum role role)
+{
+	return role < ROLE_SERVICE;
+}
+
+static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims,
+		       const struct token_fault **fault)
+{
+	enum err e = token_verify(s->node->keys, token, len, clock_wall_us() / 1000000, claims, fault);
+
+	if (e != OK)
+		log_info("refused a token topic=%s why=\"%s\"",
+			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : s->endpoint->name,
+			 *fault ? (*fault)->why : err_text(e));
+	return e;
+}
+
+bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max)
+{
+	const struct token_fault *fault;
+	struct token_claims claims;
+	struct node *n = s->node;
+	struct user *u;
+	bool full;
+
+	if (verify(s, token, len, &claims, &fault) != OK) {
+		if (!fault) {
+			session_close(s, CLOSE_TRY_LATER, "try again later");
+			return false;
+		}
+		s->error_code = "authentication_failed";
+		s->close_detail = fault->detail;
+		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
+		return false;
+	}
+	if (is_limited(claims.role) &&
+	    !rate_table_take(n->arrivals, claims.user_id, n->config->connect_rate_per_s, n->config->connect_burst,
+			     RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
+		log_info("refused a connection: its user comes too often");
+		s->close_detail = "You come more often than is allowed: see the Retry-After header.";
+		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
+		return false;
+	}
+	if (!s->endpoint && !is_limited(claims.role))
+		connections_max = 0;
+	u = user_enter(s->endpoint ? &n->live_users : &n->users, claims.user_id, connections_max, &full);
+	if (!u) {
+		if (full) {
+			log_info("refused a connection: the user has as many as allowed");
+			s->error_code = "too_many_connections";
+			session_refuse(s, 429, CLOSE_POLICY, "too many connections");
+		} else {
+			session_close(s, CLOSE_TRY_LATER, "try again later");
+		}
+		return false;
+	}
+	session_belong(s, u);
+	strangers_make_room(n);
+	/* The last of the strangers was this one. */
+	if (s->state == SESSION_CLOSING)
+		return false;
+	s->role = claims.role;
+	s->expires_s = claims.expires_s;
+	return true;
+}
+
+bool identity_take_stranger(struct session *s)
+{
+	struct node *n = s->node;
+	const struct config *c = n->config;
+	bool anonymous = c->anonymous && !s->endpoint;
+
+	if (rate_take(&n->strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
+		      anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL))
+		return true;
+	log_info("refused a connection: too many come without a token");
+	s->close_detail = "Too many come without a token: see the Retry-After header.";
+	session_refuse(s, 429, CLOSE_TRY_LATER, "too many without a token");
+	return false;
+}
+
+void identity_charge(const struct session *s)
+{
+	int64_t cost = RATE_ONE - RESUME_COST + (int64_t)(MAX(s->subscriptions_count, 1) - 1) * TOPIC_COST;
+	struct node *n = s->node;
+
+	if (!s->user)
+		rate_charge(&n->strangers_bucket, n->config->stranger_rate_per_s, cost, clock_monotonic_ms() * 1000);
+	else if (is_limited(s->role))
+		identity_charge_more(n, s->user->id, cost);
+}
+
+void identity_charge_more(struct node *n, const char *user_id, int64_t cost)
+{
+	rate_table_charge(n->arrivals, user_id, n->config->connect_rate_per_s, cost, clock_monotonic_ms() * 1000);
+}
+
+enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail)
+{
+	const struct token_fault *fault;
+	struct token_claims claims;
+	enum err e = verify(s, token, len, &claims, &fault);
+
+	if (e != OK) {
+		*detail = fault ? fault->detail : "The server is short of memory.";
+		return e;
+	}
+	/* What was subscribed to was judged by the role: with another it has to come again. */
+	if (strcmp(claims.user_id, s->user->id) != 0 || claims.role != s->role) {
+		*detail = "This token is not one of this user in this role.";
+		return ERR_UNAUTHORIZED;
+	}
+	s->expires_s = claims.expires_s;
+	s->told_expiring = false;
+	session_set_deadline(s, clock_monotonic_ms());
+	return OK;
+}
+
+bool identity_needs_account(const struct session *s)
+{
+	return s->node->config->require_user && s->role < ROLE_SERVICE;
+}

@@ -1,0 +1,49 @@
+/*
+ * identity - who a session is: looks at its token, and counts it among its user's connections.
+ *
+ * A user may come so often (TIDINGS_CONNECT_RATE): a connect, or a poll that the database is asked for, is one, and one more
+ * for every 16 topics; a poll that goes on from memory is an eighth. Services and admins are not limited. All who bring no
+ * token have one rate together (TIDINGS_STRANGER_RATE): so they leave a node time for those who do.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "ws/session/session.h"
+
+/*
+ * The session is this user's from now on, and charged as what goes on from memory. False: it is being closed; a token that is
+ * none is 401 or 1008, a user with as many connections as allowed 429 or 1008, one who comes too often 429 or 1013.
+ *
+ *	connections_max		of this user on this node, of its kind; 0: unlimited. Where topics are listened to, services and
+ *				admins have no such limit
+ */
+bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
+
+/*
+ * The session comes without a token, and is charged as what goes on from memory; one that is to say who it is, for all. False:
+ * too many have come, it is being closed with 1013 or 429.
+ */
+bool identity_take_stranger(struct session *s) MUST_CHECK;
+
+/* The database is going to be asked for the session: charges its user, or the strangers, for the rest. */
+void identity_charge(const struct session *s);
+
+/* What coming has cost besides, in parts of RATE_ONE. */
+void identity_charge_more(struct node *n, const char *user_id, int64_t cost);
+
+/*
+ * A newer token of the same user: the session lasts as long as that.
+ *
+ *	detail	out: static: a sentence for the client, when not OK
+ *
+ * ERR_UNAUTHORIZED  it is not one
+ * ERR_MEMORY        nobody knows
+ */
+enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail) MUST_CHECK;
+
+/* Whether the user has to be in tidings.app_user, and active (TIDINGS_REQUIRE_USER). Services and admins need no
+ * account. */
+bool identity_needs_account(const struct session *s);

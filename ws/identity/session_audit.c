@@ -1,0 +1,64 @@
+#include "ws/identity/session_audit.h"
+
+#include <string.h>
+
+#include "base/audit.h"
+#include "ws/session/user_sessions.h"
+
+static void write_line(const struct session *s, const char *event, const char *key, const char *value,
+		       const char *outcome)
+{
+	char id[UUID_TEXT_SIZE];
+
+	audit_write(event, &(struct audit){
+				   .user_id = s->user ? s->user->id : NULL,
+				   .role = s->user ? role_text(s->role) : NULL,
+				   .connection_id = uuid_text(id, &s->id),
+				   .transport = s->transport->name,
+				   .key = key,
+				   .value = value,
+				   .outcome = outcome,
+			   });
+}
+
+void audit_connect(const struct session *s)
+{
+	write_line(s, "connect", NULL, NULL, "ok");
+}
+
+void audit_authenticate(const struct session *s, const char *outcome)
+{
+	write_line(s, "authenticate", NULL, NULL, outcome);
+}
+
+void audit_subscribe(const struct session *s, const char *topic, const char *outcome)
+{
+	write_line(s, "subscribe", "topic", topic, outcome);
+}
+
+void audit_unsubscribe(const struct session *s, const char *topic, const char *why)
+{
+	write_line(s, "unsubscribe", "topic", topic, why);
+}
+
+void audit_act(const struct session *s, const char *type, const char *outcome)
+{
+	write_line(s, "publish", "type", type, outcome);
+}
+
+void audit_poller_gone(const struct subscription *sub)
+{
+	char id[UUID_TEXT_SIZE];
+
+	audit_write("disconnect", &(struct audit){
+					  .user_id = sub->subscriber.reader.user_id,
+					  .connection_id = uuid_text(id, &sub->subscriber.reader.connection_id),
+					  .transport = sub->transport,
+					  .outcome = "ok",
+				  });
+}
+
+void audit_disconnect(const struct session *s)
+{
+	write_line(s, "disconnect", NULL, NULL, s->close_reason && s->close_reason[0] ? s->close_reason : "ok");
+}

@@ -1,0 +1,35 @@
+/*
+ * session_index - finds those of a node: all of them, by connection id, and by user.
+ *
+ * Who is told to go is one connection, or those of one user: an order costs what it is about, and not all that are here.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "domain/uuid.h"
+#include "ws/node.h"
+
+/* More have a place than TIDINGS_CONNECTIONS_MAX: those that are being closed have none. */
+bool sessions_are_too_many(const struct node *n);
+
+/* NULL: there is none. */
+struct session *sessions_find(const struct node *n, const struct uuid *id);
+
+/* A walk over the sessions of one user. What it returns may be closed meanwhile, not ended. */
+struct session_walk {
+	const struct node *node;
+	const char *user_id;
+	struct session *next;
+	bool live; /* it has come to those of the live endpoints */
+};
+
+/*
+ * The first and the next; NULL: no more.
+ *
+ *	user_id	borrowed for the walk; "": those without a user; NULL: all
+ */
+struct session *sessions_first(struct session_walk *w, const struct node *n, const char *user_id);
+struct session *sessions_next(struct session_walk *w);

@@ -1,0 +1,43 @@
+#include "ws/live/live_reply.h"
+
+#include "base/log.h"
+#include "domain/live.h"
+#include "ws/node.h"
+
+void live_say(struct session *s, struct buf *text)
+{
+	session_send(s, text);
+	buf_free(text);
+}
+
+void live_say_error(struct session *s, const char *code, const char *message, const char *correlation)
+{
+	struct buf text = BUF_EMPTY;
+
+	live_error(&text, code, message, NULL, correlation, clock_wall_us());
+	live_say(s, &text);
+}
+
+static void refuse(struct session *s, const char *code, const char *message, const struct problem *wrong,
+		   const char *correlation)
+{
+	struct buf text = BUF_EMPTY;
+
+	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000)) {
+		log_info("closing a client that sends bad messages");
+		session_close(s, CLOSE_POLICY, "too many bad messages");
+	} else {
+		live_error(&text, code, message, wrong, correlation, clock_wall_us());
+		live_say(s, &text);
+	}
+}
+
+void live_refuse(struct session *s, const char *code, const char *message, const char *correlation)
+{
+	refuse(s, code, message, NULL, correlation);
+}
+
+void live_refuse_fault(struct session *s, const struct client_fault *fault, const char *correlation)
+{
+	refuse(s, fault->code, fault->sentence, &fault->problem, correlation);
+}

@@ -1,0 +1,33 @@
+/*
+ * acceptor - where the sidecar listens (listening.h): accepts sockets, and has their requests read.
+ *
+ *	accepted -> a visitor -> reception: a session, or a refusal
+ *
+ * A poll's socket comes back here with each reply, to wait for the next request: TIDINGS_CONNECTIONS_MAX of them have a
+ * place here or as a session, and 1,024 sockets that have not been served yet have theirs. Where one side leaves places
+ * free, the other may have them; beyond, the longest here of those who have too many is closed for one who comes.
+ *
+ * Layer    ws.
+ * Memory   at most TIDINGS_CONNECTIONS_MAX + 1,536 sockets, sessions included; heads that have come in part: at most
+ * 1,024, and 8 MiB of them, in node.budget.
+ */
+#pragma once
+
+#include "ws/node.h"
+
+/*
+ * Binds the port, and the path if there is one; who comes waits in the kernel until door_open().
+ *
+ * ERR_SYSTEM  it is taken, or not allowed: logged
+ */
+enum err door_new(struct door **d, struct node *n) MUST_CHECK;
+void door_free(struct door **d);
+
+/* Accepts connections from now on. */
+void door_open(struct door *d);
+
+/* No new connections from now on. */
+void door_shut(struct door *d);
+
+/* Now and then: who takes too long is sent away. */
+void door_check(struct door *d, int64_t now_ms);

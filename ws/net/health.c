@@ -1,0 +1,136 @@
+#include "ws/net/health.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "domain/problem.h"
+#include "store/calls.h"
+
+#define KNOWN_MS 15000 /* as long as a node that has not been heard of counts as alive */
+
+struct health {
+	struct node *node;
+	bool asking;
+	int64_t said_ms; /* when the database last answered; 0: never */
+	bool schema_fits, relay_moves;
+};
+
+enum { DATABASE, SIDECAR, SCHEMA, LISTENER, RELAY, CHECKS_COUNT };
+
+enum err health_new(struct health **h, struct node *n)
+{
+	*h = calloc(1, sizeof(**h));
+	if (!*h)
+		return ERR_MEMORY;
+	(*h)->node = n;
+	return OK;
+}
+
+void health_free(struct health **h)
+{
+	free(*h);
+	*h = NULL;
+}
+
+static void on_state(void *context, enum err e, bool schema_fits, bool relay_moves)
+{
+	struct health *h = context;
+
+	h->asking = false;
+	if (e != OK)
+		return;
+	h->said_ms = clock_monotonic_ms();
+	h->schema_fits = schema_fits;
+	h->relay_moves = relay_moves;
+}
+
+void health_ask(struct health *h)
+{
+	if (!h->asking && pipeline_is_up(h->node->pipeline))
+		h->asking = calls_state(h->node->pipeline, on_state, h) == OK;
+}
+
+static bool is_database_there(const struct health *h)
+{
+	const struct node *n = h->node;
+
+	return pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
+	       h->said_ms != 0 && clock_monotonic_ms() - h->said_ms < KNOWN_MS;
+}
+
+/* False: not everything is well. */
+static bool write_checks(struct buf *out, const struct health *h)
+{
+	static const char *const names[] = {[DATABASE] = "database",
+					    [SIDECAR] = "sidecar",
+					    [SCHEMA] = "schema",
+					    [LISTENER] = "listener",
+					    [RELAY] = "relay"};
+	const struct node *n = h->node;
+	bool database = is_database_there(h);
+	const char *conditions[CHECKS_COUNT] = {
+		[DATABASE] = database ? "healthy" : "unhealthy",
+		[SIDECAR] = n->draining ? "unhealthy" : "healthy",
+		[LISTENER] = listener_is_settled(n->listener) ? "healthy" : "unhealthy",
+		[SCHEMA] = !database	    ? "unknown"
+			   : h->schema_fits ? "healthy"
+					    : "unhealthy",
+		[RELAY] = !database	   ? "unknown"
+			  : h->relay_moves ? "healthy"
+					   : "unhealthy",
+	};
+	bool well = true;
+
+	buf_add_text(out, ",\"checks\":{");
+	for (int i = 0; i < CHECKS_COUNT; i++) {
+		buf_printf(out, "%s\"%s\":\"%s\"", i > 0 ? "," : "", names[i], conditions[i]);
+		well = well && strcmp(conditions[i], "healthy") == 0;
+	}
+	buf_add_text(out, "}");
+	return well;
+}
+
+static void answer(struct visitor *v, bool live)
+{
+	struct buf checks = BUF_EMPTY, body = BUF_EMPTY, reply = BUF_EMPTY;
+	char now[CLOCK_TEXT_SIZE], date[CLOCK_HTTP_DATE_SIZE];
+	bool well = live || write_checks(&checks, v->node->health);
+
+	buf_printf(&body, "{\"status\":\"%s\",\"timestamp\":\"%s\"", well ? "healthy" : "unhealthy",
+		   clock_text(now, clock_wall_us()));
+	buf_add(&body, checks.bytes, checks.len);
+	buf_add_text(&body, "}");
+	buf_printf(&reply,
+		   "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+		   "Cache-Control: no-store\r\nDate: %s\r\nConnection: close\r\n%s\r\n",
+		   well ? 200 : 503, well ? "OK" : problem_title(503), body.len, clock_http_date(date, clock_wall_us()),
+		   well ? "" : "Retry-After: 5\r\n");
+	if (!v->head_only)
+		buf_add(&reply, body.bytes, body.len);
+	if (!buf_ok(&checks) || !buf_ok(&body))
+		reply.failed = true;
+	buf_free(&checks);
+	buf_free(&body);
+	visitor_send_last(v, &reply);
+}
+
+static bool is(struct span text, const char *wanted)
+{
+	return text.len == strlen(wanted) && memcmp(text.bytes, wanted, text.len) == 0;
+}
+
+bool health_serve(struct visitor *v, const struct request_head *head)
+{
+	bool live = is(head->path, "/health/live");
+
+	if (!live && !is(head->path, "/health/ready") && !is(head->path, "/health"))
+		return false;
+	if (!is(head->method, "GET") && !v->head_only)
+		visitor_refuse(v, 405, "Allow: GET, HEAD\r\n", "This route takes GET only.");
+	else if (head->body_status != 0)
+		visitor_refuse(v, head->body_status, "", "No body is taken here.");
+	else
+		answer(v, live);
+	return true;
+}

@@ -1,0 +1,31 @@
+/*
+ * health - GET /health, /health/live and /health/ready on the sidecar's own port and path (spec section 9).
+ *
+ *	live	the program answers
+ *	ready	all that a client could ask for works: the same as /health here
+ *
+ * Nobody who asks is made to wait: the database is asked with each heartbeat, and what it has said lately is told.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/request_head.h"
+#include "ws/net/requester.h"
+#include "ws/node.h"
+
+struct health; /* opaque */
+
+/*
+ *	n	borrowed, for as long as it lives
+ */
+enum err health_new(struct health **h, struct node *n) MUST_CHECK;
+void health_free(struct health **h);
+
+/* Asks the database; not while it is being asked. */
+void health_ask(struct health *h);
+
+/* True: this is a request for one of these, and is answered; the visitor is no more, or lingers. */
+bool health_serve(struct visitor *v, const struct request_head *head);

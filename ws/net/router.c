@@ -1,0 +1,389 @@
+#include "ws/net/router.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "domain/deflate.h"
+#include "domain/origin.h"
+#include "domain/query.h"
+#include "domain/request_head.h"
+#include "domain/selection.h"
+#include "domain/topic.h"
+#include "ws/encode/encoders.h"
+#include "ws/live/live_connection.h"
+#include "ws/net/health.h"
+#include "ws/net/http_transport.h"
+#include "ws/net/websocket.h"
+#include "ws/subscribe/subscribe.h"
+
+#define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
+
+/* A refusal that a page may read, where its origin is allowed. */
+static void refuse_problem(struct visitor *v, const struct request_head *head, const struct problem *problem,
+			   const char *headers)
+{
+	struct buf all = BUF_EMPTY;
+
+	buf_add_text(&all, headers);
+	if (head->origin.bytes && origin_allowed(v->node->config->allowed_origins, head->origin))
+		buf_printf(&all,
+			   "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\nAccess-Control-Expose-Headers: "
+			   "Retry-After\r\n",
+			   (int)head->origin.len, head->origin.bytes);
+	visitor_refuse_problem(v, problem, buf_ok(&all) && all.bytes ? all.bytes : headers);
+	buf_free(&all);
+}
+
+static void refuse(struct visitor *v, const struct request_head *head, int status, const char *headers,
+		   const char *detail)
+{
+	refuse_problem(v, head, &(struct problem){.status = status, .detail = detail}, headers);
+}
+
+/* The token of a `bearer.<jwt>` in the list of subprotocols; whether the client also offers ours. */
+static bool find_bearer_protocol(struct header_list protocols, struct buf *token, bool *offers_ours)
+{
+	struct span item;
+	bool found = false;
+
+	*offers_ours = false;
+	while (header_list_next(&protocols, &item)) {
+		if (item.len == strlen(SERVER_PROTOCOL) && memcmp(item.bytes, SERVER_PROTOCOL, item.len) == 0)
+			*offers_ours = true;
+		if (!found && item.len > strlen("bearer.") && memcmp(item.bytes, "bearer.", strlen("bearer.")) == 0) {
+			found = true;
+			buf_add(token, item.bytes + strlen("bearer."), item.len - strlen("bearer."));
+		}
+	}
+	return found;
+}
+
+/* What a request says of itself, whatever it asks for. Its texts are behind an arrival's. */
+struct question {
+	struct buf token, echo, origin;
+	bool offers_ours; /* the subprotocol "tidings" */
+};
+
+static void forget_question(struct question *q)
+{
+	if (q->token.bytes)
+		explicit_bzero(q->token.bytes, q->token.len);
+	buf_free(&q->token);
+	buf_free(&q->echo);
+	buf_free(&q->origin);
+}
+
+/* False: no memory. An empty token is a bad one, not none. */
+static bool read_question(struct question *q, struct arrival *a, const struct request_head *head,
+			  const struct config *c)
+{
+	struct span bearer = request_head_bearer(head);
+	bool by_protocol = false;
+
+	by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
+	/* A browser takes no answer that names none of what it offered. */
+	if (q->offers_ours)
+		buf_add_text(&q->echo, SERVER_PROTOCOL);
+	else if (by_protocol)
+		buf_printf(&q->echo, "bearer.%s", q->token.bytes ? q->token.bytes : "");
+	if (bearer.bytes) {
+		buf_clear(&q->token);
+		buf_add(&q->token, bearer.bytes, bearer.len);
+	} else if (!by_protocol && query_get(head->query, "token", &q->token) && q->token.len == 0) {
+		buf_add_text(&q->token, " ");
+	}
+	/* Bearer, and nothing behind it. */
+	if (q->token.len == 0 && head->authorization.bytes)
+		buf_add_text(&q->token, " ");
+	if (head->origin.bytes && origin_allowed(c->allowed_origins, head->origin))
+		buf_add(&q->origin, head->origin.bytes, head->origin.len);
+	a->token = q->token.len > 0 ? q->token.bytes : NULL;
+	a->echo_protocol = q->echo.len > 0 ? q->echo.bytes : NULL;
+	a->allowed_origin = q->origin.len > 0 ? q->origin.bytes : NULL;
+	return buf_ok(&q->token) && buf_ok(&q->echo) && buf_ok(&q->origin);
+}
+
+static const char no_memory[] = "The server is short of memory.";
+
+static bool offers_deflate(const struct header_list *extensions)
+{
+	for (unsigned i = 0; i < extensions->count; i++)
+		if (deflate_is_offered(extensions->lines[i]))
+			return true;
+	return false;
+}
+
+/* What the client has sent behind the head are its first frames. */
+static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
+{
+	struct node *n = v->node;
+	struct buf key = BUF_EMPTY, early = BUF_EMPTY;
+
+	a->inflates = n->deflater && offers_deflate(&head->websocket_extensions);
+	buf_add(&key, head->websocket_key.bytes, head->websocket_key.len);
+	buf_add(&early, more.bytes, more.len);
+	if (buf_ok(&key) && buf_ok(&early)) {
+		struct line *line = visitor_dismiss(v);
+
+		server_upgrade(n, line_leave(&line), a, (struct span){key.bytes, key.len}, &early);
+	} else {
+		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+	}
+	buf_free(&key);
+	buf_free(&early);
+}
+
+static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
+
+/* An event stream, or a poll: the reply is held. */
+static void hold(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
+{
+	static const struct transport transports[] = {
+		{"sse", http_socket_write, http_socket_queued, http_socket_want_writable, http_socket_shut},
+		{"long_poll", http_socket_write, http_socket_queued, http_socket_want_writable, http_socket_shut},
+	};
+	struct node *n = v->node;
+	struct http_socket *h;
+	struct session *s;
+	struct buf early;
+
+	a->keep_alive = a->voice == &voice_poll && head->keep_alive && more.len == 0;
+	if (http_socket_new(&h, visitor_dismiss(v), a->keep_alive, &http_socket_ops) != OK)
+		return;
+	s = stages_begin(n, &transports[a->voice == &voice_poll], h, a);
+	if (s) {
+		http_socket_serve(h, s);
+	} else {
+		struct line *line = http_socket_release(&h, &early);
+
+		line_close(&line);
+		buf_free(&early);
+	}
+}
+
+/* What there is to ask for, before its `/{id}` or `?topics=`. */
+static const struct {
+	const char *path;
+	const struct voice *voice;
+} routes[] = {{"/ws", &voice_websocket}, {"/sse", &voice_sse}, {"/poll", &voice_poll}};
+
+/* NULL: there is no such route. Else *diagnosis_id is 0 for the one that takes topics. */
+static const struct voice *find_route(struct span path, int64_t *diagnosis_id)
+{
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		size_t len = strlen(routes[i].path);
+
+		*diagnosis_id = 0;
+		if (path.len >= len && memcmp(path.bytes, routes[i].path, len) == 0 &&
+		    (path.len == len || (path.bytes[len] == '/' &&
+					 topic_parse_id(path.bytes + len + 1, path.len - len - 1, diagnosis_id))))
+			return routes[i].voice;
+	}
+	return NULL;
+}
+
+/* What is wrong with the parameters, one by one and together. */
+static void check_query(const struct request_head *head, const struct arrival *a, int64_t diagnosis_id,
+			struct problem *problem)
+{
+	const struct query_name names[] = {
+		{"token", true},
+		{"cursor", !a->endpoint},
+		{"topics", !a->endpoint && diagnosis_id == 0},
+		{"timeout", a->voice == &voice_poll},
+	};
+
+	query_check(head->query, names, ARRAY_LEN(names), problem);
+}
+
+/*
+ * What it wants to subscribe to, and from where on; the caller frees it. An empty cursor is a bad one, not none, but
+ * where topics are named: there an empty part is none.
+ *
+ * ERR_INPUT  it names no topics, or not as they should be
+ */
+static enum err read_selection(struct selection **out, const struct request_head *head, int64_t diagnosis_id)
+{
+	struct buf cursor = BUF_EMPTY, topics = BUF_EMPTY;
+	const char *from = NULL;
+	enum err e = ERR_INPUT;
+
+	if (head->last_event_id.bytes && head->last_event_id.len > 0)
+		buf_add(&cursor, head->last_event_id.bytes, head->last_event_id.len);
+	else if (query_get(head->query, "cursor", &cursor) && cursor.len == 0)
+		from = diagnosis_id > 0 ? " " : "";
+	if (cursor.len > 0)
+		from = cursor.bytes;
+	if (diagnosis_id > 0)
+		e = selection_of_diagnosis(out, diagnosis_id, from);
+	else if (query_get(head->query, "topics", &topics) && topics.len > 0)
+		e = selection_of_topics(out, (struct span){topics.bytes, topics.len}, from);
+	if (!buf_ok(&cursor) || !buf_ok(&topics)) {
+		if (e == OK)
+			free(*out);
+		*out = NULL;
+		e = ERR_MEMORY;
+	}
+	buf_free(&cursor);
+	buf_free(&topics);
+	return e;
+}
+
+static bool is_method(const struct request_head *head, const char *method)
+{
+	return head->method.len == strlen(method) && memcmp(head->method.bytes, method, head->method.len) == 0;
+}
+
+/* A browser asks before it sends what a plain page could not. */
+static void answer_preflight(struct visitor *v, const struct request_head *head)
+{
+	struct buf reply = BUF_EMPTY;
+	char date[CLOCK_HTTP_DATE_SIZE];
+
+	if (!head->origin.bytes || !origin_allowed(v->node->config->allowed_origins, head->origin)) {
+		refuse(v, head, 403, "", "This origin is not allowed.");
+		return;
+	}
+	buf_printf(&reply,
+		   "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: "
+		   "Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
+		   "Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Last-Event-ID\r\n"
+		   "Access-Control-Max-Age: 3600\r\nDate: %s\r\nConnection: close\r\n\r\n",
+		   (int)head->origin.len, head->origin.bytes, clock_http_date(date, clock_wall_us()));
+	visitor_send_last(v, &reply);
+}
+
+#define POLL_TIMEOUT_DEFAULT_S 25
+#define POLL_TIMEOUT_MAX_S 55
+
+static enum err read_timeout(const struct request_head *head, int64_t *timeout_s)
+{
+	struct buf text = BUF_EMPTY;
+	bool good = true;
+	enum err e;
+
+	*timeout_s = POLL_TIMEOUT_DEFAULT_S;
+	if (query_get(head->query, "timeout", &text)) {
+		if (text.len == 1 && text.bytes[0] == '0')
+			*timeout_s = 0;
+		else
+			good = topic_parse_id(text.bytes ? text.bytes : "", text.len, timeout_s) &&
+			       *timeout_s <= POLL_TIMEOUT_MAX_S;
+	}
+	e = !buf_ok(&text) ? ERR_MEMORY : good ? OK : ERR_INPUT;
+	buf_free(&text);
+	return e;
+}
+
+/* Where a client that cannot have a WebSocket finds the same; for live health there is no such place. */
+static void refuse_plain_get(struct visitor *v, const struct request_head *head, bool live, int64_t diagnosis_id)
+{
+	struct buf headers = BUF_EMPTY, topics = BUF_EMPTY;
+	struct selection *selection;
+
+	buf_add_text(&headers, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+	if (diagnosis_id > 0) {
+		buf_printf(&headers, "Link: </poll/%lld>; rel=\"alternate\"\r\n", (long long)diagnosis_id);
+	} else if (!live && query_get(head->query, "topics", &topics) && topics.len > 0 &&
+		   selection_of_topics(&selection, (struct span){topics.bytes, topics.len}, NULL) == OK) {
+		/* Names of topics need no escape in a URL. */
+		buf_printf(&headers, "Link: </poll?topics=%s>; rel=\"alternate\"\r\n", topics.bytes);
+		free(selection);
+	}
+	buf_free(&topics);
+	refuse(v, head, 426, buf_ok(&headers) ? headers.bytes : "", "This route is a WebSocket.");
+	buf_free(&headers);
+}
+
+static void let_in(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
+{
+	struct question q = {0};
+
+	if (!read_question(&q, a, head, v->node->config))
+		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+	else if (a->voice == &voice_websocket || a->voice == &voice_live)
+		upgrade(v, head, more, a);
+	else
+		hold(v, head, more, a);
+	forget_question(&q);
+}
+
+/* `more` is what came behind the head. */
+static void serve(struct visitor *v, const struct request_head *head, struct span more)
+{
+	struct arrival a = {0};
+	struct problem problem = PROBLEM_NONE;
+	struct selection *selection = NULL;
+	int64_t diagnosis_id = 0;
+	enum err e = OK;
+	bool websocket;
+
+	if (health_serve(v, head))
+		return;
+	a.endpoint = live_endpoint(head->path);
+	a.voice = a.endpoint ? &voice_live : find_route(head->path, &diagnosis_id);
+	if (!a.voice) {
+		refuse(v, head, 404, "", "There is nothing at this path.");
+		return;
+	}
+	websocket = a.endpoint || a.voice == &voice_websocket;
+	if (!websocket && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
+		answer_preflight(v, head);
+	} else if (!is_method(head, "GET")) {
+		refuse(v, head, 405, "Allow: GET\r\n", "This route takes GET only.");
+	} else if (head->body_status != 0) {
+		refuse(v, head, head->body_status, "", "No body is taken here.");
+	} else if (websocket && !request_head_is_websocket(head)) {
+		refuse_plain_get(v, head, a.endpoint != NULL, diagnosis_id);
+	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
+		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
+	} else {
+		check_query(head, &a, diagnosis_id, &problem);
+		if (a.voice == &voice_poll)
+			e = read_timeout(head, &a.timeout_s);
+		if (e == ERR_INPUT)
+			problem_add_field(&problem, "", "timeout", "must be an integer from 0 to 55");
+		if (!a.endpoint && e != ERR_MEMORY)
+			e = read_selection(&selection, head, diagnosis_id);
+		a.selection = selection;
+		if (e == ERR_INPUT)
+			problem_add_field(&problem, "", "topics",
+					  "must be 1 to 100 different names of topics, joined by commas");
+		if (e == ERR_MEMORY)
+			refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+		else if (problem.errors_count > 0)
+			refuse_problem(v, head, &problem, "");
+		else
+			let_in(v, head, more, &a);
+		free(selection);
+		problem_free(&problem);
+	}
+}
+
+static const char *refusal(int status)
+{
+	switch (status) {
+	case 414:
+		return "The URL is too long.";
+	case 431:
+		return "The headers are too large.";
+	case 505:
+		return "HTTP/1.1 is spoken here.";
+	default:
+		return "The request is malformed.";
+	}
+}
+
+bool reception_serve(struct visitor *v, struct span bytes)
+{
+	struct request_head head;
+	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->scan);
+
+	v->head_only = status == 0 && is_method(&head, "HEAD");
+	if (status == 0)
+		serve(v, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
+	else if (status > 0)
+		visitor_refuse(v, status, "", refusal(status));
+	return status >= 0;
+}

@@ -1,0 +1,195 @@
+#include "ws/session/subscription.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "ws/node.h"
+
+#define ALLOWED_MS 10000 /* a poller that keeps coming back is asked anew whether it may */
+
+struct subscription *subscription_new(const struct selected *wanted, const struct uuid *connection_id,
+				      const char *transport)
+{
+	struct subscription *sub = calloc(1, sizeof(*sub));
+
+	if (!sub)
+		return NULL;
+	if (wanted) {
+		sub->wanted = malloc(sizeof(*sub->wanted));
+		if (!sub->wanted) {
+			free(sub);
+			return NULL;
+		}
+		*sub->wanted = *wanted;
+	}
+	sub->refs = 1;
+	STAILQ_INIT(&sub->askers);
+	sub->transport = transport;
+	sub->connected_us = clock_wall_us();
+	sub->subscriber.reader.connection_id = *connection_id;
+	return sub;
+}
+
+struct subscription *subscription_ref(struct subscription *sub)
+{
+	sub->refs++;
+	return sub;
+}
+
+void subscription_unref(struct subscription *sub)
+{
+	if (--sub->refs > 0)
+		return;
+	subscription_answered(sub);
+	free(sub->wanted);
+	free(sub->name);
+	free(sub);
+}
+
+static void asker_free(struct asker *a)
+{
+	free(a->name);
+	free(a->correlation);
+	free(a);
+}
+
+bool subscription_ask(struct subscription *sub, const char *name, const char *correlation)
+{
+	struct asker *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return false;
+	a->name = name ? strdup(name) : NULL;
+	a->correlation = correlation ? strdup(correlation) : NULL;
+	if ((name && !a->name) || (correlation && !a->correlation)) {
+		asker_free(a);
+		return false;
+	}
+	STAILQ_INSERT_TAIL(&sub->askers, a, next);
+	return true;
+}
+
+void subscription_answered(struct subscription *sub)
+{
+	struct asker *a;
+
+	while ((a = STAILQ_FIRST(&sub->askers))) {
+		STAILQ_REMOVE_HEAD(&sub->askers, next);
+		asker_free(a);
+	}
+}
+
+void subscription_queue_clear(struct subscription_queue *q)
+{
+	struct subscription *sub;
+
+	while ((sub = STAILQ_FIRST(q))) {
+		STAILQ_REMOVE_HEAD(q, queue);
+		subscription_unref(sub);
+	}
+}
+
+int64_t subscription_topic_id(const struct subscription *sub)
+{
+	return sub->subscriber.topic ? sub->subscriber.topic->id : 0;
+}
+
+const char *subscription_topic(const struct subscription *sub)
+{
+	return sub->subscriber.topic ? sub->subscriber.topic->name : sub->wanted ? sub->wanted->topic : "";
+}
+
+struct place subscription_place(const struct subscription *sub)
+{
+	return (struct place){
+		.topic = sub->subscriber.topic->name,
+		.epoch = sub->subscriber.topic->epoch,
+		.seq = sub->subscriber.seq,
+		.recovered = sub->recovered,
+		.missed_from = sub->missed_from,
+		.missed_to = sub->missed_to,
+	};
+}
+
+static void begin_place(struct subscription *sub)
+{
+	sub->recovered = true;
+	sub->missed_from = sub->missed_to = 0;
+	sub->known_seq = 0;
+	sub->subscriber.ends_seq = 0;
+	sub->unsent = false;
+	sub->unsent_after = 0;
+	sub->welcomed = false;
+}
+
+static void forget_wanted(struct subscription *sub)
+{
+	sub->resumes = sub->wanted->has_cursor;
+	free(sub->wanted);
+	sub->wanted = NULL;
+}
+
+/* After the cursor that it brought, or after what some client has been sent. */
+void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max)
+{
+	const struct selected *w = sub->wanted;
+	uint64_t delivered = MAX(row->delivered_seq, sub->subscriber.topic->delivered_seq);
+	uint64_t oldest = row->last_seq - MIN(row->last_seq, queue_max);
+	uint64_t floor = row->first_seq - 1;
+	/* What has been fetched, and perhaps delivered, since the database looked. */
+	uint64_t newest = MAX(row->last_seq, tail_seq(sub->subscriber.topic->tail));
+
+	begin_place(sub);
+	sub->known_seq = row->last_seq;
+	if (!w->has_cursor) {
+		sub->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), newest);
+		/* What went out since the database looked may have passed over some of theirs. */
+		sub->unsent = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
+		sub->unsent_up_to = delivered;
+	} else if (w->cursor_damaged || strcmp(w->cursor.epoch, row->epoch) != 0 || w->cursor.seq > row->last_seq) {
+		sub->recovered = false;
+		sub->subscriber.seq = MAX(floor, oldest);
+	} else if (w->cursor.seq < floor) {
+		sub->recovered = false;
+		sub->missed_from = w->cursor.seq + 1;
+		sub->missed_to = floor;
+		sub->subscriber.seq = floor;
+	} else {
+		sub->subscriber.seq = w->cursor.seq;
+	}
+	forget_wanted(sub);
+}
+
+void subscription_catch_up(struct subscription *sub)
+{
+	sub->missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq);
+	sub->state = SUBSCRIPTION_CATCHING;
+}
+
+bool subscription_can_resume(const struct subscription *sub, int64_t now_ms)
+{
+	const struct selected *w = sub->wanted;
+	const struct hub_topic *t = sub->subscriber.topic;
+
+	return t && !t->stale && t->revoked_seq <= tail_seq(t->tail) && now_ms - sub->allowed_ms < ALLOWED_MS &&
+	       w->has_cursor && !w->cursor_damaged && strcmp(w->cursor.epoch, t->epoch) == 0 &&
+	       w->cursor.seq >= tail_floor(t->tail) && w->cursor.seq <= tail_seq(t->tail);
+}
+
+void subscription_resume(struct subscription *sub)
+{
+	begin_place(sub);
+	sub->subscriber.seq = sub->wanted->cursor.seq;
+	forget_wanted(sub);
+}
+
+void subscription_end(struct subscription *sub, struct node *n)
+{
+	hub_leave(&sub->subscriber);
+	if (sub->subscriber.topic)
+		hub_let_go(n->hub, sub->subscriber.topic);
+	sub->subscriber.topic = NULL;
+	sub->subscriber.reader.user_id = NULL;
+	sub->session = NULL;
+}

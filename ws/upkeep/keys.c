@@ -1,0 +1,84 @@
+#include "ws/upkeep/keys.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+struct reading {
+	uv_work_t work;
+	struct node *node;
+	struct token_keys *keys; /* owned: what was read; NULL: nothing usable */
+};
+
+/* In whatever thread. */
+static enum err load(const struct config *c, struct token_keys **keys)
+{
+	struct token_rules rules = {
+		.algorithms = c->jwt_algorithms,
+		.issuer = c->jwt_issuer,
+		.audience = c->jwt_audience,
+		.require_exp = c->jwt_require_exp,
+		.leeway_s = c->jwt_leeway_s,
+	};
+	struct buf problem = BUF_EMPTY;
+	enum err e = token_keys_load(keys, c->jwt_keys, &rules, &problem);
+
+	/* Twice as many: then hardly one of them has no place. */
+	if (e == OK)
+		e = token_keys_remember(*keys, 2 * (size_t)c->connections_max);
+	if (e != OK) {
+		log_error("%s", problem.bytes ? problem.bytes : err_text(e));
+		token_keys_free(keys);
+	}
+	buf_free(&problem);
+	return e;
+}
+
+enum err keys_load(struct node *n)
+{
+	return load(n->config, &n->keys);
+}
+
+static void read_files(uv_work_t *work)
+{
+	struct reading *r = work->data;
+
+	if (load(r->node->config, &r->keys) != OK)
+		r->keys = NULL;
+}
+
+static void take_over(uv_work_t *work, int status)
+{
+	struct reading *r = work->data;
+	struct node *n = r->node;
+
+	(void)status;
+	n->reading_keys = false;
+	if (r->keys) {
+		token_keys_free(&n->keys);
+		n->keys = r->keys;
+		log_notice("keys read");
+	}
+	free(r);
+	/* The files may have changed since they were read. */
+	if (n->read_keys_again)
+		keys_reload(n);
+}
+
+void keys_reload(struct node *n)
+{
+	struct reading *r = n->reading_keys ? NULL : calloc(1, sizeof(*r));
+
+	n->read_keys_again = n->reading_keys;
+	if (n->reading_keys)
+		return;
+	if (r) {
+		r->node = n;
+		r->work.data = r;
+		n->reading_keys = uv_queue_work(n->loop, &r->work, read_files, take_over) == 0;
+	}
+	if (!n->reading_keys) {
+		free(r);
+		log_error("the keys are not read again: no memory");
+	}
+}
