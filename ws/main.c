@@ -37,7 +37,7 @@ static const char usage[] = "Usage: tidings-ws [--check-config | --help | --vers
 			    "SIGHUP           read the keys again\n"
 			    "SIGUSR1          write the counters to the log\n";
 
-#define DOOR_WAIT_MS 2000 /* for the database, before clients are let in to be told that it is away */
+#define DATABASE_WAIT_MS 2000 /* for the database, before clients are let in to be told that it is away */
 #define DRAIN_TICK_MS 50
 #define ARRIVALS_MAX 10000 /* users whose rate of coming is known */
 #define GOODBYE_MS 3000	   /* for the last closes, and for the database */
@@ -49,7 +49,7 @@ struct sidecar {
 	struct config config;
 	uv_loop_t loop;
 	uv_signal_t signals[4];
-	uv_timer_t door_timer;
+	uv_timer_t database_timer;
 	uv_timer_t drain_timer;
 	uv_timer_t alive_timer;
 	enum leaving leaving;
@@ -67,7 +67,7 @@ static struct subscription *subscription_of(struct subscriber *s)
 
 static enum hub_written hub_writes(struct subscriber *s, const struct delivery *d)
 {
-	return stages_deliver(subscription_of(s), d);
+	return subscribe_deliver(subscription_of(s), d);
 }
 
 static void hub_will_write(struct subscriber *s)
@@ -84,19 +84,19 @@ static void hub_will_write(struct subscriber *s)
 
 static void hub_is_behind(struct subscriber *subscriber)
 {
-	stages_behind(subscription_of(subscriber));
+	subscribe_behind(subscription_of(subscriber));
 }
 
 static struct node *the_node;
 
 static void hub_has_delivered(struct hub_topic *t)
 {
-	ledger_delivered(the_node->ledger, t);
+	presence_delivered(the_node->presence, t);
 }
 
 static void hub_has_delivered_private(struct hub_topic *t, uint64_t seq)
 {
-	ledger_sent(the_node->ledger, t, seq);
+	presence_sent(the_node->presence, t, seq);
 }
 
 static const struct hub_ops hub_ops = {
@@ -109,23 +109,23 @@ static const struct hub_ops hub_ops = {
 
 /* ---- the database's side */
 
-static void open_door(struct node *n)
+static void let_clients_in(struct node *n)
 {
 	if (n->open || n->draining)
 		return;
 	n->open = true;
-	door_open(n->door);
+	acceptor_open(n->acceptor);
 	supervisor_tell(SUPERVISOR_READY);
 	log_notice("listening address=%s port=%d socket=%s node=%s", n->config->ws_address, (int)n->config->ws_port,
 		   n->config->ws_socket ? n->config->ws_socket : "", n->id_text);
 }
 
 /* Clients are let in when all that they may ask for can be done, and when an order about them would be heard. */
-static void open_door_if_complete(struct node *n)
+static void let_clients_in_if_complete(struct node *n)
 {
 	if (pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
 	    listener_is_settled(n->listener))
-		open_door(n);
+		let_clients_in(n);
 }
 
 static void on_database_up(void *context)
@@ -133,12 +133,12 @@ static void on_database_up(void *context)
 	struct node *n = context;
 
 	pulse_database_up(n->pulse);
-	open_door_if_complete(n);
+	let_clients_in_if_complete(n);
 }
 
-static void on_door_timer(uv_timer_t *timer)
+static void on_database_timer(uv_timer_t *timer)
 {
-	open_door(timer->data);
+	let_clients_in(timer->data);
 }
 
 static void on_database_down(void *context)
@@ -151,23 +151,23 @@ static void on_listening(void *context)
 	struct node *n = context;
 
 	pulse_listening(n->pulse);
-	open_door_if_complete(n);
+	let_clients_in_if_complete(n);
 }
 
 static void on_rung(void *context, int64_t topic_id)
 {
-	feed_ring(((struct node *)context)->feed, topic_id);
+	fetcher_ring(((struct node *)context)->fetcher, topic_id);
 }
 
 static void on_ephemeral(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude,
 			 struct span body)
 {
-	feed_ephemeral(((struct node *)context)->feed, topic_id, to_user, exclude, body);
+	fetcher_ephemeral(((struct node *)context)->fetcher, topic_id, to_user, exclude, body);
 }
 
 static void on_control(void *context, const char *order)
 {
-	control_order(context, order);
+	orders_carry_out(context, order);
 }
 
 static void on_outbox(void *context)
@@ -175,15 +175,14 @@ static void on_outbox(void *context)
 	pulse_relay(((struct node *)context)->pulse);
 }
 
-static const struct pipeline_ops pipeline_ops = {
-	.watch = watcher_watch, .up = on_database_up, .down = on_database_down};
+static const struct pipeline_ops pipeline_ops = {.watch = pg_watch_set, .up = on_database_up, .down = on_database_down};
 
 static void on_fetches_up(void *context)
 {
 	struct node *n = context;
 
 	pulse_fetches_up(n->pulse);
-	open_door_if_complete(n);
+	let_clients_in_if_complete(n);
 }
 
 /* What was asked for is asked for again, and whoever waits for a page is answered. */
@@ -192,14 +191,14 @@ static void on_fetches_down(void *context)
 	(void)context;
 }
 
-static const struct pipeline_ops fetches_ops = {.watch = watcher_watch, .up = on_fetches_up, .down = on_fetches_down};
+static const struct pipeline_ops fetches_ops = {.watch = pg_watch_set, .up = on_fetches_up, .down = on_fetches_down};
 
 static void on_acts_up(void *context)
 {
 	struct node *n = context;
 
 	pulse_relay(n->pulse);
-	open_door_if_complete(n);
+	let_clients_in_if_complete(n);
 }
 
 /* Each of those who wait is answered: that is all there is to do. */
@@ -208,10 +207,10 @@ static void on_acts_down(void *context)
 	(void)context;
 }
 
-static const struct pipeline_ops acts_ops = {.watch = watcher_watch, .up = on_acts_up, .down = on_acts_down};
+static const struct pipeline_ops acts_ops = {.watch = pg_watch_set, .up = on_acts_up, .down = on_acts_down};
 
 static const struct listener_ops listener_ops = {
-	.watch = watcher_watch,
+	.watch = pg_watch_set,
 	.up = on_listening,
 	.rung = on_rung,
 	.ephemeral = on_ephemeral,
@@ -253,7 +252,7 @@ static void on_drain_tick(uv_timer_t *timer)
 		}
 		if (n->sessions_count > 0 && spent_ms < time_ms + GOODBYE_MS)
 			return;
-		ledger_flush(n->ledger);
+		presence_flush(n->presence);
 		s->leaving = SAYING_FAREWELL;
 		n->said_farewell = true;
 		s->farewell_ms = now_ms;
@@ -273,7 +272,7 @@ static void leave(struct sidecar *s)
 	s->node.draining = true;
 	s->drain_from_ms = clock_monotonic_ms();
 	s->drain_total = s->node.sessions_count;
-	door_shut(s->node.door);
+	acceptor_shut(s->node.acceptor);
 	supervisor_tell(SUPERVISOR_STOPPING);
 	uv_timer_start(&s->drain_timer, on_drain_tick, 0, DRAIN_TICK_MS);
 }
@@ -333,32 +332,32 @@ static enum err open_database(struct node *n)
 
 	if (e == OK && c->listen_database)
 		e = hosts_new(&listen_hosts, c->listen_database);
-	watcher_init(&n->fetches_watcher, n->loop);
-	watcher_init(&n->pipeline_watcher, n->loop);
-	watcher_init(&n->acts_watcher, n->loop);
-	watcher_init(&n->listener_watcher, n->loop);
+	pg_watch_init(&n->fetches_watch, n->loop);
+	pg_watch_init(&n->pipeline_watch, n->loop);
+	pg_watch_init(&n->acts_watch, n->loop);
+	pg_watch_init(&n->listener_watch, n->loop);
 	if (e == OK)
 		e = pipeline_open(&n->fetches, "fetches", "tidings-ws fetches", hosts, c->database_timeout_ms,
-				  &fetches_ops, &n->fetches_watcher, n);
+				  &fetches_ops, &n->fetches_watch, n);
 	if (e == OK)
 		e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", hosts, c->database_timeout_ms,
-				  &pipeline_ops, &n->pipeline_watcher, n);
+				  &pipeline_ops, &n->pipeline_watch, n);
 	if (e == OK)
 		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", hosts, c->database_timeout_ms, &acts_ops,
-				  &n->acts_watcher, n);
+				  &n->acts_watch, n);
 	if (e == OK)
 		e = listener_open(&n->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
-				  c->database_timeout_ms, &listener_ops, &n->listener_watcher, n);
+				  c->database_timeout_ms, &listener_ops, &n->listener_watch, n);
 	hosts_free(&hosts);
 	hosts_free(&listen_hosts);
 	if (e != OK) {
 		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;
 	}
-	n->fetches_watcher.link = pipeline_link(n->fetches);
-	n->pipeline_watcher.link = pipeline_link(n->pipeline);
-	n->acts_watcher.link = pipeline_link(n->acts);
-	n->listener_watcher.link = listener_link(n->listener);
+	n->fetches_watch.link = pipeline_link(n->fetches);
+	n->pipeline_watch.link = pipeline_link(n->pipeline);
+	n->acts_watch.link = pipeline_link(n->acts);
+	n->listener_watch.link = listener_link(n->listener);
 	return OK;
 }
 
@@ -398,23 +397,23 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = hub_new(&n->hub, &hub_ops, (size_t)c->tail_max_bytes, (size_t)c->tails_max_bytes, n->deflater);
 	if (e == OK)
-		e = server_new(n);
+		e = websockets_start(n);
 	if (e == OK)
-		e = gate_new(&n->gate, n, stages_attached, stages_refused);
+		e = authorizer_new(&n->authorizer, n, subscribe_attached, subscribe_refused);
 	if (e == OK)
-		e = grace_new(&n->grace, n);
+		e = parked_polls_new(&n->parked_polls, n);
 	if (e == OK)
-		e = ledger_new(&n->ledger, n, stages_counted);
+		e = presence_new(&n->presence, n, subscribe_counted);
 	if (e == OK)
-		e = feed_new(&n->feed, n);
+		e = fetcher_new(&n->fetcher, n);
 	if (e == OK)
-		e = edition_new(&n->events);
+		e = encode_cache_new(&n->events);
 	if (e == OK)
-		e = edition_new(&n->replies);
+		e = encode_cache_new(&n->replies);
 	if (e == OK)
-		e = catch_up_new(&n->catch_up, n, stages_page, stages_caught_up);
+		e = backfill_new(&n->backfill, n, subscribe_page, subscribe_caught_up);
 	if (e == OK)
-		e = door_new(&n->door, n);
+		e = acceptor_new(&n->acceptor, n);
 	if (e == OK)
 		e = pulse_new(&n->pulse, n);
 	if (e == OK)
@@ -430,9 +429,9 @@ static enum err start(struct sidecar *s)
 		s->signals[i].data = s;
 		uv_signal_start(&s->signals[i], on_signal, caught[i]);
 	}
-	uv_timer_init(&s->loop, &s->door_timer);
-	s->door_timer.data = n;
-	uv_timer_start(&s->door_timer, on_door_timer, DOOR_WAIT_MS, 0);
+	uv_timer_init(&s->loop, &s->database_timer);
+	s->database_timer.data = n;
+	uv_timer_start(&s->database_timer, on_database_timer, DATABASE_WAIT_MS, 0);
 	uv_timer_init(&s->loop, &s->alive_timer);
 	if (alive_ms > 0)
 		uv_timer_start(&s->alive_timer, on_alive_timer, alive_ms, alive_ms);
@@ -448,24 +447,24 @@ static void stop(struct sidecar *s)
 	pipeline_close(&n->fetches);
 	pipeline_close(&n->pipeline);
 	listener_close(&n->listener);
-	watcher_close(&n->acts_watcher);
-	watcher_close(&n->fetches_watcher);
-	watcher_close(&n->pipeline_watcher);
-	watcher_close(&n->listener_watcher);
-	server_free(n);
+	pg_watch_close(&n->acts_watch);
+	pg_watch_close(&n->fetches_watch);
+	pg_watch_close(&n->pipeline_watch);
+	pg_watch_close(&n->listener_watch);
+	websockets_stop(n);
 	/* Replies that are still held, by clients that did not take their end in time. */
 	while (!TAILQ_EMPTY(&n->sessions))
-		stages_end(TAILQ_FIRST(&n->sessions));
-	door_free(&n->door);
-	catch_up_free(&n->catch_up);
-	gate_free(&n->gate);
-	grace_free(&n->grace);
-	ledger_free(&n->ledger);
-	feed_free(&n->feed);
+		subscribe_end(TAILQ_FIRST(&n->sessions));
+	acceptor_free(&n->acceptor);
+	backfill_free(&n->backfill);
+	authorizer_free(&n->authorizer);
+	parked_polls_free(&n->parked_polls);
+	presence_free(&n->presence);
+	fetcher_free(&n->fetcher);
 	pulse_free(&n->pulse);
 	health_free(&n->health);
-	edition_free(&n->events);
-	edition_free(&n->replies);
+	encode_cache_free(&n->events);
+	encode_cache_free(&n->replies);
 	hub_free(&n->hub);
 	deflater_free(&n->deflater);
 	inflater_free(&n->inflater);

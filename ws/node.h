@@ -1,23 +1,23 @@
 /*
  * node - one running sidecar: what its parts share.
  *
- *	door		accepts sockets; visitor: one that has not said yet what it wants; line: a socket in the loop
- *	reception	the routes: reads the head of a request, and finds who serves it
- *	server		WebSockets: libwebsockets' raw sockets, and the frames that clients send, translated into calls of stages
- *	http_socket	a socket on which an HTTP reply is held or streamed; voices: how each transport says things
+ *	acceptor		accepts sockets; requester: one that has not said yet what it wants; client_socket: a socket in the loop
+ *	router	the routes: reads the head of a request, and finds who serves it
+ *	websocket		WebSockets: libwebsockets' raw sockets, and the frames that clients send, translated into calls of subscribe
+ *	http_transport	a socket on which an HTTP reply is held or streamed; encoders: how each transport says things
  *	sessions	finds them by connection id and by user
  *	session		one client's connection: what waits to be written to it, its deadlines
  *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
  *	identity	who a session is, and how often one may come; keys: what tokens are checked with
- *	edition		what all who listen to one topic are told, in a voice's words
+ *	encode_cache		what all who listen to one topic are told, in a encoder's words
  *	strangers	sessions that have not said who they are
  *	inbound		what clients say on a WebSocket, and what that costs them
- *	stages		a session's way from the upgrade to live messages
- *	gate		asks the database, many at a time, whether a session may have its topic
- *	grace		pollers between two polls: they count as connected, and go on where they were
- *	ledger		writes down who is connected and what was delivered, many at a time
- *	feed		fetches what the doorbell rang for, and runs the fan-out
- *	catch_up	gives sessions what they missed: from the tail, or read from the database where that can't serve them
+ *	subscribe		a session's way from the upgrade to live messages
+ *	authorizer		asks the database, many at a time, whether a session may have its topic
+ *	parked_polls		pollers between two polls: they count as connected, and go on where they were
+ *	presence		writes down who is connected and what was delivered, many at a time
+ *	fetcher		fetches what the doorbell rang for, and runs the fan-out
+ *	backfill	gives sessions what they missed: from the tail, or read from the database where that can't serve them
  *	pulse		what happens by itself: deadlines, heartbeat, relay, sweep
  *	health		tells whoever watches over it whether it lives, and whether it is ready
  *
@@ -47,15 +47,15 @@
 #include "ws/agreement.h"
 #include "ws/loop/pg_watch.h"
 
-struct door;
-struct line;
+struct acceptor;
+struct client_socket;
 struct session;
-struct gate;
-struct grace;
-struct ledger;
-struct feed;
-struct catch_up;
-struct edition;
+struct authorizer;
+struct parked_polls;
+struct presence;
+struct fetcher;
+struct backfill;
+struct encode_cache;
 struct pulse;
 struct health;
 struct user;
@@ -81,10 +81,10 @@ struct node {
 	struct pipeline *acts;	   /* what clients say, the relay, the sweep */
 	struct listener *listener;
 	enum agreement agreement; /* of `fetches` and `pipeline` */
-	struct watcher fetches_watcher;
-	struct watcher pipeline_watcher;
-	struct watcher acts_watcher;
-	struct watcher listener_watcher;
+	struct pg_watch fetches_watch;
+	struct pg_watch pipeline_watch;
+	struct pg_watch acts_watch;
+	struct pg_watch listener_watch;
 
 	struct hub *hub;
 	struct deflater *deflater; /* NULL: compression is not offered */
@@ -103,18 +103,18 @@ struct node {
 	struct rate_table *arrivals;  /* how often users come: identity.h */
 	struct act_queue *act_queues; /* of users who wait for the database: live_acts.h */
 
-	struct door *door;
-	struct gate *gate;
-	struct grace *grace;
-	struct ledger *ledger;
-	struct feed *feed;
-	struct catch_up *catch_up;
+	struct acceptor *acceptor;
+	struct authorizer *authorizer;
+	struct parked_polls *parked_polls;
+	struct presence *presence;
+	struct fetcher *fetcher;
+	struct backfill *backfill;
 	struct pulse *pulse;
 	struct health *health;
-	struct edition *events, *replies; /* the last of event streams, and of polls */
+	struct encode_cache *events, *replies; /* the last of event streams, and of polls */
 
-	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the line. */
-	void (*reply_done)(struct node *n, struct line *line, bool keep_alive, const struct buf *early);
+	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the socket. */
+	void (*reply_done)(struct node *n, struct client_socket *socket, bool keep_alive, const struct buf *early);
 	/* Sockets whose replies the fan-out has written: ends those replies, while they are at hand. */
 	void (*end_replies)(struct node *n);
 	struct budget budget;	  /* of all that is held for clients: TIDINGS_CATCH_UP_MAX */

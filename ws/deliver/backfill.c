@@ -21,7 +21,7 @@
 struct page_request {
 	UT_hash_handle hh; /* by place; not when it is for one user alone */
 	STAILQ_ENTRY(page_request) next;
-	struct catch_up *catch_up;
+	struct backfill *backfill;
 	struct place_key {
 		uint64_t serial; /* of the topic */
 		int64_t after;
@@ -33,7 +33,7 @@ struct page_request {
 	size_t reserved;		  /* bytes, while it is under way */
 };
 
-struct catch_up {
+struct backfill {
 	struct node *node;
 	void (*send_page)(struct subscription *sub, struct page *page);
 	void (*caught_up)(struct subscription *sub);
@@ -43,17 +43,17 @@ struct catch_up {
 	bool starting; /* start_waiting() is at it */
 };
 
-enum err catch_up_new(struct catch_up **c, struct node *n,
+enum err backfill_new(struct backfill **b, struct node *n,
 		      void (*send_page)(struct subscription *sub, struct page *page),
 		      void (*caught_up)(struct subscription *sub))
 {
-	*c = calloc(1, sizeof(**c));
-	if (!*c)
+	*b = calloc(1, sizeof(**b));
+	if (!*b)
 		return ERR_MEMORY;
-	(*c)->node = n;
-	(*c)->send_page = send_page;
-	(*c)->caught_up = caught_up;
-	STAILQ_INIT(&(*c)->waiting);
+	(*b)->node = n;
+	(*b)->send_page = send_page;
+	(*b)->caught_up = caught_up;
+	STAILQ_INIT(&(*b)->waiting);
 	return OK;
 }
 
@@ -62,29 +62,29 @@ static void request_free(struct page_request *r)
 {
 	subscription_queue_clear(&r->asking);
 	if (!r->unsent)
-		HASH_DEL(r->catch_up->by_place, r);
+		HASH_DEL(r->backfill->by_place, r);
 	free(r);
 }
 
-void catch_up_free(struct catch_up **c)
+void backfill_free(struct backfill **b)
 {
 	struct page_request *r;
 
-	if (!*c)
+	if (!*b)
 		return;
-	while ((r = STAILQ_FIRST(&(*c)->waiting))) {
-		STAILQ_REMOVE_HEAD(&(*c)->waiting, next);
+	while ((r = STAILQ_FIRST(&(*b)->waiting))) {
+		STAILQ_REMOVE_HEAD(&(*b)->waiting, next);
 		request_free(r);
 	}
-	free(*c);
-	*c = NULL;
+	free(*b);
+	*b = NULL;
 }
 
 /*
  * A page in the making: one reconnect_messages message for who has just come, and plain messages for who was slow.
  */
 struct making {
-	struct catch_up *catch_up;
+	struct backfill *backfill;
 	struct subscription *subscription;
 	struct page page;
 	unsigned count;
@@ -100,15 +100,15 @@ static void add_mark(struct making *m, const struct mark *mark)
 static void page_add(struct making *m, uint64_t seq, const struct tail_text *message)
 {
 	struct subscription *sub = m->subscription;
-	const struct voice *voice = sub->session->voice;
+	const struct encoder *encoder = sub->session->encoder;
 	struct buf *bytes = &m->page.bytes;
 
 	if (sub->welcomed) {
-		voice->message(bytes, sub, message->text);
+		encoder->message(bytes, sub, message->text);
 	} else {
 		if (m->count == 0)
-			voice->missed_begin(bytes, sub);
-		voice->missed_add(bytes, sub, m->count == 0, message->text);
+			encoder->missed_begin(bytes, sub);
+		encoder->missed_add(bytes, sub, m->count == 0, message->text);
 	}
 	m->count++;
 	add_mark(m, &(struct mark){.topic_id = sub->subscriber.topic->id,
@@ -131,8 +131,8 @@ static void page_send(struct making *m, uint64_t seq)
 		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
 	if (m->count > 0) {
 		if (!sub->welcomed)
-			sub->session->voice->missed_end(&page->bytes, sub);
-		m->catch_up->send_page(sub, page);
+			sub->session->encoder->missed_end(&page->bytes, sub);
+		m->backfill->send_page(sub, page);
 	} else if (!buf_ok(&page->bytes)) {
 		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}
@@ -163,13 +163,13 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 
 static enum err send_request(struct page_request *r, size_t bytes)
 {
-	struct node *n = r->catch_up->node;
+	struct node *n = r->backfill->node;
 	const struct subscription *sub = STAILQ_FIRST(&r->asking);
 	const char *epoch = r->epoch;
 
 	if (r->unsent) {
 		/* Before it, on the same connection: so that what has been sent is not found again. */
-		ledger_flush(n->ledger);
+		presence_flush(n->presence);
 		return calls_unsent(n->pipeline,
 				    &(struct unsent){
 					    .topic_id = r->topic_id,
@@ -193,44 +193,44 @@ static bool is_awaited(const struct page_request *r)
 }
 
 /* Bytes of the next page. Nobody waits for room: a short page finds it in the socket. */
-static size_t page_bytes(const struct catch_up *c)
+static size_t page_bytes(const struct backfill *b)
 {
-	return session_make_room(c->node, PAGE_BYTES + MESSAGE_MAX) ? PAGE_BYTES : PAGE_BYTES_SHORT;
+	return session_make_room(b->node, PAGE_BYTES + MESSAGE_MAX) ? PAGE_BYTES : PAGE_BYTES_SHORT;
 }
 
 static void start(struct page_request *r, size_t bytes)
 {
 	enum err e;
 
-	r->catch_up->under_way++;
+	r->backfill->under_way++;
 	r->reserved = bytes + MESSAGE_MAX;
-	budget_reserve(&r->catch_up->node->budget, r->reserved);
+	budget_reserve(&r->backfill->node->budget, r->reserved);
 	e = send_request(r, bytes);
 	if (e != OK)
 		finish_request(r, e, NULL, 0);
 }
 
-static void start_waiting(struct catch_up *c)
+static void start_waiting(struct backfill *b)
 {
 	struct page_request *r;
 
 	/* Whoever asks meanwhile is served by the loop that runs. */
-	if (c->starting)
+	if (b->starting)
 		return;
-	c->starting = true;
-	while (c->under_way < UNDER_WAY_MAX && (r = STAILQ_FIRST(&c->waiting))) {
-		size_t bytes = page_bytes(c);
+	b->starting = true;
+	while (b->under_way < UNDER_WAY_MAX && (r = STAILQ_FIRST(&b->waiting))) {
+		size_t bytes = page_bytes(b);
 
 		/* Even short ones wait for those under way where that is too much. */
-		if (c->under_way > 0 && !budget_fits(&c->node->budget, bytes + MESSAGE_MAX))
+		if (b->under_way > 0 && !budget_fits(&b->node->budget, bytes + MESSAGE_MAX))
 			break;
-		STAILQ_REMOVE_HEAD(&c->waiting, next);
+		STAILQ_REMOVE_HEAD(&b->waiting, next);
 		if (is_awaited(r))
 			start(r, bytes);
 		else
 			request_free(r);
 	}
-	c->starting = false;
+	b->starting = false;
 }
 
 /* An answer that is shorter than it might be was the last. */
@@ -253,12 +253,12 @@ static uint64_t newest_of_page(const struct subscription *sub)
 }
 
 /* A page of what the database has answered, as much of it as there is room for. */
-static void take_page(struct catch_up *c, struct subscription *sub, size_t asked_bytes, const struct fetch_row *rows,
+static void take_page(struct backfill *b, struct subscription *sub, size_t asked_bytes, const struct fetch_row *rows,
 		      size_t count)
 {
-	struct making page = {.catch_up = c, .subscription = sub};
+	struct making page = {.backfill = b, .subscription = sub};
 	uint64_t newest = newest_of_page(sub), reached = sub->subscriber.seq;
-	size_t most = page_bytes(c), i;
+	size_t most = page_bytes(b), i;
 	bool more;
 
 	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
@@ -284,16 +284,16 @@ static void take_page(struct catch_up *c, struct subscription *sub, size_t asked
 
 static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
 {
-	struct catch_up *c = r->catch_up;
+	struct backfill *b = r->backfill;
 	struct subscription_queue asking = STAILQ_HEAD_INITIALIZER(asking);
 	size_t asked_bytes = r->reserved - MESSAGE_MAX;
 	struct subscription *sub;
 
-	budget_release(&c->node->budget, r->reserved);
-	c->under_way--;
+	budget_release(&b->node->budget, r->reserved);
+	b->under_way--;
 	if (e == OK && count > 0 && rows[0].other_epoch) {
 		e = ERR_CONFLICT;
-		agreement_differs(&c->node->agreement);
+		agreement_differs(&b->node->agreement);
 	}
 	/* Whoever asks from now on asks anew. */
 	STAILQ_CONCAT(&asking, &r->asking);
@@ -305,12 +305,12 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 			sub->session->asking = false;
 		if (session_awaits(sub, SUBSCRIPTION_CATCHING)) {
 			if (e == OK)
-				take_page(c, sub, asked_bytes, rows, count);
+				take_page(b, sub, asked_bytes, rows, count);
 			else if (e == ERR_CONFLICT)
 				session_close(sub->session, CLOSE_RESTART, "reconnect");
 			else
 				session_close(sub->session, CLOSE_TRY_LATER, "try again later");
-			catch_up_go_on(c, sub->session);
+			backfill_go_on(b, sub->session);
 		}
 		subscription_unref(sub);
 	}
@@ -319,38 +319,38 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count)
 {
 	struct page_request *r = context;
-	struct catch_up *c = r->catch_up;
+	struct backfill *b = r->backfill;
 
 	finish_request(r, e, rows, count);
-	start_waiting(c);
+	start_waiting(b);
 }
 
 /* NULL: no memory. */
-static struct page_request *request_new(struct catch_up *c, const struct place_key *place, const struct hub_topic *t,
+static struct page_request *request_new(struct backfill *b, const struct place_key *place, const struct hub_topic *t,
 					bool unsent)
 {
 	struct page_request *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
-	r->catch_up = c;
+	r->backfill = b;
 	r->place = *place;
 	r->topic_id = t->id;
 	memcpy(r->epoch, t->epoch, sizeof(r->epoch));
 	r->unsent = unsent;
 	STAILQ_INIT(&r->asking);
 	if (!unsent) {
-		HASH_ADD(hh, c->by_place, place, sizeof(r->place), r);
+		HASH_ADD(hh, b->by_place, place, sizeof(r->place), r);
 		if (!HASH_HAS(hh, r)) {
 			free(r);
 			return NULL;
 		}
 	}
-	STAILQ_INSERT_TAIL(&c->waiting, r, next);
+	STAILQ_INSERT_TAIL(&b->waiting, r, next);
 	return r;
 }
 
-static void ask(struct catch_up *c, struct subscription *sub)
+static void ask(struct backfill *b, struct subscription *sub)
 {
 	struct session *s = sub->session;
 	const struct hub_topic *t = sub->subscriber.topic;
@@ -358,9 +358,9 @@ static void ask(struct catch_up *c, struct subscription *sub)
 	struct page_request *r = NULL;
 
 	if (!sub->unsent)
-		HASH_FIND(hh, c->by_place, &place, sizeof(place), r);
+		HASH_FIND(hh, b->by_place, &place, sizeof(place), r);
 	if (!r)
-		r = request_new(c, &place, t, sub->unsent);
+		r = request_new(b, &place, t, sub->unsent);
 	if (!r) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
@@ -372,16 +372,16 @@ static void ask(struct catch_up *c, struct subscription *sub)
 	}
 	subscription_ref(sub);
 	STAILQ_INSERT_TAIL(&r->asking, sub, queue);
-	start_waiting(c);
+	start_waiting(b);
 }
 
-static void page_from_tail(struct catch_up *c, struct subscription *sub)
+static void page_from_tail(struct backfill *b, struct subscription *sub)
 {
 	const struct tail *t = sub->subscriber.topic->tail;
-	struct making page = {.catch_up = c, .subscription = sub};
+	struct making page = {.backfill = b, .subscription = sub};
 	uint64_t seq = sub->subscriber.seq, newest = MIN(tail_seq(t), newest_of_page(sub));
 	int64_t now_ms = clock_monotonic_ms();
-	size_t most = page_bytes(c);
+	size_t most = page_bytes(b);
 
 	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
 		return;
@@ -403,7 +403,7 @@ static bool needs_page(const struct subscription *sub)
 	       (sub->subscriber.seq < sub->known_seq && tail_seq(t) < sub->known_seq);
 }
 
-static void bring_on(struct catch_up *c, struct subscription *sub)
+static void bring_on(struct backfill *b, struct subscription *sub)
 {
 	struct session *s = sub->session;
 
@@ -411,21 +411,21 @@ static void bring_on(struct catch_up *c, struct subscription *sub)
 		bool missed = !sub->welcomed && sub->subscriber.seq < sub->missed_seq;
 
 		if (sub->unsent || ((missed || sub->welcomed) && needs_page(sub))) {
-			ask(c, sub);
+			ask(b, sub);
 			return;
 		}
 		s->asked_ms = 0;
 		if (missed)
-			page_from_tail(c, sub);
+			page_from_tail(b, sub);
 		else
-			c->caught_up(sub);
+			b->caught_up(sub);
 	}
 }
 
-void catch_up_go_on(struct catch_up *c, struct session *s)
+void backfill_go_on(struct backfill *b, struct session *s)
 {
 	/* While a page of one is asked for, the others wait: a socket that drains, or on which a ping was answered,
 	 * comes by here meanwhile. */
 	for (unsigned i = 0; i < s->subscriptions_count && !s->asking && session_is_clear(s); i++)
-		bring_on(c, session_turn(s, i));
+		bring_on(b, session_turn(s, i));
 }

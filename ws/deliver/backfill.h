@@ -14,7 +14,7 @@
 #include "ws/node.h"
 #include "ws/session/session.h"
 
-/* Messages that a subscription missed, in the voice of its session. */
+/* Messages that a subscription missed, in the encoder of its session. */
 struct page {
 	struct buf bytes;
 	struct buf marks; /* of struct mark, held_end being in `bytes`: one for each message, at last one for all */
@@ -25,13 +25,13 @@ struct page {
  *	caught_up	the subscription has all that it missed: it is CATCHING no more when this returns, or its
  * session is not open any more
  */
-enum err catch_up_new(struct catch_up **c, struct node *n,
+enum err backfill_new(struct backfill **b, struct node *n,
 		      void (*send_page)(struct subscription *sub, struct page *page),
 		      void (*caught_up)(struct subscription *sub)) MUST_CHECK;
-void catch_up_free(struct catch_up **c);
+void backfill_free(struct backfill **b);
 
 /*
  * Brings those of a session's subscriptions that are CATCHING further, one after the other. Where one still is when it
  * returns, a page is on its way, or the session takes no bytes: this has to be called again when it does.
  */
-void catch_up_go_on(struct catch_up *c, struct session *s);
+void backfill_go_on(struct backfill *b, struct session *s);

@@ -18,7 +18,7 @@ struct asked {
 	uint64_t serial; /* of the topic that was fetched for: what is here under its id may have been held anew */
 };
 
-struct feed {
+struct fetcher {
 	struct node *node;
 	uv_idle_t runner; /* active while somebody is due */
 	uv_timer_t again;
@@ -28,16 +28,16 @@ struct feed {
 	uint64_t fetches;
 };
 
-static void fetch(struct feed *f);
+static void fetch(struct fetcher *f);
 
 /* From the loop alone: this ends sessions. */
-static void run_slice(struct feed *f)
+static void run_slice(struct fetcher *f)
 {
 	hub_run(f->node->hub, SLICE_WRITES, clock_monotonic_ms());
 	f->node->end_replies(f->node);
 	/* Whoever came back by that may be due, too. */
 	uv_idle_stop(&f->runner);
-	feed_run(f);
+	fetcher_run(f);
 }
 
 static void on_run(uv_idle_t *runner)
@@ -45,13 +45,13 @@ static void on_run(uv_idle_t *runner)
 	run_slice(runner->data);
 }
 
-void feed_run(struct feed *f)
+void fetcher_run(struct fetcher *f)
 {
 	if (hub_is_busy(f->node->hub))
 		uv_idle_start(&f->runner, on_run);
 }
 
-enum err feed_new(struct feed **f, struct node *n)
+enum err fetcher_new(struct fetcher **f, struct node *n)
 {
 	*f = calloc(1, sizeof(**f));
 	if (!*f)
@@ -63,7 +63,7 @@ enum err feed_new(struct feed **f, struct node *n)
 	return OK;
 }
 
-void feed_free(struct feed **f)
+void fetcher_free(struct fetcher **f)
 {
 	free(*f);
 	*f = NULL;
@@ -74,7 +74,7 @@ static void on_again(uv_timer_t *timer)
 	fetch(timer->data);
 }
 
-static void fetch_again(struct feed *f)
+static void fetch_again(struct fetcher *f)
 {
 	/* Not put off by whatever else fails meanwhile. */
 	if (!uv_is_active((uv_handle_t *)&f->again))
@@ -82,7 +82,7 @@ static void fetch_again(struct feed *f)
 }
 
 /* What was asked for rings still. (Away: the heartbeat finds out, too, when the database is back.) */
-static void fetch_failed(struct feed *f)
+static void fetch_failed(struct fetcher *f)
 {
 	f->under_way = false;
 	for (size_t i = 0; i < f->asked_count; i++)
@@ -91,7 +91,7 @@ static void fetch_failed(struct feed *f)
 }
 
 /* The topic that was fetched for; NULL: let go since, or let go and held anew, perhaps with another tail or epoch. */
-static struct hub_topic *asked_topic(const struct feed *f, int64_t id)
+static struct hub_topic *asked_topic(const struct fetcher *f, int64_t id)
 {
 	struct hub_topic *t = hub_find(f->node->hub, id);
 
@@ -103,7 +103,7 @@ static struct hub_topic *asked_topic(const struct feed *f, int64_t id)
 
 static void on_fetch(void *context, enum err e, const struct fetch_row *rows, size_t count)
 {
-	struct feed *f = context;
+	struct fetcher *f = context;
 	struct hub *h = f->node->hub;
 	struct hub_topic *t = NULL;
 	size_t topic_rows = 0, topic_bytes = 0;
@@ -137,7 +137,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		if (m->seq <= tail_seq(t->tail))
 			continue;
 		if (rows[i].revocation) {
-			control_revoke(f->node, t, m->to_user, m->seq);
+			orders_revoke(f->node, t, m->to_user, m->seq);
 			/* Its last holder may have gone with that. */
 			t = asked_topic(f, rows[i].topic_id);
 			if (!t)
@@ -161,7 +161,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 	run_slice(f);
 }
 
-static void fetch(struct feed *f)
+static void fetch(struct fetcher *f)
 {
 	struct hub_topic *topics[FETCH_TOPICS];
 	int64_t ids[FETCH_TOPICS], after[FETCH_TOPICS];
@@ -185,18 +185,19 @@ static void fetch(struct feed *f)
 		fetch_failed(f);
 }
 
-void feed_go_on(struct feed *f)
+void fetcher_go_on(struct fetcher *f)
 {
 	fetch(f);
 }
 
-void feed_ring(struct feed *f, int64_t topic_id)
+void fetcher_ring(struct fetcher *f, int64_t topic_id)
 {
 	hub_ring(f->node->hub, topic_id);
 	fetch(f);
 }
 
-void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body)
+void fetcher_ephemeral(struct fetcher *f, int64_t topic_id, const char *to_user, const struct uuid *exclude,
+		       struct span body)
 {
 	struct hub_topic *t = hub_find(f->node->hub, topic_id);
 	uint8_t header[FRAME_HEADER_MAX];
@@ -210,10 +211,10 @@ void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const
 	    hub_ephemeral(f->node->hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude) != OK)
 		log_error("no memory for an ephemeral message");
 	buf_free(&frame);
-	feed_run(f);
+	fetcher_run(f);
 }
 
-uint64_t feed_fetches(const struct feed *f)
+uint64_t fetcher_fetches(const struct fetcher *f)
 {
 	return f->fetches;
 }

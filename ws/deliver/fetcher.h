@@ -3,7 +3,7 @@
  *
  * One fetch at a time: whatever rings meanwhile goes into the next, so the busier it is, the more goes together.
  *
- * Fetches, and pages of catch_up, have a connection of their own (node.fetches): no other statement delays a broadcast. Their
+ * Fetches, and pages of backfill, have a connection of their own (node.fetches): no other statement delays a broadcast. Their
  * answers may be newer, or older, than those on the other (node.pipeline), and for a moment the two may be to different
  * servers. So each fetch says which epochs it is for. What comes is appended where the topic was held all the time.
  * Heartbeats alone decide that a topic is numbered anew.
@@ -14,20 +14,20 @@
 
 #include "ws/node.h"
 
-enum err feed_new(struct feed **f, struct node *n) MUST_CHECK;
-void feed_free(struct feed **f);
+enum err fetcher_new(struct fetcher **f, struct node *n) MUST_CHECK;
+void fetcher_free(struct fetcher **f);
 
 /* The connection is up: what rang meanwhile is fetched. */
-void feed_go_on(struct feed *f);
+void fetcher_go_on(struct fetcher *f);
 
 /* This topic has, or may have, something new. */
-void feed_ring(struct feed *f, int64_t topic_id);
+void fetcher_ring(struct fetcher *f, int64_t topic_id);
 
 /* Somebody may have become due by other means than a fetch (joined, drained): the fan-out goes on, in slices. */
-void feed_run(struct feed *f);
+void fetcher_run(struct fetcher *f);
 
 /* A message that is in no queue. */
-void feed_ephemeral(struct feed *f, int64_t topic_id, const char *to_user, const struct uuid *exclude,
-		    struct span body);
+void fetcher_ephemeral(struct fetcher *f, int64_t topic_id, const char *to_user, const struct uuid *exclude,
+		       struct span body);
 
-uint64_t feed_fetches(const struct feed *f);
+uint64_t fetcher_fetches(const struct fetcher *f);

@@ -10,7 +10,7 @@
 #define PAUSE_MS 100
 
 /* How many clients a topic has here. */
-struct present {
+struct topic_presence {
 	UT_hash_handle hh; /* by topic_id */
 	int64_t topic_id;
 	int64_t clients;
@@ -46,11 +46,11 @@ struct closed {
 
 TAILQ_HEAD(subscription_list, subscription);
 
-struct ledger {
+struct presence {
 	struct node *node;
 	void (*counted)(struct subscription *sub);
 	uv_timer_t timer;
-	struct present *present;
+	struct topic_presence *present;
 	size_t changed; /* how many of them have */
 	struct delivered *delivered;
 	struct subscription_array opened;
@@ -64,28 +64,28 @@ struct ledger {
 };
 
 struct writing {
-	struct ledger *ledger;
+	struct presence *presence;
 	struct subscription_array opened;
 };
 
 static void on_timer(uv_timer_t *timer)
 {
-	struct ledger *l = timer->data;
+	struct presence *p = timer->data;
 
-	l->timer_set = false;
-	ledger_flush(l);
+	p->timer_set = false;
+	presence_flush(p);
 }
 
-enum err ledger_new(struct ledger **l, struct node *n, void (*counted)(struct subscription *sub))
+enum err presence_new(struct presence **p, struct node *n, void (*counted)(struct subscription *sub))
 {
-	*l = calloc(1, sizeof(**l));
-	if (!*l)
+	*p = calloc(1, sizeof(**p));
+	if (!*p)
 		return ERR_MEMORY;
-	(*l)->node = n;
-	(*l)->counted = counted;
-	TAILQ_INIT(&(*l)->written);
-	uv_timer_init(n->loop, &(*l)->timer);
-	(*l)->timer.data = *l;
+	(*p)->node = n;
+	(*p)->counted = counted;
+	TAILQ_INIT(&(*p)->written);
+	uv_timer_init(n->loop, &(*p)->timer);
+	(*p)->timer.data = *p;
 	return OK;
 }
 
@@ -112,149 +112,149 @@ static bool array_add(struct subscription_array *a, struct subscription *sub)
 	return true;
 }
 
-static void forget_delivered(struct ledger *l)
+static void forget_delivered(struct presence *p)
 {
 	struct delivered *d, *next;
 
-	HASH_ITER (hh, l->delivered, d, next) {
-		HASH_DEL(l->delivered, d);
+	HASH_ITER (hh, p->delivered, d, next) {
+		HASH_DEL(p->delivered, d);
 		free(d);
 	}
 }
 
-static void forget_present(struct ledger *l)
+static void forget_present(struct presence *p)
 {
-	struct present *p, *next;
+	struct topic_presence *tp, *next;
 
-	HASH_ITER (hh, l->present, p, next) {
-		HASH_DEL(l->present, p);
-		free(p);
+	HASH_ITER (hh, p->present, tp, next) {
+		HASH_DEL(p->present, tp);
+		free(tp);
 	}
-	l->changed = 0;
+	p->changed = 0;
 }
 
-void ledger_lost(struct ledger *l)
+void presence_lost(struct presence *p)
 {
-	for (size_t i = 0; i < l->opened.count; i++)
-		if (session_awaits(l->opened.items[i], SUBSCRIPTION_COUNTING))
-			session_close(l->opened.items[i]->session, CLOSE_TRY_LATER, "try again later");
-	array_release(&l->opened);
-	l->closed_count = 0;
-	buf_free(&l->sent);
-	forget_delivered(l);
-	forget_present(l);
+	for (size_t i = 0; i < p->opened.count; i++)
+		if (session_awaits(p->opened.items[i], SUBSCRIPTION_COUNTING))
+			session_close(p->opened.items[i]->session, CLOSE_TRY_LATER, "try again later");
+	array_release(&p->opened);
+	p->closed_count = 0;
+	buf_free(&p->sent);
+	forget_delivered(p);
+	forget_present(p);
 }
 
-void ledger_free(struct ledger **l)
+void presence_free(struct presence **p)
 {
-	if (!*l)
+	if (!*p)
 		return;
-	ledger_lost(*l);
-	free((*l)->closed);
-	free(*l);
-	*l = NULL;
+	presence_lost(*p);
+	free((*p)->closed);
+	free(*p);
+	*p = NULL;
 }
 
-static void soon(struct ledger *l)
+static void soon(struct presence *p)
 {
-	if (l->timer_set || l->under_way > 0)
+	if (p->timer_set || p->under_way > 0)
 		return;
-	int64_t wait_ms = l->written_ms + PAUSE_MS - clock_monotonic_ms();
+	int64_t wait_ms = p->written_ms + PAUSE_MS - clock_monotonic_ms();
 
-	l->timer_set = true;
-	uv_timer_start(&l->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
+	p->timer_set = true;
+	uv_timer_start(&p->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
 /* A count that found no memory: the renewal makes it right. */
-static void forget_count(struct ledger *l)
+static void forget_count(struct presence *p)
 {
 	log_error("no memory to write down who is connected");
-	l->node->renew = true;
+	p->node->renew = true;
 }
 
-static void change_present(struct ledger *l, int64_t topic_id, int by)
+static void change_present(struct presence *p, int64_t topic_id, int by)
 {
-	struct present *p;
+	struct topic_presence *tp;
 
 	/* A connection that is on no topic (yet). */
 	if (topic_id == 0)
 		return;
-	HASH_FIND(hh, l->present, &topic_id, sizeof(topic_id), p);
-	if (!p) {
-		p = calloc(1, sizeof(*p));
-		if (!p) {
-			forget_count(l);
+	HASH_FIND(hh, p->present, &topic_id, sizeof(topic_id), tp);
+	if (!tp) {
+		tp = calloc(1, sizeof(*tp));
+		if (!tp) {
+			forget_count(p);
 			return;
 		}
-		p->topic_id = topic_id;
-		HASH_ADD(hh, l->present, topic_id, sizeof(p->topic_id), p);
-		if (!HASH_HAS(hh, p)) {
-			free(p);
-			forget_count(l);
+		tp->topic_id = topic_id;
+		HASH_ADD(hh, p->present, topic_id, sizeof(tp->topic_id), tp);
+		if (!HASH_HAS(hh, tp)) {
+			free(tp);
+			forget_count(p);
 			return;
 		}
 	}
-	p->clients += by;
-	l->changed += !p->changed;
-	p->changed = true;
+	tp->clients += by;
+	p->changed += !tp->changed;
+	tp->changed = true;
 }
 
-void ledger_opened(struct ledger *l, struct subscription *sub)
+void presence_opened(struct presence *p, struct subscription *sub)
 {
-	if (!array_add(&l->opened, sub)) {
+	if (!array_add(&p->opened, sub)) {
 		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
 	sub->written_down = true;
-	TAILQ_INSERT_TAIL(&l->written, sub, written);
-	change_present(l, subscription_topic_id(sub), 1);
-	if (l->under_way == 0)
-		ledger_flush(l);
+	TAILQ_INSERT_TAIL(&p->written, sub, written);
+	change_present(p, subscription_topic_id(sub), 1);
+	if (p->under_way == 0)
+		presence_flush(p);
 }
 
-void ledger_erase(struct ledger *l, const struct subscription *sub)
+void presence_erase(struct presence *p, const struct subscription *sub)
 {
-	if (l->closed_count == l->closed_size) {
-		size_t size = l->closed_size ? l->closed_size * 2 : 64;
-		struct closed *closed = realloc(l->closed, size * sizeof(*closed));
+	if (p->closed_count == p->closed_size) {
+		size_t size = p->closed_size ? p->closed_size * 2 : 64;
+		struct closed *closed = realloc(p->closed, size * sizeof(*closed));
 
 		if (!closed) {
 			log_error("no memory to write down who is gone");
-			l->node->renew = true;
+			p->node->renew = true;
 			return;
 		}
-		l->closed = closed;
-		l->closed_size = size;
+		p->closed = closed;
+		p->closed_size = size;
 	}
-	uuid_text(l->closed[l->closed_count].id, &sub->subscriber.reader.connection_id);
-	l->closed[l->closed_count++].topic_id = subscription_topic_id(sub);
-	soon(l);
+	uuid_text(p->closed[p->closed_count].id, &sub->subscriber.reader.connection_id);
+	p->closed[p->closed_count++].topic_id = subscription_topic_id(sub);
+	soon(p);
 }
 
-void ledger_closed(struct ledger *l, struct subscription *sub)
+void presence_closed(struct presence *p, struct subscription *sub)
 {
 	if (!sub->written_down)
 		return;
 	sub->written_down = false;
-	TAILQ_REMOVE(&l->written, sub, written);
-	change_present(l, subscription_topic_id(sub), -1);
-	ledger_erase(l, sub);
+	TAILQ_REMOVE(&p->written, sub, written);
+	change_present(p, subscription_topic_id(sub), -1);
+	presence_erase(p, sub);
 }
 
-void ledger_delivered(struct ledger *l, const struct hub_topic *t)
+void presence_delivered(struct presence *p, const struct hub_topic *t)
 {
 	struct delivered *d;
 
 	/* What is kept for its id is of the numbering that is the database's now. */
 	if (t->stale)
 		return;
-	HASH_FIND(hh, l->delivered, &t->id, sizeof(t->id), d);
+	HASH_FIND(hh, p->delivered, &t->id, sizeof(t->id), d);
 	if (!d) {
 		d = calloc(1, sizeof(*d));
 		if (!d)
 			return; /* it may be sent twice, then */
 		d->topic_id = t->id;
-		HASH_ADD(hh, l->delivered, topic_id, sizeof(d->topic_id), d);
+		HASH_ADD(hh, p->delivered, topic_id, sizeof(d->topic_id), d);
 		if (!HASH_HAS(hh, d)) {
 			free(d);
 			return;
@@ -262,79 +262,79 @@ void ledger_delivered(struct ledger *l, const struct hub_topic *t)
 	}
 	d->seq = (int64_t)t->delivered_seq;
 	memcpy(d->epoch, t->epoch, sizeof(d->epoch));
-	soon(l);
+	soon(p);
 }
 
-void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq)
+void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq)
 {
 	struct sent sent = {.topic_id = t->id, .seq = (int64_t)seq};
 
 	memcpy(sent.epoch, t->epoch, sizeof(sent.epoch));
-	buf_add(&l->sent, &sent, sizeof(sent));
+	buf_add(&p->sent, &sent, sizeof(sent));
 	/* One that finds no memory may be sent twice; those before it need not. */
-	l->sent.failed = false;
-	soon(l);
+	p->sent.failed = false;
+	soon(p);
 }
 
 /*
  * What went between the database's look and its answer is not in `written`, and may be there all the same: written by a
  * call that is on its way. So what says that it is gone is kept: the closed, and the topics with nobody left.
  */
-void ledger_renew(struct ledger *l)
+void presence_renew(struct presence *p)
 {
 	struct subscription *sub;
-	struct present *p;
+	struct topic_presence *tp;
 	struct hub_topic *t;
 
-	array_release(&l->opened);
-	for (p = l->present; p; p = p->hh.next) {
-		p->clients = 0;
-		p->changed = true;
+	array_release(&p->opened);
+	for (tp = p->present; tp; tp = tp->hh.next) {
+		tp->clients = 0;
+		tp->changed = true;
 	}
-	l->changed = HASH_COUNT(l->present);
+	p->changed = HASH_COUNT(p->present);
 	/* What has gathered may be of a numbering that is not the database's. */
-	forget_delivered(l);
-	buf_free(&l->sent);
-	l->node->renew = false;
-	TAILQ_FOREACH (sub, &l->written, written) {
-		if (array_add(&l->opened, sub))
-			change_present(l, subscription_topic_id(sub), 1);
+	forget_delivered(p);
+	buf_free(&p->sent);
+	p->node->renew = false;
+	TAILQ_FOREACH (sub, &p->written, written) {
+		if (array_add(&p->opened, sub))
+			change_present(p, subscription_topic_id(sub), 1);
 		else
-			l->node->renew = true;
+			p->node->renew = true;
 	}
-	for (t = hub_first(l->node->hub); t; t = hub_next(t)) {
+	for (t = hub_first(p->node->hub); t; t = hub_next(t)) {
 		if (t->delivered_seq > 0)
-			ledger_delivered(l, t);
+			presence_delivered(p, t);
 	}
-	ledger_flush(l);
+	presence_flush(p);
 }
 
 static void on_written(void *context, enum err e)
 {
 	struct writing *w = context;
-	struct ledger *l = w->ledger;
+	struct presence *p = w->presence;
 
-	l->under_way--;
+	p->under_way--;
 	for (size_t i = 0; i < w->opened.count; i++) {
 		struct subscription *sub = w->opened.items[i];
 
 		if (!session_awaits(sub, SUBSCRIPTION_COUNTING))
 			continue;
 		if (e == OK)
-			l->counted(sub);
+			p->counted(sub);
 		else
 			session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}
 	array_release(&w->opened);
 	free(w);
 	if (e != OK) {
-		l->node->renew = true;
+		p->node->renew = true;
 		return;
 	}
-	if (l->opened.count > 0)
-		ledger_flush(l);
-	else if (l->changed > 0 || l->closed_count > 0 || l->sent.len > 0 || l->delivered)
-		soon(l);
+	if (p->opened.count > 0)
+		presence_flush(p);
+	else if (p->changed > 0 || p->closed_count > 0 || p->sent.len > 0 || p->delivered)
+		soon(p);
 }
 
 /* What one call takes, made from what has gathered. */
@@ -345,10 +345,10 @@ struct columns {
 };
 
 /* Each with room for one more: an empty one is no failure. */
-static bool columns_new(struct columns *c, const struct ledger *l)
+static bool columns_new(struct columns *c, const struct presence *p)
 {
-	size_t presence = l->changed + 1, opened = l->opened.count + 1, closed = l->closed_count + 1;
-	size_t delivered = HASH_COUNT(l->delivered) + 1, sent = l->sent.len / sizeof(struct sent) + 1;
+	size_t presence = p->changed + 1, opened = p->opened.count + 1, closed = p->closed_count + 1;
+	size_t delivered = HASH_COUNT(p->delivered) + 1, sent = p->sent.len / sizeof(struct sent) + 1;
 	struct flush *f = &c->flush;
 
 	*c = (struct columns){
@@ -369,7 +369,7 @@ static bool columns_new(struct columns *c, const struct ledger *l)
 				.sent_topics = calloc(sent, sizeof(int64_t)),
 				.sent_seqs = calloc(sent, sizeof(int64_t)),
 				.sent_epochs = calloc(sent, sizeof(char *)),
-				.opened_ever = (int64_t)l->node->sessions_opened,
+				.opened_ever = (int64_t)p->node->sessions_opened,
 			},
 		.ids = calloc(opened, UUID_TEXT_SIZE),
 		.times = calloc(opened, CLOCK_TEXT_SIZE),
@@ -393,30 +393,30 @@ static void columns_free(struct columns *c)
 		free(all[i]);
 }
 
-static void take_presence(struct flush *f, struct ledger *l)
+static void take_presence(struct flush *f, struct presence *p)
 {
-	struct present *p, *next;
+	struct topic_presence *tp, *next;
 
-	HASH_ITER (hh, l->present, p, next) {
-		if (!p->changed)
+	HASH_ITER (hh, p->present, tp, next) {
+		if (!tp->changed)
 			continue;
-		f->presence_topics[f->presence_count] = p->topic_id;
-		f->presence_clients[f->presence_count++] = p->clients;
-		p->changed = false;
-		if (p->clients == 0) {
-			HASH_DEL(l->present, p);
-			free(p);
+		f->presence_topics[f->presence_count] = tp->topic_id;
+		f->presence_clients[f->presence_count++] = tp->clients;
+		tp->changed = false;
+		if (tp->clients == 0) {
+			HASH_DEL(p->present, tp);
+			free(tp);
 		}
 	}
-	l->changed = 0;
+	p->changed = 0;
 }
 
-static void take_opened(struct columns *c, const struct ledger *l)
+static void take_opened(struct columns *c, const struct presence *p)
 {
 	struct flush *f = &c->flush;
 
-	for (size_t i = 0; i < l->opened.count; i++) {
-		const struct subscription *sub = l->opened.items[i];
+	for (size_t i = 0; i < p->opened.count; i++) {
+		const struct subscription *sub = p->opened.items[i];
 		size_t n = f->opened_count;
 
 		/* Gone already: its closing is in the same call or was in one before. */
@@ -431,63 +431,63 @@ static void take_opened(struct columns *c, const struct ledger *l)
 	}
 }
 
-static void take_rest(struct flush *f, const struct ledger *l)
+static void take_rest(struct flush *f, const struct presence *p)
 {
-	const struct sent *sent = (const struct sent *)(const void *)l->sent.bytes;
+	const struct sent *sent = (const struct sent *)(const void *)p->sent.bytes;
 	struct delivered *d;
 
-	for (size_t i = 0; i < l->closed_count; i++) {
-		f->closed_ids[i] = l->closed[i].id;
-		f->closed_topics[i] = l->closed[i].topic_id;
+	for (size_t i = 0; i < p->closed_count; i++) {
+		f->closed_ids[i] = p->closed[i].id;
+		f->closed_topics[i] = p->closed[i].topic_id;
 	}
-	f->closed_count = l->closed_count;
-	for (d = l->delivered; d; d = d->hh.next) {
+	f->closed_count = p->closed_count;
+	for (d = p->delivered; d; d = d->hh.next) {
 		f->delivered_topics[f->delivered_count] = d->topic_id;
 		f->delivered_epochs[f->delivered_count] = d->epoch;
 		f->delivered_seqs[f->delivered_count++] = d->seq;
 	}
-	for (size_t i = 0; i < l->sent.len / sizeof(*sent); i++) {
+	for (size_t i = 0; i < p->sent.len / sizeof(*sent); i++) {
 		f->sent_topics[f->sent_count] = sent[i].topic_id;
 		f->sent_epochs[f->sent_count] = sent[i].epoch;
 		f->sent_seqs[f->sent_count++] = sent[i].seq;
 	}
 }
 
-void ledger_flush(struct ledger *l)
+void presence_flush(struct presence *p)
 {
 	struct columns c = {0};
 	struct writing *w;
 
 	/* Counts that the database may have wrong are not built on. */
-	if (!pipeline_is_up(l->node->pipeline) || l->node->renew)
+	if (!pipeline_is_up(p->node->pipeline) || p->node->renew)
 		return;
-	if (l->changed == 0 && l->opened.count == 0 && l->closed_count == 0 && l->sent.len == 0 && !l->delivered)
+	if (p->changed == 0 && p->opened.count == 0 && p->closed_count == 0 && p->sent.len == 0 && !p->delivered)
 		return;
-	uv_timer_stop(&l->timer);
-	l->timer_set = false;
+	uv_timer_stop(&p->timer);
+	p->timer_set = false;
 	w = calloc(1, sizeof(*w));
-	if (!w || !columns_new(&c, l)) {
+	if (!w || !columns_new(&c, p)) {
 		log_error("no memory to write down who is connected");
 		free(w);
 		columns_free(&c);
-		soon(l);
+		soon(p);
 		return;
 	}
-	take_presence(&c.flush, l);
-	take_opened(&c, l);
-	take_rest(&c.flush, l);
+	take_presence(&c.flush, p);
+	take_opened(&c, p);
+	take_rest(&c.flush, p);
 
-	w->ledger = l;
-	w->opened = l->opened;
-	l->opened = (struct subscription_array){0};
-	l->under_way++;
-	l->written_ms = clock_monotonic_ms();
+	w->presence = p;
+	w->opened = p->opened;
+	p->opened = (struct subscription_array){0};
+	p->under_way++;
+	p->written_ms = clock_monotonic_ms();
 
-	enum err e = calls_flush(l->node->pipeline, l->node->id_text, &c.flush, on_written, w);
+	enum err e = calls_flush(p->node->pipeline, p->node->id_text, &c.flush, on_written, w);
 
-	l->closed_count = 0;
-	buf_free(&l->sent);
-	forget_delivered(l);
+	p->closed_count = 0;
+	buf_free(&p->sent);
+	forget_delivered(p);
 	columns_free(&c);
 	if (e != OK)
 		on_written(w, e);

@@ -13,23 +13,23 @@
 #include "ws/session/session.h"
 
 /* counted	called for each subscription once it is written down */
-enum err ledger_new(struct ledger **l, struct node *n, void (*counted)(struct subscription *sub)) MUST_CHECK;
-void ledger_free(struct ledger **l);
+enum err presence_new(struct presence **p, struct node *n, void (*counted)(struct subscription *sub)) MUST_CHECK;
+void presence_free(struct presence **p);
 
-void ledger_opened(struct ledger *l, struct subscription *sub);
-void ledger_closed(struct ledger *l, struct subscription *sub); /* does nothing where it is not written down */
+void presence_opened(struct presence *p, struct subscription *sub);
+void presence_closed(struct presence *p, struct subscription *sub); /* does nothing where it is not written down */
 
 /* It was written down by another call, and is gone. */
-void ledger_erase(struct ledger *l, const struct subscription *sub);
+void presence_erase(struct presence *p, const struct subscription *sub);
 
-void ledger_delivered(struct ledger *l, const struct hub_topic *t);
-void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq);
+void presence_delivered(struct presence *p, const struct hub_topic *t);
+void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq);
 
 /* The database is away: what was not written will be written anew; who waits to be counted is to come again. */
-void ledger_lost(struct ledger *l);
+void presence_lost(struct presence *p);
 
 /* The database knows nothing of this node: everything again. */
-void ledger_renew(struct ledger *l);
+void presence_renew(struct presence *p);
 
 /* Writes what there is, now. */
-void ledger_flush(struct ledger *l);
+void presence_flush(struct presence *p);

@@ -5,24 +5,24 @@
 
 #include "ws/session/session.h"
 
-struct edition {
+struct encode_cache {
 	char topic[TOPIC_NAME_MAX + 1];
 	char epoch[EPOCH_MAX + 1];
 	uint64_t seq;
 	int64_t diagnosis_id;
 	bool keep_alive;
 	struct buf frames;
-	struct buf bytes; /* what those are in the voice's words */
+	struct buf bytes; /* what those are in the encoder's words */
 	bool is_common;	  /* anybody else who is told these frames there is told the same */
 };
 
-enum err edition_new(struct edition **e)
+enum err encode_cache_new(struct encode_cache **e)
 {
 	*e = calloc(1, sizeof(**e));
 	return *e ? OK : ERR_MEMORY;
 }
 
-void edition_free(struct edition **e)
+void encode_cache_free(struct encode_cache **e)
 {
 	if (!*e)
 		return;
@@ -41,7 +41,7 @@ static bool is_common(const struct subscription *sub)
 	       sub->missed_from == 0;
 }
 
-static bool fits(const struct edition *e, const struct subscription *sub, struct span frames)
+static bool fits(const struct encode_cache *e, const struct subscription *sub, struct span frames)
 {
 	const struct session *s = sub->session;
 	const struct hub_topic *t = sub->subscriber.topic;
@@ -52,7 +52,7 @@ static bool fits(const struct edition *e, const struct subscription *sub, struct
 	       strcmp(e->topic, t->name) == 0;
 }
 
-static void remember(struct edition *e, const struct subscription *sub, struct span frames)
+static void remember(struct encode_cache *e, const struct subscription *sub, struct span frames)
 {
 	const struct hub_topic *t = sub->subscriber.topic;
 
@@ -66,12 +66,12 @@ static void remember(struct edition *e, const struct subscription *sub, struct s
 	e->is_common = buf_ok(&e->frames);
 }
 
-struct span edition_bytes(struct edition *last, const struct subscription *sub, struct span frames)
+struct span encode_cache_bytes(struct encode_cache *last, const struct subscription *sub, struct span frames)
 {
 	if (!fits(last, sub, frames)) {
 		last->is_common = false;
 		buf_clear(&last->bytes);
-		sub->session->voice->deliver(&last->bytes, sub, frames);
+		sub->session->encoder->deliver(&last->bytes, sub, frames);
 		if (!buf_ok(&last->bytes))
 			return (struct span){0};
 		if (is_common(sub))

@@ -6,7 +6,7 @@
  * kept, with all that they were made of.
  *
  * Layer    ws.
- * Memory   one delivery's bytes, twice, for each voice.
+ * Memory   one delivery's bytes, twice, for each encoder.
  */
 #pragma once
 
@@ -14,13 +14,13 @@
 #include "base/err.h"
 #include "ws/session/subscription.h"
 
-struct edition; /* opaque */
+struct encode_cache; /* opaque */
 
-enum err edition_new(struct edition **e) MUST_CHECK;
-void edition_free(struct edition **e);
+enum err encode_cache_new(struct encode_cache **e) MUST_CHECK;
+void encode_cache_free(struct encode_cache **e);
 
 /*
- * These frames in the words of the subscription's voice; `last` is the edition of that voice. Lent, valid until the
+ * These frames in the words of the subscription's encoder; `last` is the encode_cache of that encoder. Lent, valid until the
  * next call; .bytes NULL: no memory.
  */
-struct span edition_bytes(struct edition *last, const struct subscription *sub, struct span frames);
+struct span encode_cache_bytes(struct encode_cache *last, const struct subscription *sub, struct span frames);

@@ -117,7 +117,7 @@ static void websocket_goodbye(struct buf *out, const struct session *s)
 	buf_add(out, frame, frame_close(frame, s->close_code, s->close_reason));
 }
 
-const struct voice voice_websocket = {
+const struct encoder encoder_websocket = {
 	.welcome = websocket_welcome,
 	.missed_begin = websocket_missed_begin,
 	.missed_add = websocket_missed_add,
@@ -133,7 +133,7 @@ const struct voice voice_websocket = {
 
 /* ---- live health: spec section 6. Every message by itself, and errors said before the close */
 
-static void live_voice_welcome(struct buf *out, const struct session *s)
+static void live_encode_welcome(struct buf *out, const struct session *s)
 {
 	(void)out;
 	(void)s;
@@ -146,7 +146,7 @@ static void add_nothing(struct buf *out, const struct subscription *sub)
 	(void)sub;
 }
 
-static void live_voice_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)
+static void live_encode_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)
 {
 	(void)sub;
 	(void)first;
@@ -154,7 +154,7 @@ static void live_voice_missed_add(struct buf *out, const struct subscription *su
 }
 
 /* The message is for the client, the ping for whoever does not answer messages. */
-static void live_voice_heartbeat(struct buf *out)
+static void live_encode_heartbeat(struct buf *out)
 {
 	struct buf text = BUF_EMPTY;
 
@@ -163,7 +163,7 @@ static void live_voice_heartbeat(struct buf *out)
 	websocket_heartbeat(out);
 }
 
-static void live_voice_expiring(struct buf *out, int64_t in_s)
+static void live_encode_expiring(struct buf *out, int64_t in_s)
 {
 	struct buf text = BUF_EMPTY;
 
@@ -171,7 +171,7 @@ static void live_voice_expiring(struct buf *out, int64_t in_s)
 	add_text_frame(out, &text);
 }
 
-static void live_voice_goodbye(struct buf *out, const struct session *s)
+static void live_encode_goodbye(struct buf *out, const struct session *s)
 {
 	struct buf text = BUF_EMPTY;
 
@@ -182,16 +182,16 @@ static void live_voice_goodbye(struct buf *out, const struct session *s)
 	websocket_goodbye(out, s);
 }
 
-const struct voice voice_live = {
-	.welcome = live_voice_welcome,
+const struct encoder encoder_live = {
+	.welcome = live_encode_welcome,
 	.missed_begin = add_nothing,
-	.missed_add = live_voice_missed_add,
+	.missed_add = live_encode_missed_add,
 	.missed_end = add_nothing,
 	.message = websocket_message,
 	.reply = add_frame,
-	.heartbeat = live_voice_heartbeat,
-	.expiring = live_voice_expiring,
-	.goodbye = live_voice_goodbye,
+	.heartbeat = live_encode_heartbeat,
+	.expiring = live_encode_expiring,
+	.goodbye = live_encode_goodbye,
 	.whole_after = frame_end_after,
 	.frames_as_they_are = true,
 	.answers_heartbeats = true,
@@ -329,7 +329,7 @@ static size_t sse_whole_after(struct span bytes, size_t whole, size_t at)
 	return end ? (size_t)(end + 2 - bytes.bytes) : bytes.len;
 }
 
-const struct voice voice_sse = {
+const struct encoder encoder_sse = {
 	.welcome = sse_welcome,
 	.missed_begin = add_nothing,
 	.missed_add = sse_missed_add,
@@ -365,7 +365,7 @@ static bool add_held(struct buf *out, const struct session *s)
 	return !first;
 }
 
-void voice_poll_reply(struct buf *out, const struct session *s, struct span messages)
+void encode_poll_reply(struct buf *out, const struct session *s, struct span messages)
 {
 	struct buf body = BUF_EMPTY;
 	struct places p;
@@ -408,7 +408,7 @@ static void poll_deliver(struct buf *out, const struct subscription *sub, struct
 
 	while (frame_next(&frames, &message))
 		poll_message(&messages, sub, message);
-	voice_poll_reply(out, sub->session, (struct span){messages.bytes, messages.len});
+	encode_poll_reply(out, sub->session, (struct span){messages.bytes, messages.len});
 	if (!buf_ok(&messages))
 		out->failed = true;
 	buf_free(&messages);
@@ -426,7 +426,7 @@ static void poll_goodbye(struct buf *out, const struct session *s)
 	if (!buf_ok(&s->held))
 		out->failed = true;
 	else if (s->greeted)
-		voice_poll_reply(out, s, (struct span){0});
+		encode_poll_reply(out, s, (struct span){0});
 	else
 		add_problem(out, s);
 }
@@ -437,7 +437,7 @@ static size_t poll_whole_after(struct span bytes, size_t whole, size_t at)
 	return whole == at ? at : bytes.len;
 }
 
-const struct voice voice_poll = {
+const struct encoder encoder_poll = {
 	.welcome = poll_welcome,
 	.missed_begin = add_nothing,
 	.missed_add = poll_missed_add,

@@ -1,5 +1,5 @@
 /*
- * encoders - the voices there are: WebSocket frames, server-sent events, the reply to a poll (spec sections 4 and 5).
+ * encoders - the encoders there are: WebSocket frames, server-sent events, the reply to a poll (spec sections 4 and 5).
  *
  * Layer    ws.
  */
@@ -8,7 +8,7 @@
 #include "ws/session/encoder.h"
 #include "ws/session/session.h"
 
-extern const struct voice voice_websocket, voice_live, voice_sse, voice_poll;
+extern const struct encoder encoder_websocket, encoder_live, encoder_sse, encoder_poll;
 
 /* The reply to a poll: what it holds and has not expired, and then messages (their texts, joined by commas), or none. */
-void voice_poll_reply(struct buf *out, const struct session *s, struct span messages);
+void encode_poll_reply(struct buf *out, const struct session *s, struct span messages);

@@ -55,7 +55,7 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	}
 	if (!s->endpoint && !is_limited(claims.role))
 		connections_max = 0;
-	u = user_enter(s->endpoint ? &n->live_users : &n->users, claims.user_id, connections_max, &full);
+	u = user_sessions_enter(s->endpoint ? &n->live_users : &n->users, claims.user_id, connections_max, &full);
 	if (!u) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");

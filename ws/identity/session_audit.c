@@ -21,32 +21,32 @@ static void write_line(const struct session *s, const char *event, const char *k
 			   });
 }
 
-void audit_connect(const struct session *s)
+void session_audit_connect(const struct session *s)
 {
 	write_line(s, "connect", NULL, NULL, "ok");
 }
 
-void audit_authenticate(const struct session *s, const char *outcome)
+void session_audit_authenticate(const struct session *s, const char *outcome)
 {
 	write_line(s, "authenticate", NULL, NULL, outcome);
 }
 
-void audit_subscribe(const struct session *s, const char *topic, const char *outcome)
+void session_audit_subscribe(const struct session *s, const char *topic, const char *outcome)
 {
 	write_line(s, "subscribe", "topic", topic, outcome);
 }
 
-void audit_unsubscribe(const struct session *s, const char *topic, const char *why)
+void session_audit_unsubscribe(const struct session *s, const char *topic, const char *why)
 {
 	write_line(s, "unsubscribe", "topic", topic, why);
 }
 
-void audit_act(const struct session *s, const char *type, const char *outcome)
+void session_audit_act(const struct session *s, const char *type, const char *outcome)
 {
 	write_line(s, "publish", "type", type, outcome);
 }
 
-void audit_poller_gone(const struct subscription *sub)
+void session_audit_poller_gone(const struct subscription *sub)
 {
 	char id[UUID_TEXT_SIZE];
 
@@ -58,7 +58,7 @@ void audit_poller_gone(const struct subscription *sub)
 				  });
 }
 
-void audit_disconnect(const struct session *s)
+void session_audit_disconnect(const struct session *s)
 {
 	write_line(s, "disconnect", NULL, NULL, s->close_reason && s->close_reason[0] ? s->close_reason : "ok");
 }

@@ -10,12 +10,12 @@
 #include "ws/session/session.h"
 
 /* outcome: "ok", "forbidden", … as act_outcome_text() has them, or a few words that say why not; all lent */
-void audit_connect(const struct session *s);
-void audit_authenticate(const struct session *s, const char *outcome);
-void audit_subscribe(const struct session *s, const char *topic, const char *outcome);
-void audit_unsubscribe(const struct session *s, const char *topic, const char *why);
-void audit_act(const struct session *s, const char *type, const char *outcome);
-void audit_disconnect(const struct session *s);
+void session_audit_connect(const struct session *s);
+void session_audit_authenticate(const struct session *s, const char *outcome);
+void session_audit_subscribe(const struct session *s, const char *topic, const char *outcome);
+void session_audit_unsubscribe(const struct session *s, const char *topic, const char *why);
+void session_audit_act(const struct session *s, const char *type, const char *outcome);
+void session_audit_disconnect(const struct session *s);
 
 /* A poller that did not come back: between two polls it has no session. */
-void audit_poller_gone(const struct subscription *sub);
+void session_audit_poller_gone(const struct subscription *sub);

@@ -4,12 +4,12 @@
 #include "ws/session/session.h"
 #include "ws/session/user_sessions.h"
 
-bool sessions_are_too_many(const struct node *n)
+bool session_index_is_over(const struct node *n)
 {
 	return n->sessions_count - n->closing_count > (size_t)n->config->connections_max;
 }
 
-struct session *sessions_find(const struct node *n, const struct uuid *id)
+struct session *session_index_find(const struct node *n, const struct uuid *id)
 {
 	struct session *found;
 
@@ -19,7 +19,7 @@ struct session *sessions_find(const struct node *n, const struct uuid *id)
 
 static struct session *first_of(struct user *users, const char *user_id)
 {
-	const struct user *u = user_find(users, user_id);
+	const struct user *u = user_sessions_find(users, user_id);
 
 	return u ? TAILQ_FIRST(&u->sessions) : NULL;
 }
@@ -29,14 +29,14 @@ static bool is_named(const char *user_id)
 	return user_id && *user_id != '\0';
 }
 
-struct session *sessions_first(struct session_walk *w, const struct node *n, const char *user_id)
+struct session *session_index_first(struct session_walk *w, const struct node *n, const char *user_id)
 {
 	*w = (struct session_walk){.node = n, .user_id = user_id};
 	w->next = is_named(user_id) ? first_of(n->users, user_id) : TAILQ_FIRST(&n->sessions);
-	return sessions_next(w);
+	return session_index_next(w);
 }
 
-struct session *sessions_next(struct session_walk *w)
+struct session *session_index_next(struct session_walk *w)
 {
 	struct session *s = w->next;
 

@@ -13,10 +13,10 @@
 #include "ws/node.h"
 
 /* More have a place than TIDINGS_CONNECTIONS_MAX: those that are being closed have none. */
-bool sessions_are_too_many(const struct node *n);
+bool session_index_is_over(const struct node *n);
 
 /* NULL: there is none. */
-struct session *sessions_find(const struct node *n, const struct uuid *id);
+struct session *session_index_find(const struct node *n, const struct uuid *id);
 
 /* A walk over the sessions of one user. What it returns may be closed meanwhile, not ended. */
 struct session_walk {
@@ -31,5 +31,5 @@ struct session_walk {
  *
  *	user_id	borrowed for the walk; "": those without a user; NULL: all
  */
-struct session *sessions_first(struct session_walk *w, const struct node *n, const char *user_id);
-struct session *sessions_next(struct session_walk *w);
+struct session *session_index_first(struct session_walk *w, const struct node *n, const char *user_id);
+struct session *session_index_next(struct session_walk *w);

@@ -23,6 +23,6 @@ void strangers_add(struct session *s)
 
 void strangers_make_room(struct node *n)
 {
-	while (sessions_are_too_many(n) && n->strangers_count > 0)
+	while (session_index_is_over(n) && n->strangers_count > 0)
 		send_oldest_away(n);
 }

@@ -47,7 +47,7 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 	bool not_found = row && row->outcome == ERR_NOT_FOUND && s->role >= ROLE_SERVICE;
 	struct buf text = BUF_EMPTY;
 
-	audit_act(s, client_type_text(a->type), act_outcome_text(e != OK ? e : row->outcome));
+	session_audit_act(s, client_type_text(a->type), act_outcome_text(e != OK ? e : row->outcome));
 	if (e == OK && row->outcome == OK) {
 		buf_add_text(&text, row->reply);
 		live_say(s, &text);

@@ -103,7 +103,7 @@ void live_refused(struct subscription *sub, enum err why)
 	struct session *s = sub->session;
 	bool forbidden = why == ERR_FORBIDDEN || why == ERR_NOT_FOUND;
 
-	audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
+	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
 	if (s->authenticated)
 		live_refuse_askers(sub, forbidden);
 	else if (!forbidden)
@@ -127,7 +127,7 @@ void live_revoke(struct subscription *sub)
 	}
 	live_unsubscribed(&text, sub->name, subscription_topic(sub), "revoked", NULL, clock_wall_us());
 	live_say(sub->session, &text);
-	audit_unsubscribe(sub->session, subscription_topic(sub), "revoked");
+	session_audit_unsubscribe(sub->session, subscription_topic(sub), "revoked");
 	live_end_subscription(sub);
 }
 
@@ -150,19 +150,19 @@ void live_counted(struct subscription *sub)
 		}
 		return;
 	}
-	audit_subscribe(s, subscription_topic(sub), "ok");
+	session_audit_subscribe(s, subscription_topic(sub), "ok");
 	if (first)
 		say_authenticated(s, s->endpoint->subscription);
 	live_say_subscribed(sub);
 	subscription_catch_up(sub);
-	catch_up_go_on(s->node->catch_up, s);
+	backfill_go_on(s->node->backfill, s);
 	if (first)
 		hear_early(s);
 }
 
 static void refuse_user(struct session *s, const char *error_code, const char *reason, const char *why)
 {
-	audit_authenticate(s, why);
+	session_audit_authenticate(s, why);
 	s->error_code = error_code;
 	session_close(s, CLOSE_POLICY, reason);
 }
@@ -181,12 +181,12 @@ static void on_admit(void *context, enum err e)
 	if (!s || s->state != SESSION_OPEN) {
 		/* It went meanwhile. */
 		if (e == OK)
-			ledger_erase(a->node->ledger, self);
+			presence_erase(a->node->presence, self);
 	} else if (e == OK) {
-		audit_authenticate(s, "ok");
+		session_audit_authenticate(s, "ok");
 		self->subscriber.reader.user_id = s->user->id;
 		self->state = SUBSCRIPTION_COUNTING;
-		ledger_opened(s->node->ledger, self);
+		presence_opened(s->node->presence, self);
 	} else if (e == ERR_UNAUTHORIZED) {
 		s->close_detail = "This user has no active account.";
 		refuse_user(s, "authentication_failed", "no active account", "no such user");
@@ -231,7 +231,7 @@ static void admit(struct session *s)
 static void authenticate(struct session *s, const char *token, size_t len, const char *correlation)
 {
 	if (!identity_take(s, token, len, (size_t)s->node->config->live_connections_max)) {
-		audit_authenticate(s, s->close_reason);
+		session_audit_authenticate(s, s->close_reason);
 		return;
 	}
 	session_open(s);
@@ -277,11 +277,11 @@ static void refresh(struct session *s, const struct client_message *m)
 		return;
 	}
 	if (e != OK) {
-		audit_authenticate(s, "refresh refused");
+		session_audit_authenticate(s, "refresh refused");
 		live_refuse(s, "authentication_failed", detail, m->correlation_id.bytes);
 		return;
 	}
-	audit_authenticate(s, "refreshed");
+	session_audit_authenticate(s, "refreshed");
 	live_token_refreshed(&text, s->expires_s, m->correlation_id.bytes, clock_wall_us());
 	live_say(s, &text);
 }

@@ -2,8 +2,8 @@
  * live_connection - the live-health endpoints (spec section 6): one authenticated connection, its subscriptions as it wants them,
  * and what its client says.
  *
- *	established -> authenticate -> admit (database) -> ledger -> own stream -> authenticated
- *	subscribe -> gate -> ledger -> subscribed, what was missed, and then what comes
+ *	established -> authenticate -> admit (database) -> presence -> own stream -> authenticated
+ *	subscribe -> authorizer -> presence -> subscribed, what was missed, and then what comes
  *	anything else that touches data -> tidings.act() -> its answer
  *
  * What comes before `authenticated` has been said waits: a client need not wait for it.
@@ -30,7 +30,7 @@ bool live_keeps(const struct session *s);
 /* Instead of live_receive(), to a message that is over the rate. */
 void live_refuse_rate(struct session *s);
 
-/* From ledger: it is written down. From gate: it may not have the topic, or nobody knows. */
+/* From presence: it is written down. From authorizer: it may not have the topic, or nobody knows. */
 void live_counted(struct subscription *sub);
 void live_refused(struct subscription *sub, enum err why);
 

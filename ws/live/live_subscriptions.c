@@ -60,7 +60,7 @@ bool live_subscribe(struct session *s, const char *name, const struct selected *
 		session_drop(s, sub);
 		return false;
 	}
-	gate_ask(s->node->gate, sub);
+	authorizer_ask(s->node->authorizer, sub);
 	return true;
 }
 
@@ -94,7 +94,8 @@ void live_on_subscribe(struct session *s, const struct client_message *m)
 	}
 	if (wanted.has_cursor)
 		wanted.cursor_damaged = cursor_parse(&wanted.cursor, m->cursor, strlen(m->cursor)) != OK;
-	if (!gate_can_ask(s->node->gate) || !live_subscribe(s, m->subscription, &wanted, m->correlation_id.bytes))
+	if (!authorizer_can_ask(s->node->authorizer) ||
+	    !live_subscribe(s, m->subscription, &wanted, m->correlation_id.bytes))
 		live_say_error(s, "unavailable", LIVE_AWAY, m->correlation_id.bytes);
 }
 
@@ -103,11 +104,11 @@ void live_end_subscription(struct subscription *sub)
 	struct session *s = sub->session;
 	bool others_waited = sub->asking;
 
-	ledger_closed(s->node->ledger, sub);
+	presence_closed(s->node->presence, sub);
 	session_drop(s, sub);
 	/* For its page; nobody answers that to this session any more. */
 	if (others_waited)
-		catch_up_go_on(s->node->catch_up, s);
+		backfill_go_on(s->node->backfill, s);
 }
 
 void live_on_unsubscribe(struct session *s, const struct client_message *m)
@@ -127,7 +128,7 @@ void live_on_unsubscribe(struct session *s, const struct client_message *m)
 		/* It comes before they could be answered. */
 		STAILQ_FOREACH (a, &sub->askers, next)
 			live_say_error(s, "cancelled", "It was unsubscribed before it was subscribed.", a->correlation);
-		audit_unsubscribe(s, topic, "ok");
+		session_audit_unsubscribe(s, topic, "ok");
 		live_end_subscription(sub);
 	}
 	live_unsubscribed(&text, m->subscription, topic, NULL, m->correlation_id.bytes, clock_wall_us());

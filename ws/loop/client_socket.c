@@ -3,14 +3,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TURN_LINES 512 /* before the loop looks at the sockets again: a few ms */
+#define TURN_SOCKETS 512 /* before the loop looks at the sockets again: a few ms */
 
-struct line {
+struct client_socket {
 	uv_poll_t poll;
-	TAILQ_ENTRY(line) link; /* in lines.soon while is_soon */
-	struct lines *all;	/* borrowed */
-	void *owner;		/* borrowed */
-	line_event event;
+	TAILQ_ENTRY(client_socket) link; /* in client_sockets.soon while is_soon */
+	struct client_sockets *all;	 /* borrowed */
+	void *owner;			 /* borrowed */
+	client_socket_event event;
 	int fd;
 	int events; /* that are watched */
 	bool is_soon;
@@ -18,9 +18,9 @@ struct line {
 
 static void on_event(uv_poll_t *poll, int status, int events)
 {
-	struct line *l = poll->data;
+	struct client_socket *s = poll->data;
 
-	l->event(l->owner, status, events);
+	s->event(s->owner, status, events);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -28,20 +28,20 @@ static void on_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
-static void not_soon(struct line *l)
+static void not_soon(struct client_socket *s)
 {
-	if (l->is_soon)
-		TAILQ_REMOVE(&l->all->soon, l, link);
-	l->is_soon = false;
+	if (s->is_soon)
+		TAILQ_REMOVE(&s->all->soon, s, link);
+	s->is_soon = false;
 }
 
-void lines_run(struct lines *all)
+void client_sockets_run(struct client_sockets *all)
 {
-	struct line *l;
+	struct client_socket *s;
 
-	for (int n = 0; n < TURN_LINES && (l = TAILQ_FIRST(&all->soon)); n++) {
-		not_soon(l);
-		l->event(l->owner, 0, UV_WRITABLE);
+	for (int n = 0; n < TURN_SOCKETS && (s = TAILQ_FIRST(&all->soon)); n++) {
+		not_soon(s);
+		s->event(s->owner, 0, UV_WRITABLE);
 	}
 	if (TAILQ_EMPTY(&all->soon))
 		uv_idle_stop(&all->turn);
@@ -49,10 +49,10 @@ void lines_run(struct lines *all)
 
 static void on_turn(uv_idle_t *turn)
 {
-	lines_run(turn->data);
+	client_sockets_run(turn->data);
 }
 
-void lines_init(struct lines *all, uv_loop_t *loop)
+void client_sockets_init(struct client_sockets *all, uv_loop_t *loop)
 {
 	all->loop = loop;
 	TAILQ_INIT(&all->soon);
@@ -60,9 +60,9 @@ void lines_init(struct lines *all, uv_loop_t *loop)
 	all->turn.data = all;
 }
 
-enum err line_new(struct line **l, struct lines *all, int fd)
+enum err client_socket_new(struct client_socket **s, struct client_sockets *all, int fd)
 {
-	struct line *made = calloc(1, sizeof(*made));
+	struct client_socket *made = calloc(1, sizeof(*made));
 
 	if (!made || uv_poll_init(all->loop, &made->poll, fd) != 0) {
 		free(made);
@@ -72,57 +72,57 @@ enum err line_new(struct line **l, struct lines *all, int fd)
 	made->poll.data = made;
 	made->all = all;
 	made->fd = fd;
-	*l = made;
+	*s = made;
 	return OK;
 }
 
-void line_take(struct line *l, void *owner, line_event event)
+void client_socket_take(struct client_socket *s, void *owner, client_socket_event event)
 {
-	not_soon(l);
-	l->owner = owner;
-	l->event = event;
-	line_watch(l, UV_READABLE);
+	not_soon(s);
+	s->owner = owner;
+	s->event = event;
+	client_socket_watch(s, UV_READABLE);
 }
 
-int line_fd(const struct line *l)
+int client_socket_fd(const struct client_socket *s)
 {
-	return l->fd;
+	return s->fd;
 }
 
-void line_watch(struct line *l, int events)
+void client_socket_watch(struct client_socket *s, int events)
 {
 	/* libuv would take it out of epoll and put it in again. */
-	if (l->events == events)
+	if (s->events == events)
 		return;
-	l->events = events;
-	uv_poll_start(&l->poll, events, on_event);
+	s->events = events;
+	uv_poll_start(&s->poll, events, on_event);
 }
 
-bool line_watches(const struct line *l, int events)
+bool client_socket_watches(const struct client_socket *s, int events)
 {
-	return (l->events & events) == events;
+	return (s->events & events) == events;
 }
 
-void line_soon(struct line *l)
+void client_socket_soon(struct client_socket *s)
 {
-	if (l->is_soon)
+	if (s->is_soon)
 		return;
-	l->is_soon = true;
-	TAILQ_INSERT_TAIL(&l->all->soon, l, link);
-	uv_idle_start(&l->all->turn, on_turn);
+	s->is_soon = true;
+	TAILQ_INSERT_TAIL(&s->all->soon, s, link);
+	uv_idle_start(&s->all->turn, on_turn);
 }
 
-int line_leave(struct line **l)
+int client_socket_leave(struct client_socket **s)
 {
-	int fd = (*l)->fd;
+	int fd = (*s)->fd;
 
-	not_soon(*l);
-	uv_close((uv_handle_t *)&(*l)->poll, on_closed);
-	*l = NULL;
+	not_soon(*s);
+	uv_close((uv_handle_t *)&(*s)->poll, on_closed);
+	*s = NULL;
 	return fd;
 }
 
-void line_close(struct line **l)
+void client_socket_close(struct client_socket **s)
 {
-	close(line_leave(l));
+	close(client_socket_leave(s));
 }

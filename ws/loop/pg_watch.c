@@ -7,7 +7,7 @@
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-	struct watcher *w = poll->data;
+	struct pg_watch *w = poll->data;
 
 	/* An error shows when the descriptor is read, once all that came before it has been; and libuv has stopped. */
 	if (status < 0)
@@ -17,7 +17,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void on_timer(uv_timer_t *timer)
 {
-	struct watcher *w = timer->data;
+	struct pg_watch *w = timer->data;
 
 	w->due_ms = 0;
 	link_due(w->link);
@@ -28,12 +28,12 @@ static void on_closed(uv_handle_t *handle)
 	free(handle);
 }
 
-void watcher_init(struct watcher *w, uv_loop_t *loop)
+void pg_watch_init(struct pg_watch *w, uv_loop_t *loop)
 {
-	*w = (struct watcher){.loop = loop, .fd = -1};
+	*w = (struct pg_watch){.loop = loop, .fd = -1};
 }
 
-static void stop_poll(struct watcher *w)
+static void stop_poll(struct pg_watch *w)
 {
 	if (!w->poll)
 		return;
@@ -44,7 +44,7 @@ static void stop_poll(struct watcher *w)
 	w->events = 0;
 }
 
-static void watch_fd(struct watcher *w, int fd, int events)
+static void watch_fd(struct pg_watch *w, int fd, int events)
 {
 	if (fd != w->fd)
 		stop_poll(w);
@@ -66,7 +66,7 @@ static void watch_fd(struct watcher *w, int fd, int events)
 	uv_poll_start(w->poll, events, on_poll);
 }
 
-static void watch_time(struct watcher *w, int64_t due_ms)
+static void watch_time(struct pg_watch *w, int64_t due_ms)
 {
 	/* Which is told again with each statement, and seldom another. */
 	if (due_ms == w->due_ms)
@@ -89,15 +89,15 @@ static void watch_time(struct watcher *w, int64_t due_ms)
 	}
 }
 
-void watcher_watch(void *watcher, int fd, bool read, bool write, int64_t due_ms)
+void pg_watch_set(void *watch, int fd, bool read, bool write, int64_t due_ms)
 {
-	struct watcher *w = watcher;
+	struct pg_watch *w = watch;
 
 	watch_fd(w, fd, (read ? UV_READABLE : 0) | (write ? UV_WRITABLE : 0));
 	watch_time(w, due_ms);
 }
 
-void watcher_close(struct watcher *w)
+void pg_watch_close(struct pg_watch *w)
 {
 	stop_poll(w);
 	if (w->timer) {

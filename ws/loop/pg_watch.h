@@ -11,7 +11,7 @@
 
 #include "store/link.h"
 
-struct watcher {
+struct pg_watch {
 	uv_loop_t *loop;   /* borrowed */
 	struct link *link; /* borrowed; set once the link is open */
 	uv_poll_t *poll;   /* owned; NULL when nothing is watched */
@@ -21,10 +21,10 @@ struct watcher {
 	int64_t due_ms; /* of the timer; 0: it is stopped */
 };
 
-void watcher_init(struct watcher *w, uv_loop_t *loop);
+void pg_watch_init(struct pg_watch *w, uv_loop_t *loop);
 
-/* link_ops.watch; `watcher` is a struct watcher. */
-void watcher_watch(void *watcher, int fd, bool read, bool write, int64_t due_ms);
+/* link_ops.watch; `watch` is a struct pg_watch. */
+void pg_watch_set(void *watch, int fd, bool read, bool write, int64_t due_ms);
 
 /* After the link was closed. */
-void watcher_close(struct watcher *w);
+void pg_watch_close(struct pg_watch *w);

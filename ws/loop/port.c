@@ -29,7 +29,7 @@ static bool prepare(int fd)
 	       setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0;
 }
 
-enum err listening_on_port(struct listening *l, uv_loop_t *loop, const char *address, int64_t port)
+enum err port_open(struct port *p, uv_loop_t *loop, const char *address, int64_t port)
 {
 	struct addrinfo hints = {
 		.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
@@ -37,7 +37,7 @@ enum err listening_on_port(struct listening *l, uv_loop_t *loop, const char *add
 	char service[8];
 	int fd;
 
-	*l = (struct listening){.fd = -1, .lock = -1};
+	*p = (struct port){.fd = -1, .lock = -1};
 	snprintf(service, sizeof(service), "%d", (int)port);
 	if (getaddrinfo(address, service, &hints, &found) != 0) {
 		log_error("TIDINGS_WS_ADDRESS is not an address");
@@ -51,11 +51,11 @@ enum err listening_on_port(struct listening *l, uv_loop_t *loop, const char *add
 		fd = -1;
 	}
 	freeaddrinfo(found);
-	if (fd >= 0 && uv_poll_init(loop, &l->poll, fd) != 0) {
+	if (fd >= 0 && uv_poll_init(loop, &p->poll, fd) != 0) {
 		close(fd);
 		fd = -1;
 	}
-	l->fd = fd;
+	p->fd = fd;
 	return fd < 0 ? ERR_SYSTEM : OK;
 }
 
@@ -114,56 +114,56 @@ static int listen_on(const struct sockaddr_un *at)
 	return -1;
 }
 
-enum err listening_on_path(struct listening *l, uv_loop_t *loop, const char *path)
+enum err port_open_path(struct port *p, uv_loop_t *loop, const char *path)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 
-	*l = (struct listening){.fd = -1, .lock = -1, .path = path};
+	*p = (struct port){.fd = -1, .lock = -1, .path = path};
 	if (strlen(path) >= sizeof(at.sun_path)) {
 		log_error("TIDINGS_WS_SOCKET is longer than %zu bytes", sizeof(at.sun_path) - 1);
 		return ERR_SYSTEM;
 	}
 	memcpy(at.sun_path, path, strlen(path) + 1);
-	l->lock = lock(path);
-	if (l->lock >= 0 && is_left_behind(&at))
+	p->lock = lock(path);
+	if (p->lock >= 0 && is_left_behind(&at))
 		unlink(path);
-	if (l->lock >= 0)
-		l->fd = listen_on(&at);
-	if (l->fd >= 0 && uv_poll_init(loop, &l->poll, l->fd) == 0)
+	if (p->lock >= 0)
+		p->fd = listen_on(&at);
+	if (p->fd >= 0 && uv_poll_init(loop, &p->poll, p->fd) == 0)
 		return OK;
 	log_error("cannot listen socket=%s why=\"%s\"", path, strerror(errno));
-	if (l->fd >= 0) {
+	if (p->fd >= 0) {
 		unlink(path);
-		close(l->fd);
-		l->fd = -1;
+		close(p->fd);
+		p->fd = -1;
 	}
-	if (l->lock >= 0)
-		close(l->lock);
+	if (p->lock >= 0)
+		close(p->lock);
 	return ERR_SYSTEM;
 }
 
-void listening_start(struct listening *l, uv_poll_cb on_ready)
+void port_start(struct port *p, uv_poll_cb on_ready)
 {
-	if (l->fd >= 0)
-		uv_poll_start(&l->poll, UV_READABLE, on_ready);
+	if (p->fd >= 0)
+		uv_poll_start(&p->poll, UV_READABLE, on_ready);
 }
 
-void listening_stop(struct listening *l)
+void port_stop(struct port *p)
 {
-	if (l->fd >= 0)
-		uv_poll_stop(&l->poll);
+	if (p->fd >= 0)
+		uv_poll_stop(&p->poll);
 }
 
-void listening_close(struct listening *l)
+void port_close(struct port *p)
 {
-	if (l->fd < 0)
+	if (p->fd < 0)
 		return;
-	uv_poll_stop(&l->poll);
-	uv_close((uv_handle_t *)&l->poll, NULL);
-	if (l->path)
-		unlink(l->path);
-	close(l->fd);
-	if (l->lock >= 0)
-		close(l->lock);
-	l->fd = l->lock = -1;
+	uv_poll_stop(&p->poll);
+	uv_close((uv_handle_t *)&p->poll, NULL);
+	if (p->path)
+		unlink(p->path);
+	close(p->fd);
+	if (p->lock >= 0)
+		close(p->lock);
+	p->fd = p->lock = -1;
 }

@@ -11,7 +11,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 
-struct listening {
+struct port {
 	uv_poll_t poll;
 	int fd;		  /* -1: closed */
 	int lock;	  /* held while the path is ours; -1: a port */
@@ -19,13 +19,13 @@ struct listening {
 };
 
 /*
- * Binds it; who comes waits in the kernel until listening_start().
+ * Binds it; who comes waits in the kernel until port_start().
  *
  *	address		an IP address
  *
  * ERR_SYSTEM  taken, or not allowed: logged
  */
-enum err listening_on_port(struct listening *l, uv_loop_t *loop, const char *address, int64_t port) MUST_CHECK;
+enum err port_open(struct port *p, uv_loop_t *loop, const char *address, int64_t port) MUST_CHECK;
 
 /*
  * The same on a path: for this process's user and group alone (0660). What a process that was killed has left there is
@@ -33,11 +33,11 @@ enum err listening_on_port(struct listening *l, uv_loop_t *loop, const char *add
  *
  *	path	outlives it
  */
-enum err listening_on_path(struct listening *l, uv_loop_t *loop, const char *path) MUST_CHECK;
+enum err port_open_path(struct port *p, uv_loop_t *loop, const char *path) MUST_CHECK;
 
-/* `on_ready` is called when somebody has come, until listening_stop(). The handle's `data` is the caller's. */
-void listening_start(struct listening *l, uv_poll_cb on_ready);
-void listening_stop(struct listening *l);
+/* `on_ready` is called when somebody has come, until port_stop(). The handle's `data` is the caller's. */
+void port_start(struct port *p, uv_poll_cb on_ready);
+void port_stop(struct port *p);
 
 /* Nobody can connect any more; a path is free again. The loop has to go on once before the struct goes. */
-void listening_close(struct listening *l);
+void port_close(struct port *p);

@@ -12,181 +12,181 @@
 #include "ws/net/requester.h"
 #include "ws/net/router.h"
 
-#define STRANGERS_MAX 1024 /* sockets that have never been served, once the node has no room for more */
-#define HEADS_MAX 1024	   /* heads that have come in part */
+#define UNSERVED_MAX 1024 /* sockets that have never been served, once the node has no room for more */
+#define HEADS_MAX 1024	  /* heads that have come in part */
 #define HEADS_BYTES_MAX (8 << 20)
 #define ACCEPT_TURN 128	   /* sockets, before the loop looks at the others */
 #define SAY_EVERY_MS 10000 /* that some were sent away */
 
-struct door {
+struct acceptor {
 	struct node *node;
-	struct lines lines;
-	struct listening places[2]; /* a port, and perhaps a path: closed where there is none */
+	struct client_sockets sockets;
+	struct port ports[2]; /* a port, and perhaps a path: closed where there is none */
 	bool shut;
-	struct visitors visitors;
+	struct requesters requesters;
 	bool full;	  /* not accepting for the moment: out of descriptors */
 	bool said_full;	  /* such a time is one line in the log */
 	size_t sent_away; /* to make room for others, since that was said last */
 	int64_t say_ms;	  /* when it may be said again */
 };
 
-static void send_away(struct door *d, struct visitor *v)
+static void send_away(struct acceptor *a, struct requester *r)
 {
-	d->sent_away++;
-	visitor_close(v);
+	a->sent_away++;
+	requester_close(r);
 }
 
 /* Those whose heads have come in part, and are too many: the ones that began first. */
-static void send_readers_away(struct door *d)
+static void send_readers_away(struct acceptor *a)
 {
-	struct visitors *all = &d->visitors;
+	struct requesters *all = &a->requesters;
 
-	while (all->counts[VISITOR_READING] > 0 && (all->counts[VISITOR_READING] > HEADS_MAX ||
-						    all->bytes > HEADS_BYTES_MAX || budget_is_over(&d->node->budget)))
-		send_away(d, TAILQ_FIRST(&all->lists[VISITOR_READING]));
+	while (all->counts[REQUESTER_READING] > 0 && (all->counts[REQUESTER_READING] > HEADS_MAX ||
+						      all->bytes > HEADS_BYTES_MAX || budget_is_over(&a->node->budget)))
+		send_away(a, TAILQ_FIRST(&all->lists[REQUESTER_READING]));
 }
 
 /* Something has come: a whole request, or a part of one. Most often it comes whole, and is read where it is. */
-static void serve(struct visitor *v, struct span bytes)
+static void serve(struct requester *r, struct span bytes)
 {
-	struct door *d = v->node->door;
+	struct acceptor *a = r->node->acceptor;
 
-	if (v->in.len > 0) {
-		buf_add(&v->in, bytes.bytes, bytes.len);
-		bytes = (struct span){v->in.bytes, v->in.len};
+	if (r->in.len > 0) {
+		buf_add(&r->in, bytes.bytes, bytes.len);
+		bytes = (struct span){r->in.bytes, r->in.len};
 	}
-	if (!buf_ok(&v->in)) {
-		visitor_close(v);
+	if (!buf_ok(&r->in)) {
+		requester_close(r);
 		return;
 	}
-	if (reception_serve(v, bytes))
+	if (router_serve(r, bytes))
 		return;
-	if (v->in.len == 0)
-		buf_add(&v->in, bytes.bytes, bytes.len);
-	if (!buf_ok(&v->in)) {
-		visitor_close(v);
+	if (r->in.len == 0)
+		buf_add(&r->in, bytes.bytes, bytes.len);
+	if (!buf_ok(&r->in)) {
+		requester_close(r);
 		return;
 	}
-	visitor_charge(v);
-	if (v->state != VISITOR_READING)
-		visitor_move(v, VISITOR_READING);
-	send_readers_away(d);
+	requester_charge(r);
+	if (r->state != REQUESTER_READING)
+		requester_move(r, REQUESTER_READING);
+	send_readers_away(a);
 }
 
-static void read_head(struct visitor *v)
+static void read_head(struct requester *r)
 {
 	char bytes[REQUEST_HEAD_MAX];
-	ssize_t got = recv(line_fd(v->line), bytes, sizeof(bytes), 0);
+	ssize_t got = recv(client_socket_fd(r->socket), bytes, sizeof(bytes), 0);
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got > 0)
-		serve(v, (struct span){bytes, (size_t)got});
+		serve(r, (struct span){bytes, (size_t)got});
 	else
-		visitor_close(v);
+		requester_close(r);
 }
 
-static void on_visitor(void *owner, int status, int events)
+static void on_requester(void *owner, int status, int events)
 {
-	struct visitor *v = owner;
+	struct requester *r = owner;
 	char rest[4096];
 
 	(void)events;
-	if (v->state != VISITOR_LINGERING && status == 0)
-		read_head(v);
-	else if (status < 0 || recv(line_fd(v->line), rest, sizeof(rest), 0) == 0)
-		visitor_close(v);
+	if (r->state != REQUESTER_LINGERING && status == 0)
+		read_head(r);
+	else if (status < 0 || recv(client_socket_fd(r->socket), rest, sizeof(rest), 0) == 0)
+		requester_close(r);
 }
 
-static void welcome(struct door *d, int fd)
+static void welcome(struct acceptor *a, int fd)
 {
-	struct visitor *v;
-	struct line *line;
+	struct requester *r;
+	struct client_socket *socket;
 
 	/* Most often its request is there already. */
-	if (line_new(&line, &d->lines, fd) == OK &&
-	    visitor_new(&v, &d->visitors, d->node, VISITOR_NEW, line, on_visitor) == OK)
-		read_head(v);
+	if (client_socket_new(&socket, &a->sockets, fd) == OK &&
+	    requester_new(&r, &a->requesters, a->node, REQUESTER_NEW, socket, on_requester) == OK)
+		read_head(r);
 }
 
 /* A poll's reply is out: its client may ask again on the same connection, and may have done so. */
-static void reply_done(struct node *n, struct line *line, bool keep_alive, const struct buf *early)
+static void reply_done(struct node *n, struct client_socket *socket, bool keep_alive, const struct buf *early)
 {
-	struct door *d = n->door;
-	struct visitor *v;
+	struct acceptor *a = n->acceptor;
+	struct requester *r;
 
 	if (!keep_alive) {
-		line_close(&line);
+		client_socket_close(&socket);
 		return;
 	}
-	if (visitor_new(&v, &d->visitors, n, VISITOR_RESTING, line, on_visitor) == OK && early->len > 0)
-		serve(v, (struct span){early->bytes, early->len});
+	if (requester_new(&r, &a->requesters, n, REQUESTER_KEPT_ALIVE, socket, on_requester) == OK && early->len > 0)
+		serve(r, (struct span){early->bytes, early->len});
 }
 
 static void end_replies(struct node *n)
 {
-	lines_run(&n->door->lines);
+	client_sockets_run(&n->acceptor->sockets);
 }
 
-static void pause_accepting(struct door *d)
+static void pause_accepting(struct acceptor *a)
 {
-	d->full = true;
-	for (unsigned i = 0; i < ARRAY_LEN(d->places); i++)
-		listening_stop(&d->places[i]);
+	a->full = true;
+	for (unsigned i = 0; i < ARRAY_LEN(a->ports); i++)
+		port_stop(&a->ports[i]);
 }
 
 /*
  * Sessions and those between two polls have TIDINGS_CONNECTIONS_MAX places together, and who has not been served yet
- * has STRANGERS_MAX. Where one side leaves places free, the other may have them.
+ * has UNSERVED_MAX. Where one side leaves places free, the other may have them.
  */
-static bool is_full(const struct door *d)
+static bool is_full(const struct acceptor *a)
 {
-	const struct node *n = d->node;
+	const struct node *n = a->node;
 
-	return d->visitors.count >= STRANGERS_MAX &&
-	       d->visitors.count + n->sessions_count >= (size_t)n->config->connections_max + STRANGERS_MAX;
+	return a->requesters.count >= UNSERVED_MAX &&
+	       a->requesters.count + n->sessions_count >= (size_t)n->config->connections_max + UNSERVED_MAX;
 }
 
 /* Who has to go when there are too many: one that was answered, else the one that is there for the longest of those
  * that have more places than theirs. */
-static struct visitor *longest_here(const struct door *d)
+static struct requester *longest_here(const struct acceptor *a)
 {
-	const struct visitors *all = &d->visitors;
-	struct visitor *lingering = TAILQ_FIRST(&all->lists[VISITOR_LINGERING]),
-		       *resting = TAILQ_FIRST(&all->lists[VISITOR_RESTING]),
-		       *silent = TAILQ_FIRST(&all->lists[VISITOR_NEW]),
-		       *reading = TAILQ_FIRST(&all->lists[VISITOR_READING]);
+	const struct requesters *all = &a->requesters;
+	struct requester *lingering = TAILQ_FIRST(&all->lists[REQUESTER_LINGERING]),
+			 *resting = TAILQ_FIRST(&all->lists[REQUESTER_KEPT_ALIVE]),
+			 *silent = TAILQ_FIRST(&all->lists[REQUESTER_NEW]),
+			 *reading = TAILQ_FIRST(&all->lists[REQUESTER_READING]);
 
 	if (lingering)
 		return lingering;
-	if (resting && all->counts[VISITOR_NEW] + all->counts[VISITOR_READING] < STRANGERS_MAX)
+	if (resting && all->counts[REQUESTER_NEW] + all->counts[REQUESTER_READING] < UNSERVED_MAX)
 		return resting;
 	return silent ? silent : reading;
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
-	struct door *d = poll->data;
-	uv_os_fd_t listening;
+	struct acceptor *a = poll->data;
+	uv_os_fd_t port;
 
 	(void)status;
 	(void)events;
-	uv_fileno((const uv_handle_t *)poll, &listening);
-	for (int turn = 0; turn < ACCEPT_TURN && !d->shut; turn++) {
+	uv_fileno((const uv_handle_t *)poll, &port);
+	for (int turn = 0; turn < ACCEPT_TURN && !a->shut; turn++) {
 		int fd;
 
-		if (is_full(d))
-			send_away(d, longest_here(d));
-		fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (is_full(a))
+			send_away(a, longest_here(a));
+		fd = accept4(port, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			d->said_full = false;
-			welcome(d, fd);
+			a->said_full = false;
+			welcome(a, fd);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* Until the next check; the kernel keeps them in line. */
-			if (!d->said_full)
+			if (!a->said_full)
 				log_error("cannot accept connections errno=%d", errno);
-			d->said_full = true;
-			pause_accepting(d);
+			a->said_full = true;
+			pause_accepting(a);
 			return;
 		} else if (errno != ECONNABORTED && errno != EINTR) {
 			return;
@@ -194,22 +194,22 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	}
 }
 
-static bool listen_everywhere(struct door *d, uv_loop_t *loop, const struct config *c)
+static bool listen_everywhere(struct acceptor *a, uv_loop_t *loop, const struct config *c)
 {
-	struct listening *port = &d->places[0], *path = &d->places[1];
+	struct port *port = &a->ports[0], *path = &a->ports[1];
 
 	port->fd = path->fd = -1;
-	if (listening_on_port(port, loop, c->ws_address, c->ws_port) != OK)
+	if (port_open(port, loop, c->ws_address, c->ws_port) != OK)
 		return false;
-	if (c->ws_socket && *c->ws_socket && listening_on_path(path, loop, c->ws_socket) != OK)
+	if (c->ws_socket && *c->ws_socket && port_open_path(path, loop, c->ws_socket) != OK)
 		return false;
-	port->poll.data = path->poll.data = d;
+	port->poll.data = path->poll.data = a;
 	return true;
 }
 
-enum err door_new(struct door **d, struct node *n)
+enum err acceptor_new(struct acceptor **a, struct node *n)
 {
-	struct door *made = calloc(1, sizeof(*made));
+	struct acceptor *made = calloc(1, sizeof(*made));
 
 	if (!made)
 		return ERR_MEMORY;
@@ -218,60 +218,60 @@ enum err door_new(struct door **d, struct node *n)
 	n->end_replies = end_replies;
 	if (!listen_everywhere(made, n->loop, n->config)) {
 		/* Their handles are the loop's until it ends, and so does the program. */
-		door_shut(made);
+		acceptor_shut(made);
 		return ERR_SYSTEM;
 	}
-	lines_init(&made->lines, n->loop);
-	visitors_init(&made->visitors);
-	*d = made;
+	client_sockets_init(&made->sockets, n->loop);
+	requesters_init(&made->requesters);
+	*a = made;
 	return OK;
 }
 
-void door_open(struct door *d)
+void acceptor_open(struct acceptor *a)
 {
-	for (unsigned i = 0; i < ARRAY_LEN(d->places); i++)
-		listening_start(&d->places[i], on_ready);
+	for (unsigned i = 0; i < ARRAY_LEN(a->ports); i++)
+		port_start(&a->ports[i], on_ready);
 }
 
-void door_shut(struct door *d)
+void acceptor_shut(struct acceptor *a)
 {
-	d->shut = true;
-	for (unsigned i = 0; i < ARRAY_LEN(d->places); i++)
-		listening_close(&d->places[i]);
+	a->shut = true;
+	for (unsigned i = 0; i < ARRAY_LEN(a->ports); i++)
+		port_close(&a->ports[i]);
 }
 
-void door_check(struct door *d, int64_t now_ms)
+void acceptor_check(struct acceptor *a, int64_t now_ms)
 {
-	struct visitor *v;
+	struct requester *r;
 
-	while ((v = visitors_overdue(&d->visitors, now_ms))) {
-		if (v->state == VISITOR_READING)
-			visitor_refuse(v, 408, "", "The request did not come in time.");
+	while ((r = requesters_overdue(&a->requesters, now_ms))) {
+		if (r->state == REQUESTER_READING)
+			requester_refuse(r, 408, "", "The request did not come in time.");
 		else
-			visitor_close(v);
+			requester_close(r);
 	}
-	if (d->sent_away > 0 && now_ms >= d->say_ms) {
-		log_notice("closed connections that asked for nothing, for others: too many visitors=%zu",
-			   d->sent_away);
-		d->sent_away = 0;
-		d->say_ms = now_ms + SAY_EVERY_MS;
+	if (a->sent_away > 0 && now_ms >= a->say_ms) {
+		log_notice("closed connections that asked for nothing, for others: too many requesters=%zu",
+			   a->sent_away);
+		a->sent_away = 0;
+		a->say_ms = now_ms + SAY_EVERY_MS;
 	}
-	if (d->full && !d->shut) {
-		d->full = false;
-		door_open(d);
+	if (a->full && !a->shut) {
+		a->full = false;
+		acceptor_open(a);
 	}
 }
 
-void door_free(struct door **d)
+void acceptor_free(struct acceptor **a)
 {
-	struct visitor *v;
+	struct requester *r;
 
-	if (!*d)
+	if (!*a)
 		return;
-	door_shut(*d);
-	while ((v = visitors_overdue(&(*d)->visitors, INT64_MAX)))
-		visitor_close(v);
+	acceptor_shut(*a);
+	while ((r = requesters_overdue(&(*a)->requesters, INT64_MAX)))
+		requester_close(r);
 	/* The lines' handles still point here until the loop has closed them: it frees after. */
-	free(*d);
-	*d = NULL;
+	free(*a);
+	*a = NULL;
 }

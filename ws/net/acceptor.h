@@ -1,7 +1,7 @@
 /*
  * acceptor - where the sidecar listens (listening.h): accepts sockets, and has their requests read.
  *
- *	accepted -> a visitor -> reception: a session, or a refusal
+ *	accepted -> a requester -> router: a session, or a refusal
  *
  * A poll's socket comes back here with each reply, to wait for the next request: TIDINGS_CONNECTIONS_MAX of them have a
  * place here or as a session, and 1,024 sockets that have not been served yet have theirs. Where one side leaves places
@@ -16,18 +16,18 @@
 #include "ws/node.h"
 
 /*
- * Binds the port, and the path if there is one; who comes waits in the kernel until door_open().
+ * Binds the port, and the path if there is one; who comes waits in the kernel until acceptor_open().
  *
  * ERR_SYSTEM  it is taken, or not allowed: logged
  */
-enum err door_new(struct door **d, struct node *n) MUST_CHECK;
-void door_free(struct door **d);
+enum err acceptor_new(struct acceptor **a, struct node *n) MUST_CHECK;
+void acceptor_free(struct acceptor **a);
 
 /* Accepts connections from now on. */
-void door_open(struct door *d);
+void acceptor_open(struct acceptor *a);
 
 /* No new connections from now on. */
-void door_shut(struct door *d);
+void acceptor_shut(struct acceptor *a);
 
 /* Now and then: who takes too long is sent away. */
-void door_check(struct door *d, int64_t now_ms);
+void acceptor_check(struct acceptor *a, int64_t now_ms);

@@ -91,11 +91,11 @@ static bool write_checks(struct buf *out, const struct health *h)
 	return well;
 }
 
-static void answer(struct visitor *v, bool live)
+static void answer(struct requester *r, bool live)
 {
 	struct buf checks = BUF_EMPTY, body = BUF_EMPTY, reply = BUF_EMPTY;
 	char now[CLOCK_TEXT_SIZE], date[CLOCK_HTTP_DATE_SIZE];
-	bool well = live || write_checks(&checks, v->node->health);
+	bool well = live || write_checks(&checks, r->node->health);
 
 	buf_printf(&body, "{\"status\":\"%s\",\"timestamp\":\"%s\"", well ? "healthy" : "unhealthy",
 		   clock_text(now, clock_wall_us()));
@@ -106,13 +106,13 @@ static void answer(struct visitor *v, bool live)
 		   "Cache-Control: no-store\r\nDate: %s\r\nConnection: close\r\n%s\r\n",
 		   well ? 200 : 503, well ? "OK" : problem_title(503), body.len, clock_http_date(date, clock_wall_us()),
 		   well ? "" : "Retry-After: 5\r\n");
-	if (!v->head_only)
+	if (!r->head_only)
 		buf_add(&reply, body.bytes, body.len);
 	if (!buf_ok(&checks) || !buf_ok(&body))
 		reply.failed = true;
 	buf_free(&checks);
 	buf_free(&body);
-	visitor_send_last(v, &reply);
+	requester_send_last(r, &reply);
 }
 
 static bool is(struct span text, const char *wanted)
@@ -120,17 +120,17 @@ static bool is(struct span text, const char *wanted)
 	return text.len == strlen(wanted) && memcmp(text.bytes, wanted, text.len) == 0;
 }
 
-bool health_serve(struct visitor *v, const struct request_head *head)
+bool health_serve(struct requester *r, const struct request_head *head)
 {
 	bool live = is(head->path, "/health/live");
 
 	if (!live && !is(head->path, "/health/ready") && !is(head->path, "/health"))
 		return false;
-	if (!is(head->method, "GET") && !v->head_only)
-		visitor_refuse(v, 405, "Allow: GET, HEAD\r\n", "This route takes GET only.");
+	if (!is(head->method, "GET") && !r->head_only)
+		requester_refuse(r, 405, "Allow: GET, HEAD\r\n", "This route takes GET only.");
 	else if (head->body_status != 0)
-		visitor_refuse(v, head->body_status, "", "No body is taken here.");
+		requester_refuse(r, head->body_status, "", "No body is taken here.");
 	else
-		answer(v, live);
+		answer(r, live);
 	return true;
 }

@@ -27,5 +27,5 @@ void health_free(struct health **h);
 /* Asks the database; not while it is being asked. */
 void health_ask(struct health *h);
 
-/* True: this is a request for one of these, and is answered; the visitor is no more, or lingers. */
-bool health_serve(struct visitor *v, const struct request_head *head);
+/* True: this is a request for one of these, and is answered; the requester is no more, or lingers. */
+bool health_serve(struct requester *r, const struct request_head *head);

@@ -10,111 +10,111 @@
  * How long it may stay so. RESTING: nginx keeps an idle connection to an upstream for 60 s; it is to be the one that
  * closes, or its next request may meet our close. LINGERING: for the client to read a refusal.
  */
-static const int64_t stay_ms[VISITOR_STATES] = {
-	[VISITOR_NEW] = 10000,
-	[VISITOR_RESTING] = 65000,
-	[VISITOR_READING] = 10000,
-	[VISITOR_LINGERING] = 2000,
+static const int64_t stay_ms[REQUESTER_STATES] = {
+	[REQUESTER_NEW] = 10000,
+	[REQUESTER_KEPT_ALIVE] = 65000,
+	[REQUESTER_READING] = 10000,
+	[REQUESTER_LINGERING] = 2000,
 };
 
-void visitors_init(struct visitors *all)
+void requesters_init(struct requesters *all)
 {
-	*all = (struct visitors){0};
-	for (int i = 0; i < VISITOR_STATES; i++)
+	*all = (struct requesters){0};
+	for (int i = 0; i < REQUESTER_STATES; i++)
 		TAILQ_INIT(&all->lists[i]);
 }
 
-struct visitor *visitors_overdue(const struct visitors *all, int64_t now_ms)
+struct requester *requesters_overdue(const struct requesters *all, int64_t now_ms)
 {
-	for (int i = 0; i < VISITOR_STATES; i++) {
-		struct visitor *v = TAILQ_FIRST(&all->lists[i]);
+	for (int i = 0; i < REQUESTER_STATES; i++) {
+		struct requester *r = TAILQ_FIRST(&all->lists[i]);
 
-		if (v && now_ms >= v->due_ms)
-			return v;
+		if (r && now_ms >= r->due_ms)
+			return r;
 	}
 	return NULL;
 }
 
-static void enter(struct visitor *v, enum visitor_state state)
+static void enter(struct requester *r, enum requester_state state)
 {
-	v->state = state;
-	v->due_ms = clock_monotonic_ms() + stay_ms[state];
-	TAILQ_INSERT_TAIL(&v->all->lists[state], v, link);
-	v->all->counts[state]++;
-	v->all->count++;
+	r->state = state;
+	r->due_ms = clock_monotonic_ms() + stay_ms[state];
+	TAILQ_INSERT_TAIL(&r->all->lists[state], r, link);
+	r->all->counts[state]++;
+	r->all->count++;
 }
 
-static void leave(struct visitor *v)
+static void leave(struct requester *r)
 {
-	TAILQ_REMOVE(&v->all->lists[v->state], v, link);
-	v->all->counts[v->state]--;
-	v->all->count--;
+	TAILQ_REMOVE(&r->all->lists[r->state], r, link);
+	r->all->counts[r->state]--;
+	r->all->count--;
 }
 
-enum err visitor_new(struct visitor **v, struct visitors *all, struct node *n, enum visitor_state state,
-		     struct line *line, line_event event)
+enum err requester_new(struct requester **r, struct requesters *all, struct node *n, enum requester_state state,
+		       struct client_socket *socket, client_socket_event event)
 {
-	struct visitor *made = calloc(1, sizeof(*made));
+	struct requester *made = calloc(1, sizeof(*made));
 
 	if (!made) {
-		line_close(&line);
+		client_socket_close(&socket);
 		return ERR_MEMORY;
 	}
 	made->all = all;
 	made->node = n;
-	made->line = line;
+	made->socket = socket;
 	enter(made, state);
-	line_take(line, made, event);
-	*v = made;
+	client_socket_take(socket, made, event);
+	*r = made;
 	return OK;
 }
 
-void visitor_move(struct visitor *v, enum visitor_state state)
+void requester_move(struct requester *r, enum requester_state state)
 {
-	leave(v);
-	enter(v, state);
+	leave(r);
+	enter(r, state);
 }
 
-void visitor_charge(struct visitor *v)
+void requester_charge(struct requester *r)
 {
-	v->all->bytes += v->in.size - v->charged;
-	budget_release(&v->node->budget, v->charged);
-	budget_reserve(&v->node->budget, v->in.size);
-	v->charged = v->in.size;
+	r->all->bytes += r->in.size - r->charged;
+	budget_release(&r->node->budget, r->charged);
+	budget_reserve(&r->node->budget, r->in.size);
+	r->charged = r->in.size;
 }
 
-struct line *visitor_dismiss(struct visitor *v)
+struct client_socket *requester_dismiss(struct requester *r)
 {
-	struct line *line = v->line;
+	struct client_socket *socket = r->socket;
 
-	leave(v);
-	buf_free(&v->in);
-	visitor_charge(v);
-	free(v);
-	return line;
+	leave(r);
+	buf_free(&r->in);
+	requester_charge(r);
+	free(r);
+	return socket;
 }
 
-void visitor_close(struct visitor *v)
+void requester_close(struct requester *r)
 {
-	struct line *line = visitor_dismiss(v);
+	struct client_socket *socket = requester_dismiss(r);
 
-	line_close(&line);
+	client_socket_close(&socket);
 }
 
-void visitor_send_last(struct visitor *v, struct buf *reply)
+void requester_send_last(struct requester *r, struct buf *reply)
 {
-	int fd = line_fd(v->line);
+	int fd = client_socket_fd(r->socket);
 
 	/* It fits into an empty socket buffer; a peer that makes it not fit gets none. */
 	if (buf_ok(reply) && send(fd, reply->bytes, reply->len, MSG_NOSIGNAL) == (ssize_t)reply->len &&
 	    shutdown(fd, SHUT_WR) == 0)
-		visitor_move(v, VISITOR_LINGERING);
+		requester_move(r, REQUESTER_LINGERING);
 	else
-		visitor_close(v);
+		requester_close(r);
 	buf_free(reply);
 }
 
-void visitor_refuse_problem(struct visitor *v, const struct problem *problem, const char *headers)
+void requester_refuse_problem(struct requester *r, const struct problem *problem, const char *headers)
 {
 	struct buf body = BUF_EMPTY, reply = BUF_EMPTY;
 	char date[CLOCK_HTTP_DATE_SIZE];
@@ -127,15 +127,15 @@ void visitor_refuse_problem(struct visitor *v, const struct problem *problem, co
 		   "Connection: %sclose\r\n%s\r\n",
 		   problem->status, problem_title(problem->status), body.len, clock_http_date(date, clock_wall_us()),
 		   problem->status == 426 ? "Upgrade, " : "", headers);
-	if (!v->head_only)
+	if (!r->head_only)
 		buf_add(&reply, body.bytes, body.len);
 	if (!buf_ok(&body))
 		reply.failed = true;
 	buf_free(&body);
-	visitor_send_last(v, &reply);
+	requester_send_last(r, &reply);
 }
 
-void visitor_refuse(struct visitor *v, int status, const char *headers, const char *detail)
+void requester_refuse(struct requester *r, int status, const char *headers, const char *detail)
 {
-	visitor_refuse_problem(v, &(struct problem){.status = status, .detail = detail}, headers);
+	requester_refuse_problem(r, &(struct problem){.status = status, .detail = detail}, headers);
 }

@@ -6,7 +6,7 @@
  *	READING		the head of its request comes, in pieces
  *	LINGERING	it was answered; what it still sends is thrown away, until it has read the answer
  *
- * A visitor is in the list of its state, and has so much time in each.
+ * A requester is in the list of its state, and has so much time in each.
  *
  * Layer    ws.
  */
@@ -24,57 +24,57 @@
 #include "ws/loop/client_socket.h"
 #include "ws/node.h"
 
-enum visitor_state { VISITOR_NEW, VISITOR_RESTING, VISITOR_READING, VISITOR_LINGERING, VISITOR_STATES };
+enum requester_state { REQUESTER_NEW, REQUESTER_KEPT_ALIVE, REQUESTER_READING, REQUESTER_LINGERING, REQUESTER_STATES };
 
-TAILQ_HEAD(visitor_list, visitor);
+TAILQ_HEAD(requester_list, requester);
 
-struct visitors {
-	struct visitor_list lists[VISITOR_STATES]; /* who came first is first, and due first */
-	size_t counts[VISITOR_STATES];
+struct requesters {
+	struct requester_list lists[REQUESTER_STATES]; /* who came first is first, and due first */
+	size_t counts[REQUESTER_STATES];
 	size_t count;
 	size_t bytes; /* of heads that are not whole; they are in node.budget too */
 };
 
-struct visitor {
-	TAILQ_ENTRY(visitor) link; /* in the list of its state */
-	struct visitors *all;	   /* borrowed */
-	struct node *node;	   /* borrowed */
-	struct line *line;	   /* owned */
-	struct buf in;		   /* what it has sent, while its head is not whole */
-	size_t charged;		   /* of that, in visitors.bytes */
-	struct request_scan scan;  /* of that */
-	bool head_only;		   /* its request was a HEAD: its reply has no body */
-	enum visitor_state state;
+struct requester {
+	TAILQ_ENTRY(requester) link;  /* in the list of its state */
+	struct requesters *all;	      /* borrowed */
+	struct node *node;	      /* borrowed */
+	struct client_socket *socket; /* owned */
+	struct buf in;		      /* what it has sent, while its head is not whole */
+	size_t charged;		      /* of that, in requesters.bytes */
+	struct request_scan scan;     /* of that */
+	bool head_only;		      /* its request was a HEAD: its reply has no body */
+	enum requester_state state;
 	int64_t due_ms; /* when it is sent away */
 };
 
-void visitors_init(struct visitors *all);
+void requesters_init(struct requesters *all);
 
 /* One whose time is over; NULL: there is none. */
-struct visitor *visitors_overdue(const struct visitors *all, int64_t now_ms);
+struct requester *requesters_overdue(const struct requesters *all, int64_t now_ms);
 
 /*
- * A visitor in this state; `event` is called when there is something to read.
+ * A requester in this state; `event` is called when there is something to read.
  *
- *	line	taken; closed on failure
+ *	socket	taken; closed on failure
  */
-enum err visitor_new(struct visitor **v, struct visitors *all, struct node *n, enum visitor_state state,
-		     struct line *line, line_event event) MUST_CHECK;
+enum err requester_new(struct requester **r, struct requesters *all, struct node *n, enum requester_state state,
+		       struct client_socket *socket, client_socket_event event) MUST_CHECK;
 
-void visitor_move(struct visitor *v, enum visitor_state state);
+void requester_move(struct requester *r, enum requester_state state);
 
 /* `in` has another size. */
-void visitor_charge(struct visitor *v);
+void requester_charge(struct requester *r);
 
-/* The visitor is no more, nor the bytes that it has sent; its line is the caller's. */
-struct line *visitor_dismiss(struct visitor *v);
-void visitor_close(struct visitor *v);
+/* The requester is no more, nor the bytes that it has sent; its socket is the caller's. */
+struct client_socket *requester_dismiss(struct requester *r);
+void requester_close(struct requester *r);
 
 /*
  * Its last bytes, and the end: what the client still sends is read and thrown away, or its kernel would throw the
  * answer away. Takes over what is in `reply`.
  */
-void visitor_send_last(struct visitor *v, struct buf *reply);
+void requester_send_last(struct requester *r, struct buf *reply);
 
 /*
  * A refusal, as a problem.
@@ -82,5 +82,5 @@ void visitor_send_last(struct visitor *v, struct buf *reply);
  *	headers	more of them, each with its CRLF, or ""
  *	detail	static
  */
-void visitor_refuse(struct visitor *v, int status, const char *headers, const char *detail);
-void visitor_refuse_problem(struct visitor *v, const struct problem *problem, const char *headers);
+void requester_refuse(struct requester *r, int status, const char *headers, const char *detail);
+void requester_refuse_problem(struct requester *r, const struct problem *problem, const char *headers);

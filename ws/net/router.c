@@ -20,25 +20,25 @@
 #define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
 
 /* A refusal that a page may read, where its origin is allowed. */
-static void refuse_problem(struct visitor *v, const struct request_head *head, const struct problem *problem,
+static void refuse_problem(struct requester *r, const struct request_head *head, const struct problem *problem,
 			   const char *headers)
 {
 	struct buf all = BUF_EMPTY;
 
 	buf_add_text(&all, headers);
-	if (head->origin.bytes && origin_allowed(v->node->config->allowed_origins, head->origin))
+	if (head->origin.bytes && origin_allowed(r->node->config->allowed_origins, head->origin))
 		buf_printf(&all,
 			   "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\nAccess-Control-Expose-Headers: "
 			   "Retry-After\r\n",
 			   (int)head->origin.len, head->origin.bytes);
-	visitor_refuse_problem(v, problem, buf_ok(&all) && all.bytes ? all.bytes : headers);
+	requester_refuse_problem(r, problem, buf_ok(&all) && all.bytes ? all.bytes : headers);
 	buf_free(&all);
 }
 
-static void refuse(struct visitor *v, const struct request_head *head, int status, const char *headers,
+static void refuse(struct requester *r, const struct request_head *head, int status, const char *headers,
 		   const char *detail)
 {
-	refuse_problem(v, head, &(struct problem){.status = status, .detail = detail}, headers);
+	refuse_problem(r, head, &(struct problem){.status = status, .detail = detail}, headers);
 }
 
 /* The token of a `bearer.<jwt>` in the list of subprotocols; whether the client also offers ours. */
@@ -49,7 +49,7 @@ static bool find_bearer_protocol(struct header_list protocols, struct buf *token
 
 	*offers_ours = false;
 	while (header_list_next(&protocols, &item)) {
-		if (item.len == strlen(SERVER_PROTOCOL) && memcmp(item.bytes, SERVER_PROTOCOL, item.len) == 0)
+		if (item.len == strlen(WEBSOCKET_PROTOCOL) && memcmp(item.bytes, WEBSOCKET_PROTOCOL, item.len) == 0)
 			*offers_ours = true;
 		if (!found && item.len > strlen("bearer.") && memcmp(item.bytes, "bearer.", strlen("bearer.")) == 0) {
 			found = true;
@@ -84,7 +84,7 @@ static bool read_question(struct question *q, struct arrival *a, const struct re
 	by_protocol = find_bearer_protocol(head->websocket_protocols, &q->token, &q->offers_ours);
 	/* A browser takes no answer that names none of what it offered. */
 	if (q->offers_ours)
-		buf_add_text(&q->echo, SERVER_PROTOCOL);
+		buf_add_text(&q->echo, WEBSOCKET_PROTOCOL);
 	else if (by_protocol)
 		buf_printf(&q->echo, "bearer.%s", q->token.bytes ? q->token.bytes : "");
 	if (bearer.bytes) {
@@ -115,49 +115,50 @@ static bool offers_deflate(const struct header_list *extensions)
 }
 
 /* What the client has sent behind the head are its first frames. */
-static void upgrade(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
+static void upgrade(struct requester *r, const struct request_head *head, struct span more, struct arrival *a)
 {
-	struct node *n = v->node;
+	struct node *n = r->node;
 	struct buf key = BUF_EMPTY, early = BUF_EMPTY;
 
 	a->inflates = n->deflater && offers_deflate(&head->websocket_extensions);
 	buf_add(&key, head->websocket_key.bytes, head->websocket_key.len);
 	buf_add(&early, more.bytes, more.len);
 	if (buf_ok(&key) && buf_ok(&early)) {
-		struct line *line = visitor_dismiss(v);
+		struct client_socket *socket = requester_dismiss(r);
 
-		server_upgrade(n, line_leave(&line), a, (struct span){key.bytes, key.len}, &early);
+		websocket_upgrade(n, client_socket_leave(&socket), a, (struct span){key.bytes, key.len}, &early);
 	} else {
-		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 	}
 	buf_free(&key);
 	buf_free(&early);
 }
 
-static const struct http_socket_ops http_socket_ops = {.writable = stages_writable, .gone = stages_end};
+static const struct http_transport_ops http_transport_ops = {.writable = subscribe_writable, .gone = subscribe_end};
 
 /* An event stream, or a poll: the reply is held. */
-static void hold(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
+static void hold(struct requester *r, const struct request_head *head, struct span more, struct arrival *a)
 {
 	static const struct transport transports[] = {
-		{"sse", http_socket_write, http_socket_queued, http_socket_want_writable, http_socket_shut},
-		{"long_poll", http_socket_write, http_socket_queued, http_socket_want_writable, http_socket_shut},
+		{"sse", http_transport_write, http_transport_queued, http_transport_want_writable, http_transport_shut},
+		{"long_poll", http_transport_write, http_transport_queued, http_transport_want_writable,
+		 http_transport_shut},
 	};
-	struct node *n = v->node;
-	struct http_socket *h;
+	struct node *n = r->node;
+	struct http_transport *h;
 	struct session *s;
 	struct buf early;
 
-	a->keep_alive = a->voice == &voice_poll && head->keep_alive && more.len == 0;
-	if (http_socket_new(&h, visitor_dismiss(v), a->keep_alive, &http_socket_ops) != OK)
+	a->keep_alive = a->encoder == &encoder_poll && head->keep_alive && more.len == 0;
+	if (http_transport_new(&h, requester_dismiss(r), a->keep_alive, &http_transport_ops) != OK)
 		return;
-	s = stages_begin(n, &transports[a->voice == &voice_poll], h, a);
+	s = subscribe_begin(n, &transports[a->encoder == &encoder_poll], h, a);
 	if (s) {
-		http_socket_serve(h, s);
+		http_transport_serve(h, s);
 	} else {
-		struct line *line = http_socket_release(&h, &early);
+		struct client_socket *socket = http_transport_release(&h, &early);
 
-		line_close(&line);
+		client_socket_close(&socket);
 		buf_free(&early);
 	}
 }
@@ -165,11 +166,11 @@ static void hold(struct visitor *v, const struct request_head *head, struct span
 /* What there is to ask for, before its `/{id}` or `?topics=`. */
 static const struct {
 	const char *path;
-	const struct voice *voice;
-} routes[] = {{"/ws", &voice_websocket}, {"/sse", &voice_sse}, {"/poll", &voice_poll}};
+	const struct encoder *encoder;
+} routes[] = {{"/ws", &encoder_websocket}, {"/sse", &encoder_sse}, {"/poll", &encoder_poll}};
 
 /* NULL: there is no such route. Else *diagnosis_id is 0 for the one that takes topics. */
-static const struct voice *find_route(struct span path, int64_t *diagnosis_id)
+static const struct encoder *find_route(struct span path, int64_t *diagnosis_id)
 {
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
 		size_t len = strlen(routes[i].path);
@@ -178,7 +179,7 @@ static const struct voice *find_route(struct span path, int64_t *diagnosis_id)
 		if (path.len >= len && memcmp(path.bytes, routes[i].path, len) == 0 &&
 		    (path.len == len || (path.bytes[len] == '/' &&
 					 topic_parse_id(path.bytes + len + 1, path.len - len - 1, diagnosis_id))))
-			return routes[i].voice;
+			return routes[i].encoder;
 	}
 	return NULL;
 }
@@ -191,7 +192,7 @@ static void check_query(const struct request_head *head, const struct arrival *a
 		{"token", true},
 		{"cursor", !a->endpoint},
 		{"topics", !a->endpoint && diagnosis_id == 0},
-		{"timeout", a->voice == &voice_poll},
+		{"timeout", a->encoder == &encoder_poll},
 	};
 
 	query_check(head->query, names, ARRAY_LEN(names), problem);
@@ -236,13 +237,13 @@ static bool is_method(const struct request_head *head, const char *method)
 }
 
 /* A browser asks before it sends what a plain page could not. */
-static void answer_preflight(struct visitor *v, const struct request_head *head)
+static void answer_preflight(struct requester *r, const struct request_head *head)
 {
 	struct buf reply = BUF_EMPTY;
 	char date[CLOCK_HTTP_DATE_SIZE];
 
-	if (!head->origin.bytes || !origin_allowed(v->node->config->allowed_origins, head->origin)) {
-		refuse(v, head, 403, "", "This origin is not allowed.");
+	if (!head->origin.bytes || !origin_allowed(r->node->config->allowed_origins, head->origin)) {
+		refuse(r, head, 403, "", "This origin is not allowed.");
 		return;
 	}
 	buf_printf(&reply,
@@ -251,7 +252,7 @@ static void answer_preflight(struct visitor *v, const struct request_head *head)
 		   "Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Last-Event-ID\r\n"
 		   "Access-Control-Max-Age: 3600\r\nDate: %s\r\nConnection: close\r\n\r\n",
 		   (int)head->origin.len, head->origin.bytes, clock_http_date(date, clock_wall_us()));
-	visitor_send_last(v, &reply);
+	requester_send_last(r, &reply);
 }
 
 #define POLL_TIMEOUT_DEFAULT_S 25
@@ -277,7 +278,7 @@ static enum err read_timeout(const struct request_head *head, int64_t *timeout_s
 }
 
 /* Where a client that cannot have a WebSocket finds the same; for live health there is no such place. */
-static void refuse_plain_get(struct visitor *v, const struct request_head *head, bool live, int64_t diagnosis_id)
+static void refuse_plain_get(struct requester *r, const struct request_head *head, bool live, int64_t diagnosis_id)
 {
 	struct buf headers = BUF_EMPTY, topics = BUF_EMPTY;
 	struct selection *selection;
@@ -292,25 +293,25 @@ static void refuse_plain_get(struct visitor *v, const struct request_head *head,
 		free(selection);
 	}
 	buf_free(&topics);
-	refuse(v, head, 426, buf_ok(&headers) ? headers.bytes : "", "This route is a WebSocket.");
+	refuse(r, head, 426, buf_ok(&headers) ? headers.bytes : "", "This route is a WebSocket.");
 	buf_free(&headers);
 }
 
-static void let_in(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
+static void let_in(struct requester *r, const struct request_head *head, struct span more, struct arrival *a)
 {
 	struct question q = {0};
 
-	if (!read_question(&q, a, head, v->node->config))
-		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
-	else if (a->voice == &voice_websocket || a->voice == &voice_live)
-		upgrade(v, head, more, a);
+	if (!read_question(&q, a, head, r->node->config))
+		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
+	else if (a->encoder == &encoder_websocket || a->encoder == &encoder_live)
+		upgrade(r, head, more, a);
 	else
-		hold(v, head, more, a);
+		hold(r, head, more, a);
 	forget_question(&q);
 }
 
 /* `more` is what came behind the head. */
-static void serve(struct visitor *v, const struct request_head *head, struct span more)
+static void serve(struct requester *r, const struct request_head *head, struct span more)
 {
 	struct arrival a = {0};
 	struct problem problem = PROBLEM_NONE;
@@ -319,28 +320,28 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 	enum err e = OK;
 	bool websocket;
 
-	if (health_serve(v, head))
+	if (health_serve(r, head))
 		return;
 	a.endpoint = live_endpoint(head->path);
-	a.voice = a.endpoint ? &voice_live : find_route(head->path, &diagnosis_id);
-	if (!a.voice) {
-		refuse(v, head, 404, "", "There is nothing at this path.");
+	a.encoder = a.endpoint ? &encoder_live : find_route(head->path, &diagnosis_id);
+	if (!a.encoder) {
+		refuse(r, head, 404, "", "There is nothing at this path.");
 		return;
 	}
-	websocket = a.endpoint || a.voice == &voice_websocket;
+	websocket = a.endpoint || a.encoder == &encoder_websocket;
 	if (!websocket && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
-		answer_preflight(v, head);
+		answer_preflight(r, head);
 	} else if (!is_method(head, "GET")) {
-		refuse(v, head, 405, "Allow: GET\r\n", "This route takes GET only.");
+		refuse(r, head, 405, "Allow: GET\r\n", "This route takes GET only.");
 	} else if (head->body_status != 0) {
-		refuse(v, head, head->body_status, "", "No body is taken here.");
+		refuse(r, head, head->body_status, "", "No body is taken here.");
 	} else if (websocket && !request_head_is_websocket(head)) {
-		refuse_plain_get(v, head, a.endpoint != NULL, diagnosis_id);
-	} else if (v->node->sessions_count >= (size_t)v->node->config->connections_max + REFUSALS_MAX) {
-		refuse(v, head, 503, "Retry-After: 5\r\n", "The server is full.");
+		refuse_plain_get(r, head, a.endpoint != NULL, diagnosis_id);
+	} else if (r->node->sessions_count >= (size_t)r->node->config->connections_max + REFUSALS_MAX) {
+		refuse(r, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else {
 		check_query(head, &a, diagnosis_id, &problem);
-		if (a.voice == &voice_poll)
+		if (a.encoder == &encoder_poll)
 			e = read_timeout(head, &a.timeout_s);
 		if (e == ERR_INPUT)
 			problem_add_field(&problem, "", "timeout", "must be an integer from 0 to 55");
@@ -351,11 +352,11 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 			problem_add_field(&problem, "", "topics",
 					  "must be 1 to 100 different names of topics, joined by commas");
 		if (e == ERR_MEMORY)
-			refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
+			refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 		else if (problem.errors_count > 0)
-			refuse_problem(v, head, &problem, "");
+			refuse_problem(r, head, &problem, "");
 		else
-			let_in(v, head, more, &a);
+			let_in(r, head, more, &a);
 		free(selection);
 		problem_free(&problem);
 	}
@@ -375,15 +376,15 @@ static const char *refusal(int status)
 	}
 }
 
-bool reception_serve(struct visitor *v, struct span bytes)
+bool router_serve(struct requester *r, struct span bytes)
 {
 	struct request_head head;
-	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->scan);
+	int status = request_head_read(&head, bytes.bytes, bytes.len, &r->scan);
 
-	v->head_only = status == 0 && is_method(&head, "HEAD");
+	r->head_only = status == 0 && is_method(&head, "HEAD");
 	if (status == 0)
-		serve(v, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
+		serve(r, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
 	else if (status > 0)
-		visitor_refuse(v, status, "", refusal(status));
+		requester_refuse(r, status, "", refusal(status));
 	return status >= 0;
 }

@@ -1,9 +1,9 @@
 /*
- * router - what a visitor wants, and who serves it: the sidecar's routes (spec sections 4 and 5).
+ * router - what a requester wants, and who serves it: the sidecar's routes (spec sections 4 and 5).
  *
- *	/ws/{id}, /ws?topics=	a WebSocket: server_upgrade()
+ *	/ws/{id}, /ws?topics=	a WebSocket: websocket_upgrade()
  *	/sse/{id}, /sse?topics=	an event stream, and
- *	/poll/{id}, /poll?topics=	a poll: both an http_socket
+ *	/poll/{id}, /poll?topics=	a poll: both an http_transport
  *	anything else		a refusal
  *
  * It reads the head itself: so limits hold from the first byte, and what is no WebSocket gets its documented answer.
@@ -18,6 +18,6 @@
 
 /*
  * Looks at what has come in, all of it. False: more has to come. True: it was a whole request, which is served, or a
- * bad one, which is refused; the visitor may be no more.
+ * bad one, which is refused; the requester may be no more.
  */
-bool reception_serve(struct visitor *v, struct span bytes);
+bool router_serve(struct requester *r, struct span bytes);

@@ -113,7 +113,7 @@ static void receive(struct websocket *w, char *bytes, size_t len)
 	}
 	/* A client that has ended its side already is closed before its socket is looked at for writing. */
 	if (w->session->state == SESSION_CLOSING && !w->session->close_sent)
-		stages_writable(w->session);
+		subscribe_writable(w->session);
 	end_if_over(w);
 }
 
@@ -122,14 +122,14 @@ static void on_writable(struct websocket *w)
 	/* Before what comes next, which may be much. */
 	if (w->pong.len > 0)
 		session_write(w->session, &w->pong);
-	stages_writable(w->session);
+	subscribe_writable(w->session);
 	end_if_over(w);
 }
 
 static void end(struct websocket *w)
 {
 	if (w->session)
-		stages_end(w->session);
+		subscribe_end(w->session);
 	buf_free(&w->pong);
 	free(w);
 }
@@ -160,7 +160,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 }
 
 static const struct lws_protocols protocols[] = {
-	{SERVER_PROTOCOL, on_event, 0, READ_BUFFER, 0, NULL, 0},
+	{WEBSOCKET_PROTOCOL, on_event, 0, READ_BUFFER, 0, NULL, 0},
 	{0},
 };
 
@@ -175,7 +175,7 @@ static void on_log(int level, const char *line)
 		log_debug("libwebsockets: %s", log_quote(quoted, sizeof(quoted), line, len));
 }
 
-enum err server_new(struct node *n)
+enum err websockets_start(struct node *n)
 {
 	/* No pings of its own: the sessions' deadlines are on one wheel. */
 	static const lws_retry_bo_t no_validity = {0};
@@ -209,7 +209,7 @@ enum err server_new(struct node *n)
 	return OK;
 }
 
-void server_free(struct node *n)
+void websockets_stop(struct node *n)
 {
 	if (n->lws)
 		lws_context_destroy(n->lws);
@@ -228,7 +228,7 @@ static bool answer(int fd, const struct arrival *a, struct span key)
 	return good;
 }
 
-void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span key, struct buf *early)
+void websocket_upgrade(struct node *n, int fd, const struct arrival *a, struct span key, struct buf *early)
 {
 	struct websocket *w = calloc(1, sizeof(*w));
 
@@ -240,7 +240,7 @@ void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span
 	w->reader.inflates = a->inflates;
 	/* It closes the socket when it fails. */
 	w->wsi = lws_adopt_descriptor_vhost(n->vhost, LWS_ADOPT_SOCKET, (lws_sock_file_fd_type){.sockfd = fd},
-					    SERVER_PROTOCOL, NULL);
+					    WEBSOCKET_PROTOCOL, NULL);
 	if (!w->wsi) {
 		log_warning("libwebsockets does not take a socket");
 		free(w);
@@ -248,7 +248,7 @@ void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span
 	}
 	lws_set_opaque_user_data(w->wsi, w);
 	if (answer(fd, a, key))
-		w->session = stages_begin(n, &transport, w, a);
+		w->session = subscribe_begin(n, &transport, w, a);
 	if (!w->session)
 		shutdown(fd, SHUT_RDWR);
 	else if (early->len > 0)

@@ -12,11 +12,11 @@
 #include "ws/node.h"
 #include "ws/subscribe/subscribe.h"
 
-#define SERVER_PROTOCOL "tidings" /* the subprotocol that we name when a client offers it */
+#define WEBSOCKET_PROTOCOL "tidings" /* the subprotocol that we name when a client offers it */
 
 /* ERR_SYSTEM  no context: the libuv event library of libwebsockets is missing, most likely */
-enum err server_new(struct node *n) MUST_CHECK;
-void server_free(struct node *n);
+enum err websockets_start(struct node *n) MUST_CHECK;
+void websockets_stop(struct node *n);
 
 /*
  * Makes a session of a socket that asked for a WebSocket, and answers it.
@@ -25,4 +25,4 @@ void server_free(struct node *n);
  *	key	Sec-WebSocket-Key of the request
  *	early	what came behind the request: its first frames; unmasked where it is
  */
-void server_upgrade(struct node *n, int fd, const struct arrival *a, struct span key, struct buf *early);
+void websocket_upgrade(struct node *n, int fd, const struct arrival *a, struct span key, struct buf *early);

@@ -20,7 +20,7 @@
 struct session;
 struct subscription;
 
-struct voice {
+struct encoder {
 	void (*welcome)(struct buf *out, const struct session *s);
 	void (*missed_begin)(struct buf *out, const struct subscription *sub);
 	void (*missed_add)(struct buf *out, const struct subscription *sub, bool first, struct span message);
@@ -38,7 +38,7 @@ struct voice {
 	/* By the session's close code, reason and status. */
 	void (*goodbye)(struct buf *out, const struct session *s);
 	/*
-	 * Of bytes that this voice has made, the first place at or after `at` where none of its messages is cut in two.
+	 * Of bytes that this encoder has made, the first place at or after `at` where none of its messages is cut in two.
 	 *
 	 *	whole	such a place
 	 */

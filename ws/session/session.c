@@ -168,7 +168,7 @@ static struct session *session_of(struct holding *h)
 /* The end of the message in `out` that its client has begun to take. */
 static size_t begun_end(const struct session *s)
 {
-	return s->voice->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at);
+	return s->encoder->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at);
 }
 
 /* What the socket has of `out` is forgotten. */
@@ -258,7 +258,7 @@ bool session_make_room(struct node *n, size_t bytes)
 /* What the socket did not take of these bytes waits. */
 static void keep(struct session *s, struct span bytes, size_t took)
 {
-	s->out_whole = s->voice->whole_after(bytes, 0, took) - took;
+	s->out_whole = s->encoder->whole_after(bytes, 0, took) - took;
 	buf_add(&s->out, bytes.bytes + took, bytes.len - took);
 	if (!buf_ok(&s->out))
 		give_up(s);
@@ -397,7 +397,7 @@ void session_write(struct session *s, struct buf *bytes)
 
 static void tell(struct buf *to, const struct session *s, const struct buf *text)
 {
-	s->voice->reply(to, (struct span){text->bytes, text->len});
+	s->encoder->reply(to, (struct span){text->bytes, text->len});
 	if (!buf_ok(text))
 		to->failed = true;
 }
@@ -434,7 +434,7 @@ static bool is_waited_for(const struct session *s)
 static void say_goodbye(struct session *s)
 {
 	s->close_sent = true;
-	s->voice->goodbye(&s->out, s);
+	s->encoder->goodbye(&s->out, s);
 	buf_free(&s->held);
 	if (!buf_ok(&s->out)) {
 		buf_free(&s->out);
@@ -460,7 +460,7 @@ bool session_drained(struct session *s)
 		if (!s->close_sent && s->out.len == 0) {
 			say_goodbye(s);
 			pump(s, false);
-			if (s->voice->frames_as_they_are && all_has_left(s) && !is_waited_for(s))
+			if (s->encoder->frames_as_they_are && all_has_left(s) && !is_waited_for(s))
 				s->transport->shut(s->socket);
 		}
 		session_set_deadline(s, now_ms);
@@ -652,7 +652,7 @@ void session_belong(struct session *s, struct user *user)
 	TAILQ_INSERT_TAIL(&user->sessions, s, of_user);
 }
 
-struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice)
+struct session *session_new(struct node *n, const struct transport *transport, const struct encoder *encoder)
 {
 	struct session *s = calloc(1, sizeof(*s));
 
@@ -666,7 +666,7 @@ struct session *session_new(struct node *n, const struct transport *transport, c
 	n->sessions_count++;
 	n->sessions_opened++;
 	s->transport = transport;
-	s->voice = voice;
+	s->encoder = encoder;
 	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	session_set_deadline(s, s->opened_ms);
 	return s;
@@ -686,7 +686,7 @@ void session_end(struct session *s)
 	}
 	if (s->user) {
 		TAILQ_REMOVE(&s->user->sessions, s, of_user);
-		user_leave(s->endpoint ? &n->live_users : &n->users, s->user);
+		user_sessions_leave(s->endpoint ? &n->live_users : &n->users, s->user);
 	}
 	wheel_unset(&s->wheel);
 	if (HASH_HAS(by_id, s))

@@ -50,7 +50,7 @@ struct mark {
 struct session {
 	/* What each delivery looks at comes first: session_expect(). */
 	const struct transport *transport; /* static */
-	const struct voice *voice;	   /* static */
+	const struct encoder *encoder;	   /* static */
 	void *socket;			   /* borrowed: the transport's */
 	int64_t choked_ms;		   /* monotonic: since when the socket is full, and less than TAKING_BYTES
 					      have left it; 0: it takes bytes */
@@ -120,7 +120,7 @@ struct session {
 };
 
 /* A new one; NULL: no memory. It has a deadline, and nothing else happens by itself. `socket` is set by who has it. */
-struct session *session_new(struct node *n, const struct transport *transport, const struct voice *voice);
+struct session *session_new(struct node *n, const struct transport *transport, const struct encoder *encoder);
 
 /* The socket is gone: lets go of all that it held, and frees it. */
 void session_end(struct session *s);
@@ -137,7 +137,7 @@ bool session_subscribe(struct session *s, const struct selection *selection);
 /* One more, of an open session. NULL: no memory. */
 struct subscription *session_add(struct session *s, const struct selected *wanted);
 
-/* One less. The ledger must not know it any more. */
+/* One less. The presence must not know it any more. */
 void session_drop(struct session *s, struct subscription *sub);
 
 /* Is the subscription in this state, and to go on: its session stays open, or awaits this one's end? */
@@ -191,7 +191,7 @@ void session_write(struct session *s, struct buf *bytes);
 /* What the session is given next, or what it holds, delivers this. Without memory it does not: it may be sent again. */
 void session_add_mark(struct session *s, const struct mark *mark);
 
-/* One text message, told by the session's voice, likewise. */
+/* One text message, told by the session's encoder, likewise. */
 void session_send(struct session *s, const struct buf *text);
 
 /* One text message that may not go out yet; session_send_held() sends all of them. */

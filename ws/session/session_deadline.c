@@ -32,7 +32,7 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	int64_t every_ms = s->node->config->heartbeat_s * 1000;
 
 	/* Nobody answers a comment in an event stream: it is there for what is between. */
-	if (!s->voice->answers_heartbeats)
+	if (!s->encoder->answers_heartbeats)
 		every_ms = MIN(every_ms, STREAM_HEARTBEAT_MS);
 	/* Nothing is said before `connect`, and one that takes nothing is watched by another deadline. */
 	if (!s->greeted || s->choked_ms != 0)
@@ -53,8 +53,8 @@ static int64_t next_heartbeat_ms(const struct session *s)
  */
 static int64_t silent_from_ms(const struct session *s)
 {
-	return s->voice->answers_heartbeats ? MAX(s->heard_ms, s->taken_ms) + 2 * s->node->config->heartbeat_s * 1000
-					    : INT64_MAX;
+	return s->encoder->answers_heartbeats ? MAX(s->heard_ms, s->taken_ms) + 2 * s->node->config->heartbeat_s * 1000
+					      : INT64_MAX;
 }
 
 /* When one that is choked has had its time to take TAKING_BYTES. */
@@ -77,7 +77,7 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		due_ms = next_heartbeat_ms(s);
 		if (s->pinged_ms > s->heard_ms)
 			due_ms = MIN(due_ms, silent_from_ms(s));
-		if (s->voice->answers_heartbeats)
+		if (s->encoder->answers_heartbeats)
 			due_ms = MIN(due_ms, s->heard_ms + c->idle_s * 1000);
 		if (s->timeout_ms)
 			due_ms = MIN(due_ms, answer_deadline_ms(s, now_ms));
@@ -102,7 +102,7 @@ static void beat(struct session *s, int64_t now_ms)
 	struct buf bytes = BUF_EMPTY;
 
 	s->pinged_ms = now_ms;
-	s->voice->heartbeat(&bytes);
+	s->encoder->heartbeat(&bytes);
 	if (bytes.len > 0)
 		session_write(s, &bytes);
 	buf_free(&bytes);
@@ -115,7 +115,7 @@ static void warn_of_expiry(struct session *s)
 	if (!s->authenticated || s->told_expiring)
 		return;
 	s->told_expiring = true;
-	s->voice->expiring(&text, s->expires_s - clock_wall_us() / 1000000);
+	s->encoder->expiring(&text, s->expires_s - clock_wall_us() / 1000000);
 	if (text.len > 0)
 		session_write(s, &text);
 	buf_free(&text);
@@ -157,7 +157,7 @@ void session_due(struct session *s, int64_t now_ms)
 	} else if (s->unfinished_ms && now_ms >= s->unfinished_ms + c->slow_s * 1000) {
 		log_info("closing a client whose message does not come to its end");
 		session_close(s, CLOSE_TRY_LATER, "sending too slowly");
-	} else if (s->voice->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
+	} else if (s->encoder->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
 	} else {
 		if (now_ms >= next_heartbeat_ms(s))

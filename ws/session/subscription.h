@@ -1,15 +1,15 @@
 /*
  * subscription - one topic of one session: whether it may have it, where it is in it, what it still has to get.
  *
- *	ATTACHING	gate asks whether it may, and where the topic is
- *	COUNTING	ledger writes down that it is here: so whoever publishes from now on counts it
+ *	ATTACHING	authorizer asks whether it may, and where the topic is
+ *	COUNTING	presence writes down that it is here: so whoever publishes from now on counts it
  *	COUNTED		it waits until the session's others are counted too: then `connect` goes out
  *	CATCHING	it gets what it missed
  *	CAUGHT_UP	a poll's: it has that, and waits until the session's others have it too
  *	LIVE		the hub writes to it
  *
- * It is in its session's list until that lets it go; a poll's goes on without a session for a while (grace.h). Somebody
- * who waits for an answer about it (gate, ledger, catch_up) holds a reference.
+ * It is in its session's list until that lets it go; a poll's goes on without a session for a while (parked_polls.h). Somebody
+ * who waits for an answer about it (authorizer, presence, backfill) holds a reference.
  *
  * Layer    ws.
  */
@@ -48,8 +48,8 @@ STAILQ_HEAD(asker_list, asker);
 struct subscription {
 	struct subscriber subscriber;	   /* its topic is held from ATTACHING's end on */
 	struct session *session;	   /* borrowed; NULL: it has none (any more) */
-	STAILQ_ENTRY(subscription) queue;  /* in gate's or catch_up's */
-	TAILQ_ENTRY(subscription) written; /* in ledger's list while `written_down` */
+	STAILQ_ENTRY(subscription) queue;  /* in authorizer's or backfill's */
+	TAILQ_ENTRY(subscription) written; /* in presence's list while `written_down` */
 	char *name;			   /* owned; as the client of a live endpoint calls it; NULL for others */
 	struct asker_list askers;	   /* owned; in the order in which they came */
 	struct selected *wanted;	   /* owned; what the request said, until it is attached; then NULL */
@@ -63,12 +63,12 @@ struct subscription {
 	uint64_t asked_again_seq; /* while ATTACHING: the revocation for which it is asked anew; 0: none */
 	unsigned refs;
 	enum subscription_state state;
-	bool written_down; /* the ledger knows it */
+	bool written_down; /* the presence knows it */
 	bool audited;	   /* that it is subscribed is in the trail */
 	bool resumes;	   /* it came with a cursor */
 	bool recovered;
 	bool unsent;   /* messages for this user alone wait in the queue before its seq */
-	bool asking;   /* for a page of what it missed: in catch_up's queue, or under way */
+	bool asking;   /* for a page of what it missed: in backfill's queue, or under way */
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 };
 
@@ -117,5 +117,5 @@ void subscription_catch_up(struct subscription *sub);
 bool subscription_can_resume(const struct subscription *sub, int64_t now_ms);
 void subscription_resume(struct subscription *sub);
 
-/* It lets its topic go. Whoever has it unrefs it. The ledger must not know it any more. */
+/* It lets its topic go. Whoever has it unrefs it. The presence must not know it any more. */
 void subscription_end(struct subscription *sub, struct node *n);

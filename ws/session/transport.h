@@ -17,14 +17,14 @@ struct transport {
 	/*
 	 * Takes bytes: how many, or -1 when the socket is broken.
 	 *
-	 *	full	out: no more now; stages_writable() is called when it takes some again
+	 *	full	out: no more now; subscribe_writable() is called when it takes some again
 	 */
 	ssize_t (*write)(void *socket, struct span bytes, bool *full);
 	/* Bytes that were taken, and have not left for the client: the kernel's own count. */
 	int64_t (*queued)(void *socket);
-	/* Have stages_writable() called when it takes bytes. */
+	/* Have subscribe_writable() called when it takes bytes. */
 	void (*want_writable)(void *socket);
-	/* Breaks the connection: stages_end() is called later. */
+	/* Breaks the connection: subscribe_end() is called later. */
 	void (*shut)(void *socket);
 };
 

@@ -21,9 +21,9 @@ static struct user *add(struct user **users, const char *id)
 	return u;
 }
 
-struct user *user_enter(struct user **users, const char *id, size_t connections_max, bool *full)
+struct user *user_sessions_enter(struct user **users, const char *id, size_t connections_max, bool *full)
 {
-	struct user *u = user_find(*users, id);
+	struct user *u = user_sessions_find(*users, id);
 
 	*full = u && connections_max > 0 && u->connections >= connections_max;
 	if (*full)
@@ -35,7 +35,7 @@ struct user *user_enter(struct user **users, const char *id, size_t connections_
 	return u;
 }
 
-struct user *user_find(struct user *users, const char *id)
+struct user *user_sessions_find(struct user *users, const char *id)
 {
 	struct user *u;
 
@@ -43,7 +43,7 @@ struct user *user_find(struct user *users, const char *id)
 	return u;
 }
 
-void user_leave(struct user **users, struct user *u)
+void user_sessions_leave(struct user **users, struct user *u)
 {
 	if (--u->connections > 0)
 		return;

@@ -21,10 +21,10 @@ struct user {
 
 /* One connection more: the user, made if new; NULL: over `connections_max` (0: unlimited) or no memory (*full tells).
  */
-struct user *user_enter(struct user **users, const char *id, size_t connections_max, bool *full);
+struct user *user_sessions_enter(struct user **users, const char *id, size_t connections_max, bool *full);
 
 /* NULL: the user has no connection here. */
-struct user *user_find(struct user *users, const char *id);
+struct user *user_sessions_find(struct user *users, const char *id);
 
 /* One less. */
-void user_leave(struct user **users, struct user *u);
+void user_sessions_leave(struct user **users, struct user *u);

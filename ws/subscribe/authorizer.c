@@ -7,7 +7,7 @@
 #define BATCH_MAX 256
 #define UNDER_WAY_MAX 2 /* batches: one is on its way while the other gathers */
 
-struct gate {
+struct authorizer {
 	struct node *node;
 	void (*attached)(struct subscription *sub, const struct attach_row *row);
 	void (*refused)(struct subscription *sub, enum err why);
@@ -16,72 +16,72 @@ struct gate {
 };
 
 struct batch {
-	struct gate *gate;
+	struct authorizer *authorizer;
 	size_t count;
 	struct subscription *subscriptions[BATCH_MAX]; /* each with a reference */
 	struct attach_item items[BATCH_MAX];
 };
 
-static void ask_next(struct gate *g);
+static void ask_next(struct authorizer *a);
 
-enum err gate_new(struct gate **g, struct node *n,
-		  void (*attached)(struct subscription *sub, const struct attach_row *row),
-		  void (*refused)(struct subscription *sub, enum err why))
+enum err authorizer_new(struct authorizer **a, struct node *n,
+			void (*attached)(struct subscription *sub, const struct attach_row *row),
+			void (*refused)(struct subscription *sub, enum err why))
 {
-	*g = calloc(1, sizeof(**g));
-	if (!*g)
+	*a = calloc(1, sizeof(**a));
+	if (!*a)
 		return ERR_MEMORY;
-	(*g)->node = n;
-	(*g)->attached = attached;
-	(*g)->refused = refused;
-	STAILQ_INIT(&(*g)->waiting);
+	(*a)->node = n;
+	(*a)->attached = attached;
+	(*a)->refused = refused;
+	STAILQ_INIT(&(*a)->waiting);
 	return OK;
 }
 
-void gate_free(struct gate **g)
+void authorizer_free(struct authorizer **a)
 {
-	if (!*g)
+	if (!*a)
 		return;
-	subscription_queue_clear(&(*g)->waiting);
-	free(*g);
-	*g = NULL;
+	subscription_queue_clear(&(*a)->waiting);
+	free(*a);
+	*a = NULL;
 }
 
 static void finish_batch(struct batch *b, enum err e, const struct attach_row *rows)
 {
-	struct gate *g = b->gate;
+	struct authorizer *a = b->authorizer;
 
 	for (size_t i = 0; i < b->count; i++) {
 		struct subscription *sub = b->subscriptions[i];
 
 		if (session_awaits(sub, SUBSCRIPTION_ATTACHING)) {
 			if (e != OK || rows[i].outcome != OK)
-				g->refused(sub, e != OK ? e : rows[i].outcome);
+				a->refused(sub, e != OK ? e : rows[i].outcome);
 			else
-				g->attached(sub, &rows[i]);
+				a->attached(sub, &rows[i]);
 		}
 		subscription_unref(sub);
 	}
 	free(b);
-	g->under_way--;
+	a->under_way--;
 }
 
 static void on_attach(void *context, enum err e, const struct attach_row *rows, size_t count)
 {
 	struct batch *b = context;
-	struct gate *g = b->gate;
+	struct authorizer *a = b->authorizer;
 
 	(void)count;
 	finish_batch(b, e, rows);
-	ask_next(g);
+	ask_next(a);
 }
 
-static void take_waiting(struct gate *g, struct batch *b)
+static void take_waiting(struct authorizer *a, struct batch *b)
 {
 	struct subscription *sub;
 
-	while (b->count < BATCH_MAX && (sub = STAILQ_FIRST(&g->waiting))) {
-		STAILQ_REMOVE_HEAD(&g->waiting, queue);
+	while (b->count < BATCH_MAX && (sub = STAILQ_FIRST(&a->waiting))) {
+		STAILQ_REMOVE_HEAD(&a->waiting, queue);
 		if (!session_awaits(sub, SUBSCRIPTION_ATTACHING)) {
 			subscription_unref(sub);
 			continue;
@@ -93,52 +93,52 @@ static void take_waiting(struct gate *g, struct batch *b)
 }
 
 /* No answer will come that could ask for them. */
-static void refuse_waiting(struct gate *g)
+static void refuse_waiting(struct authorizer *a)
 {
 	struct subscription_queue waiting = STAILQ_HEAD_INITIALIZER(waiting);
 	struct subscription *sub;
 
-	STAILQ_CONCAT(&waiting, &g->waiting);
+	STAILQ_CONCAT(&waiting, &a->waiting);
 	while ((sub = STAILQ_FIRST(&waiting))) {
 		STAILQ_REMOVE_HEAD(&waiting, queue);
 		if (session_awaits(sub, SUBSCRIPTION_ATTACHING))
-			g->refused(sub, ERR_MEMORY);
+			a->refused(sub, ERR_MEMORY);
 		subscription_unref(sub);
 	}
 }
 
-static void ask_next(struct gate *g)
+static void ask_next(struct authorizer *a)
 {
-	while (g->under_way < UNDER_WAY_MAX && !STAILQ_EMPTY(&g->waiting)) {
+	while (a->under_way < UNDER_WAY_MAX && !STAILQ_EMPTY(&a->waiting)) {
 		struct batch *b = calloc(1, sizeof(*b));
 		enum err e = ERR_AWAY;
 
 		/* The next answer tries again. */
-		if (!b && g->under_way == 0)
-			refuse_waiting(g);
+		if (!b && a->under_way == 0)
+			refuse_waiting(a);
 		if (!b)
 			return;
-		b->gate = g;
-		g->under_way++;
-		take_waiting(g, b);
+		b->authorizer = a;
+		a->under_way++;
+		take_waiting(a, b);
 		/* What this asks for is to include all that was delivered before. */
-		ledger_flush(g->node->ledger);
+		presence_flush(a->node->presence);
 		if (b->count > 0)
-			e = calls_attach(g->node->pipeline, b->items, b->count, g->node->config->require_user,
+			e = calls_attach(a->node->pipeline, b->items, b->count, a->node->config->require_user,
 					 on_attach, b);
 		if (e != OK)
 			finish_batch(b, e, NULL);
 	}
 }
 
-bool gate_can_ask(const struct gate *g)
+bool authorizer_can_ask(const struct authorizer *a)
 {
-	return pipeline_is_up(g->node->pipeline) && pipeline_is_up(g->node->fetches);
+	return pipeline_is_up(a->node->pipeline) && pipeline_is_up(a->node->fetches);
 }
 
-void gate_ask(struct gate *g, struct subscription *sub)
+void authorizer_ask(struct authorizer *a, struct subscription *sub)
 {
 	subscription_ref(sub);
-	STAILQ_INSERT_TAIL(&g->waiting, sub, queue);
-	ask_next(g);
+	STAILQ_INSERT_TAIL(&a->waiting, sub, queue);
+	ask_next(a);
 }

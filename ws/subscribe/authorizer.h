@@ -13,13 +13,13 @@
  *	attached	called for each subscription that is let in
  *	refused		for the others: ERR_FORBIDDEN, ERR_NOT_FOUND, or the database did not answer
  */
-enum err gate_new(struct gate **g, struct node *n,
-		  void (*attached)(struct subscription *sub, const struct attach_row *row),
-		  void (*refused)(struct subscription *sub, enum err why)) MUST_CHECK;
-void gate_free(struct gate **g);
+enum err authorizer_new(struct authorizer **a, struct node *n,
+			void (*attached)(struct subscription *sub, const struct attach_row *row),
+			void (*refused)(struct subscription *sub, enum err why)) MUST_CHECK;
+void authorizer_free(struct authorizer **a);
 
 /* The database is there: for the question, and for the messages of who is let in. */
-bool gate_can_ask(const struct gate *g);
+bool authorizer_can_ask(const struct authorizer *a);
 
 /* Answers later. */
-void gate_ask(struct gate *g, struct subscription *sub);
+void authorizer_ask(struct authorizer *a, struct subscription *sub);

@@ -55,7 +55,7 @@ static void answer(struct session *s, enum dialog_verdict verdict, struct buf *r
 			session_hold(s, reply);
 		break;
 	case DIALOG_AUTHENTICATE:
-		stages_authenticate(s, reply->bytes ? reply->bytes : "", reply->len);
+		subscribe_authenticate(s, reply->bytes ? reply->bytes : "", reply->len);
 		break;
 	case DIALOG_TOO_MANY_BAD:
 		close_bad(s);

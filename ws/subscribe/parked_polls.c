@@ -8,109 +8,109 @@
 #include "ws/session/user_sessions.h"
 
 /* A poller that may come back. */
-struct absent {
-	TAILQ_ENTRY(absent) same;	     /* in its group */
-	TAILQ_ENTRY(absent) link;	     /* in grace.by_due */
+struct parked_poll {
+	TAILQ_ENTRY(parked_poll) same;	     /* in its group */
+	TAILQ_ENTRY(parked_poll) link;	     /* in parked_polls.by_due */
 	UT_hash_handle hh;		     /* by id */
 	struct uuid id;			     /* of its connection */
-	struct group *group;		     /* borrowed */
+	struct parked_group *group;	     /* borrowed */
 	struct subscription **subscriptions; /* owned, each a reference */
 	unsigned count;
 	int64_t due_ms;
 };
 
 /* Who could take each other's place: one user, in one role, for the same topics. The longest absent is first. */
-struct group {
+struct parked_group {
 	UT_hash_handle hh; /* by key */
-	TAILQ_HEAD(, absent) absents;
-	struct owner *owner; /* borrowed */
-	TAILQ_ENTRY(group) of_owner;
+	TAILQ_HEAD(, parked_poll) polls;
+	struct parked_user *owner; /* borrowed */
+	TAILQ_ENTRY(parked_group) of_owner;
 	char *user_id; /* in `key`; NULL: anonymous */
 	char key[];    /* user id, NUL, role, topics */
 };
 
 /* A user who has absent pollers. */
-struct owner {
+struct parked_user {
 	UT_hash_handle hh; /* by user_id */
-	TAILQ_HEAD(, group) groups;
+	TAILQ_HEAD(, parked_group) groups;
 	char user_id[]; /* "": all who are anonymous */
 };
 
-struct grace {
+struct parked_polls {
 	struct node *node;
-	struct group *groups;
-	struct owner *owners;
-	struct absent *by_id;
-	TAILQ_HEAD(, absent) by_due;
+	struct parked_group *groups;
+	struct parked_user *users;
+	struct parked_poll *by_id;
+	TAILQ_HEAD(, parked_poll) by_due;
 	size_t count;
 	struct buf key; /* that is looked for */
 };
 
-enum err grace_new(struct grace **g, struct node *n)
+enum err parked_polls_new(struct parked_polls **all, struct node *n)
 {
-	*g = calloc(1, sizeof(**g));
-	if (!*g)
+	*all = calloc(1, sizeof(**all));
+	if (!*all)
 		return ERR_MEMORY;
-	(*g)->node = n;
-	TAILQ_INIT(&(*g)->by_due);
+	(*all)->node = n;
+	TAILQ_INIT(&(*all)->by_due);
 	return OK;
 }
 
-static void free_owner_if_last(struct grace *g, struct owner *o)
+static void free_owner_if_last(struct parked_polls *all, struct parked_user *o)
 {
 	if (TAILQ_EMPTY(&o->groups)) {
-		HASH_DEL(g->owners, o);
+		HASH_DEL(all->users, o);
 		free(o);
 	}
 }
 
-static void free_group_if_last(struct grace *g, struct group *group)
+static void free_group_if_last(struct parked_polls *all, struct parked_group *group)
 {
-	struct owner *o = group->owner;
+	struct parked_user *o = group->owner;
 
-	if (!TAILQ_EMPTY(&group->absents))
+	if (!TAILQ_EMPTY(&group->polls))
 		return;
-	HASH_DEL(g->groups, group);
+	HASH_DEL(all->groups, group);
 	TAILQ_REMOVE(&o->groups, group, of_owner);
 	free(group);
-	free_owner_if_last(g, o);
+	free_owner_if_last(all, o);
 }
 
 /* Takes it out of all lists; its subscriptions are the caller's, and its group is freed when it was the last. */
-static struct subscription **release(struct grace *g, struct absent *a)
+static struct subscription **release(struct parked_polls *all, struct parked_poll *p)
 {
-	struct subscription **subscriptions = a->subscriptions;
+	struct subscription **subscriptions = p->subscriptions;
 
-	TAILQ_REMOVE(&a->group->absents, a, same);
-	free_group_if_last(g, a->group);
-	HASH_DEL(g->by_id, a);
-	TAILQ_REMOVE(&g->by_due, a, link);
-	g->count--;
-	free(a);
+	TAILQ_REMOVE(&p->group->polls, p, same);
+	free_group_if_last(all, p->group);
+	HASH_DEL(all->by_id, p);
+	TAILQ_REMOVE(&all->by_due, p, link);
+	all->count--;
+	free(p);
 	return subscriptions;
 }
 
 /* It did not come back. */
-static void end(struct grace *g, struct absent *a)
+static void end(struct parked_polls *all, struct parked_poll *p)
 {
-	audit_poller_gone(a->subscriptions[0]);
-	for (unsigned i = 0; i < a->count; i++) {
-		ledger_closed(g->node->ledger, a->subscriptions[i]);
-		subscription_end(a->subscriptions[i], g->node);
-		subscription_unref(a->subscriptions[i]);
+	session_audit_poller_gone(p->subscriptions[0]);
+	for (unsigned i = 0; i < p->count; i++) {
+		presence_closed(all->node->presence, p->subscriptions[i]);
+		subscription_end(p->subscriptions[i], all->node);
+		subscription_unref(p->subscriptions[i]);
 	}
-	free(release(g, a));
+	free(release(all, p));
 }
 
-void grace_free(struct grace **g)
+void parked_polls_free(struct parked_polls **all)
 {
-	if (!*g)
+	if (!*all)
 		return;
-	while (!TAILQ_EMPTY(&(*g)->by_due))
-		end(*g, TAILQ_FIRST(&(*g)->by_due));
-	buf_free(&(*g)->key);
-	free(*g);
-	*g = NULL;
+	while (!TAILQ_EMPTY(&(*all)->by_due))
+		end(*all, TAILQ_FIRST(&(*all)->by_due));
+	buf_free(&(*all)->key);
+	free(*all);
+	*all = NULL;
 }
 
 static void make_key(struct buf *key, const struct session *s)
@@ -126,23 +126,23 @@ static void make_key(struct buf *key, const struct session *s)
 	}
 }
 
-static struct group *find_group(struct grace *g, const struct session *s)
+static struct parked_group *find_group(struct parked_polls *all, const struct session *s)
 {
-	struct group *found = NULL;
+	struct parked_group *found = NULL;
 
-	make_key(&g->key, s);
-	if (buf_ok(&g->key))
-		HASH_FIND(hh, g->groups, g->key.bytes, g->key.len, found);
+	make_key(&all->key, s);
+	if (buf_ok(&all->key))
+		HASH_FIND(hh, all->groups, all->key.bytes, all->key.len, found);
 	return found;
 }
 
 /* NULL: no memory. */
-static struct owner *make_owner(struct grace *g, const char *user_id)
+static struct parked_user *make_owner(struct parked_polls *all, const char *user_id)
 {
 	size_t len = strlen(user_id);
-	struct owner *made;
+	struct parked_user *made;
 
-	HASH_FIND(hh, g->owners, user_id, len, made);
+	HASH_FIND(hh, all->users, user_id, len, made);
 	if (made)
 		return made;
 	made = calloc(1, sizeof(*made) + len + 1);
@@ -150,7 +150,7 @@ static struct owner *make_owner(struct grace *g, const char *user_id)
 		return NULL;
 	TAILQ_INIT(&made->groups);
 	memcpy(made->user_id, user_id, len + 1);
-	HASH_ADD_KEYPTR(hh, g->owners, made->user_id, len, made);
+	HASH_ADD_KEYPTR(hh, all->users, made->user_id, len, made);
 	if (!HASH_HAS(hh, made)) {
 		free(made);
 		return NULL;
@@ -159,80 +159,80 @@ static struct owner *make_owner(struct grace *g, const char *user_id)
 }
 
 /* NULL: no memory. */
-static struct group *make_group(struct grace *g, const struct session *s)
+static struct parked_group *make_group(struct parked_polls *all, const struct session *s)
 {
-	struct group *made = find_group(g, s);
-	struct owner *o;
+	struct parked_group *made = find_group(all, s);
+	struct parked_user *o;
 
-	if (made || !buf_ok(&g->key))
+	if (made || !buf_ok(&all->key))
 		return made;
-	o = make_owner(g, g->key.bytes);
+	o = make_owner(all, all->key.bytes);
 	if (!o)
 		return NULL;
-	made = calloc(1, sizeof(*made) + g->key.len);
+	made = calloc(1, sizeof(*made) + all->key.len);
 	if (made) {
-		TAILQ_INIT(&made->absents);
-		memcpy(made->key, g->key.bytes, g->key.len);
+		TAILQ_INIT(&made->polls);
+		memcpy(made->key, all->key.bytes, all->key.len);
 		made->user_id = s->user ? made->key : NULL;
 		made->owner = o;
-		HASH_ADD_KEYPTR(hh, g->groups, made->key, g->key.len, made);
+		HASH_ADD_KEYPTR(hh, all->groups, made->key, all->key.len, made);
 	}
 	if (!made || !HASH_HAS(hh, made)) {
 		free(made);
-		free_owner_if_last(g, o);
+		free_owner_if_last(all, o);
 		return NULL;
 	}
 	TAILQ_INSERT_TAIL(&o->groups, made, of_owner);
 	return made;
 }
 
-bool grace_keep(struct grace *g, struct session *s)
+bool parked_polls_park(struct parked_polls *all, struct session *s)
 {
-	const struct config *c = g->node->config;
-	struct absent *a;
+	const struct config *c = all->node->config;
+	struct parked_poll *p;
 
 	if (c->poll_grace_s == 0)
 		return false;
-	while (g->count >= (size_t)c->connections_max)
-		end(g, TAILQ_FIRST(&g->by_due));
-	a = calloc(1, sizeof(*a));
-	if (a)
-		a->group = make_group(g, s);
-	if (!a || !a->group) {
-		free(a);
+	while (all->count >= (size_t)c->connections_max)
+		end(all, TAILQ_FIRST(&all->by_due));
+	p = calloc(1, sizeof(*p));
+	if (p)
+		p->group = make_group(all, s);
+	if (!p || !p->group) {
+		free(p);
 		return false;
 	}
-	a->id = s->id;
-	HASH_ADD(hh, g->by_id, id, sizeof(a->id), a);
-	if (!HASH_HAS(hh, a)) {
-		free_group_if_last(g, a->group);
-		free(a);
+	p->id = s->id;
+	HASH_ADD(hh, all->by_id, id, sizeof(p->id), p);
+	if (!HASH_HAS(hh, p)) {
+		free_group_if_last(all, p->group);
+		free(p);
 		return false;
 	}
-	a->subscriptions = s->subscriptions;
-	a->count = s->subscriptions_count;
-	a->due_ms = clock_monotonic_ms() + c->poll_grace_s * 1000;
-	for (unsigned i = 0; i < a->count; i++) {
-		hub_leave(&a->subscriptions[i]->subscriber);
-		a->subscriptions[i]->session = NULL;
-		a->subscriptions[i]->subscriber.reader.user_id = a->group->user_id;
+	p->subscriptions = s->subscriptions;
+	p->count = s->subscriptions_count;
+	p->due_ms = clock_monotonic_ms() + c->poll_grace_s * 1000;
+	for (unsigned i = 0; i < p->count; i++) {
+		hub_leave(&p->subscriptions[i]->subscriber);
+		p->subscriptions[i]->session = NULL;
+		p->subscriptions[i]->subscriber.reader.user_id = p->group->user_id;
 	}
-	TAILQ_INSERT_TAIL(&a->group->absents, a, same);
-	TAILQ_INSERT_TAIL(&g->by_due, a, link);
-	g->count++;
+	TAILQ_INSERT_TAIL(&p->group->polls, p, same);
+	TAILQ_INSERT_TAIL(&all->by_due, p, link);
+	all->count++;
 	s->subscriptions = NULL;
 	s->subscriptions_count = 0;
 	return true;
 }
 
-bool grace_take(struct grace *g, struct session *s)
+bool parked_polls_take(struct parked_polls *all, struct session *s)
 {
-	struct group *found = find_group(g, s);
+	struct parked_group *found = find_group(all, s);
 	struct subscription **kept;
 
 	if (!found)
 		return false;
-	kept = release(g, TAILQ_FIRST(&found->absents));
+	kept = release(all, TAILQ_FIRST(&found->polls));
 	for (unsigned i = 0; i < s->subscriptions_count; i++) {
 		struct subscription *asked = s->subscriptions[i], *sub = kept[i];
 
@@ -250,71 +250,71 @@ bool grace_take(struct grace *g, struct session *s)
 	return true;
 }
 
-void grace_check(struct grace *g, int64_t now_ms)
+void parked_polls_expire(struct parked_polls *all, int64_t now_ms)
 {
-	struct absent *a;
+	struct parked_poll *p;
 
-	while ((a = TAILQ_FIRST(&g->by_due)) && now_ms >= a->due_ms)
-		end(g, a);
+	while ((p = TAILQ_FIRST(&all->by_due)) && now_ms >= p->due_ms)
+		end(all, p);
 }
 
-void grace_end_connection(struct grace *g, const struct uuid *connection_id)
+void parked_polls_end_connection(struct parked_polls *all, const struct uuid *connection_id)
 {
-	struct absent *a;
+	struct parked_poll *p;
 
-	HASH_FIND(hh, g->by_id, connection_id, sizeof(*connection_id), a);
-	if (a)
-		end(g, a);
+	HASH_FIND(hh, all->by_id, connection_id, sizeof(*connection_id), p);
+	if (p)
+		end(all, p);
 }
 
-static bool is_on(const struct absent *a, const struct hub_topic *topic)
+static bool is_on(const struct parked_poll *p, const struct hub_topic *topic)
 {
-	for (unsigned i = 0; i < a->count; i++)
-		if (a->subscriptions[i]->subscriber.topic == topic)
+	for (unsigned i = 0; i < p->count; i++)
+		if (p->subscriptions[i]->subscriber.topic == topic)
 			return true;
 	return false;
 }
 
-static void end_owner(struct grace *g, struct owner *o, const struct hub_topic *topic)
+static void end_owner(struct parked_polls *all, struct parked_user *o, const struct hub_topic *topic)
 {
-	struct group *group = TAILQ_FIRST(&o->groups), *next_group;
+	struct parked_group *group = TAILQ_FIRST(&o->groups), *next_group;
 
 	for (; group; group = next_group) {
-		struct absent *a = TAILQ_FIRST(&group->absents), *next;
+		struct parked_poll *p = TAILQ_FIRST(&group->polls), *next;
 
 		/* The group goes with its last one, and the user with the last group. */
 		next_group = TAILQ_NEXT(group, of_owner);
-		for (; a; a = next) {
-			next = TAILQ_NEXT(a, same);
-			if (!topic || is_on(a, topic))
-				end(g, a);
+		for (; p; p = next) {
+			next = TAILQ_NEXT(p, same);
+			if (!topic || is_on(p, topic))
+				end(all, p);
 		}
 	}
 }
 
-void grace_end_user(struct grace *g, const char *user_id, const struct hub_topic *topic)
+void parked_polls_end_user(struct parked_polls *all, const char *user_id, const struct hub_topic *topic)
 {
-	struct owner *o, *next;
+	struct parked_user *o, *next;
 
 	if (user_id) {
-		HASH_FIND_STR(g->owners, user_id, o);
+		HASH_FIND_STR(all->users, user_id, o);
 		if (o)
-			end_owner(g, o, topic);
+			end_owner(all, o, topic);
 		return;
 	}
-	HASH_ITER (hh, g->owners, o, next)
-		end_owner(g, o, topic);
+	HASH_ITER (hh, all->users, o, next)
+		end_owner(all, o, topic);
 }
 
-void grace_end_stale(struct grace *g)
+void parked_polls_end_stale(struct parked_polls *all)
 {
-	struct absent *a = TAILQ_FIRST(&g->by_due), *next;
+	struct parked_poll *p = TAILQ_FIRST(&all->by_due), *next;
 
-	for (; a; a = next) {
-		next = TAILQ_NEXT(a, link);
-		for (unsigned i = 0; i < a->count; i++) {
-			if (a->subscriptions[i]->subscriber.topic->stale) {
-				end(g, a);
+	for (; p; p = next) {
+		next = TAILQ_NEXT(p, link);
+		for (unsigned i = 0; i < p->count; i++) {
+			if (p->subscriptions[i]->subscriber.topic->stale) {
+				end(all, p);
 				break;
 			}
 		}

@@ -18,26 +18,26 @@
 #include "ws/node.h"
 #include "ws/session/session.h"
 
-enum err grace_new(struct grace **g, struct node *n) MUST_CHECK;
-void grace_free(struct grace **g);
+enum err parked_polls_new(struct parked_polls **all, struct node *n) MUST_CHECK;
+void parked_polls_free(struct parked_polls **all);
 
 /* The session's reply is out: takes over its subscriptions. False: it does not (there is no grace, or no memory). */
-bool grace_keep(struct grace *g, struct session *s);
+bool parked_polls_park(struct parked_polls *all, struct session *s);
 
 /*
  * A session that wants its topics: gives it the subscriptions, and the connection id, of a poller that was here. Without
  * memory for that the session is being closed then. False: there is none.
  */
-bool grace_take(struct grace *g, struct session *s);
+bool parked_polls_take(struct parked_polls *all, struct session *s);
 
 /* Now and then: who did not come back is gone. */
-void grace_check(struct grace *g, int64_t now_ms);
+void parked_polls_expire(struct parked_polls *all, int64_t now_ms);
 
 /* That connection does not come back. */
-void grace_end_connection(struct grace *g, const struct uuid *connection_id);
+void parked_polls_end_connection(struct parked_polls *all, const struct uuid *connection_id);
 
-/* This user (as in control_revoke()) does not come back; with a topic: not to that one. */
-void grace_end_user(struct grace *g, const char *user_id, const struct hub_topic *topic);
+/* This user (as in orders_revoke()) does not come back; with a topic: not to that one. */
+void parked_polls_end_user(struct parked_polls *all, const char *user_id, const struct hub_topic *topic);
 
 /* Nobody stays for a topic whose numbering has changed. */
-void grace_end_stale(struct grace *g);
+void parked_polls_end_stale(struct parked_polls *all);

@@ -46,32 +46,32 @@ static void attach(struct session *s)
 	session_open(s);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		s->subscriptions[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
-	is_back = s->voice == &voice_poll && grace_take(n->grace, s);
+	is_back = s->encoder == &encoder_poll && parked_polls_take(n->parked_polls, s);
 	if (s->state == SESSION_CLOSING)
 		return;
-	if (!is_back && s->voice == &voice_poll)
-		audit_connect(s);
+	if (!is_back && s->encoder == &encoder_poll)
+		session_audit_connect(s);
 	if (!is_back && s->user)
-		audit_authenticate(s, "ok");
+		session_audit_authenticate(s, "ok");
 	if (is_back && s->opened_ms < s->timeout_ms && goes_on(s)) {
 		welcome(s);
 		return;
 	}
-	if (!gate_can_ask(n->gate)) {
+	if (!authorizer_can_ask(n->authorizer)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
 	identity_charge(s);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		gate_ask(n->gate, s->subscriptions[i]);
+		authorizer_ask(n->authorizer, s->subscriptions[i]);
 }
 
-void stages_authenticate(struct session *s, const char *token, size_t len)
+void subscribe_authenticate(struct session *s, const char *token, size_t len)
 {
 	if (!identity_take(s, token, len, (size_t)s->node->config->user_connections_max)) {
-		if (s->voice == &voice_poll)
-			audit_connect(s);
-		audit_authenticate(s, s->close_reason);
+		if (s->encoder == &encoder_poll)
+			session_audit_connect(s);
+		session_audit_authenticate(s, s->close_reason);
 		return;
 	}
 	attach(s);
@@ -82,31 +82,32 @@ static bool has_place(const struct session *s, const struct arrival *a)
 {
 	const struct node *n = s->node;
 
-	return !sessions_are_too_many(n) || (a->token && n->strangers_count > 0);
+	return !session_index_is_over(n) || (a->token && n->strangers_count > 0);
 }
 
 /* A WebSocket may say later who it is. */
 static bool may_come_without(const struct session *s)
 {
-	return s->node->config->anonymous || s->voice->frames_as_they_are;
+	return s->node->config->anonymous || s->encoder->frames_as_they_are;
 }
 
-struct session *stages_begin(struct node *n, const struct transport *transport, void *socket, const struct arrival *a)
+struct session *subscribe_begin(struct node *n, const struct transport *transport, void *socket,
+				const struct arrival *a)
 {
-	struct session *s = session_new(n, transport, a->voice);
+	struct session *s = session_new(n, transport, a->encoder);
 
 	if (!s)
 		return NULL;
 	s->socket = socket;
 	s->endpoint = a->endpoint;
 	/* A poller that comes back was connected all the time. */
-	if (a->voice != &voice_poll)
-		audit_connect(s);
+	if (a->encoder != &encoder_poll)
+		session_audit_connect(s);
 	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
 	s->keep_alive = a->keep_alive;
 	s->inflates = a->inflates;
 	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
-	if (a->voice == &voice_poll)
+	if (a->encoder == &encoder_poll)
 		s->timeout_ms = s->opened_ms + a->timeout_s * 1000;
 	if (a->selection && !session_subscribe(s, a->selection)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
@@ -116,11 +117,11 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 		log_info("full connections=%zu", n->sessions_count - n->closing_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
 	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
-		audit_authenticate(s, s->close_reason);
+		session_audit_authenticate(s, s->close_reason);
 	} else if (a->endpoint) {
 		live_begin(s, a->token);
 	} else if (a->token) {
-		stages_authenticate(s, a->token, strlen(a->token));
+		subscribe_authenticate(s, a->token, strlen(a->token));
 	} else if (n->config->anonymous) {
 		attach(s);
 	} else if (!may_come_without(s)) {
@@ -132,71 +133,71 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 	return s;
 }
 
-void stages_end(struct session *s)
+void subscribe_end(struct session *s)
 {
 	struct node *n = s->node;
 
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		ledger_closed(n->ledger, s->subscriptions[i]);
+		presence_closed(n->presence, s->subscriptions[i]);
 	if (s->self)
-		ledger_closed(n->ledger, s->self);
+		presence_closed(n->presence, s->self);
 	if (!s->kept)
-		audit_disconnect(s);
+		session_audit_disconnect(s);
 	session_end(s);
 }
 
 /*
  * A poller that has got what there was, or that there is nothing. Not one that waits for a page: its subscription is in
- * a queue of catch_up's, and the next poll would put it into gate's as well.
+ * a queue of backfill's, and the next poll would put it into authorizer's as well.
  */
 static bool will_be_back(const struct session *s)
 {
-	return s->voice == &voice_poll && s->greeted && !s->asking && !s->leaves_no_place && !s->broken &&
+	return s->encoder == &encoder_poll && s->greeted && !s->asking && !s->leaves_no_place && !s->broken &&
 	       !s->node->draining && (s->close_code == 0 || s->close_code == CLOSE_NORMAL);
 }
 
 /* An HTTP reply is out, to its end: the session is over, and its socket may serve another request. */
 static void end_reply(struct session *s)
 {
-	struct http_socket *h = s->socket;
+	struct http_transport *h = s->socket;
 	struct node *n = s->node;
 	bool keep_alive = s->keep_alive && !s->broken && !n->draining;
 	struct buf early;
-	struct line *line = http_socket_release(&h, &early);
+	struct client_socket *socket = http_transport_release(&h, &early);
 
-	s->kept = will_be_back(s) && grace_keep(n->grace, s);
-	stages_end(s);
-	n->reply_done(n, line, keep_alive, &early);
+	s->kept = will_be_back(s) && parked_polls_park(n->parked_polls, s);
+	subscribe_end(s);
+	n->reply_done(n, socket, keep_alive, &early);
 	buf_free(&early);
 }
 
 /* Its socket takes bytes: what it missed first, then what came meanwhile, each subscription in its turn. */
 static void go_on(struct session *s)
 {
-	catch_up_go_on(s->node->catch_up, s);
+	backfill_go_on(s->node->backfill, s);
 	for (unsigned i = 0; i < s->subscriptions_count && session_is_clear(s); i++) {
 		struct subscription *sub = session_turn(s, i);
 
 		if (sub->state == SUBSCRIPTION_LIVE)
 			hub_writable(s->node->hub, &sub->subscriber, clock_monotonic_ms());
 	}
-	feed_run(s->node->feed);
+	fetcher_run(s->node->fetcher);
 }
 
-void stages_writable(struct session *s)
+void subscribe_writable(struct session *s)
 {
 	bool clear = session_drained(s);
 
-	if (clear && s->state == SESSION_CLOSING && s->close_sent && !s->voice->frames_as_they_are)
+	if (clear && s->state == SESSION_CLOSING && s->close_sent && !s->encoder->frames_as_they_are)
 		end_reply(s);
 	else if (clear && s->state == SESSION_OPEN && s->greeted)
 		go_on(s);
 }
 
-void stages_behind(struct subscription *sub)
+void subscribe_behind(struct subscription *sub)
 {
 	sub->state = SUBSCRIPTION_CATCHING;
-	catch_up_go_on(sub->session->node->catch_up, sub->session);
+	backfill_go_on(sub->session->node->backfill, sub->session);
 }
 
 /* ---- its way through the states */
@@ -228,7 +229,7 @@ static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 	return false;
 }
 
-void stages_attached(struct subscription *sub, const struct attach_row *row)
+void subscribe_attached(struct subscription *sub, const struct attach_row *row)
 {
 	struct node *n = sub->session->node;
 	struct hub_topic *here = hub_find(n->hub, row->topic_id);
@@ -238,7 +239,7 @@ void stages_attached(struct subscription *sub, const struct attach_row *row)
 	if (here && strcmp(here->epoch, row->epoch) == 0 && row->last_seq < here->revoked_seq) {
 		if (sub->asked_again_seq < here->revoked_seq) {
 			sub->asked_again_seq = here->revoked_seq;
-			gate_ask(n->gate, sub);
+			authorizer_ask(n->authorizer, sub);
 			return;
 		}
 		/* Asked after that was announced, the database has no such message. */
@@ -252,12 +253,12 @@ void stages_attached(struct subscription *sub, const struct attach_row *row)
 	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
 	/* What was committed since the answer was made rang when nobody here listened. */
 	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))
-		feed_ring(n->feed, row->topic_id);
+		fetcher_ring(n->fetcher, row->topic_id);
 	sub->state = SUBSCRIPTION_COUNTING;
 	if (sub->written_down)
-		stages_counted(sub);
+		subscribe_counted(sub);
 	else
-		ledger_opened(n->ledger, sub);
+		presence_opened(n->presence, sub);
 }
 
 /* All of it is counted: it is told that it is connected, and gets what it missed. */
@@ -265,7 +266,7 @@ static void welcome(struct session *s)
 {
 	struct buf text = BUF_EMPTY;
 
-	s->voice->welcome(&text, s);
+	s->encoder->welcome(&text, s);
 	s->greeted = buf_ok(&text);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
 		subscription_catch_up(s->subscriptions[i]);
@@ -274,10 +275,10 @@ static void welcome(struct session *s)
 		session_write(s, &text);
 	buf_free(&text);
 	session_send_held(s);
-	catch_up_go_on(s->node->catch_up, s);
+	backfill_go_on(s->node->backfill, s);
 }
 
-void stages_refused(struct subscription *sub, enum err why)
+void subscribe_refused(struct subscription *sub, enum err why)
 {
 	struct session *s = sub->session;
 
@@ -285,7 +286,7 @@ void stages_refused(struct subscription *sub, enum err why)
 		live_refused(sub, why);
 		return;
 	}
-	audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
+	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
 	if (why != ERR_FORBIDDEN && why != ERR_NOT_FOUND) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
@@ -328,7 +329,7 @@ static void redeliver(const struct subscription *sub)
 	struct returning *r;
 	size_t size;
 
-	if (s->voice == &voice_poll || s->redelivered || !s->user || strncmp(topic, prefix, strlen(prefix)) != 0 ||
+	if (s->encoder == &encoder_poll || s->redelivered || !s->user || strncmp(topic, prefix, strlen(prefix)) != 0 ||
 	    strcmp(topic + strlen(prefix), s->user->id) != 0)
 		return;
 	s->redelivered = true;
@@ -344,7 +345,7 @@ static void redeliver(const struct subscription *sub)
 	}
 }
 
-void stages_counted(struct subscription *sub)
+void subscribe_counted(struct subscription *sub)
 {
 	sub->state = SUBSCRIPTION_COUNTED;
 	redeliver(sub);
@@ -354,7 +355,7 @@ void stages_counted(struct subscription *sub)
 	}
 	/* A poller's, which is asked for anew now and then, has been there all the time. */
 	if (!sub->audited)
-		audit_subscribe(sub->session, subscription_topic(sub), "ok");
+		session_audit_subscribe(sub->session, subscription_topic(sub), "ok");
 	sub->audited = true;
 	if (session_all_are(sub->session, SUBSCRIPTION_COUNTED))
 		welcome(sub->session);
@@ -366,7 +367,7 @@ static void answer_poll(struct session *s)
 {
 	struct buf reply = BUF_EMPTY;
 
-	voice_poll_reply(&reply, s, (struct span){0});
+	encode_poll_reply(&reply, s, (struct span){0});
 	session_finish(s, &reply);
 }
 
@@ -399,12 +400,12 @@ static void hold_page(struct session *s, const struct page *page)
 		answer_poll(s);
 }
 
-void stages_page(struct subscription *sub, struct page *page)
+void subscribe_page(struct subscription *sub, struct page *page)
 {
 	const struct mark *marks = (const struct mark *)(const void *)page->marks.bytes;
 	struct session *s = sub->session;
 
-	if (s->voice == &voice_poll) {
+	if (s->encoder == &encoder_poll) {
 		hold_page(s, page);
 		return;
 	}
@@ -452,23 +453,23 @@ static void poll_caught_up(struct session *s, struct subscription *sub)
 			go_live(s->subscriptions[i]);
 }
 
-void stages_caught_up(struct subscription *sub)
+void subscribe_caught_up(struct subscription *sub)
 {
 	struct node *n = sub->session->node;
 
-	if (sub->session->voice == &voice_poll)
+	if (sub->session->encoder == &encoder_poll)
 		poll_caught_up(sub->session, sub);
 	else
 		go_live(sub);
-	feed_run(n->feed);
+	fetcher_run(n->fetcher);
 }
 
 static enum hub_written deliver_in_words(struct subscription *sub, struct span frames, const struct mark *mark)
 {
 	struct session *s = sub->session;
 	struct node *n = s->node;
-	bool poll = s->voice == &voice_poll;
-	struct span bytes = edition_bytes(poll ? n->replies : n->events, sub, frames);
+	bool poll = s->encoder == &encoder_poll;
+	struct span bytes = encode_cache_bytes(poll ? n->replies : n->events, sub, frames);
 
 	if (!bytes.bytes) {
 		s->held.failed = true;
@@ -478,12 +479,12 @@ static enum hub_written deliver_in_words(struct subscription *sub, struct span f
 	return poll ? session_finish_now(s, bytes, mark) : session_write_now(s, bytes, mark);
 }
 
-enum hub_written stages_deliver(struct subscription *sub, const struct delivery *d)
+enum hub_written subscribe_deliver(struct subscription *sub, const struct delivery *d)
 {
 	struct session *s = sub->session;
 	struct mark mark = {.topic_id = sub->subscriber.topic->id, .seq = d->last, .private = d->private};
-	enum hub_written written = s->voice->frames_as_they_are ? session_write_now(s, d->bytes, &mark)
-								: deliver_in_words(sub, d->bytes, &mark);
+	enum hub_written written = s->encoder->frames_as_they_are ? session_write_now(s, d->bytes, &mark)
+								  : deliver_in_words(sub, d->bytes, &mark);
 
 	if (written != HUB_SENT)
 		session_pass_turn(s, sub);

@@ -69,7 +69,7 @@ static void send_away_stale(struct pulse *p)
 	size_t at_once = ticks > 0 ? n->sessions_count / (size_t)ticks + 1 : SIZE_MAX;
 	struct session *s;
 
-	grace_end_stale(n->grace);
+	parked_polls_end_stale(n->parked_polls);
 	TAILQ_FOREACH (s, &n->sessions, link) {
 		if (s->state == SESSION_CLOSING || !has_stale_topic(s))
 			continue;
@@ -93,7 +93,7 @@ static void on_moved(struct pulse *p, const struct moved_row *row)
 		hub_retire(n->hub, t);
 		p->stale = true;
 	} else {
-		feed_ring(n->feed, t->id);
+		fetcher_ring(n->fetcher, t->id);
 	}
 }
 
@@ -116,7 +116,7 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 	if (p->heartbeat_decides)
 		agreement_contradicted(&p->node->agreement);
 	if (unknown) {
-		ledger_renew(p->node->ledger);
+		presence_renew(p->node->presence);
 		listener_renew(p->node->listener);
 	}
 	if (p->heartbeat_again)
@@ -187,7 +187,7 @@ static void on_compared(void *context, enum err e, const struct moved_row *rows,
 		const struct hub_topic *t = hub_find(p->node->hub, rows[i].topic_id);
 
 		if (t && rows[i].epoch && strcmp(rows[i].epoch, t->epoch) == 0)
-			feed_ring(p->node->feed, t->id);
+			fetcher_ring(p->node->fetcher, t->id);
 		else if (t)
 			agreement_differs(&p->node->agreement);
 	}
@@ -213,7 +213,7 @@ void pulse_fetches_up(struct pulse *p)
 	    (topics.count > 0 && calls_moved(n->fetches, &topics, on_compared, p) != OK))
 		link_drop(pipeline_link(n->fetches), "topics cannot be compared");
 	else
-		feed_go_on(n->feed);
+		fetcher_go_on(n->fetcher);
 	known_topics_free(&topics);
 }
 
@@ -232,7 +232,7 @@ static void on_accounts(void *context, enum err e, const char *const *withdrawn,
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		control_reconnect_user(p->node, withdrawn[i]);
+		orders_reconnect_user(p->node, withdrawn[i]);
 	if (p->accounts_due)
 		ask_accounts(p);
 }
@@ -340,8 +340,8 @@ static void on_tick(uv_timer_t *timer)
 	int64_t now_ms = clock_monotonic_ms();
 
 	on_due(&p->due_runner);
-	door_check(n->door, now_ms);
-	grace_check(n->grace, now_ms);
+	acceptor_check(n->acceptor, now_ms);
+	parked_polls_expire(n->parked_polls, now_ms);
 	if (p->stale)
 		send_away_stale(p);
 	if (n->agreement == PARTED)
@@ -403,7 +403,7 @@ void pulse_database_up(struct pulse *p)
 
 void pulse_database_down(struct pulse *p)
 {
-	ledger_lost(p->node->ledger);
+	presence_lost(p->node->presence);
 }
 
 void pulse_listening(struct pulse *p)
@@ -424,6 +424,6 @@ void pulse_log_counters(const struct pulse *p)
 
 	log_notice("counters deliveries=%" PRIu64 " writes=%" PRIu64 " bytes=%" PRIu64 " fetches=%" PRIu64
 		   " connections=%zu opened=%" PRIu64 " topics=%zu",
-		   c->deliveries, c->writes, c->bytes, feed_fetches(n->feed), n->sessions_count, n->sessions_opened,
-		   hub_topics(n->hub));
+		   c->deliveries, c->writes, c->bytes, fetcher_fetches(n->fetcher), n->sessions_count,
+		   n->sessions_opened, hub_topics(n->hub));
 }

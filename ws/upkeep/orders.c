@@ -12,9 +12,9 @@
 
 static void disconnect(struct node *n, const struct uuid *id)
 {
-	struct session *s = sessions_find(n, id);
+	struct session *s = session_index_find(n, id);
 
-	grace_end_connection(n->grace, id);
+	parked_polls_end_connection(n->parked_polls, id);
 	if (!s)
 		return;
 	s->leaves_no_place = true;
@@ -39,12 +39,12 @@ static void leave(struct session *s)
 	session_leave(s);
 }
 
-void control_reconnect_user(struct node *n, const char *user_id)
+void orders_reconnect_user(struct node *n, const char *user_id)
 {
 	struct session_walk walk;
 
-	grace_end_user(n->grace, user_id, NULL);
-	for (struct session *s = sessions_first(&walk, n, user_id); s; s = sessions_next(&walk)) {
+	parked_polls_end_user(n->parked_polls, user_id, NULL);
+	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
 		s->leaves_no_place = true;
 		if (awaits_end(s))
 			leave(s);
@@ -66,7 +66,7 @@ static void announce_end(struct node *n, const char *numbers, bool everybody)
 	if (*end != (everybody ? '\0' : ' ') || seq == 0 || !t)
 		return;
 	t->revoked_seq = MAX(t->revoked_seq, seq);
-	for (struct session *s = sessions_first(&walk, n, user_id); s; s = sessions_next(&walk)) {
+	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 
@@ -80,7 +80,7 @@ static void report(struct node *n, const struct uuid *id)
 {
 	static const char *const states[] = {
 		[SESSION_NEW] = "connected", [SESSION_OPEN] = "authenticated", [SESSION_CLOSING] = "disconnected"};
-	struct session *s = sessions_find(n, id);
+	struct session *s = session_index_find(n, id);
 	char id_text[UUID_TEXT_SIZE], heard[CLOCK_TEXT_SIZE];
 
 	if (!s)
@@ -90,7 +90,7 @@ static void report(struct node *n, const struct uuid *id)
 		log_info("a connection could not be reported: the database is away");
 }
 
-void control_order(struct node *n, const char *order)
+void orders_carry_out(struct node *n, const char *order)
 {
 	const char *what = strchr(order, ' ');
 	struct uuid id;
@@ -103,7 +103,7 @@ void control_order(struct node *n, const char *order)
 	if (strncmp(order, "disconnect ", strlen("disconnect ")) == 0 && is_id)
 		disconnect(n, &id);
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
-		control_reconnect_user(n, what);
+		orders_reconnect_user(n, what);
 	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
 		announce_end(n, what, false);
 	else if (strncmp(order, "revoke_all ", strlen("revoke_all ")) == 0)
@@ -136,15 +136,15 @@ static void end_subscription(struct session *s, struct subscription *sub, bool c
 	session_refuse(s, 403, CLOSE_POLICY, "not allowed");
 }
 
-void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq)
+void orders_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq)
 {
 	int64_t topic_id = t->id;
 	struct session_walk walk;
 
 	t->revoked_seq = MAX(t->revoked_seq, seq);
 	/* Its last holder may go with that. */
-	grace_end_user(n->grace, user_id, t);
-	for (struct session *s = sessions_first(&walk, n, user_id); s; s = sessions_next(&walk)) {
+	parked_polls_end_user(n->parked_polls, user_id, t);
+	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
 		for (unsigned i = 0; i < s->subscriptions_count; i++) {
 			struct subscription *sub = s->subscriptions[i];
 

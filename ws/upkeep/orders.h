@@ -17,14 +17,14 @@
 
 #include "ws/node.h"
 
-void control_order(struct node *n, const char *order);
+void orders_carry_out(struct node *n, const char *order);
 
 /* As the order. */
-void control_reconnect_user(struct node *n, const char *user_id);
+void orders_reconnect_user(struct node *n, const char *user_id);
 
 /*
  * From `seq` on this user may not have the topic: whatever subscriptions they have to it here end.
  *
  *	user_id	"": whoever has no token; NULL: everybody, and users are told to come again: some may have it still
  */
-void control_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq);
+void orders_revoke(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq);
