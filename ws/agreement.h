@@ -6,7 +6,7 @@
  *	AGREED --agreement_differs()--> DIFFERING --a heartbeat leaves the topics as they are--> CONTRADICTED
  *	CONTRADICTED --agreement_differs()--> PARTED --both connections are made anew--> AGREED
  *
- * pulse sends that heartbeat, and makes the connections anew. A fetch that finds the epochs it asks for brings AGREED back.
+ * heartbeat.c sends that heartbeat, and makes the connections anew. A fetch that finds the epochs it asks for brings AGREED back.
  *
  * Layer    ws.
  */

@@ -2,6 +2,7 @@
  * tidings-ws - the sidecar: pushes what is committed to every client that is connected.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +24,13 @@
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/parked_polls.h"
 #include "ws/subscribe/subscribe.h"
+#include "ws/upkeep/accounts.h"
 #include "ws/upkeep/heartbeat.h"
 #include "ws/upkeep/keys.h"
 #include "ws/upkeep/orders.h"
+#include "ws/upkeep/relay.h"
+#include "ws/upkeep/sweep.h"
+#include "ws/upkeep/tick.h"
 
 static const char usage[] = "Usage: tidings-ws [--check-config | --help | --version]\n"
 			    "\n"
@@ -132,7 +137,17 @@ static void on_database_up(void *context)
 {
 	struct node *n = context;
 
-	pulse_database_up(n->pulse);
+	/*
+	 * A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken for
+	 * granted.
+	 */
+	n->renew = true;
+	for (struct hub_topic *t = hub_first(n->hub); t; t = hub_next(t))
+		t->revoked_seq = MIN(t->revoked_seq, tail_seq(t->tail));
+	heartbeat_send(n->heartbeat);
+	health_ask(n->health);
+	accounts_ask(n->accounts);
+	relay_run(n->relay);
 	let_clients_in_if_complete(n);
 }
 
@@ -143,14 +158,16 @@ static void on_database_timer(uv_timer_t *timer)
 
 static void on_database_down(void *context)
 {
-	pulse_database_down(((struct node *)context)->pulse);
+	presence_lost(((struct node *)context)->presence);
 }
 
 static void on_listening(void *context)
 {
 	struct node *n = context;
 
-	pulse_listening(n->pulse);
+	heartbeat_send_anew(n->heartbeat);
+	accounts_ask(n->accounts);
+	relay_run(n->relay);
 	let_clients_in_if_complete(n);
 }
 
@@ -172,7 +189,7 @@ static void on_control(void *context, const char *order)
 
 static void on_outbox(void *context)
 {
-	pulse_relay(((struct node *)context)->pulse);
+	relay_run(((struct node *)context)->relay);
 }
 
 static const struct pipeline_ops pipeline_ops = {.watch = pg_watch_set, .up = on_database_up, .down = on_database_down};
@@ -181,7 +198,7 @@ static void on_fetches_up(void *context)
 {
 	struct node *n = context;
 
-	pulse_fetches_up(n->pulse);
+	heartbeat_compare_fetches(n->heartbeat);
 	let_clients_in_if_complete(n);
 }
 
@@ -197,7 +214,7 @@ static void on_acts_up(void *context)
 {
 	struct node *n = context;
 
-	pulse_relay(n->pulse);
+	relay_run(n->relay);
 	let_clients_in_if_complete(n);
 }
 
@@ -284,6 +301,16 @@ static void on_alive_timer(uv_timer_t *timer)
 	supervisor_tell(SUPERVISOR_ALIVE);
 }
 
+static void log_counters(const struct node *n)
+{
+	const struct hub_counters *c = hub_counters(n->hub);
+
+	log_notice("counters deliveries=%" PRIu64 " writes=%" PRIu64 " bytes=%" PRIu64 " fetches=%" PRIu64
+		   " connections=%zu opened=%" PRIu64 " topics=%zu",
+		   c->deliveries, c->writes, c->bytes, fetcher_fetches(n->fetcher), n->sessions_count,
+		   n->sessions_opened, hub_topics(n->hub));
+}
+
 static void on_signal(uv_signal_t *handle, int signal)
 {
 	struct sidecar *s = handle->data;
@@ -293,7 +320,7 @@ static void on_signal(uv_signal_t *handle, int signal)
 		keys_reload(&s->node);
 		break;
 	case SIGUSR1:
-		pulse_log_counters(s->node.pulse);
+		log_counters(&s->node);
 		break;
 	default:
 		leave(s);
@@ -415,7 +442,15 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = acceptor_new(&n->acceptor, n);
 	if (e == OK)
-		e = pulse_new(&n->pulse, n);
+		e = heartbeat_new(&n->heartbeat, n);
+	if (e == OK)
+		e = accounts_new(&n->accounts, n);
+	if (e == OK)
+		e = relay_new(&n->relay, n);
+	if (e == OK)
+		e = sweep_new(&n->sweep, n);
+	if (e == OK)
+		e = tick_new(&n->tick, n);
 	if (e == OK)
 		e = health_new(&n->health, n);
 	if (e == OK)
@@ -461,7 +496,11 @@ static void stop(struct sidecar *s)
 	parked_polls_free(&n->parked_polls);
 	presence_free(&n->presence);
 	fetcher_free(&n->fetcher);
-	pulse_free(&n->pulse);
+	tick_free(&n->tick);
+	heartbeat_free(&n->heartbeat);
+	accounts_free(&n->accounts);
+	relay_free(&n->relay);
+	sweep_free(&n->sweep);
 	health_free(&n->health);
 	encode_cache_free(&n->events);
 	encode_cache_free(&n->replies);

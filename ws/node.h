@@ -18,7 +18,7 @@
  *	presence		writes down who is connected and what was delivered, many at a time
  *	fetcher		fetches what the doorbell rang for, and runs the fan-out
  *	backfill	gives sessions what they missed: from the tail, or read from the database where that can't serve them
- *	pulse		what happens by itself: deadlines, heartbeat, relay, sweep
+ *	tick		what happens by itself: deadlines, and the order of heartbeat, accounts, relay, sweep
  *	health		tells whoever watches over it whether it lives, and whether it is ready
  *
  * All of it is one thread: the libuv loop's. Nothing in it blocks.
@@ -56,7 +56,11 @@ struct presence;
 struct fetcher;
 struct backfill;
 struct encode_cache;
-struct pulse;
+struct heartbeat_sender;
+struct accounts;
+struct relay;
+struct sweep;
+struct tick;
 struct health;
 struct user;
 struct rate_table;
@@ -109,7 +113,11 @@ struct node {
 	struct presence *presence;
 	struct fetcher *fetcher;
 	struct backfill *backfill;
-	struct pulse *pulse;
+	struct heartbeat_sender *heartbeat;
+	struct accounts *accounts;
+	struct relay *relay;
+	struct sweep *sweep;
+	struct tick *tick;
 	struct health *health;
 	struct encode_cache *events, *replies; /* the last of event streams, and of polls */
 

@@ -15,7 +15,7 @@ struct user {
 	UT_hash_handle hh;	      /* by id */
 	struct session_list sessions; /* of this user */
 	unsigned connections;
-	unsigned asked; /* the last time that the database was asked for the account, by pulse's count; 0: never */
+	unsigned asked; /* the last time that the database was asked for the account, by accounts' count; 0: never */
 	char id[];	/* NUL-terminated */
 };
 

@@ -1,29 +1,38 @@
 /*
- * heartbeat - what happens by itself: deadlines, a heartbeat every four seconds, the outbox's relay when something is due,
- * a sweep of the queue once a minute; and what has to be done when the database comes back: where users need accounts
- * (TIDINGS_REQUIRE_USER), asking for those of the users who are here, as with each heartbeat while nothing is heard.
+ * heartbeat - tells the database that this node lives, and asks which of its topics have moved: so a lost notification costs
+ * a cycle of the tick, never a message.
+ *
+ * Heartbeats alone decide that a topic is numbered anew (a restore, a failover): its clients reconnect, over the same time as
+ * when the node goes. They are sent over node.pipeline; the topics of node.fetches are compared when that comes up, and where
+ * the two see different epochs for long, both are made anew (agreement.h).
  *
  * Layer    ws.
  */
 #pragma once
 
-#include "ws/node.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-enum err pulse_new(struct pulse **p, struct node *n) MUST_CHECK;
-void pulse_free(struct pulse **p);
+#include "base/defs.h"
+#include "base/err.h"
 
-/* The connection of heartbeats has come back or gone. */
-void pulse_database_up(struct pulse *p);
-void pulse_database_down(struct pulse *p);
+struct node;
+struct heartbeat_sender; /* opaque */
 
-/* The connection of fetches has come back: it is compared with what is known of the topics, then fetching goes on. */
-void pulse_fetches_up(struct pulse *p);
+enum err heartbeat_new(struct heartbeat_sender **h, struct node *n) MUST_CHECK;
+void heartbeat_free(struct heartbeat_sender **h);
 
-/* The listener listens: what was rung before may have been missed. */
-void pulse_listening(struct pulse *p);
+/* Since this cycle of the tick began (cycle_ms), or because something was not written down, or epochs differ. */
+bool heartbeat_is_due(const struct heartbeat_sender *h, int64_t cycle_ms, int64_t now_ms);
 
-/* The outbox has something. */
-void pulse_relay(struct pulse *p);
+/* Unless one is under way. */
+void heartbeat_send(struct heartbeat_sender *h);
 
-/* One line in the log: what this node has done. */
-void pulse_log_counters(const struct pulse *p);
+/* The listener has come up: a heartbeat that is under way may have looked before anything was heard. */
+void heartbeat_send_anew(struct heartbeat_sender *h);
+
+/* The connection of fetches has come up: its topics are compared with those here, then fetching goes on. */
+void heartbeat_compare_fetches(struct heartbeat_sender *h);
+
+/* Each tick: sends clients away whose topics are numbered anew, and parts connections that see different epochs. */
+void heartbeat_check_epochs(struct heartbeat_sender *h);
