@@ -1,5 +1,5 @@
 /*
- * agreement - whether the connection of fetches (node.fetches) and that of heartbeats (node.pipeline) see the same epochs.
+ * agreement - whether the connection of fetches (node.db.fetches) and that of heartbeats (node.db.queries) see the same epochs.
  *
  * Where they do not for long, one of them is to a server that is the primary no more.
  *

@@ -1,20 +1,19 @@
 /*
  * tidings-ws - the sidecar: pushes what is committed to every client that is connected.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 
 #include "base/log.h"
 #include "base/supervisor.h"
 #include "domain/inflate.h"
+#include "ws/database.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"
+#include "ws/drain.h"
 #include "ws/encode/encode_cache.h"
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
@@ -27,7 +26,6 @@
 #include "ws/upkeep/accounts.h"
 #include "ws/upkeep/heartbeat.h"
 #include "ws/upkeep/keys.h"
-#include "ws/upkeep/orders.h"
 #include "ws/upkeep/relay.h"
 #include "ws/upkeep/sweep.h"
 #include "ws/upkeep/tick.h"
@@ -42,257 +40,18 @@ static const char usage[] = "Usage: tidings-ws [--check-config | --help | --vers
 			    "SIGHUP           read the keys again\n"
 			    "SIGUSR1          write the counters to the log\n";
 
-#define DATABASE_WAIT_MS 2000 /* for the database, before clients are let in to be told that it is away */
-#define DRAIN_TICK_MS 50
 #define ARRIVALS_MAX 10000 /* users whose rate of coming is known */
-#define GOODBYE_MS 3000	   /* for the last closes, and for the database */
-
-enum leaving { STAYING, DRAINING, SAYING_FAREWELL, STOPPED };
 
 struct sidecar {
 	struct node node;
 	struct config config;
 	uv_loop_t loop;
 	uv_signal_t signals[4];
-	uv_timer_t database_timer;
-	uv_timer_t drain_timer;
 	uv_timer_t alive_timer;
-	enum leaving leaving;
-	int64_t drain_from_ms;
-	size_t drain_total; /* sessions when it began */
-	int64_t farewell_ms;
+	struct drain drain;
 };
 
-/* ---- the hub's side: what it asks of sessions */
-
-static struct subscription *subscription_of(struct subscriber *s)
-{
-	return (struct subscription *)((char *)s - offsetof(struct subscription, subscriber));
-}
-
-static enum hub_written hub_writes(struct subscriber *s, const struct delivery *d)
-{
-	return subscribe_deliver(subscription_of(s), d);
-}
-
-static void hub_will_write(struct subscriber *s)
-{
-	struct subscriber *after = TAILQ_NEXT(s, link);
-
-	session_expect(subscription_of(s)->session);
-	/* That could be found because this was done for it before. */
-	if (after) {
-		__builtin_prefetch(after);
-		__builtin_prefetch(&subscription_of(after)->session);
-	}
-}
-
-static void hub_is_behind(struct subscriber *subscriber)
-{
-	subscribe_behind(subscription_of(subscriber));
-}
-
-static struct node *the_node;
-
-static void hub_has_delivered(struct hub_topic *t)
-{
-	presence_delivered(the_node->presence, t);
-}
-
-static void hub_has_delivered_private(struct hub_topic *t, uint64_t seq)
-{
-	presence_sent(the_node->presence, t, seq);
-}
-
-static const struct hub_ops hub_ops = {
-	.write = hub_writes,
-	.soon = hub_will_write,
-	.behind = hub_is_behind,
-	.delivered = hub_has_delivered,
-	.delivered_private = hub_has_delivered_private,
-};
-
-/* ---- the database's side */
-
-static void let_clients_in(struct node *n)
-{
-	if (n->open || n->draining)
-		return;
-	n->open = true;
-	acceptor_open(n->acceptor);
-	supervisor_tell(SUPERVISOR_READY);
-	log_notice("listening address=%s port=%d socket=%s node=%s", n->config->ws_address, (int)n->config->ws_port,
-		   n->config->ws_socket ? n->config->ws_socket : "", n->id_text);
-}
-
-/* Clients are let in when all that they may ask for can be done, and when an order about them would be heard. */
-static void let_clients_in_if_complete(struct node *n)
-{
-	if (pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
-	    listener_is_settled(n->listener))
-		let_clients_in(n);
-}
-
-static void on_database_up(void *context)
-{
-	struct node *n = context;
-
-	/*
-	 * A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken for
-	 * granted.
-	 */
-	n->renew = true;
-	for (struct hub_topic *t = hub_first(n->hub); t; t = hub_next(t))
-		t->revoked_seq = MIN(t->revoked_seq, tail_seq(t->tail));
-	heartbeat_send(n->heartbeat);
-	health_ask(n->health);
-	accounts_ask(n->accounts);
-	relay_run(n->relay);
-	let_clients_in_if_complete(n);
-}
-
-static void on_database_timer(uv_timer_t *timer)
-{
-	let_clients_in(timer->data);
-}
-
-static void on_database_down(void *context)
-{
-	presence_lost(((struct node *)context)->presence);
-}
-
-static void on_listening(void *context)
-{
-	struct node *n = context;
-
-	heartbeat_send_anew(n->heartbeat);
-	accounts_ask(n->accounts);
-	relay_run(n->relay);
-	let_clients_in_if_complete(n);
-}
-
-static void on_rung(void *context, int64_t topic_id)
-{
-	fetcher_ring(((struct node *)context)->fetcher, topic_id);
-}
-
-static void on_ephemeral(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude,
-			 struct span body)
-{
-	fetcher_ephemeral(((struct node *)context)->fetcher, topic_id, to_user, exclude, body);
-}
-
-static void on_control(void *context, const char *order)
-{
-	orders_carry_out(context, order);
-}
-
-static void on_outbox(void *context)
-{
-	relay_run(((struct node *)context)->relay);
-}
-
-static const struct pipeline_ops pipeline_ops = {.watch = pg_watch_set, .up = on_database_up, .down = on_database_down};
-
-static void on_fetches_up(void *context)
-{
-	struct node *n = context;
-
-	heartbeat_compare_fetches(n->heartbeat);
-	let_clients_in_if_complete(n);
-}
-
-/* What was asked for is asked for again, and whoever waits for a page is answered. */
-static void on_fetches_down(void *context)
-{
-	(void)context;
-}
-
-static const struct pipeline_ops fetches_ops = {.watch = pg_watch_set, .up = on_fetches_up, .down = on_fetches_down};
-
-static void on_acts_up(void *context)
-{
-	struct node *n = context;
-
-	relay_run(n->relay);
-	let_clients_in_if_complete(n);
-}
-
-/* Each of those who wait is answered: that is all there is to do. */
-static void on_acts_down(void *context)
-{
-	(void)context;
-}
-
-static const struct pipeline_ops acts_ops = {.watch = pg_watch_set, .up = on_acts_up, .down = on_acts_down};
-
-static const struct listener_ops listener_ops = {
-	.watch = pg_watch_set,
-	.up = on_listening,
-	.rung = on_rung,
-	.ephemeral = on_ephemeral,
-	.outbox = on_outbox,
-	.control = on_control,
-};
-
-/* ---- leaving */
-
-static void on_farewell(void *context, enum err e)
-{
-	struct sidecar *s = context;
-
-	(void)e;
-	s->leaving = STOPPED;
-}
-
-static void on_drain_tick(uv_timer_t *timer)
-{
-	struct sidecar *s = timer->data;
-	struct node *n = &s->node;
-	int64_t now_ms = clock_monotonic_ms(), spent_ms = now_ms - s->drain_from_ms, time_ms = s->config.drain_s * 1000;
-	size_t should_be_left, open = 0;
-	struct session *x;
-
-	if (s->leaving == DRAINING) {
-		/* As many have been told as time has passed: they come back elsewhere one after the other. */
-		should_be_left =
-			spent_ms >= time_ms ? 0 : s->drain_total - s->drain_total * (size_t)spent_ms / (size_t)time_ms;
-		TAILQ_FOREACH (x, &n->sessions, link)
-			open += x->state != SESSION_CLOSING;
-		TAILQ_FOREACH (x, &n->sessions, link) {
-			if (open <= should_be_left)
-				break;
-			if (x->state == SESSION_CLOSING)
-				continue;
-			session_close(x, CLOSE_RESTART, "this server is going away: reconnect");
-			open--;
-		}
-		if (n->sessions_count > 0 && spent_ms < time_ms + GOODBYE_MS)
-			return;
-		presence_flush(n->presence);
-		s->leaving = SAYING_FAREWELL;
-		n->said_farewell = true;
-		s->farewell_ms = now_ms;
-		if (calls_farewell(n->pipeline, n->id_text, on_farewell, s) != OK)
-			s->leaving = STOPPED;
-	}
-	if (s->leaving == STOPPED || (s->leaving == SAYING_FAREWELL && now_ms - s->farewell_ms >= GOODBYE_MS))
-		uv_stop(&s->loop);
-}
-
-static void leave(struct sidecar *s)
-{
-	if (s->leaving != STAYING)
-		return;
-	log_notice("going away connections=%zu over_s=%d", s->node.sessions_count, (int)s->config.drain_s);
-	s->leaving = DRAINING;
-	s->node.draining = true;
-	s->drain_from_ms = clock_monotonic_ms();
-	s->drain_total = s->node.sessions_count;
-	acceptor_shut(s->node.acceptor);
-	supervisor_tell(SUPERVISOR_STOPPING);
-	uv_timer_start(&s->drain_timer, on_drain_tick, 0, DRAIN_TICK_MS);
-}
+/* ---- signals */
 
 /* A loop that hangs says nothing. */
 static void on_alive_timer(uv_timer_t *timer)
@@ -303,12 +62,12 @@ static void on_alive_timer(uv_timer_t *timer)
 
 static void log_counters(const struct node *n)
 {
-	const struct hub_counters *c = hub_counters(n->hub);
+	const struct hub_counters *c = hub_counters(n->fanout.hub);
 
 	log_notice("counters deliveries=%" PRIu64 " writes=%" PRIu64 " bytes=%" PRIu64 " fetches=%" PRIu64
 		   " connections=%zu opened=%" PRIu64 " topics=%zu",
-		   c->deliveries, c->writes, c->bytes, fetcher_fetches(n->fetcher), n->sessions_count,
-		   n->sessions_opened, hub_topics(n->hub));
+		   c->deliveries, c->writes, c->bytes, fetcher_fetches(n->fanout.fetcher), n->sessions.count,
+		   n->sessions.opened, hub_topics(n->fanout.hub));
 }
 
 static void on_signal(uv_signal_t *handle, int signal)
@@ -323,70 +82,12 @@ static void on_signal(uv_signal_t *handle, int signal)
 		log_counters(&s->node);
 		break;
 	default:
-		leave(s);
+		drain_begin(&s->drain);
 		break;
 	}
 }
 
-/* ---- coming */
-
-/*
- * As many descriptors as the connections need, and no more: libwebsockets has a table of so many. (Told a number
- * itself, it would search that table from its beginning for every event.)
- */
-static enum err set_descriptors(const struct config *c)
-{
-	struct rlimit limit;
-	rlim_t wanted = (rlim_t)c->connections_max + 2048;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return ERR_SYSTEM;
-	if (limit.rlim_max < wanted) {
-		log_error("TIDINGS_CONNECTIONS_MAX=%d needs %d descriptors, and the limit is %d (ulimit -n, "
-			  "LimitNOFILE=)",
-			  (int)c->connections_max, (int)wanted, (int)limit.rlim_max);
-		return ERR_SYSTEM;
-	}
-	limit.rlim_cur = wanted;
-	return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? OK : ERR_SYSTEM;
-}
-
-static enum err open_database(struct node *n)
-{
-	const struct config *c = n->config;
-	struct hosts *hosts = NULL, *listen_hosts = NULL;
-	enum err e = hosts_new(&hosts, c->database);
-
-	if (e == OK && c->listen_database)
-		e = hosts_new(&listen_hosts, c->listen_database);
-	pg_watch_init(&n->fetches_watch, n->loop);
-	pg_watch_init(&n->pipeline_watch, n->loop);
-	pg_watch_init(&n->acts_watch, n->loop);
-	pg_watch_init(&n->listener_watch, n->loop);
-	if (e == OK)
-		e = pipeline_open(&n->fetches, "fetches", "tidings-ws fetches", hosts, c->database_timeout_ms,
-				  &fetches_ops, &n->fetches_watch, n);
-	if (e == OK)
-		e = pipeline_open(&n->pipeline, "queries", "tidings-ws queries", hosts, c->database_timeout_ms,
-				  &pipeline_ops, &n->pipeline_watch, n);
-	if (e == OK)
-		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", hosts, c->database_timeout_ms, &acts_ops,
-				  &n->acts_watch, n);
-	if (e == OK)
-		e = listener_open(&n->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
-				  c->database_timeout_ms, &listener_ops, &n->listener_watch, n);
-	hosts_free(&hosts);
-	hosts_free(&listen_hosts);
-	if (e != OK) {
-		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
-		return e;
-	}
-	n->fetches_watch.link = pipeline_link(n->fetches);
-	n->pipeline_watch.link = pipeline_link(n->pipeline);
-	n->acts_watch.link = pipeline_link(n->acts);
-	n->listener_watch.link = listener_link(n->listener);
-	return OK;
-}
+/* ---- start and stop */
 
 static enum err start(struct sidecar *s)
 {
@@ -395,6 +96,7 @@ static enum err start(struct sidecar *s)
 	const struct config *c = n->config;
 	uint64_t alive_ms = (uint64_t)supervisor_interval_ms();
 	uint8_t random[UUID_BYTES];
+	struct uuid id;
 	enum err e;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -402,71 +104,67 @@ static enum err start(struct sidecar *s)
 		return ERR_SYSTEM;
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return ERR_SYSTEM;
-	n->id = uuid_of_random(random);
-	uuid_text(n->id_text, &n->id);
+	id = uuid_of_random(random);
+	uuid_text(n->id_text, &id);
 	clock_text(n->started_at, clock_wall_us());
 	n->dialog_limits = (struct dialog_limits){c->client_rate_per_s, c->client_burst, c->bad_messages_max};
-	TAILQ_INIT(&n->sessions);
-	TAILQ_INIT(&n->strangers);
-	TAILQ_INIT(&n->unfinished);
+	TAILQ_INIT(&n->sessions.all);
+	TAILQ_INIT(&n->sessions.strangers);
+	TAILQ_INIT(&n->unfinished.begun);
+	client_sockets_init(&n->sockets, n->loop);
 	budget_init(&n->budget, (size_t)c->catch_up_max_bytes);
-	wheel_init(&n->wheel, clock_monotonic_ms());
+	wheel_init(&n->sessions.wheel, clock_monotonic_ms());
 
-	e = set_descriptors(c);
+	e = keys_load(n);
 	if (e == OK)
-		e = keys_load(n);
-	if (e == OK)
-		e = rate_table_new(&n->arrivals, ARRIVALS_MAX);
+		e = rate_table_new(&n->identity.arrivals, ARRIVALS_MAX);
 	if (e == OK && c->deflate)
-		e = deflater_new(&n->deflater);
+		e = deflater_new(&n->fanout.deflater);
 	if (e == OK && c->deflate)
-		e = inflater_new(&n->inflater);
+		e = inflater_new(&n->fanout.inflater);
 	if (e == OK)
-		e = hub_new(&n->hub, &hub_ops, (size_t)c->tail_max_bytes, (size_t)c->tails_max_bytes, n->deflater);
+		e = hub_new(&n->fanout.hub, &subscribe_hub_ops, n, (size_t)c->tail_max_bytes,
+			    (size_t)c->tails_max_bytes, n->fanout.deflater);
 	if (e == OK)
-		e = websockets_start(n);
+		e = websockets_new(&n->websockets, n->loop, (size_t)c->connections_max);
 	if (e == OK)
 		e = authorizer_new(&n->authorizer, n, subscribe_attached, subscribe_refused);
 	if (e == OK)
 		e = parked_polls_new(&n->parked_polls, n);
 	if (e == OK)
-		e = presence_new(&n->presence, n, subscribe_counted);
+		e = presence_new(&n->fanout.presence, n, subscribe_counted);
 	if (e == OK)
-		e = fetcher_new(&n->fetcher, n);
+		e = fetcher_new(&n->fanout.fetcher, n);
 	if (e == OK)
-		e = encode_cache_new(&n->events);
+		e = encode_cache_new(&n->fanout.event_cache);
 	if (e == OK)
-		e = encode_cache_new(&n->replies);
+		e = encode_cache_new(&n->fanout.reply_cache);
 	if (e == OK)
-		e = backfill_new(&n->backfill, n, subscribe_page, subscribe_caught_up);
+		e = backfill_new(&n->fanout.backfill, n, subscribe_page, subscribe_caught_up);
 	if (e == OK)
 		e = acceptor_new(&n->acceptor, n);
 	if (e == OK)
-		e = heartbeat_new(&n->heartbeat, n);
+		e = heartbeat_new(&n->upkeep.heartbeat, n);
 	if (e == OK)
-		e = accounts_new(&n->accounts, n);
+		e = accounts_new(&n->upkeep.accounts, n);
 	if (e == OK)
-		e = relay_new(&n->relay, n);
+		e = relay_new(&n->upkeep.relay, n);
 	if (e == OK)
-		e = sweep_new(&n->sweep, n);
+		e = sweep_new(&n->upkeep.sweep, n);
 	if (e == OK)
-		e = tick_new(&n->tick, n);
+		e = tick_new(&n->upkeep.tick, n);
 	if (e == OK)
-		e = health_new(&n->health, n);
+		e = health_new(&n->upkeep.health, n);
 	if (e == OK)
-		e = open_database(n);
+		e = database_open(n);
 	if (e != OK)
 		return e;
-	uv_timer_init(&s->loop, &s->drain_timer);
-	s->drain_timer.data = s;
+	drain_init(&s->drain, n);
 	for (size_t i = 0; i < ARRAY_LEN(caught); i++) {
 		uv_signal_init(&s->loop, &s->signals[i]);
 		s->signals[i].data = s;
 		uv_signal_start(&s->signals[i], on_signal, caught[i]);
 	}
-	uv_timer_init(&s->loop, &s->database_timer);
-	s->database_timer.data = n;
-	uv_timer_start(&s->database_timer, on_database_timer, DATABASE_WAIT_MS, 0);
 	uv_timer_init(&s->loop, &s->alive_timer);
 	if (alive_ms > 0)
 		uv_timer_start(&s->alive_timer, on_alive_timer, alive_ms, alive_ms);
@@ -478,37 +176,30 @@ static void stop(struct sidecar *s)
 {
 	struct node *n = &s->node;
 
-	pipeline_close(&n->acts);
-	pipeline_close(&n->fetches);
-	pipeline_close(&n->pipeline);
-	listener_close(&n->listener);
-	pg_watch_close(&n->acts_watch);
-	pg_watch_close(&n->fetches_watch);
-	pg_watch_close(&n->pipeline_watch);
-	pg_watch_close(&n->listener_watch);
-	websockets_stop(n);
+	database_close(n);
+	websockets_free(&n->websockets);
 	/* Replies that are still held, by clients that did not take their end in time. */
-	while (!TAILQ_EMPTY(&n->sessions))
-		subscribe_end(TAILQ_FIRST(&n->sessions));
+	while (!TAILQ_EMPTY(&n->sessions.all))
+		subscribe_end(TAILQ_FIRST(&n->sessions.all));
 	acceptor_free(&n->acceptor);
-	backfill_free(&n->backfill);
+	backfill_free(&n->fanout.backfill);
 	authorizer_free(&n->authorizer);
 	parked_polls_free(&n->parked_polls);
-	presence_free(&n->presence);
-	fetcher_free(&n->fetcher);
-	tick_free(&n->tick);
-	heartbeat_free(&n->heartbeat);
-	accounts_free(&n->accounts);
-	relay_free(&n->relay);
-	sweep_free(&n->sweep);
-	health_free(&n->health);
-	encode_cache_free(&n->events);
-	encode_cache_free(&n->replies);
-	hub_free(&n->hub);
-	deflater_free(&n->deflater);
-	inflater_free(&n->inflater);
-	rate_table_free(&n->arrivals);
-	token_keys_free(&n->keys);
+	presence_free(&n->fanout.presence);
+	fetcher_free(&n->fanout.fetcher);
+	tick_free(&n->upkeep.tick);
+	heartbeat_free(&n->upkeep.heartbeat);
+	accounts_free(&n->upkeep.accounts);
+	relay_free(&n->upkeep.relay);
+	sweep_free(&n->upkeep.sweep);
+	health_free(&n->upkeep.health);
+	encode_cache_free(&n->fanout.event_cache);
+	encode_cache_free(&n->fanout.reply_cache);
+	hub_free(&n->fanout.hub);
+	deflater_free(&n->fanout.deflater);
+	inflater_free(&n->fanout.inflater);
+	rate_table_free(&n->identity.arrivals);
+	token_keys_free(&n->identity.keys);
 }
 
 int main(int argc, char **argv)
@@ -521,7 +212,6 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	sidecar.node.config = &sidecar.config;
 	sidecar.node.loop = &sidecar.loop;
-	the_node = &sidecar.node;
 	e = start(&sidecar);
 	if (e != OK)
 		return err_exit_status(e);

@@ -1,25 +1,19 @@
 /*
  * node - one running sidecar: what its parts share.
  *
- *	acceptor		accepts sockets; requester: one that has not said yet what it wants; client_socket: a socket in the loop
- *	router	the routes: reads the head of a request, and finds who serves it
- *	websocket		WebSockets: libwebsockets' raw sockets, and the frames that clients send, translated into calls of subscribe
- *	http_transport	a socket on which an HTTP reply is held or streamed; encoders: how each transport says things
- *	sessions	finds them by connection id and by user
- *	session		one client's connection: what waits to be written to it, its deadlines
- *	subscription	one topic of one session: whether it may have it, and what it still has to be sent
- *	identity	who a session is, and how often one may come; keys: what tokens are checked with
- *	encode_cache		what all who listen to one topic are told, in a encoder's words
- *	strangers	sessions that have not said who they are
- *	inbound		what clients say on a WebSocket, and what that costs them
- *	subscribe		a session's way from the upgrade to live messages
- *	authorizer		asks the database, many at a time, whether a session may have its topic
- *	parked_polls		pollers between two polls: they count as connected, and go on where they were
- *	presence		writes down who is connected and what was delivered, many at a time
- *	fetcher		fetches what the doorbell rang for, and runs the fan-out
- *	backfill	gives sessions what they missed: from the tail, or read from the database where that can't serve them
- *	tick		what happens by itself: deadlines, and the order of heartbeat, accounts, relay, sweep
- *	health		tells whoever watches over it whether it lives, and whether it is ready
+ * A family of parts is a folder; each may know those to the right of it:
+ *
+ *	main -> upkeep -> net -> live -> subscribe -> { deliver, encode } -> identity -> session -> loop
+ *
+ *	net		accepts sockets, reads requests, finds who serves them; the two transports of bytes: websocket, HTTP
+ *	live		the live endpoints: what their clients say, and are told
+ *	subscribe	a subscription's way, from the question whether it may have its topic to live messages
+ *	deliver		from the doorbell to the hub; what was missed; who is here, and what was delivered
+ *	encode		messages in the words of each transport
+ *	identity	who a session is, how often one may come, how sessions are found
+ *	session		one client: its state, its deadlines, what waits to be written to it
+ *	loop		descriptors in the libuv loop
+ *	upkeep		what happens by itself, or is ordered
  *
  * All of it is one thread: the libuv loop's. Nothing in it blocks.
  *
@@ -27,110 +21,114 @@
  */
 #pragma once
 
-#include <libwebsockets.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uv.h>
 
 #include "base/clock.h"
 #include "base/config.h"
 #include "domain/budget.h"
 #include "domain/dialog.h"
 #include "domain/hub.h"
+#include "domain/rate.h"
 #include "domain/token.h"
 #include "domain/uuid.h"
 #include "domain/wheel.h"
 #include "store/listener.h"
 #include "store/pipeline.h"
 #include "ws/agreement.h"
+#include "ws/loop/client_socket.h"
 #include "ws/loop/pg_watch.h"
 
-struct acceptor;
-struct client_socket;
 struct session;
-struct authorizer;
-struct parked_polls;
-struct presence;
-struct fetcher;
-struct backfill;
-struct encode_cache;
-struct heartbeat_sender;
-struct accounts;
-struct relay;
-struct sweep;
-struct tick;
-struct health;
 struct user;
-struct rate_table;
 struct act_queue;
 
 TAILQ_HEAD(session_list, session);
 
-struct node {
-	const struct config *config; /* borrowed */
-	struct token_keys *keys;
-	struct dialog_limits dialog_limits;
-	uv_loop_t *loop;
-	struct lws_context *lws;
-	struct lws_vhost *vhost;
-
-	struct uuid id; /* another each time it starts */
-	char id_text[UUID_TEXT_SIZE];
-	char started_at[CLOCK_TEXT_SIZE];
-
-	struct pipeline *fetches;  /* what brings messages, and nothing else: it waits for nobody's lock or rule */
-	struct pipeline *pipeline; /* who may have them, who is here, what was delivered, heartbeats */
-	struct pipeline *acts;	   /* what clients say, the relay, the sweep */
+/* The connections to PostgreSQL. Each is opened, and its comings and goings are told, by database.h. */
+struct node_database {
+	struct pipeline *fetches; /* what brings messages, and nothing else: it waits for nobody's lock or rule */
+	struct pipeline *queries; /* who may have them, who is here, what was delivered, heartbeats */
+	struct pipeline *acts;	  /* what clients say, the relay, the sweep */
 	struct listener *listener;
-	enum agreement agreement; /* of `fetches` and `pipeline` */
-	struct pg_watch fetches_watch;
-	struct pg_watch pipeline_watch;
-	struct pg_watch acts_watch;
-	struct pg_watch listener_watch;
+	enum agreement agreement; /* of `fetches` and `queries` */
+	struct pg_watch fetches_watch, queries_watch, acts_watch, listener_watch;
+};
 
+/* The sessions of the node: session.c keeps this, session_index.h finds them. */
+struct node_sessions {
+	struct session_list all;
+	struct session_list strangers; /* who are to say who they are, the oldest first: strangers.h */
+	struct session *by_id;	       /* by connection id */
+	struct user *users;	       /* by id: how many connections each has here */
+	struct user *live_users;       /* the same for the live endpoints, which have a limit of their own */
+	size_t count, strangers_count;
+	size_t closing_count; /* of `count`: they have no place any more */
+	uint64_t opened;      /* since the start */
+	struct wheel wheel;   /* their deadlines */
+};
+
+/* Messages of clients that have not come whole: inbound.h. */
+struct node_unfinished {
+	struct session_list begun; /* the one begun first first */
+	int64_t bytes;		   /* they are in node.budget too */
+};
+
+/* What tokens are checked with, and how often users may come: keys.h, identity.h. */
+struct node_identity {
+	struct token_keys *keys;
+	bool reading_keys, read_keys_again;
+	struct rate_table *arrivals;	     /* of users */
+	struct rate_bucket strangers_bucket; /* of all who bring no token */
+};
+
+/* What a message goes through. */
+struct node_fanout {
+	struct fetcher *fetcher;
 	struct hub *hub;
 	struct deflater *deflater; /* NULL: compression is not offered */
 	struct inflater *inflater; /* the same */
-	struct wheel wheel;	   /* the sessions' deadlines */
-	struct session_list sessions;
-	struct session_list strangers; /* who are to say who they are, the oldest first: strangers.h */
-	struct session_list
-		unfinished; /* whose last message has not come whole, the one begun first first: inbound.h */
-	struct session *sessions_by_id; /* of connections: sessions.h */
-	size_t sessions_count, strangers_count;
-	size_t closing_count;	      /* of the sessions: they have no place any more */
-	uint64_t sessions_opened;     /* since the start */
-	struct user *users;	      /* by id: how many connections each has here */
-	struct user *live_users;      /* the same for the live endpoints, which have a limit of their own */
-	struct rate_table *arrivals;  /* how often users come: identity.h */
-	struct act_queue *act_queues; /* of users who wait for the database: live_acts.h */
-
-	struct acceptor *acceptor;
-	struct authorizer *authorizer;
-	struct parked_polls *parked_polls;
-	struct presence *presence;
-	struct fetcher *fetcher;
 	struct backfill *backfill;
+	struct presence *presence;
+	struct encode_cache *event_cache, *reply_cache; /* the last of event streams, and of polls */
+};
+
+/* What happens by itself. */
+struct node_upkeep {
+	struct tick *tick;
 	struct heartbeat_sender *heartbeat;
 	struct accounts *accounts;
 	struct relay *relay;
 	struct sweep *sweep;
-	struct tick *tick;
 	struct health *health;
-	struct encode_cache *events, *replies; /* the last of event streams, and of polls */
+};
 
-	/* What becomes of a socket whose reply is out; `early`: what its client has sent already. Takes the socket. */
-	void (*reply_done)(struct node *n, struct client_socket *socket, bool keep_alive, const struct buf *early);
-	/* Sockets whose replies the fan-out has written: ends those replies, while they are at hand. */
-	void (*end_replies)(struct node *n);
-	struct budget budget;	  /* of all that is held for clients: TIDINGS_CATCH_UP_MAX */
-	int64_t unfinished_bytes; /* of messages that have not come whole, in all sessions: they are in `budget` too */
-	bool renew;		  /* what is written down about this node may be wrong: everything anew, soon */
-	bool open;		  /* clients are let in */
-	bool reading_keys, read_keys_again;  /* keys.h */
-	struct rate_bucket strangers_bucket; /* how often those without a token come: identity.h */
-	bool draining;
-	bool said_farewell; /* to the database: it is not to be told again that this node lives */
+enum node_phase {
+	NODE_SERVING,
+	NODE_DRAINING, /* clients are asked to come again, elsewhere */
+	NODE_GONE,     /* the database has been told so: it is not to be told again that this node lives */
+};
+
+struct node {
+	const struct config *config;  /* borrowed */
+	uv_loop_t *loop;	      /* borrowed */
+	char id_text[UUID_TEXT_SIZE]; /* another each time it starts */
+	char started_at[CLOCK_TEXT_SIZE];
+	enum node_phase phase;
+	struct node_database db;
+	struct budget budget; /* of all that is held for clients: TIDINGS_CATCH_UP_MAX */
+	struct dialog_limits dialog_limits;
+	struct client_sockets sockets;
+	struct websockets *websockets;
+	struct acceptor *acceptor;
+	struct node_sessions sessions;
+	struct node_identity identity;
+	struct node_unfinished unfinished;
+	struct act_queue *act_queues; /* of users who wait for the database: live_actions.h */
+	struct authorizer *authorizer;
+	struct parked_polls *parked_polls;
+	struct node_fanout fanout;
+	struct node_upkeep upkeep;
 };

@@ -21,6 +21,7 @@ struct ephemeral {
 
 struct hub {
 	const struct hub_ops *ops;
+	void *context; /* of ops */
 	struct hub_topic *by_id;
 	struct hub_topic_list busy;
 	struct hub_topic_list by_age;
@@ -33,14 +34,15 @@ struct hub {
 	struct hub_counters counters;
 };
 
-enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes,
-		 struct deflater *deflater)
+enum err hub_new(struct hub **h, const struct hub_ops *ops, void *context, size_t tail_max_bytes,
+		 size_t tails_max_bytes, struct deflater *deflater)
 {
 	struct hub *made = calloc(1, sizeof(*made));
 
 	if (!made)
 		return ERR_MEMORY;
 	made->ops = ops;
+	made->context = context;
 	made->tail_max_bytes = tail_max_bytes;
 	made->tails_max_bytes = tails_max_bytes;
 	made->deflater = deflater;
@@ -238,11 +240,11 @@ void hub_leave(struct subscriber *s)
 void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private)
 {
 	if (private)
-		h->ops->delivered_private(t, seq);
+		h->ops->delivered_private(h->context, t, seq);
 	if (seq <= t->delivered_seq)
 		return;
 	t->delivered_seq = seq;
-	h->ops->delivered(t);
+	h->ops->delivered(h->context, t);
 }
 
 static enum hub_written write_counted(struct hub *h, struct subscriber *s, const struct delivery *d)
@@ -250,7 +252,7 @@ static enum hub_written write_counted(struct hub *h, struct subscriber *s, const
 	h->counters.deliveries += d->count;
 	h->counters.writes++;
 	h->counters.bytes += d->bytes.len;
-	return h->ops->write(s, d);
+	return h->ops->write(h->context, s, d);
 }
 
 /* The ephemeral messages that it lacks. False: it takes no more. */
@@ -285,7 +287,7 @@ static void write_to(struct hub *h, struct subscriber *s, int64_t now_ms)
 	if (s->reader.inflates)
 		tail_compress(t->tail);
 	if (tail_after(t->tail, s->seq, &s->reader, now_ms, HUB_WRITE_MAX, &d) == ERR_EVICTED) {
-		h->ops->behind(s);
+		h->ops->behind(h->context, s);
 		return;
 	}
 	s->seq = d.last;
@@ -308,7 +310,7 @@ void hub_join(struct hub *h, struct subscriber *s)
 	if (s->reader.inflates)
 		tail_compress(s->topic->tail);
 	if (s->seq < tail_floor(s->topic->tail))
-		h->ops->behind(s);
+		h->ops->behind(h->context, s);
 	else
 		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
 }
@@ -400,6 +402,12 @@ enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_mess
 	return e;
 }
 
+void hub_revoke(struct hub *h, struct hub_topic *t, const char *user_id, uint64_t seq)
+{
+	t->revoked_seq = MAX(t->revoked_seq, seq);
+	h->ops->revoked(h->context, t, user_id, seq);
+}
+
 bool hub_is_busy(const struct hub *h)
 {
 	return !TAILQ_EMPTY(&h->busy);
@@ -416,7 +424,7 @@ bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 			TAILQ_REMOVE(&t->due, s, link);
 			s->state = SUB_OUT;
 			if (!TAILQ_EMPTY(&t->due))
-				h->ops->soon(TAILQ_FIRST(&t->due));
+				h->ops->soon(h->context, TAILQ_FIRST(&t->due));
 			write_to(h, s, now_ms);
 			writes_max--;
 		}

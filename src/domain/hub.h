@@ -91,17 +91,20 @@ enum hub_written {
 	HUB_KEPT,      /* not all of it has left: the owner says when, by hub_delivered(); no more until then */
 };
 
+/* What its owner does. `context` is the owner's, from hub_new(). */
 struct hub_ops {
 	/* Writes whole frames of messages, or of an ephemeral one (d->last is 0), to the subscriber's peer. */
-	enum hub_written (*write)(struct subscriber *s, const struct delivery *d);
+	enum hub_written (*write)(void *context, struct subscriber *s, const struct delivery *d);
 	/* It is the next in its topic's turn. With many, none of them is in the CPU's cache when it comes to it. */
-	void (*soon)(struct subscriber *s);
+	void (*soon)(void *context, struct subscriber *s);
 	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
-	void (*behind)(struct subscriber *s);
+	void (*behind)(void *context, struct subscriber *s);
 	/* topic->delivered_seq has grown. */
-	void (*delivered)(struct hub_topic *topic);
+	void (*delivered)(void *context, struct hub_topic *topic);
 	/* A message for one user alone has left for that user. */
-	void (*delivered_private)(struct hub_topic *topic, uint64_t seq);
+	void (*delivered_private)(void *context, struct hub_topic *topic, uint64_t seq);
+	/* hub_revoke() */
+	void (*revoked)(void *context, struct hub_topic *topic, const char *user_id, uint64_t seq);
 };
 
 struct hub_counters {
@@ -114,10 +117,11 @@ struct hub_counters {
 #define HUB_WRITE_MAX 65536	       /* bytes in one write, one larger frame aside */
 
 /*
+ *	context		borrowed
  *	deflater	borrowed; NULL: nothing is compressed, and no reader inflates
  */
-enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes,
-		 struct deflater *deflater) MUST_CHECK;
+enum err hub_new(struct hub **h, const struct hub_ops *ops, void *context, size_t tail_max_bytes,
+		 size_t tails_max_bytes, struct deflater *deflater) MUST_CHECK;
 void hub_free(struct hub **h); /* every topic must have been let go */
 
 struct hub_topic *hub_find(const struct hub *h, int64_t id);
@@ -169,6 +173,14 @@ void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms);
  * any more: the tail is forgotten, and who lacks it is behind.
  */
 enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m) MUST_CHECK;
+
+/*
+ * The message `seq` of the topic, which comes next, ends a right: the owner is told before it is appended. The topic may be
+ * let go meanwhile.
+ *
+ *	user_id	"": whoever has no token; NULL: everybody
+ */
+void hub_revoke(struct hub *h, struct hub_topic *t, const char *user_id, uint64_t seq);
 
 /* Writes to at most so many subscribers that are due, topic by topic in turn. True: there are more. */
 bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms);

@@ -169,8 +169,8 @@ static enum err send_request(struct page_request *r, size_t bytes)
 
 	if (r->unsent) {
 		/* Before it, on the same connection: so that what has been sent is not found again. */
-		presence_flush(n->presence);
-		return calls_unsent(n->pipeline,
+		presence_flush(n->fanout.presence);
+		return calls_unsent(n->db.queries,
 				    &(struct unsent){
 					    .topic_id = r->topic_id,
 					    .user_id = sub->subscriber.reader.user_id,
@@ -179,7 +179,8 @@ static enum err send_request(struct page_request *r, size_t bytes)
 				    },
 				    PAGE_ROWS, (int64_t)bytes, on_page, r);
 	}
-	return calls_fetch(n->fetches, &r->topic_id, &r->place.after, &epoch, 1, PAGE_ROWS, (int64_t)bytes, on_page, r);
+	return calls_fetch(n->db.fetches, &r->topic_id, &r->place.after, &epoch, 1, PAGE_ROWS, (int64_t)bytes, on_page,
+			   r);
 }
 
 static bool is_awaited(const struct page_request *r)
@@ -293,7 +294,7 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 	b->under_way--;
 	if (e == OK && count > 0 && rows[0].other_epoch) {
 		e = ERR_CONFLICT;
-		agreement_differs(&b->node->agreement);
+		agreement_differs(&b->node->db.agreement);
 	}
 	/* Whoever asks from now on asks anew. */
 	STAILQ_CONCAT(&asking, &r->asking);

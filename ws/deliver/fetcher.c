@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "domain/frame.h"
 #include "store/calls.h"
-#include "ws/upkeep/orders.h"
 
 #define FETCH_TOPICS 64
 #define FETCH_ROWS 500	   /* of a topic */
@@ -33,8 +32,8 @@ static void fetch(struct fetcher *f);
 /* From the loop alone: this ends sessions. */
 static void run_slice(struct fetcher *f)
 {
-	hub_run(f->node->hub, SLICE_WRITES, clock_monotonic_ms());
-	f->node->end_replies(f->node);
+	hub_run(f->node->fanout.hub, SLICE_WRITES, clock_monotonic_ms());
+	client_sockets_run(&f->node->sockets);
 	/* Whoever came back by that may be due, too. */
 	uv_idle_stop(&f->runner);
 	fetcher_run(f);
@@ -47,7 +46,7 @@ static void on_run(uv_idle_t *runner)
 
 void fetcher_run(struct fetcher *f)
 {
-	if (hub_is_busy(f->node->hub))
+	if (hub_is_busy(f->node->fanout.hub))
 		uv_idle_start(&f->runner, on_run);
 }
 
@@ -86,14 +85,14 @@ static void fetch_failed(struct fetcher *f)
 {
 	f->under_way = false;
 	for (size_t i = 0; i < f->asked_count; i++)
-		hub_ring(f->node->hub, f->asked[i].id);
+		hub_ring(f->node->fanout.hub, f->asked[i].id);
 	fetch_again(f);
 }
 
 /* The topic that was fetched for; NULL: let go since, or let go and held anew, perhaps with another tail or epoch. */
 static struct hub_topic *asked_topic(const struct fetcher *f, int64_t id)
 {
-	struct hub_topic *t = hub_find(f->node->hub, id);
+	struct hub_topic *t = hub_find(f->node->fanout.hub, id);
 
 	for (size_t i = 0; t && i < f->asked_count; i++)
 		if (f->asked[i].id == id)
@@ -104,7 +103,7 @@ static struct hub_topic *asked_topic(const struct fetcher *f, int64_t id)
 static void on_fetch(void *context, enum err e, const struct fetch_row *rows, size_t count)
 {
 	struct fetcher *f = context;
-	struct hub *h = f->node->hub;
+	struct hub *h = f->node->fanout.hub;
 	struct hub_topic *t = NULL;
 	size_t topic_rows = 0, topic_bytes = 0;
 	bool is_short = false; /* of memory */
@@ -137,7 +136,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		if (m->seq <= tail_seq(t->tail))
 			continue;
 		if (rows[i].revocation) {
-			orders_revoke(f->node, t, m->to_user, m->seq);
+			hub_revoke(h, t, m->to_user, m->seq);
 			/* Its last holder may have gone with that. */
 			t = asked_topic(f, rows[i].topic_id);
 			if (!t)
@@ -151,9 +150,9 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		}
 	}
 	if (agrees)
-		f->node->agreement = AGREED;
+		f->node->db.agreement = AGREED;
 	if (differs)
-		agreement_differs(&f->node->agreement);
+		agreement_differs(&f->node->db.agreement);
 	if (differs || is_short)
 		fetch_again(f);
 	else
@@ -167,9 +166,9 @@ static void fetch(struct fetcher *f)
 	int64_t ids[FETCH_TOPICS], after[FETCH_TOPICS];
 	const char *epochs[FETCH_TOPICS];
 
-	if (f->under_way || !pipeline_is_up(f->node->fetches))
+	if (f->under_way || !pipeline_is_up(f->node->db.fetches))
 		return;
-	f->asked_count = hub_take_rung(f->node->hub, topics, FETCH_TOPICS);
+	f->asked_count = hub_take_rung(f->node->fanout.hub, topics, FETCH_TOPICS);
 	if (f->asked_count == 0)
 		return;
 	for (size_t i = 0; i < f->asked_count; i++) {
@@ -180,8 +179,8 @@ static void fetch(struct fetcher *f)
 	}
 	f->under_way = true;
 	f->fetches++;
-	if (calls_fetch(f->node->fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) !=
-	    OK)
+	if (calls_fetch(f->node->db.fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch,
+			f) != OK)
 		fetch_failed(f);
 }
 
@@ -190,16 +189,21 @@ void fetcher_go_on(struct fetcher *f)
 	fetch(f);
 }
 
+void fetcher_rung(void *node, int64_t topic_id)
+{
+	fetcher_ring(((struct node *)node)->fanout.fetcher, topic_id);
+}
+
 void fetcher_ring(struct fetcher *f, int64_t topic_id)
 {
-	hub_ring(f->node->hub, topic_id);
+	hub_ring(f->node->fanout.hub, topic_id);
 	fetch(f);
 }
 
-void fetcher_ephemeral(struct fetcher *f, int64_t topic_id, const char *to_user, const struct uuid *exclude,
-		       struct span body)
+void fetcher_ephemeral(void *node, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body)
 {
-	struct hub_topic *t = hub_find(f->node->hub, topic_id);
+	struct fetcher *f = ((struct node *)node)->fanout.fetcher;
+	struct hub_topic *t = hub_find(f->node->fanout.hub, topic_id);
 	uint8_t header[FRAME_HEADER_MAX];
 	struct buf frame = BUF_EMPTY;
 
@@ -208,7 +212,7 @@ void fetcher_ephemeral(struct fetcher *f, int64_t topic_id, const char *to_user,
 	buf_add(&frame, header, frame_text_header(header, body.len));
 	buf_add(&frame, body.bytes, body.len);
 	if (!buf_ok(&frame) ||
-	    hub_ephemeral(f->node->hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude) != OK)
+	    hub_ephemeral(f->node->fanout.hub, t, (struct span){frame.bytes, frame.len}, to_user, exclude) != OK)
 		log_error("no memory for an ephemeral message");
 	buf_free(&frame);
 	fetcher_run(f);

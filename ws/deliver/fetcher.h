@@ -3,8 +3,8 @@
  *
  * One fetch at a time: whatever rings meanwhile goes into the next, so the busier it is, the more goes together.
  *
- * Fetches, and pages of backfill, have a connection of their own (node.fetches): no other statement delays a broadcast. Their
- * answers may be newer, or older, than those on the other (node.pipeline), and for a moment the two may be to different
+ * Fetches, and pages of backfill, have a connection of their own (node.db.fetches): no other statement delays a broadcast. Their
+ * answers may be newer, or older, than those on the other (node.db.queries), and for a moment the two may be to different
  * servers. So each fetch says which epochs it is for. What comes is appended where the topic was held all the time.
  * Heartbeats alone decide that a topic is numbered anew.
  *
@@ -26,8 +26,12 @@ void fetcher_ring(struct fetcher *f, int64_t topic_id);
 /* Somebody may have become due by other means than a fetch (joined, drained): the fan-out goes on, in slices. */
 void fetcher_run(struct fetcher *f);
 
-/* A message that is in no queue. */
-void fetcher_ephemeral(struct fetcher *f, int64_t topic_id, const char *to_user, const struct uuid *exclude,
-		       struct span body);
+/*
+ * What the doorbell tells, as struct listener_ops has it: a topic that was rung; a message that is in no queue.
+ *
+ *	node	a struct node
+ */
+void fetcher_rung(void *node, int64_t topic_id);
+void fetcher_ephemeral(void *node, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body);
 
 uint64_t fetcher_fetches(const struct fetcher *f);

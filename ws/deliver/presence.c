@@ -61,6 +61,7 @@ struct presence {
 	unsigned under_way;		  /* calls */
 	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
+	bool doubted; /* presence_doubt() */
 };
 
 struct writing {
@@ -165,11 +166,21 @@ static void soon(struct presence *p)
 	uv_timer_start(&p->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
+void presence_doubt(struct presence *p)
+{
+	p->doubted = true;
+}
+
+bool presence_is_doubted(const struct presence *p)
+{
+	return p->doubted;
+}
+
 /* A count that found no memory: the renewal makes it right. */
 static void forget_count(struct presence *p)
 {
 	log_error("no memory to write down who is connected");
-	p->node->renew = true;
+	p->doubted = true;
 }
 
 static void change_present(struct presence *p, int64_t topic_id, int by)
@@ -220,7 +231,7 @@ void presence_erase(struct presence *p, const struct subscription *sub)
 
 		if (!closed) {
 			log_error("no memory to write down who is gone");
-			p->node->renew = true;
+			p->doubted = true;
 			return;
 		}
 		p->closed = closed;
@@ -295,14 +306,14 @@ void presence_renew(struct presence *p)
 	/* What has gathered may be of a numbering that is not the database's. */
 	forget_delivered(p);
 	buf_free(&p->sent);
-	p->node->renew = false;
+	p->doubted = false;
 	TAILQ_FOREACH (sub, &p->written, written) {
 		if (array_add(&p->opened, sub))
 			change_present(p, subscription_topic_id(sub), 1);
 		else
-			p->node->renew = true;
+			p->doubted = true;
 	}
-	for (t = hub_first(p->node->hub); t; t = hub_next(t)) {
+	for (t = hub_first(p->node->fanout.hub); t; t = hub_next(t)) {
 		if (t->delivered_seq > 0)
 			presence_delivered(p, t);
 	}
@@ -328,7 +339,7 @@ static void on_written(void *context, enum err e)
 	array_release(&w->opened);
 	free(w);
 	if (e != OK) {
-		p->node->renew = true;
+		p->doubted = true;
 		return;
 	}
 	if (p->opened.count > 0)
@@ -369,7 +380,7 @@ static bool columns_new(struct columns *c, const struct presence *p)
 				.sent_topics = calloc(sent, sizeof(int64_t)),
 				.sent_seqs = calloc(sent, sizeof(int64_t)),
 				.sent_epochs = calloc(sent, sizeof(char *)),
-				.opened_ever = (int64_t)p->node->sessions_opened,
+				.opened_ever = (int64_t)p->node->sessions.opened,
 			},
 		.ids = calloc(opened, UUID_TEXT_SIZE),
 		.times = calloc(opened, CLOCK_TEXT_SIZE),
@@ -459,7 +470,7 @@ void presence_flush(struct presence *p)
 	struct writing *w;
 
 	/* Counts that the database may have wrong are not built on. */
-	if (!pipeline_is_up(p->node->pipeline) || p->node->renew)
+	if (!pipeline_is_up(p->node->db.queries) || p->doubted)
 		return;
 	if (p->changed == 0 && p->opened.count == 0 && p->closed_count == 0 && p->sent.len == 0 && !p->delivered)
 		return;
@@ -483,7 +494,7 @@ void presence_flush(struct presence *p)
 	p->under_way++;
 	p->written_ms = clock_monotonic_ms();
 
-	enum err e = calls_flush(p->node->pipeline, p->node->id_text, &c.flush, on_written, w);
+	enum err e = calls_flush(p->node->db.queries, p->node->id_text, &c.flush, on_written, w);
 
 	p->closed_count = 0;
 	buf_free(&p->sent);

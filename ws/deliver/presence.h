@@ -28,6 +28,13 @@ void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq);
 /* The database is away: what was not written will be written anew; who waits to be counted is to come again. */
 void presence_lost(struct presence *p);
 
+/*
+ * What the database has of this node may be wrong: nothing more is written until presence_renew(), for which the next
+ * heartbeat sees.
+ */
+void presence_doubt(struct presence *p);
+bool presence_is_doubted(const struct presence *p);
+
 /* The database knows nothing of this node: everything again. */
 void presence_renew(struct presence *p);
 

@@ -18,7 +18,7 @@ static bool is_limited(enum role role)
 static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims,
 		       const struct token_fault **fault)
 {
-	enum err e = token_verify(s->node->keys, token, len, clock_wall_us() / 1000000, claims, fault);
+	enum err e = token_verify(s->node->identity.keys, token, len, clock_wall_us() / 1000000, claims, fault);
 
 	if (e != OK)
 		log_info("refused a token topic=%s why=\"%s\"",
@@ -46,8 +46,8 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		return false;
 	}
 	if (is_limited(claims.role) &&
-	    !rate_table_take(n->arrivals, claims.user_id, n->config->connect_rate_per_s, n->config->connect_burst,
-			     RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
+	    !rate_table_take(n->identity.arrivals, claims.user_id, n->config->connect_rate_per_s,
+			     n->config->connect_burst, RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
 		log_info("refused a connection: its user comes too often");
 		s->close_detail = "You come more often than is allowed: see the Retry-After header.";
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
@@ -55,7 +55,8 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	}
 	if (!s->endpoint && !is_limited(claims.role))
 		connections_max = 0;
-	u = user_sessions_enter(s->endpoint ? &n->live_users : &n->users, claims.user_id, connections_max, &full);
+	u = user_sessions_enter(s->endpoint ? &n->sessions.live_users : &n->sessions.users, claims.user_id,
+				connections_max, &full);
 	if (!u) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");
@@ -82,7 +83,7 @@ bool identity_take_stranger(struct session *s)
 	const struct config *c = n->config;
 	bool anonymous = c->anonymous && !s->endpoint;
 
-	if (rate_take(&n->strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
+	if (rate_take(&n->identity.strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
 		      anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL))
 		return true;
 	log_info("refused a connection: too many come without a token");
@@ -97,14 +98,16 @@ void identity_charge(const struct session *s)
 	struct node *n = s->node;
 
 	if (!s->user)
-		rate_charge(&n->strangers_bucket, n->config->stranger_rate_per_s, cost, clock_monotonic_ms() * 1000);
+		rate_charge(&n->identity.strangers_bucket, n->config->stranger_rate_per_s, cost,
+			    clock_monotonic_ms() * 1000);
 	else if (is_limited(s->role))
 		identity_charge_more(n, s->user->id, cost);
 }
 
 void identity_charge_more(struct node *n, const char *user_id, int64_t cost)
 {
-	rate_table_charge(n->arrivals, user_id, n->config->connect_rate_per_s, cost, clock_monotonic_ms() * 1000);
+	rate_table_charge(n->identity.arrivals, user_id, n->config->connect_rate_per_s, cost,
+			  clock_monotonic_ms() * 1000);
 }
 
 enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail)

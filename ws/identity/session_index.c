@@ -6,14 +6,14 @@
 
 bool session_index_is_over(const struct node *n)
 {
-	return n->sessions_count - n->closing_count > (size_t)n->config->connections_max;
+	return n->sessions.count - n->sessions.closing_count > (size_t)n->config->connections_max;
 }
 
 struct session *session_index_find(const struct node *n, const struct uuid *id)
 {
 	struct session *found;
 
-	HASH_FIND(by_id, n->sessions_by_id, id, sizeof(*id), found);
+	HASH_FIND(by_id, n->sessions.by_id, id, sizeof(*id), found);
 	return found;
 }
 
@@ -32,7 +32,7 @@ static bool is_named(const char *user_id)
 struct session *session_index_first(struct session_walk *w, const struct node *n, const char *user_id)
 {
 	*w = (struct session_walk){.node = n, .user_id = user_id};
-	w->next = is_named(user_id) ? first_of(n->users, user_id) : TAILQ_FIRST(&n->sessions);
+	w->next = is_named(user_id) ? first_of(n->sessions.users, user_id) : TAILQ_FIRST(&n->sessions.all);
 	return session_index_next(w);
 }
 
@@ -43,7 +43,7 @@ struct session *session_index_next(struct session_walk *w)
 	if (is_named(w->user_id)) {
 		if (!s && !w->live) {
 			w->live = true;
-			s = first_of(w->node->live_users, w->user_id);
+			s = first_of(w->node->sessions.live_users, w->user_id);
 		}
 		w->next = s ? TAILQ_NEXT(s, of_user) : NULL;
 		return s;

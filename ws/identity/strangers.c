@@ -9,7 +9,7 @@
 static void send_oldest_away(struct node *n)
 {
 	log_info("closing a client that has not said who it is, for another");
-	session_close(TAILQ_FIRST(&n->strangers), CLOSE_TRY_LATER, "full: try again later");
+	session_close(TAILQ_FIRST(&n->sessions.strangers), CLOSE_TRY_LATER, "full: try again later");
 }
 
 void strangers_add(struct session *s)
@@ -17,12 +17,12 @@ void strangers_add(struct session *s)
 	struct node *n = s->node;
 
 	session_await(s);
-	while (n->strangers_count > (size_t)MAX(n->config->connections_max / SHARE, 1))
+	while (n->sessions.strangers_count > (size_t)MAX(n->config->connections_max / SHARE, 1))
 		send_oldest_away(n);
 }
 
 void strangers_make_room(struct node *n)
 {
-	while (session_index_is_over(n) && n->strangers_count > 0)
+	while (session_index_is_over(n) && n->sessions.strangers_count > 0)
 		send_oldest_away(n);
 }

@@ -95,7 +95,7 @@ static enum err give(struct acting *a)
 {
 	const struct config *c = a->queue->node->config;
 
-	return calls_act(a->queue->node->acts,
+	return calls_act(a->queue->node->db.acts,
 			 &(struct act){
 				 .user_id = a->queue->user_id,
 				 .role = a->role,

@@ -155,7 +155,7 @@ void live_counted(struct subscription *sub)
 		say_authenticated(s, s->endpoint->subscription);
 	live_say_subscribed(sub);
 	subscription_catch_up(sub);
-	backfill_go_on(s->node->backfill, s);
+	backfill_go_on(s->node->fanout.backfill, s);
 	if (first)
 		hear_early(s);
 }
@@ -181,12 +181,12 @@ static void on_admit(void *context, enum err e)
 	if (!s || s->state != SESSION_OPEN) {
 		/* It went meanwhile. */
 		if (e == OK)
-			presence_erase(a->node->presence, self);
+			presence_erase(a->node->fanout.presence, self);
 	} else if (e == OK) {
 		session_audit_authenticate(s, "ok");
 		self->subscriber.reader.user_id = s->user->id;
 		self->state = SUBSCRIPTION_COUNTING;
-		presence_opened(s->node->presence, self);
+		presence_opened(s->node->fanout.presence, self);
 	} else if (e == ERR_UNAUTHORIZED) {
 		s->close_detail = "This user has no active account.";
 		refuse_user(s, "authentication_failed", "no active account", "no such user");
@@ -213,7 +213,7 @@ static void admit(struct session *s)
 	identity_charge(s);
 	a->node = s->node;
 	a->self = subscription_ref(s->self);
-	e = calls_admit(s->node->pipeline,
+	e = calls_admit(s->node->db.queries,
 			&(struct admission){
 				.node_id = s->node->id_text,
 				.user_id = s->user->id,

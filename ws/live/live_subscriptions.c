@@ -104,11 +104,11 @@ void live_end_subscription(struct subscription *sub)
 	struct session *s = sub->session;
 	bool others_waited = sub->asking;
 
-	presence_closed(s->node->presence, sub);
+	presence_closed(s->node->fanout.presence, sub);
 	session_drop(s, sub);
 	/* For its page; nobody answers that to this session any more. */
 	if (others_waited)
-		backfill_go_on(s->node->backfill, s);
+		backfill_go_on(s->node->fanout.backfill, s);
 }
 
 void live_on_unsubscribe(struct session *s, const struct client_message *m)

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/log.h"
+#include "base/supervisor.h"
 #include "domain/request_head.h"
 #include "ws/loop/client_socket.h"
 #include "ws/loop/port.h"
@@ -15,19 +15,27 @@
 #define UNSERVED_MAX 1024 /* sockets that have never been served, once the node has no room for more */
 #define HEADS_MAX 1024	  /* heads that have come in part */
 #define HEADS_BYTES_MAX (8 << 20)
-#define ACCEPT_TURN 128	   /* sockets, before the loop looks at the others */
-#define SAY_EVERY_MS 10000 /* that some were sent away */
+#define ACCEPT_TURN 128	      /* sockets, before the loop looks at the others */
+#define DATABASE_WAIT_MS 2000 /* before clients are let in to be told that the database is away */
+#define SAY_EVERY_MS 10000    /* that some were sent away */
+
+/*
+ *	CLOSED	who comes waits in the kernel: not all that clients may ask for can be done yet
+ *	OPEN	accepts connections
+ *	FULL	does not for a moment: out of descriptors
+ *	SHUT	the ports are closed
+ */
+enum acceptor_state { ACCEPTOR_CLOSED, ACCEPTOR_OPEN, ACCEPTOR_FULL, ACCEPTOR_SHUT };
 
 struct acceptor {
 	struct node *node;
-	struct client_sockets sockets;
 	struct port ports[2]; /* a port, and perhaps a path: closed where there is none */
-	bool shut;
+	enum acceptor_state state;
 	struct requesters requesters;
-	bool full;	  /* not accepting for the moment: out of descriptors */
-	bool said_full;	  /* such a time is one line in the log */
-	size_t sent_away; /* to make room for others, since that was said last */
-	int64_t say_ms;	  /* when it may be said again */
+	uv_timer_t wait_timer; /* for the database, while CLOSED */
+	bool said_full;	       /* such a time is one line in the log */
+	size_t sent_away;      /* to make room for others, since that was said last */
+	int64_t say_ms;	       /* when it may be said again */
 };
 
 static void send_away(struct acceptor *a, struct requester *r)
@@ -47,7 +55,7 @@ static void send_readers_away(struct acceptor *a)
 }
 
 /* Something has come: a whole request, or a part of one. Most often it comes whole, and is read where it is. */
-static void serve(struct requester *r, struct span bytes)
+static void receive(struct requester *r, struct span bytes)
 {
 	struct acceptor *a = r->node->acceptor;
 
@@ -73,64 +81,20 @@ static void serve(struct requester *r, struct span bytes)
 	send_readers_away(a);
 }
 
-static void read_head(struct requester *r)
-{
-	char bytes[REQUEST_HEAD_MAX];
-	ssize_t got = recv(client_socket_fd(r->socket), bytes, sizeof(bytes), 0);
-
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (got > 0)
-		serve(r, (struct span){bytes, (size_t)got});
-	else
-		requester_close(r);
-}
-
-static void on_requester(void *owner, int status, int events)
-{
-	struct requester *r = owner;
-	char rest[4096];
-
-	(void)events;
-	if (r->state != REQUESTER_LINGERING && status == 0)
-		read_head(r);
-	else if (status < 0 || recv(client_socket_fd(r->socket), rest, sizeof(rest), 0) == 0)
-		requester_close(r);
-}
-
-static void welcome(struct acceptor *a, int fd)
+static void accepted(struct acceptor *a, int fd)
 {
 	struct requester *r;
 	struct client_socket *socket;
 
 	/* Most often its request is there already. */
-	if (client_socket_new(&socket, &a->sockets, fd) == OK &&
-	    requester_new(&r, &a->requesters, a->node, REQUESTER_NEW, socket, on_requester) == OK)
-		read_head(r);
-}
-
-/* A poll's reply is out: its client may ask again on the same connection, and may have done so. */
-static void reply_done(struct node *n, struct client_socket *socket, bool keep_alive, const struct buf *early)
-{
-	struct acceptor *a = n->acceptor;
-	struct requester *r;
-
-	if (!keep_alive) {
-		client_socket_close(&socket);
-		return;
-	}
-	if (requester_new(&r, &a->requesters, n, REQUESTER_KEPT_ALIVE, socket, on_requester) == OK && early->len > 0)
-		serve(r, (struct span){early->bytes, early->len});
-}
-
-static void end_replies(struct node *n)
-{
-	client_sockets_run(&n->acceptor->sockets);
+	if (client_socket_new(&socket, &a->node->sockets, fd) == OK &&
+	    requester_new(&r, &a->requesters, REQUESTER_NEW, socket) == OK)
+		requester_read(r);
 }
 
 static void pause_accepting(struct acceptor *a)
 {
-	a->full = true;
+	a->state = ACCEPTOR_FULL;
 	for (unsigned i = 0; i < ARRAY_LEN(a->ports); i++)
 		port_stop(&a->ports[i]);
 }
@@ -144,7 +108,7 @@ static bool is_full(const struct acceptor *a)
 	const struct node *n = a->node;
 
 	return a->requesters.count >= UNSERVED_MAX &&
-	       a->requesters.count + n->sessions_count >= (size_t)n->config->connections_max + UNSERVED_MAX;
+	       a->requesters.count + n->sessions.count >= (size_t)n->config->connections_max + UNSERVED_MAX;
 }
 
 /* Who has to go when there are too many: one that was answered, else the one that is there for the longest of those
@@ -172,7 +136,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	uv_fileno((const uv_handle_t *)poll, &port);
-	for (int turn = 0; turn < ACCEPT_TURN && !a->shut; turn++) {
+	for (int turn = 0; turn < ACCEPT_TURN && a->state == ACCEPTOR_OPEN; turn++) {
 		int fd;
 
 		if (is_full(a))
@@ -180,7 +144,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		fd = accept4(port, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			a->said_full = false;
-			welcome(a, fd);
+			accepted(a, fd);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* Until the next check; the kernel keeps them in line. */
 			if (!a->said_full)
@@ -192,6 +156,39 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 			return;
 		}
 	}
+}
+
+static void accept_connections(struct acceptor *a)
+{
+	a->state = ACCEPTOR_OPEN;
+	for (unsigned i = 0; i < ARRAY_LEN(a->ports); i++)
+		port_start(&a->ports[i], on_ready);
+}
+
+static void open_first(struct acceptor *a)
+{
+	const struct config *c = a->node->config;
+
+	if (a->state != ACCEPTOR_CLOSED)
+		return;
+	accept_connections(a);
+	supervisor_tell(SUPERVISOR_READY);
+	log_notice("listening address=%s port=%d socket=%s node=%s", c->ws_address, (int)c->ws_port,
+		   c->ws_socket ? c->ws_socket : "", a->node->id_text);
+}
+
+static void on_wait_timer(uv_timer_t *timer)
+{
+	open_first(timer->data);
+}
+
+void acceptor_open_if_complete(struct acceptor *a)
+{
+	const struct node_database *db = &a->node->db;
+
+	if (pipeline_is_up(db->fetches) && pipeline_is_up(db->queries) && pipeline_is_up(db->acts) &&
+	    listener_is_settled(db->listener))
+		open_first(a);
 }
 
 static bool listen_everywhere(struct acceptor *a, uv_loop_t *loop, const struct config *c)
@@ -214,28 +211,22 @@ enum err acceptor_new(struct acceptor **a, struct node *n)
 	if (!made)
 		return ERR_MEMORY;
 	made->node = n;
-	n->reply_done = reply_done;
-	n->end_replies = end_replies;
 	if (!listen_everywhere(made, n->loop, n->config)) {
 		/* Their handles are the loop's until it ends, and so does the program. */
 		acceptor_shut(made);
 		return ERR_SYSTEM;
 	}
-	client_sockets_init(&made->sockets, n->loop);
-	requesters_init(&made->requesters);
+	requesters_init(&made->requesters, n, receive);
+	uv_timer_init(n->loop, &made->wait_timer);
+	made->wait_timer.data = made;
+	uv_timer_start(&made->wait_timer, on_wait_timer, DATABASE_WAIT_MS, 0);
 	*a = made;
 	return OK;
 }
 
-void acceptor_open(struct acceptor *a)
-{
-	for (unsigned i = 0; i < ARRAY_LEN(a->ports); i++)
-		port_start(&a->ports[i], on_ready);
-}
-
 void acceptor_shut(struct acceptor *a)
 {
-	a->shut = true;
+	a->state = ACCEPTOR_SHUT;
 	for (unsigned i = 0; i < ARRAY_LEN(a->ports); i++)
 		port_close(&a->ports[i]);
 }
@@ -256,10 +247,8 @@ void acceptor_check(struct acceptor *a, int64_t now_ms)
 		a->sent_away = 0;
 		a->say_ms = now_ms + SAY_EVERY_MS;
 	}
-	if (a->full && !a->shut) {
-		a->full = false;
-		acceptor_open(a);
-	}
+	if (a->state == ACCEPTOR_FULL)
+		accept_connections(a);
 }
 
 void acceptor_free(struct acceptor **a)

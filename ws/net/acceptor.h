@@ -16,15 +16,18 @@
 #include "ws/node.h"
 
 /*
- * Binds the port, and the path if there is one; who comes waits in the kernel until acceptor_open().
+ * Binds the port, and the path if there is one; who comes waits in the kernel until acceptor_open_if_complete().
  *
  * ERR_SYSTEM  it is taken, or not allowed: logged
  */
 enum err acceptor_new(struct acceptor **a, struct node *n) MUST_CHECK;
 void acceptor_free(struct acceptor **a);
 
-/* Accepts connections from now on. */
-void acceptor_open(struct acceptor *a);
+/*
+ * Clients are let in when all that they may ask for can be done, and when an order about them would be heard: this is called
+ * when a part of that may be so. After DATABASE_WAIT_MS they are let in to be told that the database is away.
+ */
+void acceptor_open_if_complete(struct acceptor *a);
 
 /* No new connections from now on. */
 void acceptor_shut(struct acceptor *a);

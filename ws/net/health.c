@@ -47,15 +47,15 @@ static void on_state(void *context, enum err e, bool schema_fits, bool relay_mov
 
 void health_ask(struct health *h)
 {
-	if (!h->asking && pipeline_is_up(h->node->pipeline))
-		h->asking = calls_state(h->node->pipeline, on_state, h) == OK;
+	if (!h->asking && pipeline_is_up(h->node->db.queries))
+		h->asking = calls_state(h->node->db.queries, on_state, h) == OK;
 }
 
 static bool is_database_there(const struct health *h)
 {
 	const struct node *n = h->node;
 
-	return pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
+	return pipeline_is_up(n->db.fetches) && pipeline_is_up(n->db.queries) && pipeline_is_up(n->db.acts) &&
 	       h->said_ms != 0 && clock_monotonic_ms() - h->said_ms < KNOWN_MS;
 }
 
@@ -71,8 +71,8 @@ static bool write_checks(struct buf *out, const struct health *h)
 	bool database = is_database_there(h);
 	const char *conditions[CHECKS_COUNT] = {
 		[DATABASE] = database ? "healthy" : "unhealthy",
-		[SIDECAR] = n->draining ? "unhealthy" : "healthy",
-		[LISTENER] = listener_is_settled(n->listener) ? "healthy" : "unhealthy",
+		[SIDECAR] = n->phase >= NODE_DRAINING ? "unhealthy" : "healthy",
+		[LISTENER] = listener_is_settled(n->db.listener) ? "healthy" : "unhealthy",
 		[SCHEMA] = !database	    ? "unknown"
 			   : h->schema_fits ? "healthy"
 					    : "unhealthy",
@@ -95,7 +95,7 @@ static void answer(struct requester *r, bool live)
 {
 	struct buf checks = BUF_EMPTY, body = BUF_EMPTY, reply = BUF_EMPTY;
 	char now[CLOCK_TEXT_SIZE], date[CLOCK_HTTP_DATE_SIZE];
-	bool well = live || write_checks(&checks, r->node->health);
+	bool well = live || write_checks(&checks, r->node->upkeep.health);
 
 	buf_printf(&body, "{\"status\":\"%s\",\"timestamp\":\"%s\"", well ? "healthy" : "unhealthy",
 		   clock_text(now, clock_wall_us()));

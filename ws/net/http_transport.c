@@ -4,41 +4,59 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "ws/encode/encoders.h"
+#include "ws/session/session.h"
+#include "ws/session/transport.h"
+
 #define EARLY_MAX 4096 /* bytes of the next request that are read while a reply is held; the kernel has the rest */
 
 struct http_transport {
-	struct client_socket *socket; /* owned */
-	struct session *session;      /* borrowed */
-	const struct http_transport_ops *ops;
+	struct client_socket *socket;  /* owned */
+	struct session *session;       /* borrowed */
+	struct requesters *requesters; /* borrowed: where the socket goes for the next request */
 	bool keeps_early;
 	bool is_shut;
 };
 
-struct client_socket *http_transport_release(struct http_transport **h, struct buf *early)
+/* The socket is the caller's, and what its client has sent meanwhile. */
+static struct client_socket *release(struct http_transport *h, struct buf *early)
 {
-	struct client_socket *socket = (*h)->socket;
+	struct client_socket *socket = h->socket;
 
-	*early = BUF_EMPTY;
-	if ((*h)->session) {
-		*early = (*h)->session->early;
-		(*h)->session->early = BUF_EMPTY;
-		session_charge((*h)->session);
-	}
-	free(*h);
-	*h = NULL;
+	*early = h->session->early;
+	h->session->early = BUF_EMPTY;
+	session_charge(h->session);
+	free(h);
 	return socket;
 }
 
+/* The client, or its network. */
 static void gone(struct http_transport *h)
 {
 	struct session *s = h->session;
-	const struct http_transport_ops *ops = h->ops;
 	struct buf early;
-	struct client_socket *socket = http_transport_release(&h, &early);
+	struct client_socket *socket = release(h, &early);
 
 	client_socket_close(&socket);
 	buf_free(&early);
-	ops->gone(s);
+	subscribe_end(s);
+}
+
+/* The reply is out, to its end: the session is over, and its socket may serve another request. */
+static void finish(struct http_transport *h)
+{
+	struct session *s = h->session;
+	struct requesters *requesters = h->requesters;
+	bool keep_alive = s->keep_alive && !s->broken && s->node->phase < NODE_DRAINING;
+	struct buf early;
+	struct client_socket *socket = release(h, &early);
+
+	subscribe_reply_out(s);
+	if (keep_alive)
+		requesters_keep_alive(requesters, socket, &early);
+	else
+		client_socket_close(&socket);
+	buf_free(&early);
 }
 
 /* A client that waits says nothing; what it says all the same is its next request. False: it is gone. */
@@ -61,7 +79,7 @@ static bool read_early(struct http_transport *h)
 /* What is to be told: writing as long as it is full, reading as long as there is room for what comes. */
 static void watch(struct http_transport *h, bool full)
 {
-	bool room = !h->session || h->session->early.len < EARLY_MAX;
+	bool room = !h->session || h->session->early.len < EARLY_MAX; /* no session: while it begins */
 
 	client_socket_watch(h->socket, (room ? UV_READABLE : 0) | (full ? UV_WRITABLE : 0));
 }
@@ -75,33 +93,11 @@ static void on_event(void *owner, int status, int events)
 		return;
 	}
 	watch(h, client_socket_watches(h->socket, UV_WRITABLE) && !(events & UV_WRITABLE));
-	if (events & UV_WRITABLE)
-		h->ops->writable(h->session);
+	if ((events & UV_WRITABLE) && subscribe_writable(h->session))
+		finish(h);
 }
 
-enum err http_transport_new(struct http_transport **h, struct client_socket *socket, bool keeps_early,
-			    const struct http_transport_ops *ops)
-{
-	struct http_transport *made = calloc(1, sizeof(*made));
-
-	if (!made) {
-		client_socket_close(&socket);
-		return ERR_MEMORY;
-	}
-	made->socket = socket;
-	made->keeps_early = keeps_early;
-	made->ops = ops;
-	client_socket_take(socket, made, on_event);
-	*h = made;
-	return OK;
-}
-
-void http_transport_serve(struct http_transport *h, struct session *s)
-{
-	h->session = s;
-}
-
-ssize_t http_transport_write(void *socket, struct span bytes, bool *full)
+static ssize_t http_transport_write(void *socket, struct span bytes, bool *full)
 {
 	struct http_transport *h = socket;
 	ssize_t sent = send(client_socket_fd(h->socket), bytes.bytes, bytes.len, MSG_NOSIGNAL);
@@ -115,12 +111,12 @@ ssize_t http_transport_write(void *socket, struct span bytes, bool *full)
 	return sent;
 }
 
-int64_t http_transport_queued(void *socket)
+static int64_t http_transport_queued(void *socket)
 {
 	return transport_queued(client_socket_fd(((struct http_transport *)socket)->socket));
 }
 
-void http_transport_want_writable(void *socket)
+static void http_transport_want_writable(void *socket)
 {
 	struct http_transport *h = socket;
 
@@ -129,11 +125,34 @@ void http_transport_want_writable(void *socket)
 		client_socket_soon(h->socket);
 }
 
-void http_transport_shut(void *socket)
+static void http_transport_shut(void *socket)
 {
 	struct http_transport *h = socket;
 
 	shutdown(client_socket_fd(h->socket), SHUT_RDWR);
 	h->is_shut = true;
 	client_socket_soon(h->socket);
+}
+
+static const struct transport sse = {"sse", http_transport_write, http_transport_queued, http_transport_want_writable,
+				     http_transport_shut};
+static const struct transport long_poll = {"long_poll", http_transport_write, http_transport_queued,
+					   http_transport_want_writable, http_transport_shut};
+
+void http_transport_hold(struct requester *r, const struct arrival *a)
+{
+	struct http_transport *h = calloc(1, sizeof(*h));
+	struct node *n = r->node;
+	struct requesters *requesters = r->all;
+	struct client_socket *socket = requester_dismiss(r);
+
+	if (h) {
+		*h = (struct http_transport){.socket = socket, .requesters = requesters, .keeps_early = a->keep_alive};
+		client_socket_take(socket, h, on_event);
+		h->session = subscribe_begin(n, a->encoder == &encoder_poll ? &long_poll : &sse, h, a);
+	}
+	if (!h || !h->session) {
+		client_socket_close(&socket);
+		free(h);
+	}
 }

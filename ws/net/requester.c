@@ -1,5 +1,6 @@
 #include "ws/net/requester.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -17,9 +18,9 @@ static const int64_t stay_ms[REQUESTER_STATES] = {
 	[REQUESTER_LINGERING] = 2000,
 };
 
-void requesters_init(struct requesters *all)
+void requesters_init(struct requesters *all, struct node *n, requester_receive receive)
 {
-	*all = (struct requesters){0};
+	*all = (struct requesters){.node = n, .receive = receive};
 	for (int i = 0; i < REQUESTER_STATES; i++)
 		TAILQ_INIT(&all->lists[i]);
 }
@@ -51,8 +52,33 @@ static void leave(struct requester *r)
 	r->all->count--;
 }
 
-enum err requester_new(struct requester **r, struct requesters *all, struct node *n, enum requester_state state,
-		       struct client_socket *socket, client_socket_event event)
+void requester_read(struct requester *r)
+{
+	char bytes[REQUEST_HEAD_MAX];
+	ssize_t got = recv(client_socket_fd(r->socket), bytes, sizeof(bytes), 0);
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got > 0)
+		r->all->receive(r, (struct span){bytes, (size_t)got});
+	else
+		requester_close(r);
+}
+
+static void on_event(void *owner, int status, int events)
+{
+	struct requester *r = owner;
+	char rest[4096];
+
+	(void)events;
+	if (r->state != REQUESTER_LINGERING && status == 0)
+		requester_read(r);
+	else if (status < 0 || recv(client_socket_fd(r->socket), rest, sizeof(rest), 0) == 0)
+		requester_close(r);
+}
+
+enum err requester_new(struct requester **r, struct requesters *all, enum requester_state state,
+		       struct client_socket *socket)
 {
 	struct requester *made = calloc(1, sizeof(*made));
 
@@ -61,12 +87,20 @@ enum err requester_new(struct requester **r, struct requesters *all, struct node
 		return ERR_MEMORY;
 	}
 	made->all = all;
-	made->node = n;
+	made->node = all->node;
 	made->socket = socket;
 	enter(made, state);
-	client_socket_take(socket, made, event);
+	client_socket_take(socket, made, on_event);
 	*r = made;
 	return OK;
+}
+
+void requesters_keep_alive(struct requesters *all, struct client_socket *socket, const struct buf *early)
+{
+	struct requester *r;
+
+	if (requester_new(&r, all, REQUESTER_KEPT_ALIVE, socket) == OK && early->len > 0)
+		all->receive(r, (struct span){early->bytes, early->len});
 }
 
 void requester_move(struct requester *r, enum requester_state state)

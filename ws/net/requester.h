@@ -26,9 +26,16 @@
 
 enum requester_state { REQUESTER_NEW, REQUESTER_KEPT_ALIVE, REQUESTER_READING, REQUESTER_LINGERING, REQUESTER_STATES };
 
+struct requester;
+
 TAILQ_HEAD(requester_list, requester);
 
+/* It has sent something: a whole request, or a part of one. The requester may be no more when this returns. */
+typedef void (*requester_receive)(struct requester *r, struct span bytes);
+
 struct requesters {
+	struct node *node; /* borrowed */
+	requester_receive receive;
 	struct requester_list lists[REQUESTER_STATES]; /* who came first is first, and due first */
 	size_t counts[REQUESTER_STATES];
 	size_t count;
@@ -48,18 +55,28 @@ struct requester {
 	int64_t due_ms; /* when it is sent away */
 };
 
-void requesters_init(struct requesters *all);
+void requesters_init(struct requesters *all, struct node *n, requester_receive receive);
 
 /* One whose time is over; NULL: there is none. */
 struct requester *requesters_overdue(const struct requesters *all, int64_t now_ms);
 
 /*
- * A requester in this state; `event` is called when there is something to read.
+ * A requester in this state.
  *
  *	socket	taken; closed on failure
  */
-enum err requester_new(struct requester **r, struct requesters *all, struct node *n, enum requester_state state,
-		       struct client_socket *socket, client_socket_event event) MUST_CHECK;
+enum err requester_new(struct requester **r, struct requesters *all, enum requester_state state,
+		       struct client_socket *socket) MUST_CHECK;
+
+/* What there is to read, now. The requester may be no more when this returns. */
+void requester_read(struct requester *r);
+
+/*
+ * A reply is out on the socket (taken): its client may ask again.
+ *
+ *	early	the beginning of that, or more, where it has done so already
+ */
+void requesters_keep_alive(struct requesters *all, struct client_socket *socket, const struct buf *early);
 
 void requester_move(struct requester *r, enum requester_state state);
 

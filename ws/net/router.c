@@ -120,7 +120,7 @@ static void upgrade(struct requester *r, const struct request_head *head, struct
 	struct node *n = r->node;
 	struct buf key = BUF_EMPTY, early = BUF_EMPTY;
 
-	a->inflates = n->deflater && offers_deflate(&head->websocket_extensions);
+	a->inflates = n->fanout.deflater && offers_deflate(&head->websocket_extensions);
 	buf_add(&key, head->websocket_key.bytes, head->websocket_key.len);
 	buf_add(&early, more.bytes, more.len);
 	if (buf_ok(&key) && buf_ok(&early)) {
@@ -134,33 +134,11 @@ static void upgrade(struct requester *r, const struct request_head *head, struct
 	buf_free(&early);
 }
 
-static const struct http_transport_ops http_transport_ops = {.writable = subscribe_writable, .gone = subscribe_end};
-
 /* An event stream, or a poll: the reply is held. */
 static void hold(struct requester *r, const struct request_head *head, struct span more, struct arrival *a)
 {
-	static const struct transport transports[] = {
-		{"sse", http_transport_write, http_transport_queued, http_transport_want_writable, http_transport_shut},
-		{"long_poll", http_transport_write, http_transport_queued, http_transport_want_writable,
-		 http_transport_shut},
-	};
-	struct node *n = r->node;
-	struct http_transport *h;
-	struct session *s;
-	struct buf early;
-
 	a->keep_alive = a->encoder == &encoder_poll && head->keep_alive && more.len == 0;
-	if (http_transport_new(&h, requester_dismiss(r), a->keep_alive, &http_transport_ops) != OK)
-		return;
-	s = subscribe_begin(n, &transports[a->encoder == &encoder_poll], h, a);
-	if (s) {
-		http_transport_serve(h, s);
-	} else {
-		struct client_socket *socket = http_transport_release(&h, &early);
-
-		client_socket_close(&socket);
-		buf_free(&early);
-	}
+	http_transport_hold(r, a);
 }
 
 /* What there is to ask for, before its `/{id}` or `?topics=`. */
@@ -337,7 +315,7 @@ static void serve(struct requester *r, const struct request_head *head, struct s
 		refuse(r, head, head->body_status, "", "No body is taken here.");
 	} else if (websocket && !request_head_is_websocket(head)) {
 		refuse_plain_get(r, head, a.endpoint != NULL, diagnosis_id);
-	} else if (r->node->sessions_count >= (size_t)r->node->config->connections_max + REFUSALS_MAX) {
+	} else if (r->node->sessions.count >= (size_t)r->node->config->connections_max + REFUSALS_MAX) {
 		refuse(r, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else {
 		check_query(head, &a, diagnosis_id, &problem);

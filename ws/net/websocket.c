@@ -1,8 +1,10 @@
 #include "ws/net/websocket.h"
 
 #include <errno.h>
+#include <libwebsockets.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,7 +15,13 @@
 #include "domain/handshake.h"
 #include "ws/subscribe/inbound.h"
 
-#define READ_BUFFER 16384 /* bytes that are read at once; one for all connections */
+#define DESCRIPTORS_MORE 2048 /* than connections: for sockets that are not served yet, the database, the log */
+#define READ_BUFFER 16384     /* bytes that are read at once; one for all connections */
+
+struct websockets {
+	struct lws_context *context;
+	struct lws_vhost *vhost;
+};
 
 struct websocket {
 	int fd;			 /* the wsi's; what a delivery looks at comes first */
@@ -113,7 +121,7 @@ static void receive(struct websocket *w, char *bytes, size_t len)
 	}
 	/* A client that has ended its side already is closed before its socket is looked at for writing. */
 	if (w->session->state == SESSION_CLOSING && !w->session->close_sent)
-		subscribe_writable(w->session);
+		(void)subscribe_writable(w->session);
 	end_if_over(w);
 }
 
@@ -122,7 +130,7 @@ static void on_writable(struct websocket *w)
 	/* Before what comes next, which may be much. */
 	if (w->pong.len > 0)
 		session_write(w->session, &w->pong);
-	subscribe_writable(w->session);
+	(void)subscribe_writable(w->session);
 	end_if_over(w);
 }
 
@@ -175,11 +183,33 @@ static void on_log(int level, const char *line)
 		log_debug("libwebsockets: %s", log_quote(quoted, sizeof(quoted), line, len));
 }
 
-enum err websockets_start(struct node *n)
+/*
+ * As many descriptors as the connections need, and no more: libwebsockets has a table of so many. (Told a number
+ * itself, it would search that table from its beginning for every event.)
+ */
+static enum err set_descriptors(size_t connections_max)
 {
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)connections_max + DESCRIPTORS_MORE;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return ERR_SYSTEM;
+	if (limit.rlim_max < wanted) {
+		log_error("TIDINGS_CONNECTIONS_MAX=%d needs %d descriptors, and the limit is %d (ulimit -n, "
+			  "LimitNOFILE=)",
+			  (int)connections_max, (int)wanted, (int)limit.rlim_max);
+		return ERR_SYSTEM;
+	}
+	limit.rlim_cur = wanted;
+	return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? OK : ERR_SYSTEM;
+}
+
+enum err websockets_new(struct websockets **w, uv_loop_t *loop, size_t connections_max)
+{
+	struct websockets *made;
 	/* No pings of its own: the sessions' deadlines are on one wheel. */
 	static const lws_retry_bo_t no_validity = {0};
-	void *loops[] = {n->loop};
+	void *loops[] = {loop};
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
@@ -187,33 +217,39 @@ enum err websockets_start(struct node *n)
 		.foreign_loops = loops,
 		.gid = -1,
 		.uid = -1,
-		.user = n,
 		.pt_serv_buf_size = READ_BUFFER,
 		.retry_and_idle_policy = &no_validity,
 		.vhost_name = "tidings",
 	};
 
-	lws_set_log_level(LLL_ERR | LLL_WARN, on_log);
-	n->lws = lws_create_context(&info);
-	if (!n->lws) {
-		log_error("libwebsockets does not start: is its libuv event library there (libwebsockets-evlib-uv)?");
+	if (set_descriptors(connections_max) != OK)
 		return ERR_SYSTEM;
-	}
-	n->vhost = lws_create_vhost(n->lws, &info);
-	if (!n->vhost) {
-		lws_context_destroy(n->lws);
-		n->lws = NULL;
+	lws_set_log_level(LLL_ERR | LLL_WARN, on_log);
+	made = calloc(1, sizeof(*made));
+	if (!made)
+		return ERR_MEMORY;
+	made->context = lws_create_context(&info);
+	if (!made->context)
+		log_error("libwebsockets does not start: is its libuv event library there (libwebsockets-evlib-uv)?");
+	else
+		made->vhost = lws_create_vhost(made->context, &info);
+	if (!made->vhost) {
+		websockets_free(&made);
 		return ERR_SYSTEM;
 	}
 	log_notice("event loop=libuv libwebsockets=%s", lws_get_library_version());
+	*w = made;
 	return OK;
 }
 
-void websockets_stop(struct node *n)
+void websockets_free(struct websockets **w)
 {
-	if (n->lws)
-		lws_context_destroy(n->lws);
-	n->lws = NULL;
+	if (!*w)
+		return;
+	if ((*w)->context)
+		lws_context_destroy((*w)->context);
+	free(*w);
+	*w = NULL;
 }
 
 /* False: it did not take the answer, which comes before all else. */
@@ -239,8 +275,8 @@ void websocket_upgrade(struct node *n, int fd, const struct arrival *a, struct s
 	w->fd = fd;
 	w->reader.inflates = a->inflates;
 	/* It closes the socket when it fails. */
-	w->wsi = lws_adopt_descriptor_vhost(n->vhost, LWS_ADOPT_SOCKET, (lws_sock_file_fd_type){.sockfd = fd},
-					    WEBSOCKET_PROTOCOL, NULL);
+	w->wsi = lws_adopt_descriptor_vhost(n->websockets->vhost, LWS_ADOPT_SOCKET,
+					    (lws_sock_file_fd_type){.sockfd = fd}, WEBSOCKET_PROTOCOL, NULL);
 	if (!w->wsi) {
 		log_warning("libwebsockets does not take a socket");
 		free(w);

@@ -14,9 +14,16 @@
 
 #define WEBSOCKET_PROTOCOL "tidings" /* the subprotocol that we name when a client offers it */
 
-/* ERR_SYSTEM  no context: the libuv event library of libwebsockets is missing, most likely */
-enum err websockets_start(struct node *n) MUST_CHECK;
-void websockets_stop(struct node *n);
+struct websockets; /* opaque: libwebsockets' context */
+
+/*
+ * Raises the limit of descriptors to what so many connections need.
+ *
+ * ERR_SYSTEM  the limit cannot be raised so far, or no context: the libuv event library of libwebsockets is missing, most
+ *             likely; logged
+ */
+enum err websockets_new(struct websockets **w, uv_loop_t *loop, size_t connections_max) MUST_CHECK;
+void websockets_free(struct websockets **w);
 
 /*
  * Makes a session of a socket that asked for a WebSocket, and answers it.

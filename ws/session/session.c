@@ -99,7 +99,7 @@ void session_pass_turn(struct session *s, const struct subscription *sub)
 static void hush(struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		hub_wait(s->node->hub, &s->subscriptions[i]->subscriber);
+		hub_wait(s->node->fanout.hub, &s->subscriptions[i]->subscriber);
 }
 
 /* ---- writing */
@@ -320,7 +320,7 @@ static void settle(struct session *s)
 		struct hub_topic *t = topic_of(s, marks[i].topic_id);
 
 		if (t)
-			hub_delivered(s->node->hub, t, marks[i].seq, marks[i].private);
+			hub_delivered(s->node->fanout.hub, t, marks[i].seq, marks[i].private);
 	}
 	buf_free(&s->marks);
 }
@@ -427,7 +427,7 @@ void session_send_held(struct session *s)
 /* Many without a user come only to be sent away: they would be as many as may be closing, and nobody else would be served. */
 static bool is_waited_for(const struct session *s)
 {
-	return s->user || s->node->closing_count <= CLOSING_MAX;
+	return s->user || s->node->sessions.closing_count <= CLOSING_MAX;
 }
 
 /* Now the client has its time to take it, and to answer. */
@@ -482,8 +482,8 @@ void session_await(struct session *s)
 	struct node *n = s->node;
 
 	s->is_stranger = true;
-	TAILQ_INSERT_TAIL(&n->strangers, s, strange);
-	n->strangers_count++;
+	TAILQ_INSERT_TAIL(&n->sessions.strangers, s, strange);
+	n->sessions.strangers_count++;
 }
 
 static void leave_strangers(struct session *s)
@@ -493,8 +493,8 @@ static void leave_strangers(struct session *s)
 	if (!s->is_stranger)
 		return;
 	s->is_stranger = false;
-	TAILQ_REMOVE(&n->strangers, s, strange);
-	n->strangers_count--;
+	TAILQ_REMOVE(&n->sessions.strangers, s, strange);
+	n->sessions.strangers_count--;
 }
 
 void session_open(struct session *s)
@@ -514,7 +514,7 @@ static void begin_closing(struct session *s)
 	session_drop_unfinished(s);
 	leave_strangers(s);
 	s->state = SESSION_CLOSING;
-	s->node->closing_count++;
+	s->node->sessions.closing_count++;
 	/* To take its end it has its time anew. */
 	if (s->choked_ms != 0)
 		choke(s);
@@ -590,11 +590,11 @@ void session_keep_unfinished(struct session *s)
 {
 	struct node *n = s->node;
 
-	n->unfinished_bytes += (int64_t)s->in.size - (int64_t)s->unfinished_bytes;
+	n->unfinished.bytes += (int64_t)s->in.size - (int64_t)s->unfinished_bytes;
 	s->unfinished_bytes = s->in.size;
 	if (s->unfinished_ms == 0) {
 		s->unfinished_ms = s->heard_ms;
-		TAILQ_INSERT_TAIL(&n->unfinished, s, begun);
+		TAILQ_INSERT_TAIL(&n->unfinished.begun, s, begun);
 		session_set_deadline(s, s->heard_ms);
 	}
 	session_charge(s);
@@ -608,10 +608,10 @@ void session_drop_unfinished(struct session *s)
 	budget_hold(&n->budget, &s->holding, held_bytes(s), clock_monotonic_ms());
 	if (s->unfinished_ms == 0)
 		return;
-	n->unfinished_bytes -= (int64_t)s->unfinished_bytes;
+	n->unfinished.bytes -= (int64_t)s->unfinished_bytes;
 	s->unfinished_bytes = 0;
 	s->unfinished_ms = 0;
-	TAILQ_REMOVE(&n->unfinished, s, begun);
+	TAILQ_REMOVE(&n->unfinished.begun, s, begun);
 }
 
 /* ---- beginning and end */
@@ -634,13 +634,13 @@ static bool new_id(struct uuid *id)
 /* False: no memory. */
 static bool add_by_id(struct session *s)
 {
-	HASH_ADD(by_id, s->node->sessions_by_id, id, sizeof(s->id), s);
+	HASH_ADD(by_id, s->node->sessions.by_id, id, sizeof(s->id), s);
 	return HASH_HAS(by_id, s);
 }
 
 bool session_rename(struct session *s, const struct uuid *id)
 {
-	HASH_DELETE(by_id, s->node->sessions_by_id, s);
+	HASH_DELETE(by_id, s->node->sessions.by_id, s);
 	s->by_id = (UT_hash_handle){0};
 	s->id = *id;
 	return add_by_id(s);
@@ -662,9 +662,9 @@ struct session *session_new(struct node *n, const struct transport *transport, c
 		free(s);
 		return NULL;
 	}
-	TAILQ_INSERT_TAIL(&n->sessions, s, link);
-	n->sessions_count++;
-	n->sessions_opened++;
+	TAILQ_INSERT_TAIL(&n->sessions.all, s, link);
+	n->sessions.count++;
+	n->sessions.opened++;
 	s->transport = transport;
 	s->encoder = encoder;
 	s->opened_ms = s->heard_ms = clock_monotonic_ms();
@@ -686,16 +686,16 @@ void session_end(struct session *s)
 	}
 	if (s->user) {
 		TAILQ_REMOVE(&s->user->sessions, s, of_user);
-		user_sessions_leave(s->endpoint ? &n->live_users : &n->users, s->user);
+		user_sessions_leave(s->endpoint ? &n->sessions.live_users : &n->sessions.users, s->user);
 	}
 	wheel_unset(&s->wheel);
 	if (HASH_HAS(by_id, s))
-		HASH_DELETE(by_id, n->sessions_by_id, s);
-	TAILQ_REMOVE(&n->sessions, s, link);
-	n->sessions_count--;
+		HASH_DELETE(by_id, n->sessions.by_id, s);
+	TAILQ_REMOVE(&n->sessions.all, s, link);
+	n->sessions.count--;
 	leave_strangers(s);
 	session_drop_unfinished(s);
-	n->closing_count -= s->state == SESSION_CLOSING;
+	n->sessions.closing_count -= s->state == SESSION_CLOSING;
 	budget_hold(&n->budget, &s->holding, 0, 0);
 	free(s->subscriptions);
 	buf_free(&s->out);

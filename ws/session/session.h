@@ -56,10 +56,10 @@ struct session {
 					      have left it; 0: it takes bytes */
 	enum session_state state;
 	enum role role;
-	TAILQ_ENTRY(session) link;    /* in node.sessions */
+	TAILQ_ENTRY(session) link;    /* in node.sessions.all */
 	TAILQ_ENTRY(session) of_user; /* in user.sessions while it has one */
-	TAILQ_ENTRY(session) strange; /* in node.strangers while `is_stranger` */
-	TAILQ_ENTRY(session) begun;   /* in node.unfinished while unfinished_ms is not 0 */
+	TAILQ_ENTRY(session) strange; /* in node.sessions.strangers while `is_stranger` */
+	TAILQ_ENTRY(session) begun;   /* in node.unfinished.begun while unfinished_ms is not 0 */
 	UT_hash_handle by_id;
 	struct wheel_entry wheel;
 	struct node *node;		 /* borrowed */
@@ -84,7 +84,7 @@ struct session {
 	struct buf
 		early; /* what its client sent too early: what a live one said before it was authenticated, a poller's next
 			      request */
-	size_t unfinished_bytes; /* of `in`, charged to node.unfinished_bytes */
+	size_t unfinished_bytes; /* of `in`, charged to node.unfinished.bytes */
 	int64_t opened_ms;	 /* monotonic, as all that follow */
 	int64_t unfinished_ms;	 /* since when `in` is not whole; 0: there is nothing in it */
 	int64_t heard_ms;	 /* last frame from the client */

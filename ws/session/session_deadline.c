@@ -94,7 +94,7 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		if (s->expires_s)
 			due_ms = MIN(due_ms, wall_to_monotonic_ms(expiry_deadline_s(s), now_ms));
 	}
-	wheel_set(&s->node->wheel, &s->wheel, due_ms);
+	wheel_set(&s->node->sessions.wheel, &s->wheel, due_ms);
 }
 
 static void beat(struct session *s, int64_t now_ms)
@@ -135,7 +135,7 @@ void session_due(struct session *s, int64_t now_ms)
 	silent = s->pinged_ms > s->heard_ms && now_ms >= silent_from_ms(s);
 	if (s->broken || s->state == SESSION_CLOSING || silent) {
 		s->transport->shut(s->socket);
-		wheel_set(&s->node->wheel, &s->wheel, now_ms + CLOSING_MS);
+		wheel_set(&s->node->sessions.wheel, &s->wheel, now_ms + CLOSING_MS);
 		return;
 	}
 	if (s->state == SESSION_NEW && now_ms >= s->opened_ms + c->authenticate_s * 1000) {

@@ -188,7 +188,7 @@ void subscription_end(struct subscription *sub, struct node *n)
 {
 	hub_leave(&sub->subscriber);
 	if (sub->subscriber.topic)
-		hub_let_go(n->hub, sub->subscriber.topic);
+		hub_let_go(n->fanout.hub, sub->subscriber.topic);
 	sub->subscriber.topic = NULL;
 	sub->subscriber.reader.user_id = NULL;
 	sub->session = NULL;

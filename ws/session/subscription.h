@@ -16,6 +16,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -71,6 +72,11 @@ struct subscription {
 	bool asking;   /* for a page of what it missed: in backfill's queue, or under way */
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 };
+
+static inline struct subscription *subscription_of(struct subscriber *s)
+{
+	return (struct subscription *)((char *)s - offsetof(struct subscription, subscriber));
+}
 
 /* Subscriptions that wait for something, each with a reference. */
 STAILQ_HEAD(subscription_queue, subscription);

@@ -122,9 +122,9 @@ static void ask_next(struct authorizer *a)
 		a->under_way++;
 		take_waiting(a, b);
 		/* What this asks for is to include all that was delivered before. */
-		presence_flush(a->node->presence);
+		presence_flush(a->node->fanout.presence);
 		if (b->count > 0)
-			e = calls_attach(a->node->pipeline, b->items, b->count, a->node->config->require_user,
+			e = calls_attach(a->node->db.queries, b->items, b->count, a->node->config->require_user,
 					 on_attach, b);
 		if (e != OK)
 			finish_batch(b, e, NULL);
@@ -133,7 +133,7 @@ static void ask_next(struct authorizer *a)
 
 bool authorizer_can_ask(const struct authorizer *a)
 {
-	return pipeline_is_up(a->node->pipeline) && pipeline_is_up(a->node->fetches);
+	return pipeline_is_up(a->node->db.queries) && pipeline_is_up(a->node->db.fetches);
 }
 
 void authorizer_ask(struct authorizer *a, struct subscription *sub)

@@ -98,7 +98,7 @@ static size_t message_max(const struct session *s)
 static bool unpack(struct session *s, struct buf *message)
 {
 	struct buf text = BUF_EMPTY;
-	enum err e = inflater_add_text(s->node->inflater, &text, (struct span){message->bytes, message->len},
+	enum err e = inflater_add_text(s->node->fanout.inflater, &text, (struct span){message->bytes, message->len},
 				       message_max(s));
 
 	if (e == OK) {
@@ -139,9 +139,9 @@ static void keep(struct session *s)
 	struct node *n = s->node;
 
 	session_keep_unfinished(s);
-	while (n->unfinished_bytes > UNFINISHED_MAX) {
+	while (n->unfinished.bytes > UNFINISHED_MAX) {
 		log_info("closing the client whose message is unfinished for the longest: there are too many");
-		session_close(TAILQ_FIRST(&n->unfinished), CLOSE_TRY_LATER, "try again later");
+		session_close(TAILQ_FIRST(&n->unfinished.begun), CLOSE_TRY_LATER, "try again later");
 	}
 }
 

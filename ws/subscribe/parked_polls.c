@@ -95,7 +95,7 @@ static void end(struct parked_polls *all, struct parked_poll *p)
 {
 	session_audit_poller_gone(p->subscriptions[0]);
 	for (unsigned i = 0; i < p->count; i++) {
-		presence_closed(all->node->presence, p->subscriptions[i]);
+		presence_closed(all->node->fanout.presence, p->subscriptions[i]);
 		subscription_end(p->subscriptions[i], all->node);
 		subscription_unref(p->subscriptions[i]);
 	}

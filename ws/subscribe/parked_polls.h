@@ -36,7 +36,7 @@ void parked_polls_expire(struct parked_polls *all, int64_t now_ms);
 /* That connection does not come back. */
 void parked_polls_end_connection(struct parked_polls *all, const struct uuid *connection_id);
 
-/* This user (as in orders_revoke()) does not come back; with a topic: not to that one. */
+/* This user (as in revocation_come()) does not come back; with a topic: not to that one. */
 void parked_polls_end_user(struct parked_polls *all, const char *user_id, const struct hub_topic *topic);
 
 /* Nobody stays for a topic whose numbering has changed. */

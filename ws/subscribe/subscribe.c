@@ -16,10 +16,10 @@
 #include "ws/identity/session_index.h"
 #include "ws/identity/strangers.h"
 #include "ws/live/live_connection.h"
-#include "ws/net/http_transport.h"
 #include "ws/session/user_sessions.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/parked_polls.h"
+#include "ws/subscribe/revocation.h"
 
 static void welcome(struct session *s);
 
@@ -82,7 +82,7 @@ static bool has_place(const struct session *s, const struct arrival *a)
 {
 	const struct node *n = s->node;
 
-	return !session_index_is_over(n) || (a->token && n->strangers_count > 0);
+	return !session_index_is_over(n) || (a->token && n->sessions.strangers_count > 0);
 }
 
 /* A WebSocket may say later who it is. */
@@ -111,10 +111,10 @@ struct session *subscribe_begin(struct node *n, const struct transport *transpor
 		s->timeout_ms = s->opened_ms + a->timeout_s * 1000;
 	if (a->selection && !session_subscribe(s, a->selection)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	} else if (n->draining) {
+	} else if (n->phase >= NODE_DRAINING) {
 		session_close(s, CLOSE_RESTART, "this server is going away: reconnect");
 	} else if (!has_place(s, a)) {
-		log_info("full connections=%zu", n->sessions_count - n->closing_count - 1);
+		log_info("full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
 	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
 		session_audit_authenticate(s, s->close_reason);
@@ -138,9 +138,9 @@ void subscribe_end(struct session *s)
 	struct node *n = s->node;
 
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		presence_closed(n->presence, s->subscriptions[i]);
+		presence_closed(n->fanout.presence, s->subscriptions[i]);
 	if (s->self)
-		presence_closed(n->presence, s->self);
+		presence_closed(n->fanout.presence, s->self);
 	if (!s->kept)
 		session_audit_disconnect(s);
 	session_end(s);
@@ -153,51 +153,41 @@ void subscribe_end(struct session *s)
 static bool will_be_back(const struct session *s)
 {
 	return s->encoder == &encoder_poll && s->greeted && !s->asking && !s->leaves_no_place && !s->broken &&
-	       !s->node->draining && (s->close_code == 0 || s->close_code == CLOSE_NORMAL);
+	       s->node->phase >= NODE_DRAINING && (s->close_code == 0 || s->close_code == CLOSE_NORMAL);
 }
 
-/* An HTTP reply is out, to its end: the session is over, and its socket may serve another request. */
-static void end_reply(struct session *s)
+void subscribe_reply_out(struct session *s)
 {
-	struct http_transport *h = s->socket;
-	struct node *n = s->node;
-	bool keep_alive = s->keep_alive && !s->broken && !n->draining;
-	struct buf early;
-	struct client_socket *socket = http_transport_release(&h, &early);
-
-	s->kept = will_be_back(s) && parked_polls_park(n->parked_polls, s);
+	s->kept = will_be_back(s) && parked_polls_park(s->node->parked_polls, s);
 	subscribe_end(s);
-	n->reply_done(n, socket, keep_alive, &early);
-	buf_free(&early);
 }
 
 /* Its socket takes bytes: what it missed first, then what came meanwhile, each subscription in its turn. */
 static void go_on(struct session *s)
 {
-	backfill_go_on(s->node->backfill, s);
+	backfill_go_on(s->node->fanout.backfill, s);
 	for (unsigned i = 0; i < s->subscriptions_count && session_is_clear(s); i++) {
 		struct subscription *sub = session_turn(s, i);
 
 		if (sub->state == SUBSCRIPTION_LIVE)
-			hub_writable(s->node->hub, &sub->subscriber, clock_monotonic_ms());
+			hub_writable(s->node->fanout.hub, &sub->subscriber, clock_monotonic_ms());
 	}
-	fetcher_run(s->node->fetcher);
+	fetcher_run(s->node->fanout.fetcher);
 }
 
-void subscribe_writable(struct session *s)
+bool subscribe_writable(struct session *s)
 {
 	bool clear = session_drained(s);
 
-	if (clear && s->state == SESSION_CLOSING && s->close_sent && !s->encoder->frames_as_they_are)
-		end_reply(s);
-	else if (clear && s->state == SESSION_OPEN && s->greeted)
+	if (clear && s->state == SESSION_OPEN && s->greeted)
 		go_on(s);
+	return clear && s->state == SESSION_CLOSING && s->close_sent;
 }
 
 void subscribe_behind(struct subscription *sub)
 {
 	sub->state = SUBSCRIPTION_CATCHING;
-	backfill_go_on(sub->session->node->backfill, sub->session);
+	backfill_go_on(sub->session->node->fanout.backfill, sub->session);
 }
 
 /* ---- its way through the states */
@@ -206,7 +196,7 @@ void subscribe_behind(struct subscription *sub)
 static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 {
 	struct session *s = sub->session;
-	struct hub *h = s->node->hub;
+	struct hub *h = s->node->fanout.hub;
 	struct hub_topic *t;
 	enum err e = hub_hold(h, &t, row->topic_id, sub->wanted->topic, row->epoch, row->last_seq, row->delivered_seq);
 
@@ -232,7 +222,7 @@ static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 void subscribe_attached(struct subscription *sub, const struct attach_row *row)
 {
 	struct node *n = sub->session->node;
-	struct hub_topic *here = hub_find(n->hub, row->topic_id);
+	struct hub_topic *here = hub_find(n->fanout.hub, row->topic_id);
 	bool new = !here;
 
 	/* Whether it may was looked up before somebody's right was withdrawn: perhaps its own. */
@@ -253,12 +243,12 @@ void subscribe_attached(struct subscription *sub, const struct attach_row *row)
 	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
 	/* What was committed since the answer was made rang when nobody here listened. */
 	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))
-		fetcher_ring(n->fetcher, row->topic_id);
+		fetcher_ring(n->fanout.fetcher, row->topic_id);
 	sub->state = SUBSCRIPTION_COUNTING;
 	if (sub->written_down)
 		subscribe_counted(sub);
 	else
-		presence_opened(n->presence, sub);
+		presence_opened(n->fanout.presence, sub);
 }
 
 /* All of it is counted: it is told that it is connected, and gets what it missed. */
@@ -275,7 +265,7 @@ static void welcome(struct session *s)
 		session_write(s, &text);
 	buf_free(&text);
 	session_send_held(s);
-	backfill_go_on(s->node->backfill, s);
+	backfill_go_on(s->node->fanout.backfill, s);
 }
 
 void subscribe_refused(struct subscription *sub, enum err why)
@@ -339,7 +329,7 @@ static void redeliver(const struct subscription *sub)
 		r->node = s->node;
 		memcpy(r->user_id, s->user->id, size);
 	}
-	if (!r || calls_redeliver(s->node->pipeline, s->user->id, on_redelivered, r) != OK) {
+	if (!r || calls_redeliver(s->node->db.queries, s->user->id, on_redelivered, r) != OK) {
 		log_info("critical notifications wait for their next turn: no memory, or the database is away");
 		free(r);
 	}
@@ -429,7 +419,7 @@ static void go_live(struct subscription *sub)
 {
 	sub->welcomed = true;
 	sub->state = SUBSCRIPTION_LIVE;
-	hub_join(sub->session->node->hub, &sub->subscriber);
+	hub_join(sub->session->node->fanout.hub, &sub->subscriber);
 }
 
 /* A poll's topic has been looked at: it is answered when all are, or waits. */
@@ -461,7 +451,7 @@ void subscribe_caught_up(struct subscription *sub)
 		poll_caught_up(sub->session, sub);
 	else
 		go_live(sub);
-	fetcher_run(n->fetcher);
+	fetcher_run(n->fanout.fetcher);
 }
 
 static enum hub_written deliver_in_words(struct subscription *sub, struct span frames, const struct mark *mark)
@@ -469,7 +459,7 @@ static enum hub_written deliver_in_words(struct subscription *sub, struct span f
 	struct session *s = sub->session;
 	struct node *n = s->node;
 	bool poll = s->encoder == &encoder_poll;
-	struct span bytes = encode_cache_bytes(poll ? n->replies : n->events, sub, frames);
+	struct span bytes = encode_cache_bytes(poll ? n->fanout.reply_cache : n->fanout.event_cache, sub, frames);
 
 	if (!bytes.bytes) {
 		s->held.failed = true;
@@ -490,3 +480,54 @@ enum hub_written subscribe_deliver(struct subscription *sub, const struct delive
 		session_pass_turn(s, sub);
 	return written;
 }
+
+/* ---- the hub's side */
+
+static enum hub_written on_write(void *node, struct subscriber *s, const struct delivery *d)
+{
+	(void)node;
+	return subscribe_deliver(subscription_of(s), d);
+}
+
+/* The one behind it is fetched into the CPU's cache meanwhile: so its session is found by the next call. */
+static void on_soon(void *node, struct subscriber *s)
+{
+	struct subscriber *after = TAILQ_NEXT(s, link);
+
+	(void)node;
+	session_expect(subscription_of(s)->session);
+	if (after) {
+		__builtin_prefetch(after);
+		__builtin_prefetch(&subscription_of(after)->session);
+	}
+}
+
+static void on_behind(void *node, struct subscriber *s)
+{
+	(void)node;
+	subscribe_behind(subscription_of(s));
+}
+
+static void on_delivered(void *node, struct hub_topic *t)
+{
+	presence_delivered(((struct node *)node)->fanout.presence, t);
+}
+
+static void on_delivered_private(void *node, struct hub_topic *t, uint64_t seq)
+{
+	presence_sent(((struct node *)node)->fanout.presence, t, seq);
+}
+
+static void on_revoked(void *node, struct hub_topic *t, const char *user_id, uint64_t seq)
+{
+	revocation_come(node, t, user_id, seq);
+}
+
+const struct hub_ops subscribe_hub_ops = {
+	.write = on_write,
+	.soon = on_soon,
+	.behind = on_behind,
+	.delivered = on_delivered,
+	.delivered_private = on_delivered_private,
+	.revoked = on_revoked,
+};

@@ -37,8 +37,11 @@ struct session *subscribe_begin(struct node *n, const struct transport *transpor
 /* The socket is gone. */
 void subscribe_end(struct session *s);
 
-/* The socket takes bytes again. */
-void subscribe_writable(struct session *s);
+/* An HTTP reply is out, to its end. A poller may come back, and then goes on where it was. */
+void subscribe_reply_out(struct session *s);
+
+/* The socket takes bytes again. True: the last of them has left, and the session is over. */
+bool subscribe_writable(struct session *s);
 
 /* It has brought a token. */
 void subscribe_authenticate(struct session *s, const char *token, size_t len);
@@ -50,6 +53,9 @@ void subscribe_refused(struct subscription *sub, enum err why);
 
 /* The presence has written down that it is here. */
 void subscribe_counted(struct subscription *sub);
+
+/* What the hub asks of subscriptions, and tells; its context is the node. */
+extern const struct hub_ops subscribe_hub_ops;
 
 /* The hub's tail has moved on without it. */
 void subscribe_behind(struct subscription *sub);

@@ -7,7 +7,7 @@
 #include "ws/node.h"
 #include "ws/session/session.h"
 #include "ws/session/user_sessions.h"
-#include "ws/upkeep/orders.h"
+#include "ws/subscribe/revocation.h"
 
 struct accounts {
 	struct node *node;
@@ -42,7 +42,7 @@ static void on_accounts(void *context, enum err e, const char *const *withdrawn,
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		orders_reconnect_user(a->node, withdrawn[i]);
+		revocation_reconnect(a->node, withdrawn[i]);
 	if (a->due)
 		accounts_ask(a);
 }
@@ -57,25 +57,25 @@ void accounts_ask(struct accounts *a)
 	if (!n->config->require_user)
 		return;
 	a->due = true;
-	if (a->under_way || !pipeline_is_up(n->pipeline))
+	if (a->under_way || !pipeline_is_up(n->db.queries))
 		return;
-	ids = calloc(n->sessions_count + 1, sizeof(*ids));
+	ids = calloc(n->sessions.count + 1, sizeof(*ids));
 	if (!ids)
 		return;
 	a->due = false;
 	a->asked++;
-	TAILQ_FOREACH (s, &n->sessions, link) {
+	TAILQ_FOREACH (s, &n->sessions.all, link) {
 		if (!s->user || !identity_needs_account(s) || s->user->asked == a->asked)
 			continue;
 		s->user->asked = a->asked;
 		ids[count++] = s->user->id;
 	}
-	a->under_way = count > 0 && calls_accounts(n->pipeline, ids, count, on_accounts, a) == OK;
+	a->under_way = count > 0 && calls_accounts(n->db.queries, ids, count, on_accounts, a) == OK;
 	free(ids);
 }
 
 void accounts_check(struct accounts *a)
 {
-	if (a->due || listener_is_deaf(a->node->listener))
+	if (a->due || listener_is_deaf(a->node->db.listener))
 		accounts_ask(a);
 }

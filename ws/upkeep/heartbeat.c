@@ -55,11 +55,11 @@ static void send_away_stale(struct heartbeat_sender *h)
 {
 	struct node *n = h->node;
 	int64_t ticks = n->config->drain_s * 1000 / WHEEL_STEP_MS;
-	size_t at_once = ticks > 0 ? n->sessions_count / (size_t)ticks + 1 : SIZE_MAX;
+	size_t at_once = ticks > 0 ? n->sessions.count / (size_t)ticks + 1 : SIZE_MAX;
 	struct session *s;
 
 	parked_polls_end_stale(n->parked_polls);
-	TAILQ_FOREACH (s, &n->sessions, link) {
+	TAILQ_FOREACH (s, &n->sessions.all, link) {
 		if (s->state == SESSION_CLOSING || !has_stale_topic(s))
 			continue;
 		if (at_once-- == 0)
@@ -74,17 +74,17 @@ static void send_away_stale(struct heartbeat_sender *h)
 static void on_moved(struct heartbeat_sender *h, const struct moved_row *row)
 {
 	struct node *n = h->node;
-	struct hub_topic *t = hub_find(n->hub, row->topic_id);
+	struct hub_topic *t = hub_find(n->fanout.hub, row->topic_id);
 
 	if (!t)
 		return;
 	/* Its last_seq may be older than what was fetched meanwhile. (One that has gone back is a new epoch: tidings.moved.) */
 	if (!row->epoch || strcmp(row->epoch, t->epoch) != 0) {
 		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
-		hub_retire(n->hub, t);
+		hub_retire(n->fanout.hub, t);
 		h->stale = true;
 	} else {
-		fetcher_ring(n->fetcher, t->id);
+		fetcher_ring(n->fanout.fetcher, t->id);
 	}
 }
 
@@ -103,10 +103,10 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 			on_moved(h, &rows[i]);
 	}
 	if (h->decides)
-		agreement_contradicted(&h->node->agreement);
+		agreement_contradicted(&h->node->db.agreement);
 	if (unknown) {
-		presence_renew(h->node->presence);
-		listener_renew(h->node->listener);
+		presence_renew(h->node->fanout.presence);
+		listener_renew(h->node->db.listener);
 	}
 	if (h->again)
 		heartbeat_send(h);
@@ -145,20 +145,20 @@ void heartbeat_send(struct heartbeat_sender *h)
 	struct known_topics topics;
 
 	h->again = false;
-	if (n->said_farewell || h->under_way || !pipeline_is_up(n->pipeline))
+	if (n->phase == NODE_GONE || h->under_way || !pipeline_is_up(n->db.queries))
 		return;
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
-	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) != OK)
+	if (presence_is_doubted(n->fanout.presence) && calls_farewell(n->db.queries, n->id_text, NULL, NULL) != OK)
 		return;
-	if (know_topics(&topics, n->hub)) {
-		h->decides = n->agreement == DIFFERING;
+	if (know_topics(&topics, n->fanout.hub)) {
+		h->decides = n->db.agreement == DIFFERING;
 		h->sent_ms = clock_monotonic_ms();
-		h->under_way = calls_heartbeat(n->pipeline,
+		h->under_way = calls_heartbeat(n->db.queries,
 					       &(struct heartbeat){
 						       .node_id = n->id_text,
 						       .started_at = n->started_at,
-						       .connections = (int64_t)n->sessions_count,
-						       .opened = (int64_t)n->sessions_opened,
+						       .connections = (int64_t)n->sessions.count,
+						       .opened = (int64_t)n->sessions.opened,
 						       .topics = &topics,
 					       },
 					       on_heartbeat, h) == OK;
@@ -173,12 +173,12 @@ static void on_compared(void *context, enum err e, const struct moved_row *rows,
 	struct heartbeat_sender *h = context;
 
 	for (size_t i = 0; e == OK && i < count; i++) {
-		const struct hub_topic *t = hub_find(h->node->hub, rows[i].topic_id);
+		const struct hub_topic *t = hub_find(h->node->fanout.hub, rows[i].topic_id);
 
 		if (t && rows[i].epoch && strcmp(rows[i].epoch, t->epoch) == 0)
-			fetcher_ring(h->node->fetcher, t->id);
+			fetcher_ring(h->node->fanout.fetcher, t->id);
 		else if (t)
-			agreement_differs(&h->node->agreement);
+			agreement_differs(&h->node->db.agreement);
 	}
 }
 
@@ -187,9 +187,9 @@ static void part(struct node *n)
 {
 	static const char why[] = "the two connections see different epochs";
 
-	n->agreement = AGREED;
-	link_drop(pipeline_link(n->fetches), why);
-	link_drop(pipeline_link(n->pipeline), why);
+	n->db.agreement = AGREED;
+	link_drop(pipeline_link(n->db.fetches), why);
+	link_drop(pipeline_link(n->db.queries), why);
 }
 
 void heartbeat_compare_fetches(struct heartbeat_sender *h)
@@ -198,11 +198,11 @@ void heartbeat_compare_fetches(struct heartbeat_sender *h)
 	struct known_topics topics;
 
 	/* Before anything is fetched: this server may be one that has less, restored under the same epochs. */
-	if (!know_topics(&topics, n->hub) ||
-	    (topics.count > 0 && calls_moved(n->fetches, &topics, on_compared, h) != OK))
-		link_drop(pipeline_link(n->fetches), "topics cannot be compared");
+	if (!know_topics(&topics, n->fanout.hub) ||
+	    (topics.count > 0 && calls_moved(n->db.fetches, &topics, on_compared, h) != OK))
+		link_drop(pipeline_link(n->db.fetches), "topics cannot be compared");
 	else
-		fetcher_go_on(n->fetcher);
+		fetcher_go_on(n->fanout.fetcher);
 	known_topics_free(&topics);
 }
 
@@ -220,13 +220,14 @@ bool heartbeat_is_due(const struct heartbeat_sender *h, int64_t cycle_ms, int64_
 
 	if (h->sent_ms < cycle_ms && now_ms - cycle_ms >= AFTER_RELAY_MS)
 		return true;
-	return (n->renew || n->agreement == DIFFERING) && now_ms - h->sent_ms >= RENEW_MS;
+	return (presence_is_doubted(n->fanout.presence) || n->db.agreement == DIFFERING) &&
+	       now_ms - h->sent_ms >= RENEW_MS;
 }
 
 void heartbeat_check_epochs(struct heartbeat_sender *h)
 {
 	if (h->stale)
 		send_away_stale(h);
-	if (h->node->agreement == PARTED)
+	if (h->node->db.agreement == PARTED)
 		part(h->node);
 }

@@ -3,7 +3,7 @@
  * a cycle of the tick, never a message.
  *
  * Heartbeats alone decide that a topic is numbered anew (a restore, a failover): its clients reconnect, over the same time as
- * when the node goes. They are sent over node.pipeline; the topics of node.fetches are compared when that comes up, and where
+ * when the node goes. They are sent over node.db.queries; the topics of node.db.fetches are compared when that comes up, and where
  * the two see different epochs for long, both are made anew (agreement.h).
  *
  * Layer    ws.

@@ -36,7 +36,7 @@ static enum err load(const struct config *c, struct token_keys **keys)
 
 enum err keys_load(struct node *n)
 {
-	return load(n->config, &n->keys);
+	return load(n->config, &n->identity.keys);
 }
 
 static void read_files(uv_work_t *work)
@@ -53,31 +53,31 @@ static void take_over(uv_work_t *work, int status)
 	struct node *n = r->node;
 
 	(void)status;
-	n->reading_keys = false;
+	n->identity.reading_keys = false;
 	if (r->keys) {
-		token_keys_free(&n->keys);
-		n->keys = r->keys;
+		token_keys_free(&n->identity.keys);
+		n->identity.keys = r->keys;
 		log_notice("keys read");
 	}
 	free(r);
 	/* The files may have changed since they were read. */
-	if (n->read_keys_again)
+	if (n->identity.read_keys_again)
 		keys_reload(n);
 }
 
 void keys_reload(struct node *n)
 {
-	struct reading *r = n->reading_keys ? NULL : calloc(1, sizeof(*r));
+	struct reading *r = n->identity.reading_keys ? NULL : calloc(1, sizeof(*r));
 
-	n->read_keys_again = n->reading_keys;
-	if (n->reading_keys)
+	n->identity.read_keys_again = n->identity.reading_keys;
+	if (n->identity.reading_keys)
 		return;
 	if (r) {
 		r->node = n;
 		r->work.data = r;
-		n->reading_keys = uv_queue_work(n->loop, &r->work, read_files, take_over) == 0;
+		n->identity.reading_keys = uv_queue_work(n->loop, &r->work, read_files, take_over) == 0;
 	}
-	if (!n->reading_keys) {
+	if (!n->identity.reading_keys) {
 		free(r);
 		log_error("the keys are not read again: no memory");
 	}

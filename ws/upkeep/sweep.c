@@ -47,7 +47,7 @@ static void sweep_after(struct sweep *s, int64_t id)
 {
 	const struct config *c = s->node->config;
 
-	s->under_way = calls_sweep(s->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
+	s->under_way = calls_sweep(s->node->db.acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
 				   c->keep_topics_days * S_PER_DAY, on_sweep, s) == OK;
 }
 

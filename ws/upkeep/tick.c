@@ -34,7 +34,7 @@ static void on_due(uv_idle_t *runner)
 	int64_t now_ms = clock_monotonic_ms();
 	struct wheel_entry *e = NULL;
 
-	for (int i = 0; i < DUE_SLICE && (e = wheel_expire(&t->node->wheel, now_ms)); i++)
+	for (int i = 0; i < DUE_SLICE && (e = wheel_expire(&t->node->sessions.wheel, now_ms)); i++)
 		session_due(session_of(e), now_ms);
 	if (e)
 		uv_idle_start(runner, on_due);
@@ -51,19 +51,19 @@ static void on_tick(uv_timer_t *timer)
 	on_due(&t->due_runner);
 	acceptor_check(n->acceptor, now_ms);
 	parked_polls_expire(n->parked_polls, now_ms);
-	heartbeat_check_epochs(n->heartbeat);
-	if (!pipeline_is_up(n->pipeline))
+	heartbeat_check_epochs(n->upkeep.heartbeat);
+	if (!pipeline_is_up(n->db.queries))
 		return;
 	if (now_ms - t->cycle_ms >= CYCLE_MS) {
 		t->cycle_ms = now_ms;
-		relay_run(n->relay);
+		relay_run(n->upkeep.relay);
 	}
-	if (heartbeat_is_due(n->heartbeat, t->cycle_ms, now_ms)) {
-		heartbeat_send(n->heartbeat);
-		health_ask(n->health);
-		accounts_check(n->accounts);
+	if (heartbeat_is_due(n->upkeep.heartbeat, t->cycle_ms, now_ms)) {
+		heartbeat_send(n->upkeep.heartbeat);
+		health_ask(n->upkeep.health);
+		accounts_check(n->upkeep.accounts);
 	}
-	sweep_check(n->sweep, now_ms);
+	sweep_check(n->upkeep.sweep, now_ms);
 }
 
 enum err tick_new(struct tick **t, struct node *n)

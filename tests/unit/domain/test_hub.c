@@ -45,19 +45,21 @@ static void model_got(struct client *c, uint64_t seq);
 static struct subscriber *announced; /* who comes next, where nobody leaves and there is one topic */
 static unsigned announcements;
 
-static void on_soon(struct subscriber *s)
+static void on_soon(void *context, struct subscriber *s)
 {
+	(void)context;
 	assert_int_not_equal(s->state, SUB_OUT);
 	announced = s;
 	announcements++;
 }
 
-static enum hub_written on_write(struct subscriber *s, const struct delivery *d)
+static enum hub_written on_write(void *context, struct subscriber *s, const struct delivery *d)
 {
 	struct client *c = client_of(s);
 	struct span bytes = d->bytes, payload;
 	unsigned n = 0;
 
+	(void)context;
 	assert_true(c->takes > 0); /* it was full, and nobody said that it can be written to */
 	assert_true(bytes.len > 0);
 	while (frames_next(&bytes, &payload)) {
@@ -77,30 +79,44 @@ static enum hub_written on_write(struct subscriber *s, const struct delivery *d)
 	return --c->takes > 0 ? HUB_SENT : c->keeps ? HUB_KEPT : HUB_SENT_LAST;
 }
 
-static void on_behind(struct subscriber *s)
+static void on_behind(void *context, struct subscriber *s)
 {
+	(void)context;
 	assert_int_equal(s->state, SUB_OUT);
 	assert_true(s->seq < tail_floor(s->topic->tail));
 	assert_false(client_of(s)->behind);
 	client_of(s)->behind = true;
 }
 
-static void on_delivered(struct hub_topic *t)
+static void on_delivered(void *context, struct hub_topic *t)
 {
+	(void)context;
 	assert_true(t->delivered_seq > delivered_to || t->id != 1);
 	delivered_calls++;
 	if (t->id == 1)
 		delivered_to = t->delivered_seq;
 }
 
-static void on_delivered_private(struct hub_topic *t, uint64_t seq)
+static void on_delivered_private(void *context, struct hub_topic *t, uint64_t seq)
 {
+	(void)context;
 	(void)t;
 	private_calls++;
 	private_seq = seq;
 }
 
-static const struct hub_ops ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private};
+static const char *revoked_user;
+static uint64_t revoked_from;
+
+static void on_revoked(void *context, struct hub_topic *t, const char *user_id, uint64_t seq)
+{
+	assert_ptr_equal(context, &revoked_from);
+	assert_int_equal(t->revoked_seq, seq);
+	revoked_user = user_id;
+	revoked_from = seq;
+}
+
+static const struct hub_ops ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private, on_revoked};
 
 static struct hub_topic *hold(int64_t id, uint64_t seq)
 {
@@ -112,7 +128,7 @@ static struct hub_topic *hold(int64_t id, uint64_t seq)
 
 static void start_with(size_t tail_max_bytes, size_t tails_max_bytes)
 {
-	assert_int_equal(hub_new(&hub, &ops, tail_max_bytes, tails_max_bytes, NULL), OK);
+	assert_int_equal(hub_new(&hub, &ops, &revoked_from, tail_max_bytes, tails_max_bytes, NULL), OK);
 	delivered_calls = private_calls = announcements = 0;
 	delivered_to = private_seq = messages_seen = 0;
 }
@@ -1012,10 +1028,22 @@ static void everyone_gets_every_message_once_in_order_or_is_told_to_be_behind(vo
 	}
 }
 
+static void the_owner_is_told_of_a_right_that_ends(void **state)
+{
+	struct hub_topic *t = hold(1, 5);
+
+	(void)state;
+	hub_revoke(hub, t, "anna", 6);
+	assert_string_equal(revoked_user, "anna");
+	assert_int_equal(revoked_from, 6);
+	hub_let_go(hub, t);
+}
+
 static unsigned compressed_writes;
 
-static enum hub_written on_write_of_any(struct subscriber *s, const struct delivery *d)
+static enum hub_written on_write_of_any(void *context, struct subscriber *s, const struct delivery *d)
 {
+	(void)context;
 	(void)s;
 	compressed_writes += ((uint8_t)d->bytes.bytes[0] & FRAME_COMPRESSED) != 0;
 	return HUB_SENT;
@@ -1023,7 +1051,8 @@ static enum hub_written on_write_of_any(struct subscriber *s, const struct deliv
 
 static void who_inflates_is_written_to_compressed(void **state)
 {
-	static const struct hub_ops any_ops = {on_write_of_any, on_soon, on_behind, on_delivered, on_delivered_private};
+	static const struct hub_ops any_ops = {on_write_of_any,	     on_soon,	on_behind, on_delivered,
+					       on_delivered_private, on_revoked};
 	struct deflater *deflater = NULL;
 	struct client a, b;
 	struct hub_topic *t;
@@ -1031,7 +1060,7 @@ static void who_inflates_is_written_to_compressed(void **state)
 	(void)state;
 	hub_free(&hub);
 	assert_int_equal(deflater_new(&deflater), OK);
-	assert_int_equal(hub_new(&hub, &any_ops, TAIL_MAX, TAILS_MAX, deflater), OK);
+	assert_int_equal(hub_new(&hub, &any_ops, NULL, TAIL_MAX, TAILS_MAX, deflater), OK);
 	t = hold(1, 0);
 	compressed_writes = 0;
 	join(&a, t, 0);
@@ -1077,6 +1106,7 @@ int main(void)
 		TEST(an_ephemeral_frame_goes_to_who_can_take_it_now_and_may_have_it),
 		TEST(forgets_the_longest_unused_tails_when_all_together_are_too_large),
 		TEST(keeps_the_tail_that_somebody_is_being_sent_from),
+		TEST(the_owner_is_told_of_a_right_that_ends),
 		TEST(who_inflates_is_written_to_compressed),
 		TEST(everyone_gets_every_message_once_in_order_or_is_told_to_be_behind),
 	};

@@ -366,11 +366,12 @@ static unsigned given[CLIENTS];
 static uint64_t given_seq[CLIENTS];
 static struct subscriber clients[CLIENTS];
 
-static enum hub_written on_write(struct subscriber *s, const struct delivery *d)
+static enum hub_written on_write(void *context, struct subscriber *s, const struct delivery *d)
 {
 	struct span frames = d->bytes, text;
 	size_t i = (size_t)(s - clients);
 
+	(void)context;
 	if (s->reader.inflates) {
 		given[i] += d->count;
 		given_seq[i] = d->last;
@@ -386,32 +387,44 @@ static enum hub_written on_write(struct subscriber *s, const struct delivery *d)
 	return HUB_SENT;
 }
 
-static void on_soon(struct subscriber *s)
+static void on_soon(void *context, struct subscriber *s)
 {
+	(void)context;
 	(void)s;
 }
 
 /* Its owner reads from the database, up to where the tail begins. */
-static void on_behind(struct subscriber *s)
+static void on_behind(void *context, struct subscriber *s)
 {
 	size_t i = (size_t)(s - clients);
 
+	(void)context;
 	given[i] += (unsigned)(tail_floor(s->topic->tail) - s->seq);
 	given_seq[i] = s->seq = tail_floor(s->topic->tail);
 }
 
-static void on_delivered(struct hub_topic *t)
+static void on_delivered(void *context, struct hub_topic *t)
 {
+	(void)context;
 	(void)t;
 }
 
-static void on_delivered_private(struct hub_topic *t, uint64_t seq)
+static void on_delivered_private(void *context, struct hub_topic *t, uint64_t seq)
 {
+	(void)context;
 	(void)t;
 	(void)seq;
 }
 
-static const struct hub_ops hub_ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private};
+static void on_revoked(void *context, struct hub_topic *t, const char *user_id, uint64_t seq)
+{
+	(void)context;
+	(void)t;
+	(void)user_id;
+	(void)seq;
+}
+
+static const struct hub_ops hub_ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private, on_revoked};
 
 /* What the caller of hub_append() does where it fails: the same again, later. */
 static enum err append(struct hub *h, struct hub_topic *t, uint64_t seq)
@@ -438,7 +451,7 @@ static enum err fan_out(void *context)
 	struct hub *h = NULL;
 	struct hub_topic *t = NULL;
 	unsigned ephemerals = 0;
-	enum err e = hub_new(&h, &hub_ops, 3000, 2000, deflater), worst = e;
+	enum err e = hub_new(&h, &hub_ops, NULL, 3000, 2000, deflater), worst = e;
 
 	memset(given, 0, sizeof(given));
 	memset(given_seq, 0, sizeof(given_seq));
