@@ -9,7 +9,7 @@
 #include "domain/live.h"
 #include "domain/message.h"
 #include "domain/problem.h"
-#include "ws/session/user_sessions.h"
+#include "ws/identity/user_sessions.h"
 
 #define RETRY_MS 2000 /* a browser's own wait before it reconnects an event stream */
 #define RETRY_AFTER_S 5

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "domain/rate.h"
 #include "ws/identity/strangers.h"
-#include "ws/session/user_sessions.h"
+#include "ws/identity/user_sessions.h"
 
 #define RESUME_COST (RATE_ONE / 8) /* of a poll that goes on from memory */
 #define TOPIC_COST (RATE_ONE / 16) /* of each topic after the first */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/audit.h"
-#include "ws/session/user_sessions.h"
+#include "ws/identity/user_sessions.h"
 
 static void write_line(const struct session *s, const char *event, const char *key, const char *value,
 		       const char *outcome)

@@ -1,8 +1,8 @@
 #include "ws/identity/session_index.h"
 
 #include "base/hash.h"
+#include "ws/identity/user_sessions.h"
 #include "ws/session/session.h"
-#include "ws/session/user_sessions.h"
 
 bool session_index_is_over(const struct node *n)
 {

@@ -9,8 +9,8 @@
 #include "store/acts.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
+#include "ws/identity/user_sessions.h"
 #include "ws/live/live_reply.h"
-#include "ws/session/user_sessions.h"
 
 #define ACTS_MAX 64 /* messages of one client that the database has not answered */
 

@@ -10,10 +10,10 @@
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/strangers.h"
+#include "ws/identity/user_sessions.h"
 #include "ws/live/live_actions.h"
 #include "ws/live/live_reply.h"
 #include "ws/live/live_subscriptions.h"
-#include "ws/session/user_sessions.h"
 
 #define EARLY_MAX 262144 /* bytes of messages that come before `authenticated` has been said */
 

@@ -7,8 +7,8 @@
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
 #include "ws/identity/session_audit.h"
+#include "ws/identity/user_sessions.h"
 #include "ws/live/live_reply.h"
-#include "ws/session/user_sessions.h"
 #include "ws/subscribe/authorizer.h"
 
 bool live_find_topic(const struct session *s, const char *name, char topic[TOPIC_NAME_MAX + 1])

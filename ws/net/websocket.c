@@ -13,7 +13,7 @@
 #include "domain/frame.h"
 #include "domain/frame_reader.h"
 #include "domain/handshake.h"
-#include "ws/subscribe/inbound.h"
+#include "ws/net/inbound.h"
 
 #define DESCRIPTORS_MORE 2048 /* than connections: for sockets that are not served yet, the database, the log */
 #define READ_BUFFER 16384     /* bytes that are read at once; one for all connections */

@@ -5,7 +5,7 @@
 #include <sys/random.h>
 
 #include "base/log.h"
-#include "ws/session/user_sessions.h"
+#include "ws/identity/user_sessions.h"
 
 #define TAKING_BYTES 16384 /* that have to leave within TIDINGS_SLOW_TIMEOUT, while more waits */
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */

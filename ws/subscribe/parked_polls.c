@@ -5,7 +5,7 @@
 
 #include "ws/deliver/presence.h"
 #include "ws/identity/session_audit.h"
-#include "ws/session/user_sessions.h"
+#include "ws/identity/user_sessions.h"
 
 /* A poller that may come back. */
 struct parked_poll {

@@ -4,9 +4,9 @@
 
 #include "store/calls.h"
 #include "ws/identity/identity.h"
+#include "ws/identity/user_sessions.h"
 #include "ws/node.h"
 #include "ws/session/session.h"
-#include "ws/session/user_sessions.h"
 #include "ws/subscribe/revocation.h"
 
 struct accounts {

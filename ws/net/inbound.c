@@ -1,4 +1,4 @@
-#include "ws/subscribe/inbound.h"
+#include "ws/net/inbound.h"
 
 #include "base/log.h"
 #include "domain/inflate.h"

@@ -1,4 +1,4 @@
-#include "ws/session/user_sessions.h"
+#include "ws/identity/user_sessions.h"
 
 #include <stdlib.h>
 #include <string.h>
