@@ -128,11 +128,11 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = websockets_new(&n->websockets, n->loop, (size_t)c->connections_max);
 	if (e == OK)
-		e = authorizer_new(&n->authorizer, n, subscribe_attached, subscribe_refused);
+		e = authorizer_new(&n->authorizer, n);
 	if (e == OK)
 		e = parked_polls_new(&n->parked_polls, n);
 	if (e == OK)
-		e = presence_new(&n->fanout.presence, n, subscribe_counted);
+		e = presence_new(&n->fanout.presence, n);
 	if (e == OK)
 		e = fetcher_new(&n->fanout.fetcher, n);
 	if (e == OK)
@@ -140,7 +140,7 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = encode_cache_new(&n->fanout.reply_cache);
 	if (e == OK)
-		e = backfill_new(&n->fanout.backfill, n, subscribe_page, subscribe_caught_up);
+		e = backfill_new(&n->fanout.backfill, n);
 	if (e == OK)
 		e = acceptor_new(&n->acceptor, n);
 	if (e == OK)
@@ -180,7 +180,7 @@ static void stop(struct sidecar *s)
 	websockets_free(&n->websockets);
 	/* Replies that are still held, by clients that did not take their end in time. */
 	while (!TAILQ_EMPTY(&n->sessions.all))
-		subscribe_end(TAILQ_FIRST(&n->sessions.all));
+		subscribe_end(TAILQ_FIRST(&n->sessions.all), false);
 	acceptor_free(&n->acceptor);
 	backfill_free(&n->fanout.backfill);
 	authorizer_free(&n->authorizer);

@@ -35,24 +35,18 @@ struct page_request {
 
 struct backfill {
 	struct node *node;
-	void (*send_page)(struct subscription *sub, struct page *page);
-	void (*caught_up)(struct subscription *sub);
 	struct page_request *by_place; /* waiting or under way */
 	STAILQ_HEAD(, page_request) waiting;
 	unsigned under_way;
 	bool starting; /* start_waiting() is at it */
 };
 
-enum err backfill_new(struct backfill **b, struct node *n,
-		      void (*send_page)(struct subscription *sub, struct page *page),
-		      void (*caught_up)(struct subscription *sub))
+enum err backfill_new(struct backfill **b, struct node *n)
 {
 	*b = calloc(1, sizeof(**b));
 	if (!*b)
 		return ERR_MEMORY;
 	(*b)->node = n;
-	(*b)->send_page = send_page;
-	(*b)->caught_up = caught_up;
 	STAILQ_INIT(&(*b)->waiting);
 	return OK;
 }
@@ -84,7 +78,6 @@ void backfill_free(struct backfill **b)
  * A page in the making: one reconnect_messages message for who has just come, and plain messages for who was slow.
  */
 struct making {
-	struct backfill *backfill;
 	struct subscription *subscription;
 	struct page page;
 	unsigned count;
@@ -100,7 +93,7 @@ static void add_mark(struct making *m, const struct mark *mark)
 static void page_add(struct making *m, uint64_t seq, const struct tail_text *message)
 {
 	struct subscription *sub = m->subscription;
-	const struct encoder *encoder = sub->session->encoder;
+	const struct encoder *encoder = sub->session->kind->encoder;
 	struct buf *bytes = &m->page.bytes;
 
 	if (sub->welcomed) {
@@ -131,8 +124,8 @@ static void page_send(struct making *m, uint64_t seq)
 		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
 	if (m->count > 0) {
 		if (!sub->welcomed)
-			sub->session->encoder->missed_end(&page->bytes, sub);
-		m->backfill->send_page(sub, page);
+			sub->session->kind->encoder->missed_end(&page->bytes, sub);
+		subscription_step(sub, STEP_PAGE, &(union subscription_detail){.page = page});
 	} else if (!buf_ok(&page->bytes)) {
 		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}
@@ -257,7 +250,7 @@ static uint64_t newest_of_page(const struct subscription *sub)
 static void take_page(struct backfill *b, struct subscription *sub, size_t asked_bytes, const struct fetch_row *rows,
 		      size_t count)
 {
-	struct making page = {.backfill = b, .subscription = sub};
+	struct making page = {.subscription = sub};
 	uint64_t newest = newest_of_page(sub), reached = sub->subscriber.seq;
 	size_t most = page_bytes(b), i;
 	bool more;
@@ -379,7 +372,7 @@ static void ask(struct backfill *b, struct subscription *sub)
 static void page_from_tail(struct backfill *b, struct subscription *sub)
 {
 	const struct tail *t = sub->subscriber.topic->tail;
-	struct making page = {.backfill = b, .subscription = sub};
+	struct making page = {.subscription = sub};
 	uint64_t seq = sub->subscriber.seq, newest = MIN(tail_seq(t), newest_of_page(sub));
 	int64_t now_ms = clock_monotonic_ms();
 	size_t most = page_bytes(b);
@@ -419,7 +412,7 @@ static void bring_on(struct backfill *b, struct subscription *sub)
 		if (missed)
 			page_from_tail(b, sub);
 		else
-			b->caught_up(sub);
+			subscription_step(sub, STEP_CAUGHT_UP, NULL);
 	}
 }
 

@@ -20,18 +20,11 @@ struct page {
 	struct buf marks; /* of struct mark, held_end being in `bytes`: one for each message, at last one for all */
 };
 
-/*
- *	send_page	gives a page to a subscription; takes over its bytes
- *	caught_up	the subscription has all that it missed: it is CATCHING no more when this returns, or its
- * session is not open any more
- */
-enum err backfill_new(struct backfill **b, struct node *n,
-		      void (*send_page)(struct subscription *sub, struct page *page),
-		      void (*caught_up)(struct subscription *sub)) MUST_CHECK;
+enum err backfill_new(struct backfill **b, struct node *n) MUST_CHECK;
 void backfill_free(struct backfill **b);
 
 /*
- * Brings those of a session's subscriptions that are CATCHING further, one after the other. Where one still is when it
+ * STEP_PAGE and STEP_CAUGHT_UP: brings those of a session's subscriptions that are CATCHING further, one after the other. Where one still is when it
  * returns, a page is on its way, or the session takes no bytes: this has to be called again when it does.
  */
 void backfill_go_on(struct backfill *b, struct session *s);

@@ -48,7 +48,6 @@ TAILQ_HEAD(subscription_list, subscription);
 
 struct presence {
 	struct node *node;
-	void (*counted)(struct subscription *sub);
 	uv_timer_t timer;
 	struct topic_presence *present;
 	size_t changed; /* how many of them have */
@@ -77,13 +76,12 @@ static void on_timer(uv_timer_t *timer)
 	presence_flush(p);
 }
 
-enum err presence_new(struct presence **p, struct node *n, void (*counted)(struct subscription *sub))
+enum err presence_new(struct presence **p, struct node *n)
 {
 	*p = calloc(1, sizeof(**p));
 	if (!*p)
 		return ERR_MEMORY;
 	(*p)->node = n;
-	(*p)->counted = counted;
 	TAILQ_INIT(&(*p)->written);
 	uv_timer_init(n->loop, &(*p)->timer);
 	(*p)->timer.data = *p;
@@ -332,7 +330,7 @@ static void on_written(void *context, enum err e)
 		if (!session_awaits(sub, SUBSCRIPTION_COUNTING))
 			continue;
 		if (e == OK)
-			p->counted(sub);
+			subscription_step(sub, STEP_WRITTEN, NULL);
 		else
 			session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}

@@ -12,10 +12,10 @@
 #include "ws/node.h"
 #include "ws/session/session.h"
 
-/* counted	called for each subscription once it is written down */
-enum err presence_new(struct presence **p, struct node *n, void (*counted)(struct subscription *sub)) MUST_CHECK;
+enum err presence_new(struct presence **p, struct node *n) MUST_CHECK;
 void presence_free(struct presence **p);
 
+/* To be written down: STEP_WRITTEN. */
 void presence_opened(struct presence *p, struct subscription *sub);
 void presence_closed(struct presence *p, struct subscription *sub); /* does nothing where it is not written down */
 

@@ -71,7 +71,7 @@ struct span encode_cache_bytes(struct encode_cache *last, const struct subscript
 	if (!fits(last, sub, frames)) {
 		last->is_common = false;
 		buf_clear(&last->bytes);
-		sub->session->encoder->deliver(&last->bytes, sub, frames);
+		sub->session->kind->encoder->deliver(&last->bytes, sub, frames);
 		if (!buf_ok(&last->bytes))
 			return (struct span){0};
 		if (is_common(sub))

@@ -127,8 +127,6 @@ const struct encoder encoder_websocket = {
 	.heartbeat = websocket_heartbeat,
 	.goodbye = websocket_goodbye,
 	.whole_after = frame_end_after,
-	.frames_as_they_are = true,
-	.answers_heartbeats = true,
 };
 
 /* ---- live health: spec section 6. Every message by itself, and errors said before the close */
@@ -163,14 +161,6 @@ static void live_encode_heartbeat(struct buf *out)
 	websocket_heartbeat(out);
 }
 
-static void live_encode_expiring(struct buf *out, int64_t in_s)
-{
-	struct buf text = BUF_EMPTY;
-
-	live_token_expiring(&text, MAX(in_s, 0), clock_wall_us());
-	add_text_frame(out, &text);
-}
-
 static void live_encode_goodbye(struct buf *out, const struct session *s)
 {
 	struct buf text = BUF_EMPTY;
@@ -190,11 +180,9 @@ const struct encoder encoder_live = {
 	.message = websocket_message,
 	.reply = add_frame,
 	.heartbeat = live_encode_heartbeat,
-	.expiring = live_encode_expiring,
+	.heartbeat_is_a_message = true,
 	.goodbye = live_encode_goodbye,
 	.whole_after = frame_end_after,
-	.frames_as_they_are = true,
-	.answers_heartbeats = true,
 };
 
 /* ---- HTTP: spec section 5 */

@@ -15,19 +15,33 @@ static bool is_limited(enum role role)
 	return role < ROLE_SERVICE;
 }
 
-static enum err verify(const struct session *s, const char *token, size_t len, struct token_claims *claims,
+static enum err verify(const struct session *s, const char *what, const char *token, size_t len, struct token_claims *claims,
 		       const struct token_fault **fault)
 {
 	enum err e = token_verify(s->node->identity.keys, token, len, clock_wall_us() / 1000000, claims, fault);
 
 	if (e != OK)
-		log_info("refused a token topic=%s why=\"%s\"",
-			 s->subscriptions_count > 0 ? subscription_topic(s->subscriptions[0]) : s->endpoint->name,
+		log_info("refused a token topic=%s why=\"%s\"", what,
 			 *fault ? (*fault)->why : err_text(e));
 	return e;
 }
 
-bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max)
+/* Connections to the live endpoints have a limit of their own. */
+static struct user **users_of(const struct session *s)
+{
+	return s->kind->needs_user ? &s->node->sessions.live_users : &s->node->sessions.users;
+}
+
+void identity_leave(struct session *s)
+{
+	if (!s->user)
+		return;
+	TAILQ_REMOVE(&s->user->sessions, s, of_user);
+	user_sessions_leave(users_of(s), s->user);
+	s->user = NULL;
+}
+
+bool identity_take(struct session *s, const char *what, const char *token, size_t len, size_t connections_max)
 {
 	const struct token_fault *fault;
 	struct token_claims claims;
@@ -35,7 +49,7 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	struct user *u;
 	bool full;
 
-	if (verify(s, token, len, &claims, &fault) != OK) {
+	if (verify(s, what, token, len, &claims, &fault) != OK) {
 		if (!fault) {
 			session_close(s, CLOSE_TRY_LATER, "try again later");
 			return false;
@@ -53,10 +67,9 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
 		return false;
 	}
-	if (!s->endpoint && !is_limited(claims.role))
+	if (!s->kind->needs_user && !is_limited(claims.role))
 		connections_max = 0;
-	u = user_sessions_enter(s->endpoint ? &n->sessions.live_users : &n->sessions.users, claims.user_id,
-				connections_max, &full);
+	u = user_sessions_enter(users_of(s), claims.user_id, connections_max, &full);
 	if (!u) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");
@@ -67,7 +80,8 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 		}
 		return false;
 	}
-	session_belong(s, u);
+	s->user = u;
+	TAILQ_INSERT_TAIL(&u->sessions, s, of_user);
 	strangers_make_room(n);
 	/* The last of the strangers was this one. */
 	if (s->state == SESSION_CLOSING)
@@ -81,7 +95,7 @@ bool identity_take_stranger(struct session *s)
 {
 	struct node *n = s->node;
 	const struct config *c = n->config;
-	bool anonymous = c->anonymous && !s->endpoint;
+	bool anonymous = c->anonymous && !s->kind->needs_user;
 
 	if (rate_take(&n->identity.strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
 		      anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL))
@@ -110,11 +124,11 @@ void identity_charge_more(struct node *n, const char *user_id, int64_t cost)
 			  clock_monotonic_ms() * 1000);
 }
 
-enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail)
+enum err identity_renew(struct session *s, const char *what, const char *token, size_t len, const char **detail)
 {
 	const struct token_fault *fault;
 	struct token_claims claims;
-	enum err e = verify(s, token, len, &claims, &fault);
+	enum err e = verify(s, what, token, len, &claims, &fault);
 
 	if (e != OK) {
 		*detail = fault ? fault->detail : "The server is short of memory.";
@@ -126,7 +140,6 @@ enum err identity_renew(struct session *s, const char *token, size_t len, const 
 		return ERR_UNAUTHORIZED;
 	}
 	s->expires_s = claims.expires_s;
-	s->told_expiring = false;
 	session_set_deadline(s, clock_monotonic_ms());
 	return OK;
 }

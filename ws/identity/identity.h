@@ -17,10 +17,14 @@
  * The session is this user's from now on, and charged as what goes on from memory. False: it is being closed; a token that is
  * none is 401 or 1008, a user with as many connections as allowed 429 or 1008, one who comes too often 429 or 1013.
  *
+ *	what			it asked for: for the log
  *	connections_max		of this user on this node, of its kind; 0: unlimited. Where topics are listened to, services and
  *				admins have no such limit
  */
-bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
+bool identity_take(struct session *s, const char *what, const char *token, size_t len, size_t connections_max) MUST_CHECK;
+
+/* The session ends: it is no connection of its user's any more. */
+void identity_leave(struct session *s);
 
 /*
  * The session comes without a token, and is charged as what goes on from memory; one that is to say who it is, for all. False:
@@ -42,7 +46,7 @@ void identity_charge_more(struct node *n, const char *user_id, int64_t cost);
  * ERR_UNAUTHORIZED  it is not one
  * ERR_MEMORY        nobody knows
  */
-enum err identity_renew(struct session *s, const char *token, size_t len, const char **detail) MUST_CHECK;
+enum err identity_renew(struct session *s, const char *what, const char *token, size_t len, const char **detail) MUST_CHECK;
 
 /* Whether the user has to be in tidings.app_user, and active (TIDINGS_REQUIRE_USER). Services and admins need no
  * account. */

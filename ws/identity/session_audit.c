@@ -14,7 +14,7 @@ static void write_line(const struct session *s, const char *event, const char *k
 				   .user_id = s->user ? s->user->id : NULL,
 				   .role = s->user ? role_text(s->role) : NULL,
 				   .connection_id = uuid_text(id, &s->id),
-				   .transport = s->transport->name,
+				   .transport = s->kind->transport_name,
 				   .key = key,
 				   .value = value,
 				   .outcome = outcome,

@@ -1,5 +1,5 @@
 /*
- * user_sessions - who has connections on this node, and which (session_belong()).
+ * user_sessions - who has connections on this node, and which (identity_take()).
  *
  * Layer    ws.
  */

@@ -11,6 +11,7 @@
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_reply.h"
+#include "ws/live/live_session.h"
 
 #define ACTS_MAX 64 /* messages of one client that the database has not answered */
 
@@ -79,7 +80,7 @@ static void finish(struct acting *a, enum err e, const struct act_row *row)
 
 	budget_release(&n->budget, a->bytes);
 	if (s) {
-		s->acts--;
+		live_session_of(s)->acts--;
 		if (e == OK)
 			dialog_charge(&s->dialog, &n->dialog_limits, act_cost(row->size), clock_monotonic_ms() * 1000);
 		if (s->state == SESSION_OPEN)
@@ -172,7 +173,7 @@ static struct acting *acting_new(struct session *s, const struct client_message 
 
 	if (!a)
 		return NULL;
-	a->self = s->self;
+	a->self = live_session_of(s)->self;
 	a->role = role_text(s->role);
 	a->require_user = identity_needs_account(s);
 	a->type = m->type;
@@ -194,7 +195,7 @@ void live_act(struct session *s, const struct client_message *m)
 {
 	struct acting *a;
 
-	if (s->acts >= ACTS_MAX) {
+	if (live_session_of(s)->acts >= ACTS_MAX) {
 		live_refuse(s, "rate_limited", "Too many messages wait for the database: slow down.",
 			    m->correlation_id.bytes);
 		return;
@@ -211,7 +212,7 @@ void live_act(struct session *s, const struct client_message *m)
 	}
 	budget_reserve(&s->node->budget, a->bytes);
 	subscription_ref(a->self);
-	s->acts++;
+	live_session_of(s)->acts++;
 	STAILQ_INSERT_TAIL(&a->queue->waiting, a, link);
 	send_next(a->queue);
 }

@@ -7,14 +7,20 @@
 #include "domain/live.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
+#include "ws/deliver/redelivery.h"
+#include "ws/encode/encoders.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/strangers.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_actions.h"
 #include "ws/live/live_reply.h"
+#include "ws/live/live_session.h"
 #include "ws/live/live_subscriptions.h"
+#include "ws/subscribe/arrival.h"
+#include "ws/subscribe/stream.h"
 
+#define EXPIRY_WARNING_S 60 /* spec section 6 */
 #define EARLY_MAX 262144 /* bytes of messages that come before `authenticated` has been said */
 
 static const struct endpoint endpoints[] = {
@@ -43,25 +49,29 @@ const struct endpoint *live_endpoint(struct span path)
 
 static void say_authenticated(struct session *s, const char *subscription)
 {
+	struct live_session *live = live_session_of(s);
 	struct buf text = BUF_EMPTY;
 
 	live_authenticated(&text, s->user->id, role_text(s->role), s->expires_s, subscription,
-			   STAILQ_FIRST(&s->self->askers)->correlation, clock_wall_us());
-	subscription_answered(s->self);
-	s->authenticated = true;
+			   STAILQ_FIRST(&live->self->askers)->correlation, clock_wall_us());
+	subscription_answered(live->self);
+	live->authenticated = true;
 	live_say(s, &text);
 	session_set_deadline(s, clock_monotonic_ms());
 }
 
-void live_refuse_rate(struct session *s)
+static void refuse_rate(struct session *s)
 {
 	live_refuse(s, "rate_limited", "Too many messages: slow down.", NULL);
 }
 
-bool live_keeps(const struct session *s)
+/* What comes before `authenticated` has been said. */
+static bool keeps_early(const struct session *s)
 {
-	return s->endpoint && s->user && !s->authenticated;
+	return s->user && !((const struct live_session *)s)->authenticated;
 }
+
+static void receive(struct session *s, struct span text);
 
 /* What it said meanwhile: each text with its length before it. */
 static void hear_early(struct session *s)
@@ -75,9 +85,9 @@ static void hear_early(struct session *s)
 		memcpy(&len, early.bytes + at, sizeof(len));
 		at += sizeof(len);
 		if (dialog_take(&s->dialog, &s->node->dialog_limits, dialog_cost(len), s->heard_ms * 1000))
-			live_receive(s, (struct span){early.bytes + at, len});
+			receive(s, (struct span){early.bytes + at, len});
 		else
-			live_refuse_rate(s);
+			refuse_rate(s);
 		at += len;
 	}
 	buf_free(&early);
@@ -98,31 +108,31 @@ static void keep_early(struct session *s, struct span text)
 	session_charge(s);
 }
 
-void live_refused(struct subscription *sub, enum err why)
+static void refused(struct subscription *sub, enum err why)
 {
 	struct session *s = sub->session;
 	bool forbidden = why == ERR_FORBIDDEN || why == ERR_NOT_FOUND;
 
 	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
-	if (s->authenticated)
+	if (live_session_of(s)->authenticated)
 		live_refuse_askers(sub, forbidden);
 	else if (!forbidden)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	live_end_subscription(sub);
 	/* Its own stream, which this role does not have. */
-	if (!s->authenticated && forbidden) {
+	if (!live_session_of(s)->authenticated && forbidden) {
 		say_authenticated(s, NULL);
 		hear_early(s);
 	}
 }
 
-void live_revoke(struct subscription *sub)
+static void revoked(struct subscription *sub)
 {
 	struct buf text = BUF_EMPTY;
 
 	/* It has not been told yet that it has it. */
 	if (sub->state < SUBSCRIPTION_CATCHING) {
-		live_refused(sub, ERR_FORBIDDEN);
+		refused(sub, ERR_FORBIDDEN);
 		return;
 	}
 	live_unsubscribed(&text, sub->name, subscription_topic(sub), "revoked", NULL, clock_wall_us());
@@ -131,30 +141,38 @@ void live_revoke(struct subscription *sub)
 	live_end_subscription(sub);
 }
 
-void live_counted(struct subscription *sub)
+/* The connection itself is counted. Its own stream comes with it, and `authenticated` with that. */
+static void subscribe_to_own(struct session *s, const char *stream)
+{
+	struct selected own = {0};
+
+	if (!stream) {
+		say_authenticated(s, NULL);
+		hear_early(s);
+	} else if (!live_find_topic(s, stream, own.topic)) {
+		s->error_code = "invalid_user";
+		session_close(s, CLOSE_POLICY, "this user id cannot be part of the name of a topic");
+	} else if (!live_subscribe(s, stream, &own, NULL)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	}
+}
+
+static void counted(struct subscription *sub)
 {
 	struct session *s = sub->session;
-	struct selected own = {0};
-	bool first = !s->authenticated;
+	struct live_session *live = live_session_of(s);
+	bool first = !live->authenticated;
 
-	if (sub == s->self) {
-		sub->state = SUBSCRIPTION_LIVE;
-		if (!s->endpoint->subscription) {
-			say_authenticated(s, NULL);
-			hear_early(s);
-		} else if (!live_find_topic(s, s->endpoint->subscription, own.topic)) {
-			s->error_code = "invalid_user";
-			session_close(s, CLOSE_POLICY, "this user id cannot be part of the name of a topic");
-		} else if (!live_subscribe(s, s->endpoint->subscription, &own, NULL)) {
-			session_close(s, CLOSE_TRY_LATER, "try again later");
-		}
+	if (sub == live->self) {
+		subscribe_to_own(s, live->endpoint->subscription);
 		return;
 	}
+	redelivery_ask(sub);
 	session_audit_subscribe(s, subscription_topic(sub), "ok");
 	if (first)
-		say_authenticated(s, s->endpoint->subscription);
+		say_authenticated(s, live->endpoint->subscription);
 	live_say_subscribed(sub);
-	subscription_catch_up(sub);
+	subscription_step(sub, STEP_WELCOMED, NULL);
 	backfill_go_on(s->node->fanout.backfill, s);
 	if (first)
 		hear_early(s);
@@ -185,8 +203,7 @@ static void on_admit(void *context, enum err e)
 	} else if (e == OK) {
 		session_audit_authenticate(s, "ok");
 		self->subscriber.reader.user_id = s->user->id;
-		self->state = SUBSCRIPTION_COUNTING;
-		presence_opened(s->node->fanout.presence, self);
+		subscription_step(self, STEP_ADMITTED, NULL);
 	} else if (e == ERR_UNAUTHORIZED) {
 		s->close_detail = "This user has no active account.";
 		refuse_user(s, "authentication_failed", "no active account", "no such user");
@@ -212,14 +229,14 @@ static void admit(struct session *s)
 	}
 	identity_charge(s);
 	a->node = s->node;
-	a->self = subscription_ref(s->self);
+	a->self = subscription_ref(live_session_of(s)->self);
 	e = calls_admit(s->node->db.queries,
 			&(struct admission){
 				.node_id = s->node->id_text,
 				.user_id = s->user->id,
 				.connection_id = uuid_text(id, &s->id),
-				.transport = s->transport->name,
-				.connected_at = clock_text(connected_at, s->self->connected_us),
+				.transport = s->kind->transport_name,
+				.connected_at = clock_text(connected_at, live_session_of(s)->self->connected_us),
 				.require_user = identity_needs_account(s),
 				.connections_max = c->live_connections_max,
 			},
@@ -230,12 +247,14 @@ static void admit(struct session *s)
 
 static void authenticate(struct session *s, const char *token, size_t len, const char *correlation)
 {
-	if (!identity_take(s, token, len, (size_t)s->node->config->live_connections_max)) {
+	struct live_session *live = live_session_of(s);
+
+	if (!identity_take(s, live->endpoint->name, token, len, (size_t)s->node->config->live_connections_max)) {
 		session_audit_authenticate(s, s->close_reason);
 		return;
 	}
 	session_open(s);
-	if (!subscription_ask(s->self, NULL, correlation)) {
+	if (!subscription_ask(live->self, NULL, correlation)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
@@ -243,16 +262,18 @@ static void authenticate(struct session *s, const char *token, size_t len, const
 	admit(s);
 }
 
-void live_begin(struct session *s, const char *token)
+static void begin(struct session *s, const struct arrival *a)
 {
+	struct live_session *live = live_session_of(s);
 	struct buf text = BUF_EMPTY;
 
-	s->self = subscription_new(NULL, &s->id, s->transport->name);
-	if (!s->self) {
+	live->endpoint = a->endpoint;
+	live->self = subscription_new(NULL, &s->id, s->kind->transport_name);
+	if (!live->self) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	s->self->session = s;
+	live->self->session = s;
 	s->greeted = true;
 	session_set_deadline(s, s->opened_ms);
 	live_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
@@ -260,17 +281,18 @@ void live_begin(struct session *s, const char *token)
 	/* One that could not be told is not let in any more. */
 	if (s->state == SESSION_CLOSING)
 		return;
-	if (token)
-		authenticate(s, token, strlen(token), NULL);
+	if (a->token)
+		authenticate(s, a->token, strlen(a->token), NULL);
 	else
 		strangers_add(s);
 }
 
 static void refresh(struct session *s, const struct client_message *m)
 {
+	struct live_session *live = live_session_of(s);
 	const char *detail;
 	struct buf text = BUF_EMPTY;
-	enum err e = identity_renew(s, m->token.bytes, m->token.len, &detail);
+	enum err e = identity_renew(s, live->endpoint->name, m->token.bytes, m->token.len, &detail);
 
 	if (e == ERR_MEMORY) {
 		live_say_error(s, "unavailable", detail, m->correlation_id.bytes);
@@ -281,6 +303,8 @@ static void refresh(struct session *s, const struct client_message *m)
 		live_refuse(s, "authentication_failed", detail, m->correlation_id.bytes);
 		return;
 	}
+	live->told_expiring = false;
+	session_set_deadline(s, clock_monotonic_ms());
 	session_audit_authenticate(s, "refreshed");
 	live_token_refreshed(&text, s->expires_s, m->correlation_id.bytes, clock_wall_us());
 	live_say(s, &text);
@@ -314,13 +338,13 @@ static void hear(struct session *s, const struct client_message *m)
 	}
 }
 
-void live_receive(struct session *s, struct span text)
+static void receive(struct session *s, struct span text)
 {
 	struct client_message m = CLIENT_MESSAGE_NONE;
 	struct client_fault fault = CLIENT_FAULT_NONE;
 	enum err e;
 
-	if (live_keeps(s)) {
+	if (keeps_early(s)) {
 		keep_early(s, text);
 		return;
 	}
@@ -334,3 +358,55 @@ void live_receive(struct session *s, struct span text)
 	problem_free(&fault.problem);
 	client_message_free(&m);
 }
+
+/* ---- its token expires */
+
+static int64_t due_ms(const struct session *s, int64_t now_ms)
+{
+	const struct live_session *live = (const struct live_session *)s;
+
+	if (s->expires_s == 0 || !live->authenticated || live->told_expiring)
+		return INT64_MAX;
+	return session_at_wall_s(s->expires_s - EXPIRY_WARNING_S, now_ms);
+}
+
+static void due(struct session *s, int64_t now_ms)
+{
+	struct buf text = BUF_EMPTY;
+
+	live_session_of(s)->told_expiring = true;
+	live_token_expiring(&text, MAX(s->expires_s - clock_wall_us() / 1000000, 0), clock_wall_us());
+	live_say(s, &text);
+	session_set_deadline(s, now_ms);
+}
+
+static void end(struct session *s)
+{
+	struct live_session *live = live_session_of(s);
+
+	if (!live->self)
+		return;
+	presence_closed(s->node->fanout.presence, live->self);
+	live->self->session = NULL;
+	subscription_unref(live->self);
+	live->self = NULL;
+}
+
+const struct session_kind kind_live = {
+	.transport_name = "websocket",
+	.encoder = &encoder_live,
+	.size = sizeof(struct live_session),
+	.duplex = true,
+	.needs_user = true,
+	.begin = begin,
+	.end = end,
+	.receive = receive,
+	.refuse_rate = refuse_rate,
+	.keeps_early = keeps_early,
+	.refused = refused,
+	.counted = counted,
+	.page = stream_page,
+	.revoked = revoked,
+	.due_ms = due_ms,
+	.due = due,
+};

@@ -1,6 +1,6 @@
 /*
- * live_connection - the live-health endpoints (spec section 6): one authenticated connection, its subscriptions as it wants them,
- * and what its client says.
+ * live_connection - the kind of the live-health endpoints (spec section 6): one authenticated connection, its subscriptions as
+ * it wants them, and what its client says.
  *
  *	established -> authenticate -> admit (database) -> presence -> own stream -> authenticated
  *	subscribe -> authorizer -> presence -> subscribed, what was missed, and then what comes
@@ -12,27 +12,12 @@
  */
 #pragma once
 
-#include "store/calls.h"
-#include "ws/session/session.h"
+#include "base/defs.h"
+#include "ws/session/kind.h"
+
+struct endpoint;
+
+extern const struct session_kind kind_live;
 
 /* The endpoint of "/ws/health", …; NULL: none. Lent: static. */
 const struct endpoint *live_endpoint(struct span path);
-
-/* A socket was upgraded. token: NULL when the request had none. */
-void live_begin(struct session *s, const char *token);
-
-/* A whole text message, within its client's rate unless it is kept. */
-void live_receive(struct session *s, struct span text);
-
-/* What comes is kept until its client is let in, and charged then. */
-bool live_keeps(const struct session *s);
-
-/* Instead of live_receive(), to a message that is over the rate. */
-void live_refuse_rate(struct session *s);
-
-/* From presence: it is written down. From authorizer: it may not have the topic, or nobody knows. */
-void live_counted(struct subscription *sub);
-void live_refused(struct subscription *sub, enum err why);
-
-/* It may not have the topic any more: ends that subscription. */
-void live_revoke(struct subscription *sub);

@@ -1,6 +1,5 @@
 #include "ws/live/live_reply.h"
 
-#include "base/log.h"
 #include "domain/live.h"
 #include "ws/node.h"
 
@@ -24,8 +23,7 @@ static void refuse(struct session *s, const char *code, const char *message, con
 	struct buf text = BUF_EMPTY;
 
 	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000)) {
-		log_info("closing a client that sends bad messages");
-		session_close(s, CLOSE_POLICY, "too many bad messages");
+		session_close_bad(s);
 	} else {
 		live_error(&text, code, message, wrong, correlation, clock_wall_us());
 		live_say(s, &text);

@@ -51,7 +51,7 @@ static void say_subscribed(struct subscription *sub, const char *name, const cha
 
 bool live_subscribe(struct session *s, const char *name, const struct selected *wanted, const char *correlation)
 {
-	struct subscription *sub = session_add(s, wanted);
+	struct subscription *sub = session_add(s, wanted, s->user->id);
 
 	if (!sub)
 		return false;
@@ -60,7 +60,7 @@ bool live_subscribe(struct session *s, const char *name, const struct selected *
 		session_drop(s, sub);
 		return false;
 	}
-	authorizer_ask(s->node->authorizer, sub);
+	subscription_step(sub, STEP_ASKED, NULL);
 	return true;
 }
 

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "ws/encode/encoders.h"
 #include "ws/session/session.h"
 #include "ws/session/transport.h"
+#include "ws/subscribe/subscribe.h"
 
 #define EARLY_MAX 4096 /* bytes of the next request that are read while a reply is held; the kernel has the rest */
 
@@ -39,7 +39,7 @@ static void gone(struct http_transport *h)
 
 	client_socket_close(&socket);
 	buf_free(&early);
-	subscribe_end(s);
+	subscribe_end(s, false);
 }
 
 /* The reply is out, to its end: the session is over, and its socket may serve another request. */
@@ -51,7 +51,7 @@ static void finish(struct http_transport *h)
 	struct buf early;
 	struct client_socket *socket = release(h, &early);
 
-	subscribe_reply_out(s);
+	subscribe_end(s, s->kind->park && s->kind->park(s));
 	if (keep_alive)
 		requesters_keep_alive(requesters, socket, &early);
 	else
@@ -134,10 +134,12 @@ static void http_transport_shut(void *socket)
 	client_socket_soon(h->socket);
 }
 
-static const struct transport sse = {"sse", http_transport_write, http_transport_queued, http_transport_want_writable,
-				     http_transport_shut};
-static const struct transport long_poll = {"long_poll", http_transport_write, http_transport_queued,
-					   http_transport_want_writable, http_transport_shut};
+static const struct transport transport = {
+	.write = http_transport_write,
+	.queued = http_transport_queued,
+	.want_writable = http_transport_want_writable,
+	.shut = http_transport_shut,
+};
 
 void http_transport_hold(struct requester *r, const struct arrival *a)
 {
@@ -149,7 +151,7 @@ void http_transport_hold(struct requester *r, const struct arrival *a)
 	if (h) {
 		*h = (struct http_transport){.socket = socket, .requesters = requesters, .keeps_early = a->keep_alive};
 		client_socket_take(socket, h, on_event);
-		h->session = subscribe_begin(n, a->encoder == &encoder_poll ? &long_poll : &sse, h, a);
+		h->session = arrival_begin(n, &transport, h, a);
 	}
 	if (!h || !h->session) {
 		client_socket_close(&socket);

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "ws/net/requester.h"
-#include "ws/subscribe/subscribe.h"
+#include "ws/subscribe/arrival.h"
 
 /*
  * Makes a session of a request whose reply is held.

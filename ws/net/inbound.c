@@ -3,18 +3,10 @@
 #include "base/log.h"
 #include "domain/inflate.h"
 #include "domain/utf8.h"
-#include "ws/live/live_connection.h"
 #include "ws/session/session.h"
-#include "ws/subscribe/subscribe.h"
 
 #define UNFINISHED_MAX (16 << 20) /* bytes of messages that have not come whole, in all sessions */
 #define STRANGER_MAX 16384	  /* bytes of a message of a client without a user: `authenticate`, its token escaped */
-
-static void close_bad(struct session *s)
-{
-	log_info("closing a client that sends bad messages");
-	session_close(s, CLOSE_POLICY, "too many bad messages");
-}
 
 static bool take(struct session *s, int64_t cost)
 {
@@ -25,7 +17,7 @@ static bool take(struct session *s, int64_t cost)
 static void bear(struct session *s)
 {
 	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000))
-		close_bad(s);
+		session_close_bad(s);
 }
 
 bool inbound_control(struct session *s)
@@ -36,55 +28,6 @@ bool inbound_control(struct session *s)
 		return true;
 	bear(s);
 	return false;
-}
-
-/* The answer to a message on a connection that watches topics. */
-static void answer(struct session *s, enum dialog_verdict verdict, struct buf *reply)
-{
-	if (!buf_ok(reply)) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-		buf_free(reply);
-		return;
-	}
-	switch (verdict) {
-	case DIALOG_GO_ON:
-		/* Nothing comes before `connect`. */
-		if (reply->len > 0 && s->greeted)
-			session_send(s, reply);
-		else if (reply->len > 0)
-			session_hold(s, reply);
-		break;
-	case DIALOG_AUTHENTICATE:
-		subscribe_authenticate(s, reply->bytes ? reply->bytes : "", reply->len);
-		break;
-	case DIALOG_TOO_MANY_BAD:
-		close_bad(s);
-		break;
-	}
-	buf_free(reply);
-}
-
-static void refuse_rate(struct session *s)
-{
-	struct buf reply = BUF_EMPTY;
-
-	if (s->endpoint)
-		live_refuse_rate(s);
-	else
-		answer(s, dialog_refuse_rate(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000, &reply), &reply);
-}
-
-static void hear(struct session *s, struct span text)
-{
-	struct buf reply = BUF_EMPTY;
-
-	if (s->endpoint)
-		live_receive(s, text);
-	else
-		answer(s,
-		       dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->heard_ms * 1000, clock_wall_us(),
-				      &reply),
-		       &reply);
 }
 
 static size_t message_max(const struct session *s)
@@ -121,14 +64,14 @@ static bool unpack(struct session *s, struct buf *message)
 /* A whole message, as it was sent. What waits until the client is let in is charged when it is heard. */
 static void receive(struct session *s, struct buf *message)
 {
-	if (!live_keeps(s) && !take(s, dialog_cost(message->len))) {
-		refuse_rate(s);
+	if (!(s->kind->keeps_early && s->kind->keeps_early(s)) && !take(s, dialog_cost(message->len))) {
+		s->kind->refuse_rate(s);
 		return;
 	}
 	if (s->packed && !unpack(s, message))
 		return;
 	if (utf8_valid(message->bytes ? message->bytes : "", message->len))
-		hear(s, (struct span){message->bytes ? message->bytes : "", message->len});
+		s->kind->receive(s, (struct span){message->bytes ? message->bytes : "", message->len});
 	else
 		session_close(s, CLOSE_UNREADABLE, "not UTF-8");
 }

@@ -10,12 +10,12 @@
 #include "domain/request_head.h"
 #include "domain/selection.h"
 #include "domain/topic.h"
-#include "ws/encode/encoders.h"
 #include "ws/live/live_connection.h"
 #include "ws/net/health.h"
 #include "ws/net/http_transport.h"
 #include "ws/net/websocket.h"
-#include "ws/subscribe/subscribe.h"
+#include "ws/subscribe/poll.h"
+#include "ws/subscribe/stream.h"
 
 #define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
 
@@ -137,18 +137,18 @@ static void upgrade(struct requester *r, const struct request_head *head, struct
 /* An event stream, or a poll: the reply is held. */
 static void hold(struct requester *r, const struct request_head *head, struct span more, struct arrival *a)
 {
-	a->keep_alive = a->encoder == &encoder_poll && head->keep_alive && more.len == 0;
+	a->keep_alive = a->kind == &kind_poll && head->keep_alive && more.len == 0;
 	http_transport_hold(r, a);
 }
 
 /* What there is to ask for, before its `/{id}` or `?topics=`. */
 static const struct {
 	const char *path;
-	const struct encoder *encoder;
-} routes[] = {{"/ws", &encoder_websocket}, {"/sse", &encoder_sse}, {"/poll", &encoder_poll}};
+	const struct session_kind *kind;
+} routes[] = {{"/ws", &kind_websocket}, {"/sse", &kind_sse}, {"/poll", &kind_poll}};
 
 /* NULL: there is no such route. Else *diagnosis_id is 0 for the one that takes topics. */
-static const struct encoder *find_route(struct span path, int64_t *diagnosis_id)
+static const struct session_kind *find_route(struct span path, int64_t *diagnosis_id)
 {
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
 		size_t len = strlen(routes[i].path);
@@ -157,7 +157,7 @@ static const struct encoder *find_route(struct span path, int64_t *diagnosis_id)
 		if (path.len >= len && memcmp(path.bytes, routes[i].path, len) == 0 &&
 		    (path.len == len || (path.bytes[len] == '/' &&
 					 topic_parse_id(path.bytes + len + 1, path.len - len - 1, diagnosis_id))))
-			return routes[i].encoder;
+			return routes[i].kind;
 	}
 	return NULL;
 }
@@ -170,7 +170,7 @@ static void check_query(const struct request_head *head, const struct arrival *a
 		{"token", true},
 		{"cursor", !a->endpoint},
 		{"topics", !a->endpoint && diagnosis_id == 0},
-		{"timeout", a->encoder == &encoder_poll},
+		{"timeout", a->kind == &kind_poll},
 	};
 
 	query_check(head->query, names, ARRAY_LEN(names), problem);
@@ -281,7 +281,7 @@ static void let_in(struct requester *r, const struct request_head *head, struct 
 
 	if (!read_question(&q, a, head, r->node->config))
 		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
-	else if (a->encoder == &encoder_websocket || a->encoder == &encoder_live)
+	else if (a->kind->duplex)
 		upgrade(r, head, more, a);
 	else
 		hold(r, head, more, a);
@@ -301,12 +301,12 @@ static void serve(struct requester *r, const struct request_head *head, struct s
 	if (health_serve(r, head))
 		return;
 	a.endpoint = live_endpoint(head->path);
-	a.encoder = a.endpoint ? &encoder_live : find_route(head->path, &diagnosis_id);
-	if (!a.encoder) {
+	a.kind = a.endpoint ? &kind_live : find_route(head->path, &diagnosis_id);
+	if (!a.kind) {
 		refuse(r, head, 404, "", "There is nothing at this path.");
 		return;
 	}
-	websocket = a.endpoint || a.encoder == &encoder_websocket;
+	websocket = a.kind->duplex;
 	if (!websocket && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
 		answer_preflight(r, head);
 	} else if (!is_method(head, "GET")) {
@@ -319,7 +319,7 @@ static void serve(struct requester *r, const struct request_head *head, struct s
 		refuse(r, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else {
 		check_query(head, &a, diagnosis_id, &problem);
-		if (a.encoder == &encoder_poll)
+		if (a.kind == &kind_poll)
 			e = read_timeout(head, &a.timeout_s);
 		if (e == ERR_INPUT)
 			problem_add_field(&problem, "", "timeout", "must be an integer from 0 to 55");

@@ -14,6 +14,8 @@
 #include "domain/frame_reader.h"
 #include "domain/handshake.h"
 #include "ws/net/inbound.h"
+#include "ws/session/session.h"
+#include "ws/subscribe/subscribe.h"
 
 #define DESCRIPTORS_MORE 2048 /* than connections: for sockets that are not served yet, the database, the log */
 #define READ_BUFFER 16384     /* bytes that are read at once; one for all connections */
@@ -63,7 +65,6 @@ static void websocket_shut(void *socket)
 }
 
 static const struct transport transport = {
-	.name = "websocket",
 	.write = websocket_write,
 	.queued = websocket_queued,
 	.want_writable = websocket_want_writable,
@@ -137,7 +138,7 @@ static void on_writable(struct websocket *w)
 static void end(struct websocket *w)
 {
 	if (w->session)
-		subscribe_end(w->session);
+		subscribe_end(w->session, false);
 	buf_free(&w->pong);
 	free(w);
 }
@@ -284,7 +285,7 @@ void websocket_upgrade(struct node *n, int fd, const struct arrival *a, struct s
 	}
 	lws_set_opaque_user_data(w->wsi, w);
 	if (answer(fd, a, key))
-		w->session = subscribe_begin(n, &transport, w, a);
+		w->session = arrival_begin(n, &transport, w, a);
 	if (!w->session)
 		shutdown(fd, SHUT_RDWR);
 	else if (early->len > 0)

@@ -10,7 +10,7 @@
 #pragma once
 
 #include "ws/node.h"
-#include "ws/subscribe/subscribe.h"
+#include "ws/subscribe/arrival.h"
 
 #define WEBSOCKET_PROTOCOL "tidings" /* the subprotocol that we name when a client offers it */
 

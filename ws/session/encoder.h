@@ -33,8 +33,6 @@ struct encoder {
 	void (*reply)(struct buf *out, struct span text);
 	/* Something to keep the connection, and whatever is between, awake. */
 	void (*heartbeat)(struct buf *out);
-	/* Its token expires in so many seconds; NULL: it finds out. */
-	void (*expiring)(struct buf *out, int64_t in_s);
 	/* By the session's close code, reason and status. */
 	void (*goodbye)(struct buf *out, const struct session *s);
 	/*
@@ -43,6 +41,5 @@ struct encoder {
 	 *	whole	such a place
 	 */
 	size_t (*whole_after)(struct span bytes, size_t whole, size_t at);
-	bool frames_as_they_are; /* the tail's frames need no translation */
-	bool answers_heartbeats; /* so one that does not is gone */
+	bool heartbeat_is_a_message; /* which its client waits for, whatever else it is told */
 };

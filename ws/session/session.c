@@ -5,7 +5,6 @@
 #include <sys/random.h>
 
 #include "base/log.h"
-#include "ws/identity/user_sessions.h"
 
 #define TAKING_BYTES 16384 /* that have to leave within TIDINGS_SLOW_TIMEOUT, while more waits */
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
@@ -19,7 +18,7 @@ bool session_subscribe(struct session *s, const struct selection *selection)
 {
 	s->subscriptions = calloc(selection->count, sizeof(s->subscriptions[0]));
 	for (size_t i = 0; s->subscriptions && i < selection->count; i++) {
-		struct subscription *sub = subscription_new(&selection->items[i], &s->id, s->transport->name);
+		struct subscription *sub = subscription_new(&selection->items[i], &s->id, s->kind->transport_name);
 
 		if (!sub)
 			return false;
@@ -30,7 +29,7 @@ bool session_subscribe(struct session *s, const struct selection *selection)
 	return s->subscriptions != NULL;
 }
 
-struct subscription *session_add(struct session *s, const struct selected *wanted)
+struct subscription *session_add(struct session *s, const struct selected *wanted, const char *user_id)
 {
 	size_t size = (s->subscriptions_count + 1) * sizeof(s->subscriptions[0]);
 	struct subscription **grown = realloc(s->subscriptions, size);
@@ -39,11 +38,11 @@ struct subscription *session_add(struct session *s, const struct selected *wante
 	if (!grown)
 		return NULL;
 	s->subscriptions = grown;
-	sub = subscription_new(wanted, &s->id, s->transport->name);
+	sub = subscription_new(wanted, &s->id, s->kind->transport_name);
 	if (!sub)
 		return NULL;
 	sub->session = s;
-	sub->subscriber.reader.user_id = s->user ? s->user->id : NULL;
+	sub->subscriber.reader.user_id = user_id;
 	sub->subscriber.reader.inflates = s->inflates;
 	s->subscriptions[s->subscriptions_count++] = sub;
 	return sub;
@@ -168,7 +167,7 @@ static struct session *session_of(struct holding *h)
 /* The end of the message in `out` that its client has begun to take. */
 static size_t begun_end(const struct session *s)
 {
-	return s->encoder->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at);
+	return s->kind->encoder->whole_after((struct span){s->out.bytes, s->out.len}, s->out_whole, s->out_at);
 }
 
 /* What the socket has of `out` is forgotten. */
@@ -205,7 +204,7 @@ static void give_up_holding(struct session *s)
 	buf_free(&s->early);
 	if (s->state != SESSION_CLOSING) {
 		log_info("closing a client: too many bytes are held for clients bytes=%zu all=%zu transport=%s",
-			 s->holding.bytes, n->budget.bytes, s->transport->name);
+			 s->holding.bytes, n->budget.bytes, s->kind->transport_name);
 		free_unbegun(s);
 		session_close(s, CLOSE_TRY_LATER, s->out.len > 0 ? "reading too slowly" : "try again later");
 	} else {
@@ -258,7 +257,7 @@ bool session_make_room(struct node *n, size_t bytes)
 /* What the socket did not take of these bytes waits. */
 static void keep(struct session *s, struct span bytes, size_t took)
 {
-	s->out_whole = s->encoder->whole_after(bytes, 0, took) - took;
+	s->out_whole = s->kind->encoder->whole_after(bytes, 0, took) - took;
 	buf_add(&s->out, bytes.bytes + took, bytes.len - took);
 	if (!buf_ok(&s->out))
 		give_up(s);
@@ -397,7 +396,7 @@ void session_write(struct session *s, struct buf *bytes)
 
 static void tell(struct buf *to, const struct session *s, const struct buf *text)
 {
-	s->encoder->reply(to, (struct span){text->bytes, text->len});
+	s->kind->encoder->reply(to, (struct span){text->bytes, text->len});
 	if (!buf_ok(text))
 		to->failed = true;
 }
@@ -434,7 +433,7 @@ static bool is_waited_for(const struct session *s)
 static void say_goodbye(struct session *s)
 {
 	s->close_sent = true;
-	s->encoder->goodbye(&s->out, s);
+	s->kind->encoder->goodbye(&s->out, s);
 	buf_free(&s->held);
 	if (!buf_ok(&s->out)) {
 		buf_free(&s->out);
@@ -460,7 +459,7 @@ bool session_drained(struct session *s)
 		if (!s->close_sent && s->out.len == 0) {
 			say_goodbye(s);
 			pump(s, false);
-			if (s->encoder->frames_as_they_are && all_has_left(s) && !is_waited_for(s))
+			if (s->kind->duplex && all_has_left(s) && !is_waited_for(s))
 				s->transport->shut(s->socket);
 		}
 		session_set_deadline(s, now_ms);
@@ -536,6 +535,12 @@ void session_refuse(struct session *s, int status, enum close_code code, const c
 void session_close(struct session *s, enum close_code code, const char *reason)
 {
 	session_refuse(s, 503, code, reason);
+}
+
+void session_close_bad(struct session *s)
+{
+	log_info("closing a client that sends bad messages");
+	session_close(s, CLOSE_POLICY, "too many bad messages");
 }
 
 void session_finish(struct session *s, struct buf *bytes)
@@ -646,15 +651,9 @@ bool session_rename(struct session *s, const struct uuid *id)
 	return add_by_id(s);
 }
 
-void session_belong(struct session *s, struct user *user)
+struct session *session_new(struct node *n, const struct transport *transport, const struct session_kind *kind)
 {
-	s->user = user;
-	TAILQ_INSERT_TAIL(&user->sessions, s, of_user);
-}
-
-struct session *session_new(struct node *n, const struct transport *transport, const struct encoder *encoder)
-{
-	struct session *s = calloc(1, sizeof(*s));
+	struct session *s = calloc(1, kind->size);
 
 	if (s)
 		s->node = n;
@@ -666,7 +665,7 @@ struct session *session_new(struct node *n, const struct transport *transport, c
 	n->sessions.count++;
 	n->sessions.opened++;
 	s->transport = transport;
-	s->encoder = encoder;
+	s->kind = kind;
 	s->opened_ms = s->heard_ms = clock_monotonic_ms();
 	session_set_deadline(s, s->opened_ms);
 	return s;
@@ -679,14 +678,6 @@ void session_end(struct session *s)
 	for (unsigned i = 0; i < s->subscriptions_count; i++) {
 		subscription_end(s->subscriptions[i], n);
 		subscription_unref(s->subscriptions[i]);
-	}
-	if (s->self) {
-		s->self->session = NULL;
-		subscription_unref(s->self);
-	}
-	if (s->user) {
-		TAILQ_REMOVE(&s->user->sessions, s, of_user);
-		user_sessions_leave(s->endpoint ? &n->sessions.live_users : &n->sessions.users, s->user);
 	}
 	wheel_unset(&s->wheel);
 	if (HASH_HAS(by_id, s))

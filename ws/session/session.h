@@ -26,17 +26,11 @@
 #include "domain/close_code.h"
 #include "domain/dialog.h"
 #include "ws/node.h"
-#include "ws/session/encoder.h"
+#include "ws/session/kind.h"
 #include "ws/session/subscription.h"
 #include "ws/session/transport.h"
 
 enum session_state { SESSION_NEW, SESSION_OPEN, SESSION_CLOSING };
-
-/* Of live health (ws/live/live_connection.h). */
-struct endpoint {
-	const char *name;	  /* health: /ws/health */
-	const char *subscription; /* its own stream; NULL: none */
-};
 
 /* Messages that are delivered once all that the session was given so far has left. */
 struct mark {
@@ -50,7 +44,7 @@ struct mark {
 struct session {
 	/* What each delivery looks at comes first: session_expect(). */
 	const struct transport *transport; /* static */
-	const struct encoder *encoder;	   /* static */
+	const struct session_kind *kind;   /* static */
 	void *socket;			   /* borrowed: the transport's */
 	int64_t choked_ms;		   /* monotonic: since when the socket is full, and less than TAKING_BYTES
 					      have left it; 0: it takes bytes */
@@ -64,8 +58,6 @@ struct session {
 	struct wheel_entry wheel;
 	struct node *node;		 /* borrowed */
 	struct user *user;		 /* borrowed; NULL: anonymous, or not known yet */
-	const struct endpoint *endpoint; /* static: of live health; NULL: its request named topics */
-	struct subscription *self; /* owned, a reference; stands for the connection itself; NULL: not a live one */
 	struct subscription **subscriptions; /* owned, each a reference; in the order of the request */
 	unsigned subscriptions_count;
 	unsigned turn; /* of the subscription that is served first */
@@ -108,19 +100,13 @@ struct session {
 	bool packed;	      /* what is in `in` is compressed */
 	bool keep_alive;      /* HTTP: another request may follow */
 	bool asking;	      /* one of its subscriptions asks for a page of what it missed */
-	bool authenticated;   /* a live one: that has been said */
+	bool forgets_place;   /* its client, who may come again, does not go on where this one was */
 	bool redelivered;     /* once: critical notifications that are not acked */
-	bool told_expiring;   /* a live one: that its token will expire soon */
-	bool kept;	      /* a poll: its client is expected back, and stays connected so long */
-	bool waiting;	      /* a poll: it has all there is, and is held until something comes */
-	bool leaves_no_place; /* a poll: the next one begins anew */
-	int64_t timeout_ms;   /* a poll: when it is answered at the latest; 0: none */
-	unsigned acts;	      /* messages of a live client that the database has not answered yet */
 	char *allowed_origin; /* owned; NULL: none to name */
 };
 
 /* A new one; NULL: no memory. It has a deadline, and nothing else happens by itself. `socket` is set by who has it. */
-struct session *session_new(struct node *n, const struct transport *transport, const struct encoder *encoder);
+struct session *session_new(struct node *n, const struct transport *transport, const struct session_kind *kind);
 
 /* The socket is gone: lets go of all that it held, and frees it. */
 void session_end(struct session *s);
@@ -128,14 +114,15 @@ void session_end(struct session *s);
 /* It has this connection id from now on. False: no memory; nobody finds it by an id any more. */
 bool session_rename(struct session *s, const struct uuid *id) MUST_CHECK;
 
-/* It is this user's, in whom it is counted already. */
-void session_belong(struct session *s, struct user *user);
-
 /* Gives it a subscription for each topic. False: no memory. */
 bool session_subscribe(struct session *s, const struct selection *selection);
 
-/* One more, of an open session. NULL: no memory. */
-struct subscription *session_add(struct session *s, const struct selected *wanted);
+/*
+ * One more, of an open session. NULL: no memory.
+ *
+ *	user_id	of the session's user; borrowed, as long as the session
+ */
+struct subscription *session_add(struct session *s, const struct selected *wanted, const char *user_id);
 
 /* One less. The presence must not know it any more. */
 void session_drop(struct session *s, struct subscription *sub);
@@ -191,7 +178,7 @@ void session_write(struct session *s, struct buf *bytes);
 /* What the session is given next, or what it holds, delivers this. Without memory it does not: it may be sent again. */
 void session_add_mark(struct session *s, const struct mark *mark);
 
-/* One text message, told by the session's encoder, likewise. */
+/* One text message, told by its kind's encoder, likewise. */
 void session_send(struct session *s, const struct buf *text);
 
 /* One text message that may not go out yet; session_send_held() sends all of them. */
@@ -228,6 +215,9 @@ enum hub_written session_finish_now(struct session *s, struct span bytes, const 
  */
 void session_leave(struct session *s);
 
+/* As session_close(), for one that goes on sending bad messages. */
+void session_close_bad(struct session *s);
+
 /* The close frame, or the end of its reply, has left, and all before it. */
 bool session_is_over(const struct session *s);
 
@@ -249,6 +239,9 @@ void session_drop_unfinished(struct session *s);
  * only now and then.)
  */
 void session_look(struct session *s, int64_t now_ms);
+
+/* The monotonic time of this moment of the wall clock, as it goes now. */
+int64_t session_at_wall_s(int64_t wall_s, int64_t now_ms);
 
 /* After something changed that a deadline hangs on. */
 void session_set_deadline(struct session *s, int64_t now_ms);

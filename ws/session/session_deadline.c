@@ -3,28 +3,11 @@
 
 #define LOOK_MS 1000		  /* how often it is looked at whether a choked client takes bytes */
 #define STREAM_HEARTBEAT_MS 15000 /* spec section 5 */
-#define PAGE_WAIT_MS 5000	  /* that a poll waits, beyond its time, for a page of what it missed */
-#define EXPIRY_WARNING_S 60
 #define CLOSING_MS 5000 /* for the close frame, and for the client's answer to it */
 
-static int64_t wall_to_monotonic_ms(int64_t wall_s, int64_t now_ms)
+int64_t session_at_wall_s(int64_t wall_s, int64_t now_ms)
 {
 	return now_ms + wall_s * 1000 - clock_wall_us() / 1000;
-}
-
-/* A live client is told a minute ahead (spec section 6), once it has been told that it is authenticated. */
-static int64_t expiry_deadline_s(const struct session *s)
-{
-	return s->expires_s - (s->authenticated && !s->told_expiring ? EXPIRY_WARNING_S : 0);
-}
-
-/*
- * When a poll is answered with what there is. One that is not let in yet, or waits for a page of what it missed, has a
- * little longer.
- */
-static int64_t answer_deadline_ms(const struct session *s, int64_t now_ms)
-{
-	return s->timeout_ms + (s->waiting || now_ms < s->timeout_ms ? 0 : PAGE_WAIT_MS);
 }
 
 static int64_t next_heartbeat_ms(const struct session *s)
@@ -32,7 +15,7 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	int64_t every_ms = s->node->config->heartbeat_s * 1000;
 
 	/* Nobody answers a comment in an event stream: it is there for what is between. */
-	if (!s->encoder->answers_heartbeats)
+	if (!s->kind->duplex)
 		every_ms = MIN(every_ms, STREAM_HEARTBEAT_MS);
 	/* Nothing is said before `connect`, and one that takes nothing is watched by another deadline. */
 	if (!s->greeted || s->choked_ms != 0)
@@ -41,8 +24,7 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	 * ever. */
 	if (s->pinged_ms == 0)
 		return s->opened_ms + every_ms - every_ms * s->id.bytes[0] / 1024;
-	/* A live client is told in any case. */
-	if (s->endpoint)
+	if (s->kind->encoder->heartbeat_is_a_message)
 		return s->pinged_ms + every_ms;
 	return MAX(s->pinged_ms, s->heard_ms) + every_ms;
 }
@@ -53,7 +35,7 @@ static int64_t next_heartbeat_ms(const struct session *s)
  */
 static int64_t silent_from_ms(const struct session *s)
 {
-	return s->encoder->answers_heartbeats ? MAX(s->heard_ms, s->taken_ms) + 2 * s->node->config->heartbeat_s * 1000
+	return s->kind->duplex ? MAX(s->heard_ms, s->taken_ms) + 2 * s->node->config->heartbeat_s * 1000
 					      : INT64_MAX;
 }
 
@@ -77,10 +59,10 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		due_ms = next_heartbeat_ms(s);
 		if (s->pinged_ms > s->heard_ms)
 			due_ms = MIN(due_ms, silent_from_ms(s));
-		if (s->encoder->answers_heartbeats)
+		if (s->kind->duplex)
 			due_ms = MIN(due_ms, s->heard_ms + c->idle_s * 1000);
-		if (s->timeout_ms)
-			due_ms = MIN(due_ms, answer_deadline_ms(s, now_ms));
+		if (s->kind->due_ms)
+			due_ms = MIN(due_ms, s->kind->due_ms(s, now_ms));
 		if (s->state == SESSION_NEW)
 			due_ms = MIN(due_ms, s->opened_ms + c->authenticate_s * 1000);
 		if (s->leave_by_ms)
@@ -92,7 +74,7 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		if (s->unfinished_ms)
 			due_ms = MIN(due_ms, s->unfinished_ms + c->slow_s * 1000);
 		if (s->expires_s)
-			due_ms = MIN(due_ms, wall_to_monotonic_ms(expiry_deadline_s(s), now_ms));
+			due_ms = MIN(due_ms, session_at_wall_s(s->expires_s, now_ms));
 	}
 	wheel_set(&s->node->sessions.wheel, &s->wheel, due_ms);
 }
@@ -102,23 +84,10 @@ static void beat(struct session *s, int64_t now_ms)
 	struct buf bytes = BUF_EMPTY;
 
 	s->pinged_ms = now_ms;
-	s->encoder->heartbeat(&bytes);
+	s->kind->encoder->heartbeat(&bytes);
 	if (bytes.len > 0)
 		session_write(s, &bytes);
 	buf_free(&bytes);
-}
-
-static void warn_of_expiry(struct session *s)
-{
-	struct buf text = BUF_EMPTY;
-
-	if (!s->authenticated || s->told_expiring)
-		return;
-	s->told_expiring = true;
-	s->encoder->expiring(&text, s->expires_s - clock_wall_us() / 1000000);
-	if (text.len > 0)
-		session_write(s, &text);
-	buf_free(&text);
 }
 
 void session_due(struct session *s, int64_t now_ms)
@@ -145,8 +114,8 @@ void session_due(struct session *s, int64_t now_ms)
 		session_close(s, CLOSE_RESTART, "reconnect");
 	} else if (s->expires_s && clock_wall_us() / 1000000 >= s->expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");
-	} else if (s->timeout_ms && now_ms >= answer_deadline_ms(s, now_ms)) {
-		session_close(s, CLOSE_NORMAL, s->greeted ? "" : "try again later");
+	} else if (s->kind->due_ms && now_ms >= s->kind->due_ms(s, now_ms)) {
+		s->kind->due(s, now_ms);
 	} else if (s->asking && now_ms >= s->asked_ms + c->slow_s * 1000) {
 		log_info("closing a client that has waited too long for what it missed");
 		session_close(s, CLOSE_TRY_LATER, "what was missed is not there in time: try again later");
@@ -157,13 +126,11 @@ void session_due(struct session *s, int64_t now_ms)
 	} else if (s->unfinished_ms && now_ms >= s->unfinished_ms + c->slow_s * 1000) {
 		log_info("closing a client whose message does not come to its end");
 		session_close(s, CLOSE_TRY_LATER, "sending too slowly");
-	} else if (s->encoder->answers_heartbeats && now_ms >= s->heard_ms + c->idle_s * 1000) {
+	} else if (s->kind->duplex && now_ms >= s->heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
 	} else {
 		if (now_ms >= next_heartbeat_ms(s))
 			beat(s, now_ms);
-		if (s->expires_s && clock_wall_us() / 1000000 >= expiry_deadline_s(s))
-			warn_of_expiry(s);
 		session_set_deadline(s, now_ms);
 	}
 }

@@ -161,12 +161,6 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	forget_wanted(sub);
 }
 
-void subscription_catch_up(struct subscription *sub)
-{
-	sub->missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq);
-	sub->state = SUBSCRIPTION_CATCHING;
-}
-
 bool subscription_can_resume(const struct subscription *sub, int64_t now_ms)
 {
 	const struct selected *w = sub->wanted;

@@ -26,6 +26,7 @@
 #include "store/calls.h"
 
 struct node;
+struct page;
 struct session;
 
 enum subscription_state {
@@ -78,6 +79,36 @@ static inline struct subscription *subscription_of(struct subscriber *s)
 	return (struct subscription *)((char *)s - offsetof(struct subscription, subscriber));
 }
 
+/* What has happened to a subscription. */
+enum subscription_event {
+	STEP_ASKED,    /* whether it may have its topic */
+	STEP_ALLOWED,  /* it may: d->row says where that is */
+	STEP_REFUSED,  /* d->why: ERR_FORBIDDEN, ERR_NOT_FOUND, or the database did not answer */
+	STEP_ADMITTED, /* one that stands for a connection: the database has let that in */
+	STEP_WRITTEN,  /* presence has written it down */
+	STEP_RETURNED, /* it was parked, and has a session again, which asks for it anew */
+	STEP_RESUMED,  /* it goes on where it was */
+	STEP_WELCOMED, /* its client has been told that it is subscribed */
+	STEP_PAGE,     /* d->page is what it missed, in part; its bytes are taken over */
+	STEP_CAUGHT_UP, /* it has all that it missed */
+	STEP_JOINED,   /* it is to get what comes */
+	STEP_BEHIND,   /* the hub's tail has moved on without it */
+};
+
+union subscription_detail {
+	const struct attach_row *row;
+	enum err why;
+	struct page *page;
+};
+
+/*
+ * Moves it on: the one function that changes `state`. It is subscribe.c's (whose header tells the way); who is called by it
+ * reports back to it, so it is declared down here.
+ *
+ *	d	of the event; NULL where that has none
+ */
+void subscription_step(struct subscription *sub, enum subscription_event event, const union subscription_detail *d);
+
 /* Subscriptions that wait for something, each with a reference. */
 STAILQ_HEAD(subscription_queue, subscription);
 
@@ -112,9 +143,6 @@ struct place subscription_place(const struct subscription *sub);
 
 /* The database has told where its topic is: finds the place that it goes on from. Its topic is held. */
 void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max);
-
-/* It is CATCHING: what is there now is what it missed. */
-void subscription_catch_up(struct subscription *sub);
 
 /*
  * Its topic is held still, and the cursor that it wants to go on from lies in the tail: subscription_resume() goes on

@@ -13,7 +13,6 @@
 #include "base/defs.h"
 
 struct transport {
-	const char *name; /* as tidings.connection has it: websocket, sse, long_poll */
 	/*
 	 * Takes bytes: how many, or -1 when the socket is broken.
 	 *

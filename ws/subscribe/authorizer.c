@@ -9,8 +9,6 @@
 
 struct authorizer {
 	struct node *node;
-	void (*attached)(struct subscription *sub, const struct attach_row *row);
-	void (*refused)(struct subscription *sub, enum err why);
 	struct subscription_queue waiting; /* each with a reference */
 	unsigned under_way;
 };
@@ -24,16 +22,12 @@ struct batch {
 
 static void ask_next(struct authorizer *a);
 
-enum err authorizer_new(struct authorizer **a, struct node *n,
-			void (*attached)(struct subscription *sub, const struct attach_row *row),
-			void (*refused)(struct subscription *sub, enum err why))
+enum err authorizer_new(struct authorizer **a, struct node *n)
 {
 	*a = calloc(1, sizeof(**a));
 	if (!*a)
 		return ERR_MEMORY;
 	(*a)->node = n;
-	(*a)->attached = attached;
-	(*a)->refused = refused;
 	STAILQ_INIT(&(*a)->waiting);
 	return OK;
 }
@@ -47,6 +41,11 @@ void authorizer_free(struct authorizer **a)
 	*a = NULL;
 }
 
+static void refuse(struct subscription *sub, enum err why)
+{
+	subscription_step(sub, STEP_REFUSED, &(union subscription_detail){.why = why});
+}
+
 static void finish_batch(struct batch *b, enum err e, const struct attach_row *rows)
 {
 	struct authorizer *a = b->authorizer;
@@ -56,9 +55,9 @@ static void finish_batch(struct batch *b, enum err e, const struct attach_row *r
 
 		if (session_awaits(sub, SUBSCRIPTION_ATTACHING)) {
 			if (e != OK || rows[i].outcome != OK)
-				a->refused(sub, e != OK ? e : rows[i].outcome);
+				refuse(sub, e != OK ? e : rows[i].outcome);
 			else
-				a->attached(sub, &rows[i]);
+				subscription_step(sub, STEP_ALLOWED, &(union subscription_detail){.row = &rows[i]});
 		}
 		subscription_unref(sub);
 	}
@@ -102,7 +101,7 @@ static void refuse_waiting(struct authorizer *a)
 	while ((sub = STAILQ_FIRST(&waiting))) {
 		STAILQ_REMOVE_HEAD(&waiting, queue);
 		if (session_awaits(sub, SUBSCRIPTION_ATTACHING))
-			a->refused(sub, ERR_MEMORY);
+			refuse(sub, ERR_MEMORY);
 		subscription_unref(sub);
 	}
 }

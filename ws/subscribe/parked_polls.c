@@ -240,9 +240,9 @@ bool parked_polls_take(struct parked_polls *all, struct session *s)
 		sub->subscriber.reader.user_id = s->user ? s->user->id : NULL;
 		sub->wanted = asked->wanted;
 		asked->wanted = NULL;
-		sub->state = SUBSCRIPTION_ATTACHING;
 		subscription_unref(asked);
 		s->subscriptions[i] = sub;
+		subscription_step(sub, STEP_RETURNED, NULL);
 	}
 	free(kept);
 	if (!session_rename(s, &s->subscriptions[0]->subscriber.reader.connection_id))

@@ -1,7 +1,6 @@
 #include "ws/subscribe/revocation.h"
 
 #include "ws/identity/session_index.h"
-#include "ws/live/live_connection.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/parked_polls.h"
 
@@ -29,7 +28,7 @@ void revocation_reconnect(struct node *n, const char *user_id)
 
 	parked_polls_end_user(n->parked_polls, user_id, NULL);
 	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
-		s->leaves_no_place = true;
+		s->forgets_place = true;
 		if (awaits_end(s))
 			leave(s);
 		else
@@ -59,8 +58,8 @@ void revocation_announce(struct node *n, struct hub_topic *t, const char *user_i
 static void end_subscription(struct session *s, struct subscription *sub, bool come_again)
 {
 	sub->subscriber.ends_seq = 0;
-	if (s->endpoint && !come_again) {
-		live_revoke(sub);
+	if (s->kind->revoked && !come_again) {
+		s->kind->revoked(sub);
 		return;
 	}
 	if (awaits_end(s)) {
@@ -96,7 +95,7 @@ void revocation_come(struct node *n, struct hub_topic *t, const char *user_id, u
 				continue;
 			}
 			/* A poll whose reply is on its way is over, but the next one would take over its place. */
-			s->leaves_no_place = true;
+			s->forgets_place = true;
 			/* What came before it is still theirs. */
 			if (s->state == SESSION_OPEN)
 				hub_serve(n->fanout.hub, &sub->subscriber, clock_monotonic_ms());

@@ -1,196 +1,17 @@
 #include "ws/subscribe/subscribe.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "domain/problem.h"
-#include "store/acts.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"
-#include "ws/encode/encode_cache.h"
-#include "ws/encode/encoders.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
-#include "ws/identity/session_index.h"
-#include "ws/identity/strangers.h"
-#include "ws/identity/user_sessions.h"
-#include "ws/live/live_connection.h"
 #include "ws/subscribe/authorizer.h"
-#include "ws/subscribe/parked_polls.h"
 #include "ws/subscribe/revocation.h"
 
-static void welcome(struct session *s);
-
-/*
- * It was here a moment ago, and may have its topics: nobody has to be asked. (What the tail does not have yet comes
- * soon; a poll that cannot wait for it asks the database.)
- */
-static bool goes_on(struct session *s)
-{
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (!subscription_can_resume(s->subscriptions[i], s->opened_ms))
-			return false;
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		subscription_resume(s->subscriptions[i]);
-	return true;
-}
-
-static void attach(struct session *s)
-{
-	struct node *n = s->node;
-	bool is_back;
-
-	s->dialog.identified = true;
-	session_open(s);
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		s->subscriptions[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
-	is_back = s->encoder == &encoder_poll && parked_polls_take(n->parked_polls, s);
-	if (s->state == SESSION_CLOSING)
-		return;
-	if (!is_back && s->encoder == &encoder_poll)
-		session_audit_connect(s);
-	if (!is_back && s->user)
-		session_audit_authenticate(s, "ok");
-	if (is_back && s->opened_ms < s->timeout_ms && goes_on(s)) {
-		welcome(s);
-		return;
-	}
-	if (!authorizer_can_ask(n->authorizer)) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-		return;
-	}
-	identity_charge(s);
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		authorizer_ask(n->authorizer, s->subscriptions[i]);
-}
-
-void subscribe_authenticate(struct session *s, const char *token, size_t len)
-{
-	if (!identity_take(s, token, len, (size_t)s->node->config->user_connections_max)) {
-		if (s->encoder == &encoder_poll)
-			session_audit_connect(s);
-		session_audit_authenticate(s, s->close_reason);
-		return;
-	}
-	attach(s);
-}
-
-/* A place is free, or may become so: one that brings a token may have a stranger's. */
-static bool has_place(const struct session *s, const struct arrival *a)
-{
-	const struct node *n = s->node;
-
-	return !session_index_is_over(n) || (a->token && n->sessions.strangers_count > 0);
-}
-
-/* A WebSocket may say later who it is. */
-static bool may_come_without(const struct session *s)
-{
-	return s->node->config->anonymous || s->encoder->frames_as_they_are;
-}
-
-struct session *subscribe_begin(struct node *n, const struct transport *transport, void *socket,
-				const struct arrival *a)
-{
-	struct session *s = session_new(n, transport, a->encoder);
-
-	if (!s)
-		return NULL;
-	s->socket = socket;
-	s->endpoint = a->endpoint;
-	/* A poller that comes back was connected all the time. */
-	if (a->encoder != &encoder_poll)
-		session_audit_connect(s);
-	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
-	s->keep_alive = a->keep_alive;
-	s->inflates = a->inflates;
-	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
-	if (a->encoder == &encoder_poll)
-		s->timeout_ms = s->opened_ms + a->timeout_s * 1000;
-	if (a->selection && !session_subscribe(s, a->selection)) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	} else if (n->phase >= NODE_DRAINING) {
-		session_close(s, CLOSE_RESTART, "this server is going away: reconnect");
-	} else if (!has_place(s, a)) {
-		log_info("full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
-		session_close(s, CLOSE_TRY_LATER, "full: try again later");
-	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
-		session_audit_authenticate(s, s->close_reason);
-	} else if (a->endpoint) {
-		live_begin(s, a->token);
-	} else if (a->token) {
-		subscribe_authenticate(s, a->token, strlen(a->token));
-	} else if (n->config->anonymous) {
-		attach(s);
-	} else if (!may_come_without(s)) {
-		s->close_detail = PROBLEM_NO_TOKEN;
-		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
-	} else {
-		strangers_add(s);
-	}
-	return s;
-}
-
-void subscribe_end(struct session *s)
-{
-	struct node *n = s->node;
-
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		presence_closed(n->fanout.presence, s->subscriptions[i]);
-	if (s->self)
-		presence_closed(n->fanout.presence, s->self);
-	if (!s->kept)
-		session_audit_disconnect(s);
-	session_end(s);
-}
-
-/*
- * A poller that has got what there was, or that there is nothing. Not one that waits for a page: its subscription is in
- * a queue of backfill's, and the next poll would put it into authorizer's as well.
- */
-static bool will_be_back(const struct session *s)
-{
-	return s->encoder == &encoder_poll && s->greeted && !s->asking && !s->leaves_no_place && !s->broken &&
-	       s->node->phase >= NODE_DRAINING && (s->close_code == 0 || s->close_code == CLOSE_NORMAL);
-}
-
-void subscribe_reply_out(struct session *s)
-{
-	s->kept = will_be_back(s) && parked_polls_park(s->node->parked_polls, s);
-	subscribe_end(s);
-}
-
-/* Its socket takes bytes: what it missed first, then what came meanwhile, each subscription in its turn. */
-static void go_on(struct session *s)
-{
-	backfill_go_on(s->node->fanout.backfill, s);
-	for (unsigned i = 0; i < s->subscriptions_count && session_is_clear(s); i++) {
-		struct subscription *sub = session_turn(s, i);
-
-		if (sub->state == SUBSCRIPTION_LIVE)
-			hub_writable(s->node->fanout.hub, &sub->subscriber, clock_monotonic_ms());
-	}
-	fetcher_run(s->node->fanout.fetcher);
-}
-
-bool subscribe_writable(struct session *s)
-{
-	bool clear = session_drained(s);
-
-	if (clear && s->state == SESSION_OPEN && s->greeted)
-		go_on(s);
-	return clear && s->state == SESSION_CLOSING && s->close_sent;
-}
-
-void subscribe_behind(struct subscription *sub)
-{
-	sub->state = SUBSCRIPTION_CATCHING;
-	backfill_go_on(sub->session->node->fanout.backfill, sub->session);
-}
-
-/* ---- its way through the states */
+/* ---- the way of a subscription */
 
 /* False: no memory, or it is here with another numbering. */
 static bool hold_topic(struct subscription *sub, const struct attach_row *row)
@@ -219,7 +40,11 @@ static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 	return false;
 }
 
-void subscribe_attached(struct subscription *sub, const struct attach_row *row)
+/*
+ * The database has told that it may have its topic, and where that is: finds the place that it goes on from. False: it is asked
+ * anew, or its session is being closed.
+ */
+static bool find_place(struct subscription *sub, const struct attach_row *row)
 {
 	struct node *n = sub->session->node;
 	struct hub_topic *here = hub_find(n->fanout.hub, row->topic_id);
@@ -229,8 +54,8 @@ void subscribe_attached(struct subscription *sub, const struct attach_row *row)
 	if (here && strcmp(here->epoch, row->epoch) == 0 && row->last_seq < here->revoked_seq) {
 		if (sub->asked_again_seq < here->revoked_seq) {
 			sub->asked_again_seq = here->revoked_seq;
-			authorizer_ask(n->authorizer, sub);
-			return;
+			subscription_step(sub, STEP_ASKED, NULL);
+			return false;
 		}
 		/* Asked after that was announced, the database has no such message. */
 		log_warning("a right was said to end where there is no message topic=%s", here->name);
@@ -238,28 +63,89 @@ void subscribe_attached(struct subscription *sub, const struct attach_row *row)
 	}
 	sub->asked_again_seq = 0;
 	if (!hold_topic(sub, row))
-		return;
+		return false;
 	sub->allowed_ms = clock_monotonic_ms();
 	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
 	/* What was committed since the answer was made rang when nobody here listened. */
 	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))
 		fetcher_ring(n->fanout.fetcher, row->topic_id);
-	sub->state = SUBSCRIPTION_COUNTING;
-	if (sub->written_down)
-		subscribe_counted(sub);
-	else
-		presence_opened(n->fanout.presence, sub);
+	return true;
 }
 
-/* All of it is counted: it is told that it is connected, and gets what it missed. */
-static void welcome(struct session *s)
+void subscription_step(struct subscription *sub, enum subscription_event event, const union subscription_detail *d)
+{
+	struct session *s = sub->session;
+	struct node *n = s->node;
+
+	switch (event) {
+	case STEP_ASKED:
+		authorizer_ask(n->authorizer, sub);
+		break;
+	case STEP_REFUSED:
+		s->kind->refused(sub, d->why);
+		break;
+	case STEP_ALLOWED:
+		if (!find_place(sub, d->row))
+			break;
+		sub->state = SUBSCRIPTION_COUNTING;
+		if (sub->written_down)
+			subscription_step(sub, STEP_WRITTEN, NULL);
+		else
+			presence_opened(n->fanout.presence, sub);
+		break;
+	case STEP_ADMITTED:
+		sub->state = SUBSCRIPTION_COUNTING;
+		presence_opened(n->fanout.presence, sub);
+		break;
+	case STEP_WRITTEN:
+		sub->state = SUBSCRIPTION_COUNTED;
+		s->kind->counted(sub);
+		break;
+	case STEP_RETURNED:
+		sub->state = SUBSCRIPTION_ATTACHING;
+		break;
+	case STEP_RESUMED:
+		subscription_resume(sub);
+		sub->state = SUBSCRIPTION_COUNTED;
+		break;
+	case STEP_WELCOMED:
+		/* What is there now is what it missed. */
+		sub->missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq);
+		sub->state = SUBSCRIPTION_CATCHING;
+		break;
+	case STEP_PAGE:
+		s->kind->page(sub, d->page);
+		break;
+	case STEP_CAUGHT_UP:
+		sub->state = SUBSCRIPTION_CAUGHT_UP;
+		if (s->kind->caught_up)
+			s->kind->caught_up(sub);
+		else
+			subscription_step(sub, STEP_JOINED, NULL);
+		fetcher_run(n->fanout.fetcher);
+		break;
+	case STEP_JOINED:
+		sub->welcomed = true;
+		sub->state = SUBSCRIPTION_LIVE;
+		hub_join(n->fanout.hub, &sub->subscriber);
+		break;
+	case STEP_BEHIND:
+		sub->state = SUBSCRIPTION_CATCHING;
+		backfill_go_on(n->fanout.backfill, s);
+		break;
+	}
+}
+
+/* ---- its session */
+
+void subscribe_welcome(struct session *s)
 {
 	struct buf text = BUF_EMPTY;
 
-	s->encoder->welcome(&text, s);
+	s->kind->encoder->welcome(&text, s);
 	s->greeted = buf_ok(&text);
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		subscription_catch_up(s->subscriptions[i]);
+		subscription_step(s->subscriptions[i], STEP_WELCOMED, NULL);
 	session_set_deadline(s, clock_monotonic_ms());
 	if (text.len > 0 || !buf_ok(&text))
 		session_write(s, &text);
@@ -268,225 +154,60 @@ static void welcome(struct session *s)
 	backfill_go_on(s->node->fanout.backfill, s);
 }
 
-void subscribe_refused(struct subscription *sub, enum err why)
+void subscribe_welcome_if_counted(struct session *s)
 {
-	struct session *s = sub->session;
-
-	if (s->endpoint) {
-		live_refused(sub, why);
-		return;
-	}
-	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
-	if (why != ERR_FORBIDDEN && why != ERR_NOT_FOUND) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-		return;
-	}
-	if (s->dialog.diagnosis_id == 0)
-		s->refused_topic = subscription_topic(sub);
-	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know.
-	 */
-	if (s->role == ROLE_SERVICE)
-		s->close_detail = ROLE_SERVICE_READS_NOTHING;
-	session_refuse(s, why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE ? 404 : 403, CLOSE_POLICY,
-		       s->close_detail ? s->close_detail : "not allowed");
+	if (session_all_are(s, SUBSCRIPTION_COUNTED))
+		subscribe_welcome(s);
 }
 
-/* A user whose notifications go again. */
-struct returning {
-	struct node *node;
-	char user_id[];
-};
-
-/* As if they had sent them themselves: who comes back again and again has all of them written again and again. */
-static void on_redelivered(void *context, enum err e, int64_t count)
-{
-	struct returning *r = context;
-
-	if (e == OK && count > 0)
-		identity_charge_more(r->node, r->user_id, act_cost(1 + count));
-	free(r);
-}
-
-/*
- * Who is back for their own notifications gets the critical ones that are not acked again (spec section 6). A poller is
- * back all the time: it gets them in their turns.
- */
-static void redeliver(const struct subscription *sub)
-{
-	static const char prefix[] = "notifications/";
-	const char *topic = subscription_topic(sub);
-	struct session *s = sub->session;
-	struct returning *r;
-	size_t size;
-
-	if (s->encoder == &encoder_poll || s->redelivered || !s->user || strncmp(topic, prefix, strlen(prefix)) != 0 ||
-	    strcmp(topic + strlen(prefix), s->user->id) != 0)
-		return;
-	s->redelivered = true;
-	size = strlen(s->user->id) + 1;
-	r = calloc(1, sizeof(*r) + size);
-	if (r) {
-		r->node = s->node;
-		memcpy(r->user_id, s->user->id, size);
-	}
-	if (!r || calls_redeliver(s->node->db.queries, s->user->id, on_redelivered, r) != OK) {
-		log_info("critical notifications wait for their next turn: no memory, or the database is away");
-		free(r);
-	}
-}
-
-void subscribe_counted(struct subscription *sub)
-{
-	sub->state = SUBSCRIPTION_COUNTED;
-	redeliver(sub);
-	if (sub->session->endpoint) {
-		live_counted(sub);
-		return;
-	}
-	/* A poller's, which is asked for anew now and then, has been there all the time. */
-	if (!sub->audited)
-		session_audit_subscribe(sub->session, subscription_topic(sub), "ok");
-	sub->audited = true;
-	if (session_all_are(sub->session, SUBSCRIPTION_COUNTED))
-		welcome(sub->session);
-}
-
-/* ---- what it is given */
-
-static void answer_poll(struct session *s)
-{
-	struct buf reply = BUF_EMPTY;
-
-	encode_poll_reply(&reply, s, (struct span){0});
-	session_finish(s, &reply);
-}
-
-#define POLL_BYTES 262144 /* of messages in a reply, from when on it goes out */
-
-/* A poll's page waits for its reply, with a mark for each message: they may expire meanwhile. */
-static void hold_page(struct session *s, const struct page *page)
-{
-	const struct mark *marks = (const struct mark *)(const void *)page->marks.bytes;
-	size_t begin;
-
-	if (s->held.len > 0)
-		buf_add_text(&s->held, ",");
-	begin = s->held.len;
-	buf_add(&s->held, page->bytes.bytes, page->bytes.len);
-	for (size_t i = 0; i < page->marks.len / sizeof(*marks); i++) {
-		struct mark mark = marks[i];
-
-		if (mark.held_end > 0)
-			mark.held_end += begin;
-		session_add_mark(s, &mark);
-	}
-	if (!buf_ok(&page->bytes) || !buf_ok(&s->marks))
-		s->held.failed = true;
-	session_charge(s);
-	/* Where there is no room for more, what there is goes out; the next poll asks for the rest. */
-	if (!buf_ok(&s->held))
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (s->held.len >= POLL_BYTES || !budget_has_room(&s->node->budget, POLL_BYTES))
-		answer_poll(s);
-}
-
-void subscribe_page(struct subscription *sub, struct page *page)
-{
-	const struct mark *marks = (const struct mark *)(const void *)page->marks.bytes;
-	struct session *s = sub->session;
-
-	if (s->encoder == &encoder_poll) {
-		hold_page(s, page);
-		return;
-	}
-	/* The last is for all of them; those for this user alone are written down one by one. */
-	for (size_t i = 0; i < page->marks.len / sizeof(*marks); i++)
-		if (marks[i].private || marks[i].held_end == 0)
-			session_add_mark(s, &marks[i]);
-	session_write(s, &page->bytes);
-}
-
-/* With a cursor for each topic a poll may wait; else it takes what there is. */
-static bool may_wait(const struct session *s)
+void subscribe_end(struct session *s, bool kept)
 {
 	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (!s->subscriptions[i]->resumes || !s->subscriptions[i]->recovered)
-			return false;
-	return s->held.len == 0 && clock_monotonic_ms() < s->timeout_ms;
+		presence_closed(s->node->fanout.presence, s->subscriptions[i]);
+	if (!kept)
+		session_audit_disconnect(s);
+	if (s->kind->end)
+		s->kind->end(s);
+	identity_leave(s);
+	session_end(s);
 }
 
-static void go_live(struct subscription *sub)
+/* Its socket takes bytes: what it missed first, then what came meanwhile, each subscription in its turn. */
+static void go_on(struct session *s)
 {
-	sub->welcomed = true;
-	sub->state = SUBSCRIPTION_LIVE;
-	hub_join(sub->session->node->fanout.hub, &sub->subscriber);
-}
+	backfill_go_on(s->node->fanout.backfill, s);
+	for (unsigned i = 0; i < s->subscriptions_count && session_is_clear(s); i++) {
+		struct subscription *sub = session_turn(s, i);
 
-/* A poll's topic has been looked at: it is answered when all are, or waits. */
-static void poll_caught_up(struct session *s, struct subscription *sub)
-{
-	if (s->waiting && s->held.len == 0) {
-		go_live(sub);
-		return;
+		if (sub->state == SUBSCRIPTION_LIVE)
+			hub_writable(s->node->fanout.hub, &sub->subscriber, clock_monotonic_ms());
 	}
-	sub->state = SUBSCRIPTION_CAUGHT_UP;
-	if (!s->waiting && !session_all_are(s, SUBSCRIPTION_CAUGHT_UP))
-		return;
-	if (!may_wait(s)) {
-		answer_poll(s);
-		return;
-	}
-	s->waiting = true;
-	/* One that has ended goes on no more. */
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (session_awaits(s->subscriptions[i], SUBSCRIPTION_CAUGHT_UP))
-			go_live(s->subscriptions[i]);
+	fetcher_run(s->node->fanout.fetcher);
 }
 
-void subscribe_caught_up(struct subscription *sub)
+bool subscribe_writable(struct session *s)
 {
-	struct node *n = sub->session->node;
+	bool clear = session_drained(s);
 
-	if (sub->session->encoder == &encoder_poll)
-		poll_caught_up(sub->session, sub);
-	else
-		go_live(sub);
-	fetcher_run(n->fanout.fetcher);
-}
-
-static enum hub_written deliver_in_words(struct subscription *sub, struct span frames, const struct mark *mark)
-{
-	struct session *s = sub->session;
-	struct node *n = s->node;
-	bool poll = s->encoder == &encoder_poll;
-	struct span bytes = encode_cache_bytes(poll ? n->fanout.reply_cache : n->fanout.event_cache, sub, frames);
-
-	if (!bytes.bytes) {
-		s->held.failed = true;
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-		return HUB_KEPT;
-	}
-	return poll ? session_finish_now(s, bytes, mark) : session_write_now(s, bytes, mark);
-}
-
-enum hub_written subscribe_deliver(struct subscription *sub, const struct delivery *d)
-{
-	struct session *s = sub->session;
-	struct mark mark = {.topic_id = sub->subscriber.topic->id, .seq = d->last, .private = d->private};
-	enum hub_written written = s->encoder->frames_as_they_are ? session_write_now(s, d->bytes, &mark)
-								  : deliver_in_words(sub, d->bytes, &mark);
-
-	if (written != HUB_SENT)
-		session_pass_turn(s, sub);
-	return written;
+	if (clear && s->state == SESSION_OPEN && s->greeted)
+		go_on(s);
+	return clear && s->state == SESSION_CLOSING && s->close_sent;
 }
 
 /* ---- the hub's side */
 
-static enum hub_written on_write(void *node, struct subscriber *s, const struct delivery *d)
+static enum hub_written on_write(void *node, struct subscriber *subscriber, const struct delivery *d)
 {
+	struct subscription *sub = subscription_of(subscriber);
+	struct session *s = sub->session;
+	struct mark mark = {.topic_id = subscriber->topic->id, .seq = d->last, .private = d->private};
+	enum hub_written written = s->kind->deliver ? s->kind->deliver(sub, d->bytes, &mark)
+							 : session_write_now(s, d->bytes, &mark);
+
 	(void)node;
-	return subscribe_deliver(subscription_of(s), d);
+	if (written != HUB_SENT)
+		session_pass_turn(s, sub);
+	return written;
 }
 
 /* The one behind it is fetched into the CPU's cache meanwhile: so its session is found by the next call. */
@@ -505,7 +226,7 @@ static void on_soon(void *node, struct subscriber *s)
 static void on_behind(void *node, struct subscriber *s)
 {
 	(void)node;
-	subscribe_behind(subscription_of(s));
+	subscription_step(subscription_of(s), STEP_BEHIND, NULL);
 }
 
 static void on_delivered(void *node, struct hub_topic *t)

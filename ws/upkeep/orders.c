@@ -17,7 +17,7 @@ static void disconnect(struct node *n, const struct uuid *id)
 	parked_polls_end_connection(n->parked_polls, id);
 	if (!s)
 		return;
-	s->leaves_no_place = true;
+	s->forgets_place = true;
 	session_close(s, CLOSE_NORMAL, "disconnected by administrator");
 }
 

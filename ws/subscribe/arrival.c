@@ -1,0 +1,115 @@
+#include "ws/subscribe/arrival.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "domain/problem.h"
+#include "ws/identity/identity.h"
+#include "ws/identity/session_audit.h"
+#include "ws/identity/session_index.h"
+#include "ws/identity/strangers.h"
+#include "ws/identity/user_sessions.h"
+#include "ws/subscribe/authorizer.h"
+#include "ws/subscribe/subscribe.h"
+
+/* It may have been connected all the time: that it came is in the trail once it shows that it was not. */
+static bool may_be_back(const struct session *s)
+{
+	return s->kind->resume != NULL;
+}
+
+static void attach(struct session *s)
+{
+	struct node *n = s->node;
+	bool is_back, goes_on = false;
+
+	s->dialog.identified = true;
+	session_open(s);
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		s->subscriptions[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
+	is_back = may_be_back(s) && s->kind->resume(s, &goes_on);
+	if (s->state == SESSION_CLOSING)
+		return;
+	if (!is_back && may_be_back(s))
+		session_audit_connect(s);
+	if (!is_back && s->user)
+		session_audit_authenticate(s, "ok");
+	if (goes_on) {
+		subscribe_welcome(s);
+		return;
+	}
+	if (!authorizer_can_ask(n->authorizer)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	identity_charge(s);
+	for (unsigned i = 0; i < s->subscriptions_count; i++)
+		subscription_step(s->subscriptions[i], STEP_ASKED, NULL);
+}
+
+void arrival_authenticate(struct session *s, const char *token, size_t len)
+{
+	if (!identity_take(s, subscription_topic(s->subscriptions[0]), token, len, (size_t)s->node->config->user_connections_max)) {
+		if (may_be_back(s))
+			session_audit_connect(s);
+		session_audit_authenticate(s, s->close_reason);
+		return;
+	}
+	attach(s);
+}
+
+void arrival_let_in(struct session *s, const struct arrival *a)
+{
+	if (a->token) {
+		arrival_authenticate(s, a->token, strlen(a->token));
+	} else if (s->node->config->anonymous) {
+		attach(s);
+	} else if (s->kind->duplex) {
+		strangers_add(s);
+	} else {
+		s->close_detail = PROBLEM_NO_TOKEN;
+		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
+	}
+}
+
+/* A place is free, or may become so: one that brings a token may have a stranger's. */
+static bool has_place(const struct session *s, const struct arrival *a)
+{
+	const struct node *n = s->node;
+
+	return !session_index_is_over(n) || (a->token && n->sessions.strangers_count > 0);
+}
+
+/* A WebSocket may say later who it is. */
+static bool may_come_without(const struct session *s)
+{
+	return s->node->config->anonymous || s->kind->duplex;
+}
+
+struct session *arrival_begin(struct node *n, const struct transport *transport, void *socket, const struct arrival *a)
+{
+	struct session *s = session_new(n, transport, a->kind);
+
+	if (!s)
+		return NULL;
+	s->socket = socket;
+	if (!may_be_back(s))
+		session_audit_connect(s);
+	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
+	s->keep_alive = a->keep_alive;
+	s->inflates = a->inflates;
+	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
+	if (a->selection && !session_subscribe(s, a->selection)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+	} else if (n->phase >= NODE_DRAINING) {
+		session_close(s, CLOSE_RESTART, "this server is going away: reconnect");
+	} else if (!has_place(s, a)) {
+		log_info("full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
+		session_close(s, CLOSE_TRY_LATER, "full: try again later");
+	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
+		session_audit_authenticate(s, s->close_reason);
+	} else {
+		s->kind->begin(s, a);
+	}
+	return s;
+}

@@ -1,0 +1,132 @@
+#include "ws/subscribe/stream.h"
+
+#include "base/log.h"
+#include "store/acts.h"
+#include "ws/deliver/backfill.h"
+#include "ws/deliver/redelivery.h"
+#include "ws/encode/encode_cache.h"
+#include "ws/encode/encoders.h"
+#include "ws/identity/session_audit.h"
+#include "ws/session/session.h"
+#include "ws/subscribe/arrival.h"
+#include "ws/subscribe/subscribe.h"
+
+/* ---- its subscriptions */
+
+void stream_refused(struct subscription *sub, enum err why)
+{
+	struct session *s = sub->session;
+
+	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
+	if (why != ERR_FORBIDDEN && why != ERR_NOT_FOUND) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		return;
+	}
+	if (s->dialog.diagnosis_id == 0)
+		s->refused_topic = subscription_topic(sub);
+	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know. */
+	if (s->role == ROLE_SERVICE)
+		s->close_detail = ROLE_SERVICE_READS_NOTHING;
+	session_refuse(s, why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE ? 404 : 403, CLOSE_POLICY,
+		       s->close_detail ? s->close_detail : "not allowed");
+}
+
+static void counted(struct subscription *sub)
+{
+	redelivery_ask(sub);
+	session_audit_subscribe(sub->session, subscription_topic(sub), "ok");
+	subscribe_welcome_if_counted(sub->session);
+}
+
+void stream_page(struct subscription *sub, struct page *page)
+{
+	const struct mark *marks = (const struct mark *)(const void *)page->marks.bytes;
+	struct session *s = sub->session;
+
+	/* The last is for all of them; those for this user alone are written down one by one. */
+	for (size_t i = 0; i < page->marks.len / sizeof(*marks); i++)
+		if (marks[i].private || marks[i].held_end == 0)
+			session_add_mark(s, &marks[i]);
+	session_write(s, &page->bytes);
+}
+
+static enum hub_written deliver_events(struct subscription *sub, struct span frames, const struct mark *mark)
+{
+	struct session *s = sub->session;
+	struct span events = encode_cache_bytes(s->node->fanout.event_cache, sub, frames);
+
+	if (events.bytes)
+		return session_write_now(s, events, mark);
+	session_close(s, CLOSE_TRY_LATER, "try again later");
+	return HUB_KEPT;
+}
+
+/* ---- what the client of a WebSocket says */
+
+/* The answer to a message. */
+static void answer(struct session *s, enum dialog_verdict verdict, struct buf *reply)
+{
+	if (!buf_ok(reply)) {
+		session_close(s, CLOSE_TRY_LATER, "try again later");
+		buf_free(reply);
+		return;
+	}
+	switch (verdict) {
+	case DIALOG_GO_ON:
+		/* Nothing comes before `connect`. */
+		if (reply->len > 0 && s->greeted)
+			session_send(s, reply);
+		else if (reply->len > 0)
+			session_hold(s, reply);
+		break;
+	case DIALOG_AUTHENTICATE:
+		arrival_authenticate(s, reply->bytes ? reply->bytes : "", reply->len);
+		break;
+	case DIALOG_TOO_MANY_BAD:
+		session_close_bad(s);
+		break;
+	}
+	buf_free(reply);
+}
+
+static void receive(struct session *s, struct span text)
+{
+	struct buf reply = BUF_EMPTY;
+	enum dialog_verdict verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->heard_ms * 1000,
+						     clock_wall_us(), &reply);
+
+	answer(s, verdict, &reply);
+}
+
+static void refuse_rate(struct session *s)
+{
+	struct buf reply = BUF_EMPTY;
+	enum dialog_verdict verdict =
+		dialog_refuse_rate(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000, &reply);
+
+	answer(s, verdict, &reply);
+}
+
+const struct session_kind kind_websocket = {
+	.transport_name = "websocket",
+	.encoder = &encoder_websocket,
+	.size = sizeof(struct session),
+	.duplex = true,
+	.begin = arrival_let_in,
+	.receive = receive,
+	.refuse_rate = refuse_rate,
+	.refused = stream_refused,
+	.counted = counted,
+	.page = stream_page,
+};
+
+const struct session_kind kind_sse = {
+	.transport_name = "sse",
+	.encoder = &encoder_sse,
+	.size = sizeof(struct session),
+	.begin = arrival_let_in,
+	.refused = stream_refused,
+	.counted = counted,
+	.page = stream_page,
+	.deliver = deliver_events,
+};
