@@ -1,4 +1,5 @@
 #include "ws/deliver/backfill.h"
+#include "ws/session/session_output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +120,7 @@ static void page_send(struct making *m, uint64_t seq)
 
 	if (m->count > 0)
 		add_mark(m, &(struct mark){.topic_id = sub->subscriber.topic->id, .seq = seq});
-	sub->session->asked_ms = 0;
+	sub->session->times.asked_ms = 0;
 	if (buf_ok(&page->bytes))
 		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
 	if (m->count > 0) {
@@ -296,7 +297,7 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 		STAILQ_REMOVE_HEAD(&asking, queue);
 		sub->asking = false;
 		if (sub->session)
-			sub->session->asking = false;
+			sub->session->subscriptions.asking = false;
 		if (session_awaits(sub, SUBSCRIPTION_CATCHING)) {
 			if (e == OK)
 				take_page(b, sub, asked_bytes, rows, count);
@@ -359,10 +360,10 @@ static void ask(struct backfill *b, struct subscription *sub)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	sub->asking = s->asking = true;
-	if (s->asked_ms == 0) {
-		s->asked_ms = clock_monotonic_ms();
-		session_set_deadline(s, s->asked_ms);
+	sub->asking = s->subscriptions.asking = true;
+	if (s->times.asked_ms == 0) {
+		s->times.asked_ms = clock_monotonic_ms();
+		session_set_deadline(s, s->times.asked_ms);
 	}
 	subscription_ref(sub);
 	STAILQ_INSERT_TAIL(&r->asking, sub, queue);
@@ -401,14 +402,14 @@ static void bring_on(struct backfill *b, struct subscription *sub)
 {
 	struct session *s = sub->session;
 
-	while (!s->asking && session_awaits(sub, SUBSCRIPTION_CATCHING) && session_is_clear(s)) {
+	while (!s->subscriptions.asking && session_awaits(sub, SUBSCRIPTION_CATCHING) && session_is_clear(s)) {
 		bool missed = !sub->welcomed && sub->subscriber.seq < sub->missed_seq;
 
 		if (sub->unsent || ((missed || sub->welcomed) && needs_page(sub))) {
 			ask(b, sub);
 			return;
 		}
-		s->asked_ms = 0;
+		s->times.asked_ms = 0;
 		if (missed)
 			page_from_tail(b, sub);
 		else
@@ -420,6 +421,6 @@ void backfill_go_on(struct backfill *b, struct session *s)
 {
 	/* While a page of one is asked for, the others wait: a socket that drains, or on which a ping was answered,
 	 * comes by here meanwhile. */
-	for (unsigned i = 0; i < s->subscriptions_count && !s->asking && session_is_clear(s); i++)
+	for (unsigned i = 0; i < s->subscriptions.count && !s->subscriptions.asking && session_is_clear(s); i++)
 		bring_on(b, session_turn(s, i));
 }

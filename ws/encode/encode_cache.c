@@ -37,7 +37,7 @@ static bool is_common(const struct subscription *sub)
 {
 	const struct session *s = sub->session;
 
-	return s->subscriptions_count == 1 && s->held.len == 0 && !s->allowed_origin && sub->recovered &&
+	return s->subscriptions.count == 1 && s->outlet.held.len == 0 && !s->allowed_origin && sub->recovered &&
 	       sub->missed_from == 0;
 }
 
@@ -46,7 +46,7 @@ static bool fits(const struct encode_cache *e, const struct subscription *sub, s
 	const struct session *s = sub->session;
 	const struct hub_topic *t = sub->subscriber.topic;
 
-	return e->is_common && is_common(sub) && e->seq == sub->subscriber.seq && e->keep_alive == s->keep_alive &&
+	return e->is_common && is_common(sub) && e->seq == sub->subscriber.seq && e->keep_alive == s->end.keep_alive &&
 	       e->diagnosis_id == s->dialog.diagnosis_id && e->frames.len == frames.len &&
 	       memcmp(e->frames.bytes, frames.bytes, frames.len) == 0 && strcmp(e->epoch, t->epoch) == 0 &&
 	       strcmp(e->topic, t->name) == 0;
@@ -60,7 +60,7 @@ static void remember(struct encode_cache *e, const struct subscription *sub, str
 	memcpy(e->epoch, t->epoch, sizeof(e->epoch));
 	e->seq = sub->subscriber.seq;
 	e->diagnosis_id = sub->session->dialog.diagnosis_id;
-	e->keep_alive = sub->session->keep_alive;
+	e->keep_alive = sub->session->end.keep_alive;
 	buf_clear(&e->frames);
 	buf_add(&e->frames, frames.bytes, frames.len);
 	e->is_common = buf_ok(&e->frames);

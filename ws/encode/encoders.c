@@ -23,9 +23,9 @@ struct places {
 
 static void find_places(struct places *p, const struct session *s)
 {
-	p->count = s->subscriptions_count;
+	p->count = s->subscriptions.count;
 	for (size_t i = 0; i < p->count; i++)
-		p->items[i] = subscription_place(s->subscriptions[i]);
+		p->items[i] = subscription_place(s->subscriptions.items[i]);
 }
 
 static void add_connect(struct buf *out, const struct session *s)
@@ -101,7 +101,7 @@ static void websocket_heartbeat(struct buf *out)
 
 static const char *sentence_of(const struct session *s)
 {
-	return s->close_detail ? s->close_detail : s->close_reason;
+	return s->end.detail ? s->end.detail : s->end.reason;
 }
 
 static void websocket_goodbye(struct buf *out, const struct session *s)
@@ -109,12 +109,12 @@ static void websocket_goodbye(struct buf *out, const struct session *s)
 	uint8_t frame[FRAME_CLOSE_MAX];
 	struct buf text = BUF_EMPTY;
 
-	if (s->refused_topic) {
-		dialog_forbidden(&text, &s->dialog, s->refused_topic,
-				 s->close_detail ? s->close_detail : "This topic is not allowed.");
+	if (s->end.refused_topic) {
+		dialog_forbidden(&text, &s->dialog, s->end.refused_topic,
+				 s->end.detail ? s->end.detail : "This topic is not allowed.");
 		add_text_frame(out, &text);
 	}
-	buf_add(out, frame, frame_close(frame, s->close_code, s->close_reason));
+	buf_add(out, frame, frame_close(frame, s->end.code, s->end.reason));
 }
 
 const struct encoder encoder_websocket = {
@@ -165,8 +165,8 @@ static void live_encode_goodbye(struct buf *out, const struct session *s)
 {
 	struct buf text = BUF_EMPTY;
 
-	if (s->error_code) {
-		live_error(&text, s->error_code, sentence_of(s), NULL, NULL, clock_wall_us());
+	if (s->end.error_code) {
+		live_error(&text, s->end.error_code, sentence_of(s), NULL, NULL, clock_wall_us());
 		add_text_frame(out, &text);
 	}
 	websocket_goodbye(out, s);
@@ -206,7 +206,7 @@ static void add_head(struct buf *out, const struct session *s, int status, const
 		buf_printf(out, PROBLEM_CHALLENGE, sentence_of(s));
 	if (status == 429 || status == 503)
 		buf_printf(out, "Retry-After: %d\r\n", RETRY_AFTER_S);
-	buf_printf(out, "Connection: %s\r\n\r\n", s->keep_alive ? "keep-alive" : "close");
+	buf_printf(out, "Connection: %s\r\n\r\n", s->end.keep_alive ? "keep-alive" : "close");
 }
 
 /* A whole reply; frees its body. */
@@ -224,16 +224,16 @@ static void add_problem(struct buf *out, const struct session *s)
 	struct problem problem = PROBLEM_NONE;
 	struct buf body = BUF_EMPTY, detail = BUF_EMPTY;
 
-	if (s->refused_topic)
-		problem_add_field(&problem, "", "topics", s->refused_topic);
+	if (s->end.refused_topic)
+		problem_add_field(&problem, "", "topics", s->end.refused_topic);
 	/* The reason of a close, as the sentence that it is here. */
-	buf_printf(&detail, "%c%s.", toupper((unsigned char)s->close_reason[0]), s->close_reason + 1);
-	problem.status = s->status;
-	problem.detail = s->close_detail ? s->close_detail : buf_ok(&detail) ? detail.bytes : s->close_reason;
+	buf_printf(&detail, "%c%s.", toupper((unsigned char)s->end.reason[0]), s->end.reason + 1);
+	problem.status = s->end.status;
+	problem.detail = s->end.detail ? s->end.detail : buf_ok(&detail) ? detail.bytes : s->end.reason;
 	problem_write(&body, &problem);
 	problem_free(&problem);
 	buf_free(&detail);
-	add_reply(out, s, s->status, "application/problem+json", &body);
+	add_reply(out, s, s->end.status, "application/problem+json", &body);
 }
 
 /* ---- server-sent events */
@@ -246,7 +246,7 @@ static void add_id(struct buf *out, const struct subscription *sub, uint64_t seq
 
 	find_places(&p, s);
 	for (size_t i = 0; i < p.count; i++)
-		if (s->subscriptions[i] == sub)
+		if (s->subscriptions.items[i] == sub)
 			p.items[i].seq = seq;
 	buf_add_text(out, "id: ");
 	places_add_cursor(out, p.items, p.count);
@@ -301,7 +301,7 @@ static void sse_goodbye(struct buf *out, const struct session *s)
 {
 	if (s->greeted)
 		buf_printf(out, "event: close\ndata: {\"type\":\"close\",\"data\":{\"code\":%d,\"reason\":\"%s\"}}\n\n",
-			   s->close_code, s->close_reason);
+			   s->end.code, s->end.reason);
 	else
 		add_problem(out, s);
 }
@@ -334,18 +334,18 @@ const struct encoder encoder_sse = {
 /* What it has gathered, but for what has expired meanwhile. True: there is something. */
 static bool add_held(struct buf *out, const struct session *s)
 {
-	const struct mark *marks = (const struct mark *)(const void *)s->marks.bytes;
+	const struct mark *marks = (const struct mark *)(const void *)s->outlet.marks.bytes;
 	int64_t now_ms = clock_monotonic_ms();
 	size_t begin = 0;
 	bool first = true;
 
-	for (size_t i = 0; i < s->marks.len / sizeof(*marks); i++) {
+	for (size_t i = 0; i < s->outlet.marks.len / sizeof(*marks); i++) {
 		size_t end = marks[i].held_end;
 
 		if (end == 0)
 			continue;
 		if (marks[i].expires_ms == 0 || now_ms < marks[i].expires_ms) {
-			dialog_missed_add(out, first, (struct span){s->held.bytes + begin, end - begin});
+			dialog_missed_add(out, first, (struct span){s->outlet.held.bytes + begin, end - begin});
 			first = false;
 		}
 		begin = end + 1;
@@ -411,7 +411,7 @@ static void poll_heartbeat(struct buf *out)
 static void poll_goodbye(struct buf *out, const struct session *s)
 {
 	/* A message that found no memory is not in it, and the cursor has gone past that: no reply is better. */
-	if (!buf_ok(&s->held))
+	if (!buf_ok(&s->outlet.held))
 		out->failed = true;
 	else if (s->greeted)
 		encode_poll_reply(out, s, (struct span){0});

@@ -15,14 +15,13 @@ static bool is_limited(enum role role)
 	return role < ROLE_SERVICE;
 }
 
-static enum err verify(const struct session *s, const char *what, const char *token, size_t len, struct token_claims *claims,
-		       const struct token_fault **fault)
+static enum err verify(const struct session *s, const char *what, const char *token, size_t len,
+		       struct token_claims *claims, const struct token_fault **fault)
 {
 	enum err e = token_verify(s->node->identity.keys, token, len, clock_wall_us() / 1000000, claims, fault);
 
 	if (e != OK)
-		log_info("refused a token topic=%s why=\"%s\"", what,
-			 *fault ? (*fault)->why : err_text(e));
+		log_info("refused a token topic=%s why=\"%s\"", what, *fault ? (*fault)->why : err_text(e));
 	return e;
 }
 
@@ -54,8 +53,8 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 			session_close(s, CLOSE_TRY_LATER, "try again later");
 			return false;
 		}
-		s->error_code = "authentication_failed";
-		s->close_detail = fault->detail;
+		s->end.error_code = "authentication_failed";
+		s->end.detail = fault->detail;
 		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
 		return false;
 	}
@@ -63,7 +62,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	    !rate_table_take(n->identity.arrivals, claims.user_id, n->config->connect_rate_per_s,
 			     n->config->connect_burst, RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
 		log_info("refused a connection: its user comes too often");
-		s->close_detail = "You come more often than is allowed: see the Retry-After header.";
+		s->end.detail = "You come more often than is allowed: see the Retry-After header.";
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
 		return false;
 	}
@@ -73,7 +72,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	if (!u) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");
-			s->error_code = "too_many_connections";
+			s->end.error_code = "too_many_connections";
 			session_refuse(s, 429, CLOSE_POLICY, "too many connections");
 		} else {
 			session_close(s, CLOSE_TRY_LATER, "try again later");
@@ -87,7 +86,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	if (s->state == SESSION_CLOSING)
 		return false;
 	s->role = claims.role;
-	s->expires_s = claims.expires_s;
+	s->times.expires_s = claims.expires_s;
 	return true;
 }
 
@@ -101,14 +100,14 @@ bool identity_take_stranger(struct session *s)
 		      anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL))
 		return true;
 	log_info("refused a connection: too many come without a token");
-	s->close_detail = "Too many come without a token: see the Retry-After header.";
+	s->end.detail = "Too many come without a token: see the Retry-After header.";
 	session_refuse(s, 429, CLOSE_TRY_LATER, "too many without a token");
 	return false;
 }
 
 void identity_charge(const struct session *s)
 {
-	int64_t cost = RATE_ONE - RESUME_COST + (int64_t)(MAX(s->subscriptions_count, 1) - 1) * TOPIC_COST;
+	int64_t cost = RATE_ONE - RESUME_COST + (int64_t)(MAX(s->subscriptions.count, 1) - 1) * TOPIC_COST;
 	struct node *n = s->node;
 
 	if (!s->user)
@@ -139,7 +138,7 @@ enum err identity_renew(struct session *s, const char *what, const char *token, 
 		*detail = "This token is not one of this user in this role.";
 		return ERR_UNAUTHORIZED;
 	}
-	s->expires_s = claims.expires_s;
+	s->times.expires_s = claims.expires_s;
 	session_set_deadline(s, clock_monotonic_ms());
 	return OK;
 }

@@ -21,7 +21,8 @@
  *	connections_max		of this user on this node, of its kind; 0: unlimited. Where topics are listened to, services and
  *				admins have no such limit
  */
-bool identity_take(struct session *s, const char *what, const char *token, size_t len, size_t connections_max) MUST_CHECK;
+bool identity_take(struct session *s, const char *what, const char *token, size_t len,
+		   size_t connections_max) MUST_CHECK;
 
 /* The session ends: it is no connection of its user's any more. */
 void identity_leave(struct session *s);
@@ -46,7 +47,8 @@ void identity_charge_more(struct node *n, const char *user_id, int64_t cost);
  * ERR_UNAUTHORIZED  it is not one
  * ERR_MEMORY        nobody knows
  */
-enum err identity_renew(struct session *s, const char *what, const char *token, size_t len, const char **detail) MUST_CHECK;
+enum err identity_renew(struct session *s, const char *what, const char *token, size_t len,
+			const char **detail) MUST_CHECK;
 
 /* Whether the user has to be in tidings.app_user, and active (TIDINGS_REQUIRE_USER). Services and admins need no
  * account. */

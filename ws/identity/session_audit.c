@@ -60,5 +60,5 @@ void session_audit_poller_gone(const struct subscription *sub)
 
 void session_audit_disconnect(const struct session *s)
 {
-	write_line(s, "disconnect", NULL, NULL, s->close_reason && s->close_reason[0] ? s->close_reason : "ok");
+	write_line(s, "disconnect", NULL, NULL, s->end.reason && s->end.reason[0] ? s->end.reason : "ok");
 }

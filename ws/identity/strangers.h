@@ -1,5 +1,5 @@
 /*
- * strangers - sessions whose clients have not said who they are (SESSION_NEW).
+ * strangers - sessions whose clients have not said who they are (SESSION_STRANGER).
  *
  * They have an eighth of TIDINGS_CONNECTIONS_MAX, at least one place; beyond, the one that is there for the longest goes.
  * On a full node it goes for whoever brings a good token: so nobody who has none keeps out who has.

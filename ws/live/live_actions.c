@@ -1,4 +1,5 @@
 #include "ws/live/live_actions.h"
+#include "ws/session/session_output.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
 #include "ws/live/live_connection.h"
+#include "ws/session/session_output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 #include "ws/subscribe/stream.h"
 
 #define EXPIRY_WARNING_S 60 /* spec section 6 */
-#define EARLY_MAX 262144 /* bytes of messages that come before `authenticated` has been said */
+#define EARLY_MAX 262144    /* bytes of messages that come before `authenticated` has been said */
 
 static const struct endpoint endpoints[] = {
 	{"health", "health_updates"},
@@ -52,7 +53,7 @@ static void say_authenticated(struct session *s, const char *subscription)
 	struct live_session *live = live_session_of(s);
 	struct buf text = BUF_EMPTY;
 
-	live_authenticated(&text, s->user->id, role_text(s->role), s->expires_s, subscription,
+	live_authenticated(&text, s->user->id, role_text(s->role), s->times.expires_s, subscription,
 			   STAILQ_FIRST(&live->self->askers)->correlation, clock_wall_us());
 	subscription_answered(live->self);
 	live->authenticated = true;
@@ -76,15 +77,15 @@ static void receive(struct session *s, struct span text);
 /* What it said meanwhile: each text with its length before it. */
 static void hear_early(struct session *s)
 {
-	struct buf early = s->early;
+	struct buf early = s->in.early;
 	size_t at = 0, len;
 
-	s->early = BUF_EMPTY;
+	s->in.early = BUF_EMPTY;
 	session_charge(s);
 	while (at < early.len && s->state == SESSION_OPEN) {
 		memcpy(&len, early.bytes + at, sizeof(len));
 		at += sizeof(len);
-		if (dialog_take(&s->dialog, &s->node->dialog_limits, dialog_cost(len), s->heard_ms * 1000))
+		if (dialog_take(&s->dialog, &s->node->dialog_limits, dialog_cost(len), s->times.heard_ms * 1000))
 			receive(s, (struct span){early.bytes + at, len});
 		else
 			refuse_rate(s);
@@ -99,11 +100,11 @@ static void keep_early(struct session *s, struct span text)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	buf_add(&s->early, &text.len, sizeof(text.len));
-	buf_add(&s->early, text.bytes, text.len);
-	if (!buf_ok(&s->early))
+	buf_add(&s->in.early, &text.len, sizeof(text.len));
+	buf_add(&s->in.early, text.bytes, text.len);
+	if (!buf_ok(&s->in.early))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (s->early.len > EARLY_MAX)
+	else if (s->in.early.len > EARLY_MAX)
 		session_close(s, CLOSE_POLICY, "too many messages before it is authenticated");
 	session_charge(s);
 }
@@ -150,7 +151,7 @@ static void subscribe_to_own(struct session *s, const char *stream)
 		say_authenticated(s, NULL);
 		hear_early(s);
 	} else if (!live_find_topic(s, stream, own.topic)) {
-		s->error_code = "invalid_user";
+		s->end.error_code = "invalid_user";
 		session_close(s, CLOSE_POLICY, "this user id cannot be part of the name of a topic");
 	} else if (!live_subscribe(s, stream, &own, NULL)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
@@ -181,7 +182,7 @@ static void counted(struct subscription *sub)
 static void refuse_user(struct session *s, const char *error_code, const char *reason, const char *why)
 {
 	session_audit_authenticate(s, why);
-	s->error_code = error_code;
+	s->end.error_code = error_code;
 	session_close(s, CLOSE_POLICY, reason);
 }
 
@@ -205,7 +206,7 @@ static void on_admit(void *context, enum err e)
 		self->subscriber.reader.user_id = s->user->id;
 		subscription_step(self, STEP_ADMITTED, NULL);
 	} else if (e == ERR_UNAUTHORIZED) {
-		s->close_detail = "This user has no active account.";
+		s->end.detail = "This user has no active account.";
 		refuse_user(s, "authentication_failed", "no active account", "no such user");
 	} else if (e == ERR_LIMIT) {
 		refuse_user(s, "too_many_connections", "too many connections", "too many connections");
@@ -250,7 +251,7 @@ static void authenticate(struct session *s, const char *token, size_t len, const
 	struct live_session *live = live_session_of(s);
 
 	if (!identity_take(s, live->endpoint->name, token, len, (size_t)s->node->config->live_connections_max)) {
-		session_audit_authenticate(s, s->close_reason);
+		session_audit_authenticate(s, s->end.reason);
 		return;
 	}
 	session_open(s);
@@ -275,7 +276,7 @@ static void begin(struct session *s, const struct arrival *a)
 	}
 	live->self->session = s;
 	s->greeted = true;
-	session_set_deadline(s, s->opened_ms);
+	session_set_deadline(s, s->times.opened_ms);
 	live_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
 	live_say(s, &text);
 	/* One that could not be told is not let in any more. */
@@ -306,7 +307,7 @@ static void refresh(struct session *s, const struct client_message *m)
 	live->told_expiring = false;
 	session_set_deadline(s, clock_monotonic_ms());
 	session_audit_authenticate(s, "refreshed");
-	live_token_refreshed(&text, s->expires_s, m->correlation_id.bytes, clock_wall_us());
+	live_token_refreshed(&text, s->times.expires_s, m->correlation_id.bytes, clock_wall_us());
 	live_say(s, &text);
 }
 
@@ -365,9 +366,9 @@ static int64_t due_ms(const struct session *s, int64_t now_ms)
 {
 	const struct live_session *live = (const struct live_session *)s;
 
-	if (s->expires_s == 0 || !live->authenticated || live->told_expiring)
+	if (s->times.expires_s == 0 || !live->authenticated || live->told_expiring)
 		return INT64_MAX;
-	return session_at_wall_s(s->expires_s - EXPIRY_WARNING_S, now_ms);
+	return session_at_wall_s(s->times.expires_s - EXPIRY_WARNING_S, now_ms);
 }
 
 static void due(struct session *s, int64_t now_ms)
@@ -375,7 +376,7 @@ static void due(struct session *s, int64_t now_ms)
 	struct buf text = BUF_EMPTY;
 
 	live_session_of(s)->told_expiring = true;
-	live_token_expiring(&text, MAX(s->expires_s - clock_wall_us() / 1000000, 0), clock_wall_us());
+	live_token_expiring(&text, MAX(s->times.expires_s - clock_wall_us() / 1000000, 0), clock_wall_us());
 	live_say(s, &text);
 	session_set_deadline(s, now_ms);
 }

@@ -1,4 +1,5 @@
 #include "ws/live/live_reply.h"
+#include "ws/session/session_output.h"
 
 #include "domain/live.h"
 #include "ws/node.h"
@@ -22,7 +23,7 @@ static void refuse(struct session *s, const char *code, const char *message, con
 {
 	struct buf text = BUF_EMPTY;
 
-	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000)) {
+	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->times.heard_ms * 1000)) {
 		session_close_bad(s);
 	} else {
 		live_error(&text, code, message, wrong, correlation, clock_wall_us());

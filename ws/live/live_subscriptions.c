@@ -34,9 +34,9 @@ bool live_find_topic(const struct session *s, const char *name, char topic[TOPIC
 
 static struct subscription *find_subscription(const struct session *s, const char *topic)
 {
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (strcmp(subscription_topic(s->subscriptions[i]), topic) == 0)
-			return s->subscriptions[i];
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (strcmp(subscription_topic(s->subscriptions.items[i]), topic) == 0)
+			return s->subscriptions.items[i];
 	return NULL;
 }
 
@@ -87,7 +87,7 @@ void live_on_subscribe(struct session *s, const struct client_message *m)
 			live_say_error(s, "unavailable", "The server is short of memory.", m->correlation_id.bytes);
 		return;
 	}
-	if (s->subscriptions_count >= SELECTION_MAX) {
+	if (s->subscriptions.count >= SELECTION_MAX) {
 		live_refuse(s, "too_many_subscriptions", "A connection may have 100 subscriptions.",
 			    m->correlation_id.bytes);
 		return;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "ws/session/session.h"
+#include "ws/session/session_output.h"
 #include "ws/session/transport.h"
 #include "ws/subscribe/subscribe.h"
 
@@ -23,8 +23,8 @@ static struct client_socket *release(struct http_transport *h, struct buf *early
 {
 	struct client_socket *socket = h->socket;
 
-	*early = h->session->early;
-	h->session->early = BUF_EMPTY;
+	*early = h->session->in.early;
+	h->session->in.early = BUF_EMPTY;
 	session_charge(h->session);
 	free(h);
 	return socket;
@@ -47,7 +47,7 @@ static void finish(struct http_transport *h)
 {
 	struct session *s = h->session;
 	struct requesters *requesters = h->requesters;
-	bool keep_alive = s->keep_alive && !s->broken && s->node->phase < NODE_DRAINING;
+	bool keep_alive = s->end.keep_alive && !s->outlet.broken && s->node->phase < NODE_DRAINING;
 	struct buf early;
 	struct client_socket *socket = release(h, &early);
 
@@ -63,7 +63,7 @@ static void finish(struct http_transport *h)
 static bool read_early(struct http_transport *h)
 {
 	char bytes[EARLY_MAX];
-	ssize_t got = recv(client_socket_fd(h->socket), bytes, sizeof(bytes) - h->session->early.len, 0);
+	ssize_t got = recv(client_socket_fd(h->socket), bytes, sizeof(bytes) - h->session->in.early.len, 0);
 
 	if (got < 0)
 		return errno == EAGAIN || errno == EINTR;
@@ -71,15 +71,15 @@ static bool read_early(struct http_transport *h)
 		return false;
 	if (!h->keeps_early)
 		return true;
-	buf_add(&h->session->early, bytes, (size_t)got);
+	buf_add(&h->session->in.early, bytes, (size_t)got);
 	session_charge(h->session);
-	return buf_ok(&h->session->early);
+	return buf_ok(&h->session->in.early);
 }
 
 /* What is to be told: writing as long as it is full, reading as long as there is room for what comes. */
 static void watch(struct http_transport *h, bool full)
 {
-	bool room = !h->session || h->session->early.len < EARLY_MAX; /* no session: while it begins */
+	bool room = !h->session || h->session->in.early.len < EARLY_MAX; /* no session: while it begins */
 
 	client_socket_watch(h->socket, (room ? UV_READABLE : 0) | (full ? UV_WRITABLE : 0));
 }

@@ -3,20 +3,20 @@
 #include "base/log.h"
 #include "domain/inflate.h"
 #include "domain/utf8.h"
-#include "ws/session/session.h"
+#include "ws/session/session_output.h"
 
 #define UNFINISHED_MAX (16 << 20) /* bytes of messages that have not come whole, in all sessions */
 #define STRANGER_MAX 16384	  /* bytes of a message of a client without a user: `authenticate`, its token escaped */
 
 static bool take(struct session *s, int64_t cost)
 {
-	return dialog_take(&s->dialog, &s->node->dialog_limits, cost, s->heard_ms * 1000);
+	return dialog_take(&s->dialog, &s->node->dialog_limits, cost, s->times.heard_ms * 1000);
 }
 
 /* What has no answer is over the rate. */
 static void bear(struct session *s)
 {
-	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000))
+	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->times.heard_ms * 1000))
 		session_close_bad(s);
 }
 
@@ -46,7 +46,7 @@ static bool unpack(struct session *s, struct buf *message)
 
 	if (e == OK) {
 		dialog_charge(&s->dialog, &s->node->dialog_limits,
-			      MAX(0, dialog_cost(text.len) - dialog_cost(message->len)), s->heard_ms * 1000);
+			      MAX(0, dialog_cost(text.len) - dialog_cost(message->len)), s->times.heard_ms * 1000);
 		buf_free(message);
 		*message = text;
 		return true;
@@ -68,7 +68,7 @@ static void receive(struct session *s, struct buf *message)
 		s->kind->refuse_rate(s);
 		return;
 	}
-	if (s->packed && !unpack(s, message))
+	if (s->in.packed && !unpack(s, message))
 		return;
 	if (utf8_valid(message->bytes ? message->bytes : "", message->len))
 		s->kind->receive(s, (struct span){message->bytes ? message->bytes : "", message->len});
@@ -81,7 +81,14 @@ static void keep(struct session *s)
 {
 	struct node *n = s->node;
 
-	session_keep_unfinished(s);
+	n->unfinished.bytes += (int64_t)s->in.bytes.size - (int64_t)s->in.charged;
+	s->in.charged = s->in.bytes.size;
+	if (s->in.begun_ms == 0) {
+		s->in.begun_ms = s->times.heard_ms;
+		TAILQ_INSERT_TAIL(&n->unfinished.begun, s, in.link);
+		session_set_deadline(s, s->times.heard_ms);
+	}
+	session_charge(s);
 	while (n->unfinished.bytes > UNFINISHED_MAX) {
 		log_info("closing the client whose message is unfinished for the longest: there are too many");
 		session_close(TAILQ_FIRST(&n->unfinished.begun), CLOSE_TRY_LATER, "try again later");
@@ -100,21 +107,21 @@ void inbound_piece(struct session *s, const struct frame_piece *p)
 		return;
 	}
 	if (p->first)
-		s->packed = p->packed;
+		s->in.packed = p->packed;
 	else if (p->frame && !take(s, DIALOG_FRAGMENT_COST))
 		bear(s);
 	if (s->state == SESSION_CLOSING)
 		return;
-	buf_add(&s->in, p->bytes.bytes, p->bytes.len);
-	if (s->in.len > (s->packed ? inflate_packed_max(len_max) : len_max)) {
+	buf_add(&s->in.bytes, p->bytes.bytes, p->bytes.len);
+	if (s->in.bytes.len > (s->in.packed ? inflate_packed_max(len_max) : len_max)) {
 		session_close(s, CLOSE_TOO_BIG, "message too large");
-	} else if (!buf_ok(&s->in)) {
+	} else if (!buf_ok(&s->in.bytes)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else if (!p->last) {
 		keep(s);
 	} else {
-		message = s->in;
-		s->in = BUF_EMPTY;
+		message = s->in.bytes;
+		s->in.bytes = BUF_EMPTY;
 		session_drop_unfinished(s);
 		receive(s, &message);
 		buf_free(&message);

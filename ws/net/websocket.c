@@ -14,7 +14,7 @@
 #include "domain/frame_reader.h"
 #include "domain/handshake.h"
 #include "ws/net/inbound.h"
-#include "ws/session/session.h"
+#include "ws/session/session_output.h"
 #include "ws/subscribe/subscribe.h"
 
 #define DESCRIPTORS_MORE 2048 /* than connections: for sockets that are not served yet, the database, the log */
@@ -121,7 +121,7 @@ static void receive(struct websocket *w, char *bytes, size_t len)
 		}
 	}
 	/* A client that has ended its side already is closed before its socket is looked at for writing. */
-	if (w->session->state == SESSION_CLOSING && !w->session->close_sent)
+	if (w->session->state == SESSION_CLOSING && !w->session->outlet.ended)
 		(void)subscribe_writable(w->session);
 	end_if_over(w);
 }

@@ -1,18 +1,13 @@
 /*
- * session - one client's connection, from its request to its close: a WebSocket, an event stream or a poll.
+ * session - one client's connection, from its request to its close: who it is, what it subscribes to, and how it ends.
  *
- *	NEW	connected; says who it is with `authenticate`, unless the request did
- *	OPEN	its subscriptions (subscription.h) are on their way, each by itself; once all are counted `connect` goes
- *		out
- *	CLOSING	it will be sent a close frame, or the end of its reply, as soon as it takes one
+ *	NEW		begins
+ *	STRANGER	a WebSocket whose client is to say who it is: its request did not
+ *	OPEN		its subscriptions (subscription.h) are on their way, each by itself; once all are counted `connect` goes out
+ *	CLOSING		it will be sent a close frame, or the end of its reply, as soon as it takes one
  *
- * What can be written at once is written at once. What cannot waits in `out`, and meanwhile the hub leaves the session
- * alone. `out` holds a page of what was missed, or replies: never live messages; those wait in the tail.
- *
- * All that waits here is in node.budget. Where too much is held for all clients together, a session that holds much of it,
- * and whose client takes nothing, is closed, and what that has not begun to take is freed.
- *
- * A message counts as delivered once its bytes have left for the client: until then it has a mark here.
+ * What is written to it is session_output.h's matter, by its outlet; what sets it apart from others its kind's (kind.h). Its one
+ * deadline (session_deadline.c) is that of all that may come: a heartbeat, silence, a token's end, a client that takes nothing.
  *
  * Layer    ws.
  */
@@ -27,82 +22,77 @@
 #include "domain/dialog.h"
 #include "ws/node.h"
 #include "ws/session/kind.h"
+#include "ws/session/outlet.h"
 #include "ws/session/subscription.h"
 #include "ws/session/transport.h"
 
-enum session_state { SESSION_NEW, SESSION_OPEN, SESSION_CLOSING };
+enum session_state { SESSION_NEW, SESSION_STRANGER, SESSION_OPEN, SESSION_CLOSING };
 
-/* Messages that are delivered once all that the session was given so far has left. */
-struct mark {
-	int64_t topic_id;
-	uint64_t seq;	    /* up to this one */
-	bool private;	    /* that one is for the session's user alone */
-	int64_t expires_ms; /* of a message that a poll holds: monotonic; 0: never */
-	size_t held_end; /* where that message ends in `held`, a comma before it unless it is the first; 0: not there */
+/* Its subscriptions (subscription.h), in the order of the request. */
+struct session_subscriptions {
+	struct subscription **items; /* owned, each a reference */
+	unsigned count;
+	unsigned turn; /* of the one that is served first */
+	bool asking;   /* one of them asks for a page of what it missed */
 };
 
-struct session {
-	/* What each delivery looks at comes first: session_expect(). */
-	const struct transport *transport; /* static */
-	const struct session_kind *kind;   /* static */
-	void *socket;			   /* borrowed: the transport's */
-	int64_t choked_ms;		   /* monotonic: since when the socket is full, and less than TAKING_BYTES
-					      have left it; 0: it takes bytes */
-	enum session_state state;
-	enum role role;
-	TAILQ_ENTRY(session) link;    /* in node.sessions.all */
-	TAILQ_ENTRY(session) of_user; /* in user.sessions while it has one */
-	TAILQ_ENTRY(session) strange; /* in node.sessions.strangers while `is_stranger` */
-	TAILQ_ENTRY(session) begun;   /* in node.unfinished.begun while unfinished_ms is not 0 */
-	UT_hash_handle by_id;
-	struct wheel_entry wheel;
-	struct node *node;		 /* borrowed */
-	struct user *user;		 /* borrowed; NULL: anonymous, or not known yet */
-	struct subscription **subscriptions; /* owned, each a reference; in the order of the request */
-	unsigned subscriptions_count;
-	unsigned turn; /* of the subscription that is served first */
-	struct uuid id;
-	struct dialog dialog;
-	struct buf out; /* waits for the socket, from out_at on */
-	size_t out_at;
-	size_t out_whole;	/* a place in `out` where none of its messages is cut in two */
-	int64_t given_bytes;	/* that the socket has taken in all */
-	int64_t left_bytes;	/* so many of them had left it at choked_ms */
-	struct holding holding; /* in node.budget: all that waits here */
-	struct buf in;		/* a message that has not come whole */
-	struct buf held; /* frames that answer what was asked before `connect` went out; a poll's messages, until all of
-			    its topics have been looked at */
-	struct buf marks; /* of struct mark; a poll's, which wait for its reply, one for each message in `held` */
-	struct buf
-		early; /* what its client sent too early: what a live one said before it was authenticated, a poller's next
-			      request */
-	size_t unfinished_bytes; /* of `in`, charged to node.unfinished.bytes */
-	int64_t opened_ms;	 /* monotonic, as all that follow */
-	int64_t unfinished_ms;	 /* since when `in` is not whole; 0: there is nothing in it */
-	int64_t heard_ms;	 /* last frame from the client */
+/* What has come from its client, and cannot be heard yet. */
+struct session_input {
+	TAILQ_ENTRY(session) link; /* in node.unfinished.begun while begun_ms is not 0 */
+	struct buf bytes;	   /* a message that has not come whole */
+	size_t charged;		   /* of that, in node.unfinished.bytes */
+	int64_t begun_ms;	   /* monotonic: since when it is not whole; 0: there is nothing in it */
+	struct buf early;	   /* what a live client said before it was authenticated; a poller's next request */
+	bool inflates;		   /* takes, and sends, compressed messages */
+	bool packed;		   /* the one in `bytes` is compressed */
+};
+
+/* What its deadline hangs on. Monotonic, but for one. */
+struct session_times {
+	struct wheel_entry wheel; /* the deadline: in node.sessions.wheel */
+	int64_t opened_ms;
+	int64_t heard_ms; /* last frame from the client */
 	int64_t pinged_ms;
 	int64_t taken_ms;    /* its client took what had waited */
 	int64_t asked_ms;    /* since when it waits for a page of what it missed; 0: it does not */
 	int64_t leave_by_ms; /* its user has to come again once some of its subscriptions have ended, then at the
 				latest; 0: they need not */
 	int64_t expires_s;   /* wall: its token; 0: never */
-	uint16_t close_code;
+};
+
+/* How it ends. */
+struct session_end {
+	uint16_t code;		   /* of the close; 0: none yet */
 	uint16_t status;	   /* of HTTP, where the close comes before a reply has begun */
-	const char *close_reason;  /* static */
-	const char *close_detail;  /* static: the same as a sentence, where there is room for one; NULL: the reason */
+	const char *reason;	   /* static */
+	const char *detail;	   /* static: the same as a sentence, where there is room for one; NULL: the reason */
 	const char *error_code;	   /* static: a live client is told before the close; NULL: it is not */
 	const char *refused_topic; /* lent by a subscription; NULL: that is not why */
-	bool is_stranger;	   /* NEW, and to say who it is */
-	bool broken;		   /* its socket takes nothing any more */
-	bool close_sent;
-	bool greeted;	      /* `connect`, or what stands for it, has been said */
-	bool inflates;	      /* takes compressed messages */
-	bool packed;	      /* what is in `in` is compressed */
-	bool keep_alive;      /* HTTP: another request may follow */
-	bool asking;	      /* one of its subscriptions asks for a page of what it missed */
-	bool forgets_place;   /* its client, who may come again, does not go on where this one was */
-	bool redelivered;     /* once: critical notifications that are not acked */
-	char *allowed_origin; /* owned; NULL: none to name */
+	bool keep_alive;	   /* HTTP: another request may follow */
+	bool forgets_place;	   /* its client, who may come again, does not go on where this one was */
+};
+
+struct session {
+	struct outlet outlet;		 /* first: each delivery looks at it (session_expect()), and at the next two */
+	const struct session_kind *kind; /* static */
+	enum session_state state;
+	enum role role;
+	struct node *node;	      /* borrowed */
+	struct user *user;	      /* borrowed; NULL: anonymous, or not known yet */
+	TAILQ_ENTRY(session) link;    /* in node.sessions.all */
+	TAILQ_ENTRY(session) of_user; /* in user.sessions while it has one */
+	TAILQ_ENTRY(session) strange; /* in node.sessions.strangers while STRANGER */
+	UT_hash_handle by_id;
+	struct uuid id;
+	struct session_subscriptions subscriptions;
+	struct dialog dialog;
+	struct session_input in;
+	struct session_times times;
+	struct session_end end;
+	struct holding holding; /* in node.budget: all that waits here */
+	char *allowed_origin;	/* owned; NULL: none to name */
+	bool greeted;		/* `connect`, or what stands for it, has been said */
+	bool redelivered;	/* once: critical notifications that are not acked */
 };
 
 /* A new one; NULL: no memory. It has a deadline, and nothing else happens by itself. `socket` is set by who has it. */
@@ -145,48 +135,8 @@ void session_await(struct session *s);
 /* It is let in: OPEN. */
 void session_open(struct session *s);
 
-/* ---- writing */
-
-/* It will be written to soon: its memory may come on the way meanwhile. */
-void session_expect(const struct session *s);
-
-/*
- * What is held for it has changed: node.budget is told. Where that is too much, the largest holding is given up, this one
- * perhaps: the session is closed then, and what its client has not begun to take is freed.
- */
-void session_charge(struct session *s);
-
-/*
- * Room in node.budget for bytes that can wait, by giving up the largest holdings of clients that do not take theirs.
- * False: there are none any more, and no room.
- */
-bool session_make_room(struct node *n, size_t bytes) MUST_CHECK;
-
-/* Nothing waits to be written to it, and it takes bytes. */
-bool session_is_clear(const struct session *s);
-
-/*
- * Raw bytes, now; only while it is clear.
- *
- *	mark	what they deliver: the hub's matter where they have left, else the session's
- */
-enum hub_written session_write_now(struct session *s, struct span bytes, const struct mark *mark);
-
-/* Bytes that must not get lost: now, or as soon as possible. The session takes over what is in `bytes`. */
-void session_write(struct session *s, struct buf *bytes);
-
-/* What the session is given next, or what it holds, delivers this. Without memory it does not: it may be sent again. */
-void session_add_mark(struct session *s, const struct mark *mark);
-
-/* One text message, told by its kind's encoder, likewise. */
-void session_send(struct session *s, const struct buf *text);
-
-/* One text message that may not go out yet; session_send_held() sends all of them. */
-void session_hold(struct session *s, const struct buf *text);
-void session_send_held(struct session *s);
-
-/* The socket takes bytes again: writes what waits. True: it is clear now. */
-bool session_drained(struct session *s);
+/* What waits here: to be written, or to be heard. */
+size_t session_held_bytes(const struct session *s);
 
 /* ---- closing */
 
@@ -201,44 +151,26 @@ void session_close(struct session *s, enum close_code code, const char *reason);
 void session_refuse(struct session *s, int status, enum close_code code, const char *reason);
 
 /*
- * These bytes, and then the end, when the loop comes to it: whoever has them may ask again at once, and must not find
- * this session. The session takes over what is in `bytes`.
- */
-void session_finish(struct session *s, struct buf *bytes);
-
-/* The same from the fan-out, which ends replies right behind its slice: now, with a mark as in session_write_now(). */
-enum hub_written session_finish_now(struct session *s, struct span bytes, const struct mark *mark);
-
-/*
  * It will be closed soon, by whoever ends its subscriptions or by its deadline. Those whose end is not announced go on
  * no more; the caller takes them out of the hub.
  */
 void session_leave(struct session *s);
 
+/* It gets nothing more but its end, once its socket takes that. */
+void session_begin_closing(struct session *s);
+
 /* As session_close(), for one that goes on sending bad messages. */
 void session_close_bad(struct session *s);
-
-/* The close frame, or the end of its reply, has left, and all before it. */
-bool session_is_over(const struct session *s);
 
 /* ---- deadlines */
 
 /* A frame came from the client. */
 void session_heard(struct session *s);
 
-/* What is in `in` is not a whole message: it is counted, and has its time. */
-void session_keep_unfinished(struct session *s);
-
 /* Nothing of a message waits any more. */
 void session_drop_unfinished(struct session *s);
 
 /* ---- deadlines (session_deadline.c) */
-
-/*
- * Does the client of a choked session take bytes? It is choked anew then. (One that reads slowly frees its socket's buffer
- * only now and then.)
- */
-void session_look(struct session *s, int64_t now_ms);
 
 /* The monotonic time of this moment of the wall clock, as it goes now. */
 int64_t session_at_wall_s(int64_t wall_s, int64_t now_ms);

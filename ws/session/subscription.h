@@ -81,18 +81,18 @@ static inline struct subscription *subscription_of(struct subscriber *s)
 
 /* What has happened to a subscription. */
 enum subscription_event {
-	STEP_ASKED,    /* whether it may have its topic */
-	STEP_ALLOWED,  /* it may: d->row says where that is */
-	STEP_REFUSED,  /* d->why: ERR_FORBIDDEN, ERR_NOT_FOUND, or the database did not answer */
-	STEP_ADMITTED, /* one that stands for a connection: the database has let that in */
-	STEP_WRITTEN,  /* presence has written it down */
-	STEP_RETURNED, /* it was parked, and has a session again, which asks for it anew */
-	STEP_RESUMED,  /* it goes on where it was */
-	STEP_WELCOMED, /* its client has been told that it is subscribed */
-	STEP_PAGE,     /* d->page is what it missed, in part; its bytes are taken over */
+	STEP_ASKED,	/* whether it may have its topic */
+	STEP_ALLOWED,	/* it may: d->row says where that is */
+	STEP_REFUSED,	/* d->why: ERR_FORBIDDEN, ERR_NOT_FOUND, or the database did not answer */
+	STEP_ADMITTED,	/* one that stands for a connection: the database has let that in */
+	STEP_WRITTEN,	/* presence has written it down */
+	STEP_RETURNED,	/* it was parked, and has a session again, which asks for it anew */
+	STEP_RESUMED,	/* it goes on where it was */
+	STEP_WELCOMED,	/* its client has been told that it is subscribed */
+	STEP_PAGE,	/* d->page is what it missed, in part; its bytes are taken over */
 	STEP_CAUGHT_UP, /* it has all that it missed */
-	STEP_JOINED,   /* it is to get what comes */
-	STEP_BEHIND,   /* the hub's tail has moved on without it */
+	STEP_JOINED,	/* it is to get what comes */
+	STEP_BEHIND,	/* the hub's tail has moved on without it */
 };
 
 union subscription_detail {

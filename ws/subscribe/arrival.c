@@ -25,8 +25,8 @@ static void attach(struct session *s)
 
 	s->dialog.identified = true;
 	session_open(s);
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		s->subscriptions[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		s->subscriptions.items[i]->subscriber.reader.user_id = s->user ? s->user->id : NULL;
 	is_back = may_be_back(s) && s->kind->resume(s, &goes_on);
 	if (s->state == SESSION_CLOSING)
 		return;
@@ -43,16 +43,17 @@ static void attach(struct session *s)
 		return;
 	}
 	identity_charge(s);
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		subscription_step(s->subscriptions[i], STEP_ASKED, NULL);
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		subscription_step(s->subscriptions.items[i], STEP_ASKED, NULL);
 }
 
 void arrival_authenticate(struct session *s, const char *token, size_t len)
 {
-	if (!identity_take(s, subscription_topic(s->subscriptions[0]), token, len, (size_t)s->node->config->user_connections_max)) {
+	if (!identity_take(s, subscription_topic(s->subscriptions.items[0]), token, len,
+			   (size_t)s->node->config->user_connections_max)) {
 		if (may_be_back(s))
 			session_audit_connect(s);
-		session_audit_authenticate(s, s->close_reason);
+		session_audit_authenticate(s, s->end.reason);
 		return;
 	}
 	attach(s);
@@ -67,7 +68,7 @@ void arrival_let_in(struct session *s, const struct arrival *a)
 	} else if (s->kind->duplex) {
 		strangers_add(s);
 	} else {
-		s->close_detail = PROBLEM_NO_TOKEN;
+		s->end.detail = PROBLEM_NO_TOKEN;
 		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
 	}
 }
@@ -92,12 +93,12 @@ struct session *arrival_begin(struct node *n, const struct transport *transport,
 
 	if (!s)
 		return NULL;
-	s->socket = socket;
+	s->outlet.socket = socket;
 	if (!may_be_back(s))
 		session_audit_connect(s);
 	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
-	s->keep_alive = a->keep_alive;
-	s->inflates = a->inflates;
+	s->end.keep_alive = a->keep_alive;
+	s->in.inflates = a->inflates;
 	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
 	if (a->selection && !session_subscribe(s, a->selection)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
@@ -107,7 +108,7 @@ struct session *arrival_begin(struct node *n, const struct transport *transport,
 		log_info("full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
 	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
-		session_audit_authenticate(s, s->close_reason);
+		session_audit_authenticate(s, s->end.reason);
 	} else {
 		s->kind->begin(s, a);
 	}

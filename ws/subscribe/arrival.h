@@ -24,7 +24,8 @@ struct endpoint;
 
 /* What the request said. All borrowed. */
 struct arrival {
-	const struct session_kind *kind;   /* what was asked for: a WebSocket, an event stream, a poll, a live connection */
+	const struct session_kind
+		*kind; /* what was asked for: a WebSocket, an event stream, a poll, a live connection */
 	const struct selection *selection; /* NULL: for a live endpoint */
 	const struct endpoint *endpoint;   /* NULL: the request named topics */
 	int64_t timeout_s;		   /* of a poll */

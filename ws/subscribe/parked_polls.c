@@ -120,9 +120,9 @@ static void make_key(struct buf *key, const struct session *s)
 	buf_clear(key);
 	buf_add(key, user_id, strlen(user_id) + 1);
 	buf_add_text(key, role_text(s->role));
-	for (unsigned i = 0; i < s->subscriptions_count; i++) {
+	for (unsigned i = 0; i < s->subscriptions.count; i++) {
 		buf_add_text(key, ",");
-		buf_add_text(key, subscription_topic(s->subscriptions[i]));
+		buf_add_text(key, subscription_topic(s->subscriptions.items[i]));
 	}
 }
 
@@ -209,8 +209,8 @@ bool parked_polls_park(struct parked_polls *all, struct session *s)
 		free(p);
 		return false;
 	}
-	p->subscriptions = s->subscriptions;
-	p->count = s->subscriptions_count;
+	p->subscriptions = s->subscriptions.items;
+	p->count = s->subscriptions.count;
 	p->due_ms = clock_monotonic_ms() + c->poll_grace_s * 1000;
 	for (unsigned i = 0; i < p->count; i++) {
 		hub_leave(&p->subscriptions[i]->subscriber);
@@ -220,8 +220,8 @@ bool parked_polls_park(struct parked_polls *all, struct session *s)
 	TAILQ_INSERT_TAIL(&p->group->polls, p, same);
 	TAILQ_INSERT_TAIL(&all->by_due, p, link);
 	all->count++;
-	s->subscriptions = NULL;
-	s->subscriptions_count = 0;
+	s->subscriptions.items = NULL;
+	s->subscriptions.count = 0;
 	return true;
 }
 
@@ -233,19 +233,19 @@ bool parked_polls_take(struct parked_polls *all, struct session *s)
 	if (!found)
 		return false;
 	kept = release(all, TAILQ_FIRST(&found->polls));
-	for (unsigned i = 0; i < s->subscriptions_count; i++) {
-		struct subscription *asked = s->subscriptions[i], *sub = kept[i];
+	for (unsigned i = 0; i < s->subscriptions.count; i++) {
+		struct subscription *asked = s->subscriptions.items[i], *sub = kept[i];
 
 		sub->session = s;
 		sub->subscriber.reader.user_id = s->user ? s->user->id : NULL;
 		sub->wanted = asked->wanted;
 		asked->wanted = NULL;
 		subscription_unref(asked);
-		s->subscriptions[i] = sub;
+		s->subscriptions.items[i] = sub;
 		subscription_step(sub, STEP_RETURNED, NULL);
 	}
 	free(kept);
-	if (!session_rename(s, &s->subscriptions[0]->subscriber.reader.connection_id))
+	if (!session_rename(s, &s->subscriptions.items[0]->subscriber.reader.connection_id))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	return true;
 }

@@ -1,4 +1,5 @@
 #include "ws/subscribe/poll.h"
+#include "ws/session/session_output.h"
 
 #include "ws/deliver/backfill.h"
 #include "ws/encode/encode_cache.h"
@@ -17,17 +18,17 @@
 
 static void begin(struct session *s, const struct arrival *a)
 {
-	poll_session_of(s)->timeout_ms = s->opened_ms + a->timeout_s * 1000;
+	poll_session_of(s)->timeout_ms = s->times.opened_ms + a->timeout_s * 1000;
 	arrival_let_in(s, a);
 }
 
 /* What the tail does not have yet comes soon; a poll that cannot wait for it asks the database. */
 static bool may_go_on(struct session *s)
 {
-	if (s->state != SESSION_OPEN || s->opened_ms >= poll_session_of(s)->timeout_ms)
+	if (s->state != SESSION_OPEN || s->times.opened_ms >= poll_session_of(s)->timeout_ms)
 		return false;
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (!subscription_can_resume(s->subscriptions[i], s->opened_ms))
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (!subscription_can_resume(s->subscriptions.items[i], s->times.opened_ms))
 			return false;
 	return true;
 }
@@ -37,8 +38,8 @@ static bool resume(struct session *s, bool *goes_on)
 	if (!parked_polls_take(s->node->parked_polls, s))
 		return false;
 	*goes_on = may_go_on(s);
-	for (unsigned i = 0; *goes_on && i < s->subscriptions_count; i++)
-		subscription_step(s->subscriptions[i], STEP_RESUMED, NULL);
+	for (unsigned i = 0; *goes_on && i < s->subscriptions.count; i++)
+		subscription_step(s->subscriptions.items[i], STEP_RESUMED, NULL);
 	return true;
 }
 
@@ -48,8 +49,8 @@ static bool resume(struct session *s, bool *goes_on)
  */
 static bool will_be_back(const struct session *s)
 {
-	return s->greeted && !s->asking && !s->forgets_place && !s->broken &&
-	       s->node->phase < NODE_DRAINING && (s->close_code == 0 || s->close_code == CLOSE_NORMAL);
+	return s->greeted && !s->subscriptions.asking && !s->end.forgets_place && !s->outlet.broken &&
+	       s->node->phase < NODE_DRAINING && (s->end.code == 0 || s->end.code == CLOSE_NORMAL);
 }
 
 static bool park(struct session *s)
@@ -83,10 +84,10 @@ static void page(struct subscription *sub, struct page *page)
 	struct session *s = sub->session;
 	size_t begin;
 
-	if (s->held.len > 0)
-		buf_add_text(&s->held, ",");
-	begin = s->held.len;
-	buf_add(&s->held, page->bytes.bytes, page->bytes.len);
+	if (s->outlet.held.len > 0)
+		buf_add_text(&s->outlet.held, ",");
+	begin = s->outlet.held.len;
+	buf_add(&s->outlet.held, page->bytes.bytes, page->bytes.len);
 	for (size_t i = 0; i < page->marks.len / sizeof(*marks); i++) {
 		struct mark mark = marks[i];
 
@@ -94,23 +95,23 @@ static void page(struct subscription *sub, struct page *page)
 			mark.held_end += begin;
 		session_add_mark(s, &mark);
 	}
-	if (!buf_ok(&page->bytes) || !buf_ok(&s->marks))
-		s->held.failed = true;
+	if (!buf_ok(&page->bytes) || !buf_ok(&s->outlet.marks))
+		s->outlet.held.failed = true;
 	session_charge(s);
 	/* Where there is no room for more, what there is goes out; the next poll asks for the rest. */
-	if (!buf_ok(&s->held))
+	if (!buf_ok(&s->outlet.held))
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (s->held.len >= POLL_BYTES || !budget_has_room(&s->node->budget, POLL_BYTES))
+	else if (s->outlet.held.len >= POLL_BYTES || !budget_has_room(&s->node->budget, POLL_BYTES))
 		reply(s);
 }
 
 /* With a cursor for each topic a poll may wait; else it takes what there is. */
 static bool may_wait(struct session *s)
 {
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (!s->subscriptions[i]->resumes || !s->subscriptions[i]->recovered)
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (!s->subscriptions.items[i]->resumes || !s->subscriptions.items[i]->recovered)
 			return false;
-	return s->held.len == 0 && clock_monotonic_ms() < poll_session_of(s)->timeout_ms;
+	return s->outlet.held.len == 0 && clock_monotonic_ms() < poll_session_of(s)->timeout_ms;
 }
 
 /* A topic has been looked at: the poll is answered when all are, or waits. */
@@ -119,7 +120,7 @@ static void caught_up(struct subscription *sub)
 	struct session *s = sub->session;
 	struct poll_session *p = poll_session_of(s);
 
-	if (p->waiting && s->held.len == 0) {
+	if (p->waiting && s->outlet.held.len == 0) {
 		subscription_step(sub, STEP_JOINED, NULL);
 		return;
 	}
@@ -131,9 +132,9 @@ static void caught_up(struct subscription *sub)
 	}
 	p->waiting = true;
 	/* One that has ended goes on no more. */
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (session_awaits(s->subscriptions[i], SUBSCRIPTION_CAUGHT_UP))
-			subscription_step(s->subscriptions[i], STEP_JOINED, NULL);
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (session_awaits(s->subscriptions.items[i], SUBSCRIPTION_CAUGHT_UP))
+			subscription_step(s->subscriptions.items[i], STEP_JOINED, NULL);
 }
 
 static enum hub_written deliver(struct subscription *sub, struct span frames, const struct mark *mark)
@@ -143,7 +144,7 @@ static enum hub_written deliver(struct subscription *sub, struct span frames, co
 
 	if (bytes.bytes)
 		return session_finish_now(s, bytes, mark);
-	s->held.failed = true;
+	s->outlet.held.failed = true;
 	session_close(s, CLOSE_TRY_LATER, "try again later");
 	return HUB_KEPT;
 }

@@ -7,8 +7,8 @@
 /* Is what came before its end still on its way to one of its subscriptions? */
 static bool awaits_end(const struct session *s)
 {
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (s->subscriptions[i]->subscriber.ends_seq != 0)
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (s->subscriptions.items[i]->subscriber.ends_seq != 0)
 			return true;
 	return false;
 }
@@ -16,9 +16,9 @@ static bool awaits_end(const struct session *s)
 /* It goes when the last of the ends that are announced has come; what has none has its end now. */
 static void leave(struct session *s)
 {
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		if (s->subscriptions[i]->subscriber.ends_seq == 0)
-			hub_leave(&s->subscriptions[i]->subscriber);
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (s->subscriptions.items[i]->subscriber.ends_seq == 0)
+			hub_leave(&s->subscriptions.items[i]->subscriber);
 	session_leave(s);
 }
 
@@ -28,7 +28,7 @@ void revocation_reconnect(struct node *n, const char *user_id)
 
 	parked_polls_end_user(n->parked_polls, user_id, NULL);
 	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
-		s->forgets_place = true;
+		s->end.forgets_place = true;
 		if (awaits_end(s))
 			leave(s);
 		else
@@ -42,8 +42,8 @@ void revocation_announce(struct node *n, struct hub_topic *t, const char *user_i
 
 	t->revoked_seq = MAX(t->revoked_seq, seq);
 	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
-		for (unsigned i = 0; i < s->subscriptions_count; i++) {
-			struct subscription *sub = s->subscriptions[i];
+		for (unsigned i = 0; i < s->subscriptions.count; i++) {
+			struct subscription *sub = s->subscriptions.items[i];
 
 			if (sub->subscriber.topic == t && sub->known_seq < seq && tail_seq(t->tail) < seq)
 				sub->subscriber.ends_seq = seq;
@@ -71,7 +71,7 @@ static void end_subscription(struct session *s, struct subscription *sub, bool c
 		return;
 	}
 	if (s->dialog.diagnosis_id == 0)
-		s->refused_topic = subscription_topic(sub);
+		s->end.refused_topic = subscription_topic(sub);
 	session_refuse(s, 403, CLOSE_POLICY, "not allowed");
 }
 
@@ -83,8 +83,8 @@ void revocation_come(struct node *n, struct hub_topic *t, const char *user_id, u
 	/* Its last holder may go with that. */
 	parked_polls_end_user(n->parked_polls, user_id, t);
 	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
-		for (unsigned i = 0; i < s->subscriptions_count; i++) {
-			struct subscription *sub = s->subscriptions[i];
+		for (unsigned i = 0; i < s->subscriptions.count; i++) {
+			struct subscription *sub = s->subscriptions.items[i];
 
 			if (subscription_topic_id(sub) != topic_id)
 				continue;
@@ -95,13 +95,13 @@ void revocation_come(struct node *n, struct hub_topic *t, const char *user_id, u
 				continue;
 			}
 			/* A poll whose reply is on its way is over, but the next one would take over its place. */
-			s->forgets_place = true;
+			s->end.forgets_place = true;
 			/* What came before it is still theirs. */
 			if (s->state == SESSION_OPEN)
 				hub_serve(n->fanout.hub, &sub->subscriber, clock_monotonic_ms());
 			if (s->state == SESSION_OPEN)
 				end_subscription(s, sub, !user_id && s->user);
-			if (s->leave_by_ms != 0 && !awaits_end(s))
+			if (s->times.leave_by_ms != 0 && !awaits_end(s))
 				session_close(s, CLOSE_RESTART, "reconnect");
 			break;
 		}

@@ -7,7 +7,7 @@
 #include "ws/encode/encode_cache.h"
 #include "ws/encode/encoders.h"
 #include "ws/identity/session_audit.h"
-#include "ws/session/session.h"
+#include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/subscribe.h"
 
@@ -23,12 +23,12 @@ void stream_refused(struct subscription *sub, enum err why)
 		return;
 	}
 	if (s->dialog.diagnosis_id == 0)
-		s->refused_topic = subscription_topic(sub);
+		s->end.refused_topic = subscription_topic(sub);
 	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know. */
 	if (s->role == ROLE_SERVICE)
-		s->close_detail = ROLE_SERVICE_READS_NOTHING;
+		s->end.detail = ROLE_SERVICE_READS_NOTHING;
 	session_refuse(s, why == ERR_NOT_FOUND && s->role >= ROLE_SERVICE ? 404 : 403, CLOSE_POLICY,
-		       s->close_detail ? s->close_detail : "not allowed");
+		       s->end.detail ? s->end.detail : "not allowed");
 }
 
 static void counted(struct subscription *sub)
@@ -92,8 +92,8 @@ static void answer(struct session *s, enum dialog_verdict verdict, struct buf *r
 static void receive(struct session *s, struct span text)
 {
 	struct buf reply = BUF_EMPTY;
-	enum dialog_verdict verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->heard_ms * 1000,
-						     clock_wall_us(), &reply);
+	enum dialog_verdict verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text,
+						     s->times.heard_ms * 1000, clock_wall_us(), &reply);
 
 	answer(s, verdict, &reply);
 }
@@ -102,7 +102,7 @@ static void refuse_rate(struct session *s)
 {
 	struct buf reply = BUF_EMPTY;
 	enum dialog_verdict verdict =
-		dialog_refuse_rate(&s->dialog, &s->node->dialog_limits, s->heard_ms * 1000, &reply);
+		dialog_refuse_rate(&s->dialog, &s->node->dialog_limits, s->times.heard_ms * 1000, &reply);
 
 	answer(s, verdict, &reply);
 }

@@ -1,4 +1,5 @@
 #include "ws/subscribe/subscribe.h"
+#include "ws/session/session_output.h"
 
 #include <string.h>
 
@@ -144,8 +145,8 @@ void subscribe_welcome(struct session *s)
 
 	s->kind->encoder->welcome(&text, s);
 	s->greeted = buf_ok(&text);
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		subscription_step(s->subscriptions[i], STEP_WELCOMED, NULL);
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		subscription_step(s->subscriptions.items[i], STEP_WELCOMED, NULL);
 	session_set_deadline(s, clock_monotonic_ms());
 	if (text.len > 0 || !buf_ok(&text))
 		session_write(s, &text);
@@ -162,8 +163,8 @@ void subscribe_welcome_if_counted(struct session *s)
 
 void subscribe_end(struct session *s, bool kept)
 {
-	for (unsigned i = 0; i < s->subscriptions_count; i++)
-		presence_closed(s->node->fanout.presence, s->subscriptions[i]);
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		presence_closed(s->node->fanout.presence, s->subscriptions.items[i]);
 	if (!kept)
 		session_audit_disconnect(s);
 	if (s->kind->end)
@@ -176,7 +177,7 @@ void subscribe_end(struct session *s, bool kept)
 static void go_on(struct session *s)
 {
 	backfill_go_on(s->node->fanout.backfill, s);
-	for (unsigned i = 0; i < s->subscriptions_count && session_is_clear(s); i++) {
+	for (unsigned i = 0; i < s->subscriptions.count && session_is_clear(s); i++) {
 		struct subscription *sub = session_turn(s, i);
 
 		if (sub->state == SUBSCRIPTION_LIVE)
@@ -191,7 +192,7 @@ bool subscribe_writable(struct session *s)
 
 	if (clear && s->state == SESSION_OPEN && s->greeted)
 		go_on(s);
-	return clear && s->state == SESSION_CLOSING && s->close_sent;
+	return clear && s->state == SESSION_CLOSING && s->outlet.ended;
 }
 
 /* ---- the hub's side */
@@ -201,8 +202,8 @@ static enum hub_written on_write(void *node, struct subscriber *subscriber, cons
 	struct subscription *sub = subscription_of(subscriber);
 	struct session *s = sub->session;
 	struct mark mark = {.topic_id = subscriber->topic->id, .seq = d->last, .private = d->private};
-	enum hub_written written = s->kind->deliver ? s->kind->deliver(sub, d->bytes, &mark)
-							 : session_write_now(s, d->bytes, &mark);
+	enum hub_written written =
+		s->kind->deliver ? s->kind->deliver(sub, d->bytes, &mark) : session_write_now(s, d->bytes, &mark);
 
 	(void)node;
 	if (written != HUB_SENT)

@@ -41,8 +41,8 @@ void heartbeat_free(struct heartbeat_sender **h)
 
 static bool has_stale_topic(const struct session *s)
 {
-	for (unsigned i = 0; i < s->subscriptions_count; i++) {
-		const struct hub_topic *t = s->subscriptions[i]->subscriber.topic;
+	for (unsigned i = 0; i < s->subscriptions.count; i++) {
+		const struct hub_topic *t = s->subscriptions.items[i]->subscriber.topic;
 
 		if (t && t->stale)
 			return true;

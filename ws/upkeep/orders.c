@@ -17,7 +17,7 @@ static void disconnect(struct node *n, const struct uuid *id)
 	parked_polls_end_connection(n->parked_polls, id);
 	if (!s)
 		return;
-	s->forgets_place = true;
+	s->end.forgets_place = true;
 	session_close(s, CLOSE_NORMAL, "disconnected by administrator");
 }
 
@@ -34,14 +34,16 @@ static void announce_end(struct node *n, const char *numbers, bool everybody)
 
 static void report(struct node *n, const struct uuid *id)
 {
-	static const char *const states[] = {
-		[SESSION_NEW] = "connected", [SESSION_OPEN] = "authenticated", [SESSION_CLOSING] = "disconnected"};
+	static const char *const states[] = {[SESSION_NEW] = "connected",
+					     [SESSION_STRANGER] = "connected",
+					     [SESSION_OPEN] = "authenticated",
+					     [SESSION_CLOSING] = "disconnected"};
 	struct session *s = session_index_find(n, id);
 	char id_text[UUID_TEXT_SIZE], heard[CLOCK_TEXT_SIZE];
 
 	if (!s)
 		return;
-	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->heard_ms) * 1000);
+	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->times.heard_ms) * 1000);
 	if (calls_report(n->db.queries, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
 		log_info("a connection could not be reported: the database is away");
 }

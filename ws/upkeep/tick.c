@@ -25,7 +25,7 @@ struct tick {
 
 static struct session *session_of(struct wheel_entry *e)
 {
-	return (struct session *)((char *)e - offsetof(struct session, wheel));
+	return (struct session *)((char *)e - offsetof(struct session, times.wheel));
 }
 
 static void on_due(uv_idle_t *runner)
