@@ -1,4 +1,4 @@
-#include "ws/encode/encoders.h"
+#include "ws/encode/encode_websocket.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * encoders - the encoders there are: WebSocket frames, server-sent events, the reply to a poll (spec sections 4 and 5).
+ * encode_websocket - the encoders there are: WebSocket frames, server-sent events, the reply to a poll (spec sections 4 and 5).
  *
  * Layer    ws.
  */
