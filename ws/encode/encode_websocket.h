@@ -1,14 +1,17 @@
 /*
- * encode_websocket - the encoders there are: WebSocket frames, server-sent events, the reply to a poll (spec sections 4 and 5).
+ * encode_websocket - a session told as WebSocket frames (spec section 4).
  *
  * Layer    ws.
  */
 #pragma once
 
 #include "ws/session/encoder.h"
-#include "ws/session/session.h"
 
-extern const struct encoder encoder_websocket, encoder_live, encoder_sse, encoder_poll;
+extern const struct encoder encoder_websocket;
 
-/* The reply to a poll: what it holds and has not expired, and then messages (their texts, joined by commas), or none. */
-void encode_poll_reply(struct buf *out, const struct session *s, struct span messages);
+/* What the live encoder says alike: a text in a frame; one that is freed; a message as it comes; a ping; the close. */
+void encode_frame(struct buf *out, struct span text);
+void encode_text_frame(struct buf *out, struct buf *text);
+void encode_websocket_message(struct buf *out, const struct subscription *sub, struct span message);
+void encode_ping(struct buf *out);
+void encode_websocket_end(struct buf *out, const struct session *s);

@@ -9,7 +9,7 @@
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
 #include "ws/deliver/redelivery.h"
-#include "ws/encode/encode_websocket.h"
+#include "ws/encode/encode_live.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/strangers.h"

@@ -3,7 +3,7 @@
 
 #include "ws/deliver/backfill.h"
 #include "ws/encode/encode_cache.h"
-#include "ws/encode/encode_websocket.h"
+#include "ws/encode/encode_poll.h"
 #include "ws/identity/session_audit.h"
 #include "ws/session/poll_session.h"
 #include "ws/subscribe/arrival.h"

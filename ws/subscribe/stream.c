@@ -5,6 +5,7 @@
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/redelivery.h"
 #include "ws/encode/encode_cache.h"
+#include "ws/encode/encode_sse.h"
 #include "ws/encode/encode_websocket.h"
 #include "ws/identity/session_audit.h"
 #include "ws/session/session_output.h"

@@ -1,0 +1,33 @@
+#include "ws/encode/encode_parts.h"
+
+#include "base/clock.h"
+#include "domain/dialog.h"
+#include "ws/identity/user_sessions.h"
+
+void encode_places(struct encode_places *p, const struct session *s)
+{
+	p->count = s->subscriptions.count;
+	for (size_t i = 0; i < p->count; i++)
+		p->items[i] = subscription_place(s->subscriptions.items[i]);
+}
+
+void encode_connect(struct buf *out, const struct session *s)
+{
+	struct encode_places p;
+	struct dialog_welcome w = {.user_id = s->user ? s->user->id : NULL, .connection_id = s->id, .places = p.items};
+
+	encode_places(&p, s);
+	w.places_count = p.count;
+	dialog_connect(out, &s->dialog, &w, clock_wall_us());
+}
+
+const char *encode_sentence(const struct session *s)
+{
+	return s->end.detail ? s->end.detail : s->end.reason;
+}
+
+void encode_nothing(struct buf *out, const struct subscription *sub)
+{
+	(void)out;
+	(void)sub;
+}
