@@ -102,7 +102,7 @@ struct node_upkeep {
 	struct accounts *accounts;
 	struct relay *relay;
 	struct sweep *sweep;
-	struct health *health;
+	struct node_health *health;
 };
 
 enum node_phase {

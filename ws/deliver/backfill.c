@@ -1,13 +1,13 @@
 #include "ws/deliver/backfill.h"
-#include "ws/session/session_output.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
-#include "domain/message.h"
 #include "store/calls.h"
+#include "ws/deliver/page.h"
 #include "ws/deliver/presence.h"
+#include "ws/session/session_output.h"
 
 #define PAGE_ROWS 500
 #define UNDER_WAY_MAX 8	   /* pages */
@@ -75,83 +75,6 @@ void backfill_free(struct backfill **b)
 	*b = NULL;
 }
 
-/*
- * A page in the making: one reconnect_messages message for who has just come, and plain messages for who was slow.
- */
-struct making {
-	struct subscription *subscription;
-	struct page page;
-	unsigned count;
-};
-
-static void add_mark(struct making *m, const struct mark *mark)
-{
-	buf_add(&m->page.marks, mark, sizeof(*mark));
-	if (!buf_ok(&m->page.marks))
-		m->page.bytes.failed = true;
-}
-
-static void page_add(struct making *m, uint64_t seq, const struct tail_text *message)
-{
-	struct subscription *sub = m->subscription;
-	const struct encoder *encoder = sub->session->kind->encoder;
-	struct buf *bytes = &m->page.bytes;
-
-	if (sub->welcomed) {
-		encoder->message(bytes, sub, message->text);
-	} else {
-		if (m->count == 0)
-			encoder->missed_begin(bytes, sub);
-		encoder->missed_add(bytes, sub, m->count == 0, message->text);
-	}
-	m->count++;
-	add_mark(m, &(struct mark){.topic_id = sub->subscriber.topic->id,
-				   .seq = seq,
-				   .private = message->private,
-				   .expires_ms = message->expires_ms,
-				   .held_end = bytes->len});
-}
-
-/* Writes it; the subscription then has everything up to `seq`. */
-static void page_send(struct making *m, uint64_t seq)
-{
-	struct subscription *sub = m->subscription;
-	struct page *page = &m->page;
-
-	if (m->count > 0)
-		add_mark(m, &(struct mark){.topic_id = sub->subscriber.topic->id, .seq = seq});
-	sub->session->times.asked_ms = 0;
-	if (buf_ok(&page->bytes))
-		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
-	if (m->count > 0) {
-		if (!sub->welcomed)
-			sub->session->kind->encoder->missed_end(&page->bytes, sub);
-		subscription_step(sub, STEP_PAGE, &(union subscription_detail){.page = page});
-	} else if (!buf_ok(&page->bytes)) {
-		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
-	}
-	buf_free(&page->bytes);
-	buf_free(&page->marks);
-}
-
-static void page_add_stored(struct making *m, const struct stored_message *stored)
-{
-	const struct reader *reader = &m->subscription->subscriber.reader;
-	struct buf text = BUF_EMPTY;
-
-	if (!stored->body.bytes || !reader_may_have(reader, stored->to_user, stored->exclude))
-		return;
-	message_add(&text, stored->seq, stored->body.bytes, stored->body.len);
-	if (buf_ok(&text))
-		page_add(m, stored->seq,
-			 &(struct tail_text){.text = {text.bytes, text.len},
-					     .expires_ms = stored->expires_ms,
-					     .private = stored->to_user != NULL});
-	else
-		m->page.bytes.failed = true;
-	buf_free(&text);
-}
-
 static void on_page(void *context, enum err e, const struct fetch_row *rows, size_t count);
 static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count);
 
@@ -168,8 +91,8 @@ static enum err send_request(struct page_request *r, size_t bytes)
 				    &(struct unsent){
 					    .topic_id = r->topic_id,
 					    .user_id = sub->subscriber.reader.user_id,
-					    .after = sub->unsent_after,
-					    .up_to = sub->unsent_up_to,
+					    .after = sub->unsent.after,
+					    .up_to = sub->unsent.up_to,
 				    },
 				    PAGE_ROWS, (int64_t)bytes, on_page, r);
 	}
@@ -244,35 +167,35 @@ static bool is_full(size_t asked_bytes, const struct fetch_row *rows, size_t cou
  */
 static uint64_t newest_of_page(const struct subscription *sub)
 {
-	return sub->welcomed ? MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq) : sub->missed_seq;
+	return sub->at.welcomed ? MAX(tail_seq(sub->subscriber.topic->tail), sub->at.known_seq) : sub->at.missed_seq;
 }
 
 /* A page of what the database has answered, as much of it as there is room for. */
 static void take_page(struct backfill *b, struct subscription *sub, size_t asked_bytes, const struct fetch_row *rows,
 		      size_t count)
 {
-	struct making page = {.subscription = sub};
+	struct page page = {.subscription = sub};
 	uint64_t newest = newest_of_page(sub), reached = sub->subscriber.seq;
 	size_t most = page_bytes(b), i;
 	bool more;
 
 	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
 		return;
-	if (!sub->unsent && (count == 0 || rows[0].message.seq != sub->subscriber.seq + 1)) {
+	if (!sub->unsent.waits && (count == 0 || rows[0].message.seq != sub->subscriber.seq + 1)) {
 		/* Gone from the database too: by its cursor it will be told so when it comes back. */
 		session_close(sub->session, CLOSE_TRY_LATER, "too far behind: reconnect with a cursor");
 		count = 0;
 	}
-	for (i = 0; i < count && rows[i].message.seq <= newest && page.page.bytes.len < most; i++) {
+	for (i = 0; i < count && rows[i].message.seq <= newest && page.bytes.len < most; i++) {
 		page_add_stored(&page, &rows[i].message);
 		reached = MAX(reached, rows[i].message.seq);
 	}
 	more = i < count && rows[i].message.seq <= newest;
-	if (sub->unsent) {
-		sub->unsent = more || is_full(asked_bytes, rows, count);
-		sub->unsent_after = more	? rows[i - 1].message.seq
+	if (sub->unsent.waits) {
+		sub->unsent.waits = more || is_full(asked_bytes, rows, count);
+		sub->unsent.after = more	? rows[i - 1].message.seq
 				    : count > 0 ? rows[count - 1].message.seq
-						: sub->unsent_up_to;
+						: sub->unsent.up_to;
 	}
 	page_send(&page, reached);
 }
@@ -352,10 +275,10 @@ static void ask(struct backfill *b, struct subscription *sub)
 	struct place_key place = {t->serial, (int64_t)sub->subscriber.seq};
 	struct page_request *r = NULL;
 
-	if (!sub->unsent)
+	if (!sub->unsent.waits)
 		HASH_FIND(hh, b->by_place, &place, sizeof(place), r);
 	if (!r)
-		r = request_new(b, &place, t, sub->unsent);
+		r = request_new(b, &place, t, sub->unsent.waits);
 	if (!r) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
@@ -373,14 +296,14 @@ static void ask(struct backfill *b, struct subscription *sub)
 static void page_from_tail(struct backfill *b, struct subscription *sub)
 {
 	const struct tail *t = sub->subscriber.topic->tail;
-	struct making page = {.subscription = sub};
+	struct page page = {.subscription = sub};
 	uint64_t seq = sub->subscriber.seq, newest = MIN(tail_seq(t), newest_of_page(sub));
 	int64_t now_ms = clock_monotonic_ms();
 	size_t most = page_bytes(b);
 
 	if (!session_awaits(sub, SUBSCRIPTION_CATCHING))
 		return;
-	while (seq < newest && page.page.bytes.len < most && page.count < PAGE_ROWS) {
+	while (seq < newest && page.bytes.len < most && page.count < PAGE_ROWS) {
 		struct tail_text message = tail_message(t, ++seq, &sub->subscriber.reader, now_ms);
 
 		if (message.text.len > 0)
@@ -395,7 +318,7 @@ static bool needs_page(const struct subscription *sub)
 	const struct tail *t = sub->subscriber.topic->tail;
 
 	return sub->subscriber.seq < tail_floor(t) ||
-	       (sub->subscriber.seq < sub->known_seq && tail_seq(t) < sub->known_seq);
+	       (sub->subscriber.seq < sub->at.known_seq && tail_seq(t) < sub->at.known_seq);
 }
 
 static void bring_on(struct backfill *b, struct subscription *sub)
@@ -403,9 +326,9 @@ static void bring_on(struct backfill *b, struct subscription *sub)
 	struct session *s = sub->session;
 
 	while (!s->subscriptions.asking && session_awaits(sub, SUBSCRIPTION_CATCHING) && session_is_clear(s)) {
-		bool missed = !sub->welcomed && sub->subscriber.seq < sub->missed_seq;
+		bool missed = !sub->at.welcomed && sub->subscriber.seq < sub->at.missed_seq;
 
-		if (sub->unsent || ((missed || sub->welcomed) && needs_page(sub))) {
+		if (sub->unsent.waits || ((missed || sub->at.welcomed) && needs_page(sub))) {
 			ask(b, sub);
 			return;
 		}

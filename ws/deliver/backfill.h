@@ -14,12 +14,6 @@
 #include "ws/node.h"
 #include "ws/session/session.h"
 
-/* Messages that a subscription missed, in the encoder of its session. */
-struct page {
-	struct buf bytes;
-	struct buf marks; /* of struct mark, held_end being in `bytes`: one for each message, at last one for all */
-};
-
 enum err backfill_new(struct backfill **b, struct node *n) MUST_CHECK;
 void backfill_free(struct backfill **b);
 

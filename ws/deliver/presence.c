@@ -6,6 +6,8 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "store/calls.h"
+#include "ws/deliver/deliveries.h"
+#include "ws/deliver/flush_columns.h"
 
 #define PAUSE_MS 100
 
@@ -15,21 +17,6 @@ struct topic_presence {
 	int64_t topic_id;
 	int64_t clients;
 	bool changed;
-};
-
-/* How far a topic was delivered, not yet written. */
-struct delivered {
-	UT_hash_handle hh; /* by topic_id */
-	int64_t topic_id;
-	int64_t seq;
-	char epoch[EPOCH_MAX + 1]; /* that the seq is of */
-};
-
-/* A message for one user alone that was sent. */
-struct sent {
-	int64_t topic_id;
-	int64_t seq;
-	char epoch[EPOCH_MAX + 1];
 };
 
 /* A list that grows: what is under way keeps it until the answer. */
@@ -51,12 +38,11 @@ struct presence {
 	uv_timer_t timer;
 	struct topic_presence *present;
 	size_t changed; /* how many of them have */
-	struct delivered *delivered;
 	struct subscription_array opened;
+	struct deliveries deliveries; /* not written yet */
 	struct closed *closed;
 	size_t closed_count, closed_size;
 	struct subscription_list written; /* all that the database knows, or is about to */
-	struct buf sent;		  /* of struct sent */
 	unsigned under_way;		  /* calls */
 	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
@@ -111,16 +97,6 @@ static bool array_add(struct subscription_array *a, struct subscription *sub)
 	return true;
 }
 
-static void forget_delivered(struct presence *p)
-{
-	struct delivered *d, *next;
-
-	HASH_ITER (hh, p->delivered, d, next) {
-		HASH_DEL(p->delivered, d);
-		free(d);
-	}
-}
-
 static void forget_present(struct presence *p)
 {
 	struct topic_presence *tp, *next;
@@ -139,8 +115,7 @@ void presence_lost(struct presence *p)
 			session_close(p->opened.items[i]->session, CLOSE_TRY_LATER, "try again later");
 	array_release(&p->opened);
 	p->closed_count = 0;
-	buf_free(&p->sent);
-	forget_delivered(p);
+	deliveries_forget(&p->deliveries);
 	forget_present(p);
 }
 
@@ -214,8 +189,8 @@ void presence_opened(struct presence *p, struct subscription *sub)
 		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
-	sub->written_down = true;
-	TAILQ_INSERT_TAIL(&p->written, sub, written);
+	sub->record.written_down = true;
+	TAILQ_INSERT_TAIL(&p->written, sub, record.link);
 	change_present(p, subscription_topic_id(sub), 1);
 	if (p->under_way == 0)
 		presence_flush(p);
@@ -242,46 +217,23 @@ void presence_erase(struct presence *p, const struct subscription *sub)
 
 void presence_closed(struct presence *p, struct subscription *sub)
 {
-	if (!sub->written_down)
+	if (!sub->record.written_down)
 		return;
-	sub->written_down = false;
-	TAILQ_REMOVE(&p->written, sub, written);
+	sub->record.written_down = false;
+	TAILQ_REMOVE(&p->written, sub, record.link);
 	change_present(p, subscription_topic_id(sub), -1);
 	presence_erase(p, sub);
 }
 
 void presence_delivered(struct presence *p, const struct hub_topic *t)
 {
-	struct delivered *d;
-
-	/* What is kept for its id is of the numbering that is the database's now. */
-	if (t->stale)
-		return;
-	HASH_FIND(hh, p->delivered, &t->id, sizeof(t->id), d);
-	if (!d) {
-		d = calloc(1, sizeof(*d));
-		if (!d)
-			return; /* it may be sent twice, then */
-		d->topic_id = t->id;
-		HASH_ADD(hh, p->delivered, topic_id, sizeof(d->topic_id), d);
-		if (!HASH_HAS(hh, d)) {
-			free(d);
-			return;
-		}
-	}
-	d->seq = (int64_t)t->delivered_seq;
-	memcpy(d->epoch, t->epoch, sizeof(d->epoch));
+	deliveries_add(&p->deliveries, t);
 	soon(p);
 }
 
 void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq)
 {
-	struct sent sent = {.topic_id = t->id, .seq = (int64_t)seq};
-
-	memcpy(sent.epoch, t->epoch, sizeof(sent.epoch));
-	buf_add(&p->sent, &sent, sizeof(sent));
-	/* One that finds no memory may be sent twice; those before it need not. */
-	p->sent.failed = false;
+	deliveries_add_private(&p->deliveries, t, seq);
 	soon(p);
 }
 
@@ -302,10 +254,9 @@ void presence_renew(struct presence *p)
 	}
 	p->changed = HASH_COUNT(p->present);
 	/* What has gathered may be of a numbering that is not the database's. */
-	forget_delivered(p);
-	buf_free(&p->sent);
+	deliveries_forget(&p->deliveries);
 	p->doubted = false;
-	TAILQ_FOREACH (sub, &p->written, written) {
+	TAILQ_FOREACH (sub, &p->written, record.link) {
 		if (array_add(&p->opened, sub))
 			change_present(p, subscription_topic_id(sub), 1);
 		else
@@ -342,64 +293,8 @@ static void on_written(void *context, enum err e)
 	}
 	if (p->opened.count > 0)
 		presence_flush(p);
-	else if (p->changed > 0 || p->closed_count > 0 || p->sent.len > 0 || p->delivered)
+	else if (p->changed > 0 || p->closed_count > 0 || !deliveries_are_none(&p->deliveries))
 		soon(p);
-}
-
-/* What one call takes, made from what has gathered. */
-struct columns {
-	struct flush flush; /* its arrays are owned */
-	char (*ids)[UUID_TEXT_SIZE];
-	char (*times)[CLOCK_TEXT_SIZE];
-};
-
-/* Each with room for one more: an empty one is no failure. */
-static bool columns_new(struct columns *c, const struct presence *p)
-{
-	size_t presence = p->changed + 1, opened = p->opened.count + 1, closed = p->closed_count + 1;
-	size_t delivered = HASH_COUNT(p->delivered) + 1, sent = p->sent.len / sizeof(struct sent) + 1;
-	struct flush *f = &c->flush;
-
-	*c = (struct columns){
-		.flush =
-			{
-				.presence_topics = calloc(presence, sizeof(int64_t)),
-				.presence_clients = calloc(presence, sizeof(int64_t)),
-				.opened_topics = calloc(opened, sizeof(int64_t)),
-				.opened_ids = calloc(opened, sizeof(char *)),
-				.opened_users = calloc(opened, sizeof(char *)),
-				.opened_transports = calloc(opened, sizeof(char *)),
-				.opened_at = calloc(opened, sizeof(char *)),
-				.closed_ids = calloc(closed, sizeof(char *)),
-				.closed_topics = calloc(closed, sizeof(int64_t)),
-				.delivered_topics = calloc(delivered, sizeof(int64_t)),
-				.delivered_seqs = calloc(delivered, sizeof(int64_t)),
-				.delivered_epochs = calloc(delivered, sizeof(char *)),
-				.sent_topics = calloc(sent, sizeof(int64_t)),
-				.sent_seqs = calloc(sent, sizeof(int64_t)),
-				.sent_epochs = calloc(sent, sizeof(char *)),
-				.opened_ever = (int64_t)p->node->sessions.opened,
-			},
-		.ids = calloc(opened, UUID_TEXT_SIZE),
-		.times = calloc(opened, CLOCK_TEXT_SIZE),
-	};
-	return f->presence_topics && f->presence_clients && f->opened_topics && f->opened_ids && f->opened_users &&
-	       f->opened_transports && f->opened_at && f->closed_ids && f->closed_topics && f->delivered_topics &&
-	       f->delivered_seqs && f->delivered_epochs && f->sent_topics && f->sent_seqs && f->sent_epochs && c->ids &&
-	       c->times;
-}
-
-static void columns_free(struct columns *c)
-{
-	struct flush *f = &c->flush;
-	void *all[] = {
-		f->presence_topics,   f->presence_clients, f->opened_topics, f->opened_ids,    f->opened_users,
-		f->opened_transports, f->opened_at,	   f->closed_ids,    f->closed_topics, f->delivered_topics,
-		f->delivered_seqs,    f->sent_topics,	   f->sent_seqs,     c->ids,	       c->times,
-		f->delivered_epochs,  f->sent_epochs};
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++)
-		free(all[i]);
 }
 
 static void take_presence(struct flush *f, struct presence *p)
@@ -420,7 +315,7 @@ static void take_presence(struct flush *f, struct presence *p)
 	p->changed = 0;
 }
 
-static void take_opened(struct columns *c, const struct presence *p)
+static void take_opened(struct flush_columns *c, const struct presence *p)
 {
 	struct flush *f = &c->flush;
 
@@ -429,62 +324,58 @@ static void take_opened(struct columns *c, const struct presence *p)
 		size_t n = f->opened_count;
 
 		/* Gone already: its closing is in the same call or was in one before. */
-		if (!sub->written_down)
+		if (!sub->record.written_down)
 			continue;
 		f->opened_ids[n] = uuid_text(c->ids[n], &sub->subscriber.reader.connection_id);
 		f->opened_topics[n] = subscription_topic_id(sub);
 		f->opened_users[n] = sub->subscriber.reader.user_id;
-		f->opened_transports[n] = sub->transport;
-		f->opened_at[n] = clock_text(c->times[n], sub->connected_us);
+		f->opened_transports[n] = sub->record.transport;
+		f->opened_at[n] = clock_text(c->times[n], sub->record.connected_us);
 		f->opened_count++;
 	}
 }
 
-static void take_rest(struct flush *f, const struct presence *p)
+static void take_closed(struct flush *f, const struct presence *p)
 {
-	const struct sent *sent = (const struct sent *)(const void *)p->sent.bytes;
-	struct delivered *d;
-
 	for (size_t i = 0; i < p->closed_count; i++) {
 		f->closed_ids[i] = p->closed[i].id;
 		f->closed_topics[i] = p->closed[i].topic_id;
 	}
 	f->closed_count = p->closed_count;
-	for (d = p->delivered; d; d = d->hh.next) {
-		f->delivered_topics[f->delivered_count] = d->topic_id;
-		f->delivered_epochs[f->delivered_count] = d->epoch;
-		f->delivered_seqs[f->delivered_count++] = d->seq;
-	}
-	for (size_t i = 0; i < p->sent.len / sizeof(*sent); i++) {
-		f->sent_topics[f->sent_count] = sent[i].topic_id;
-		f->sent_epochs[f->sent_count] = sent[i].epoch;
-		f->sent_seqs[f->sent_count++] = sent[i].seq;
-	}
 }
 
 void presence_flush(struct presence *p)
 {
-	struct columns c = {0};
+	struct flush_columns c = {0};
+	struct flush_room room = {
+		.presence = p->changed,
+		.opened = p->opened.count,
+		.closed = p->closed_count,
+		.delivered = deliveries_topics(&p->deliveries),
+		.sent = deliveries_private(&p->deliveries),
+	};
 	struct writing *w;
 
 	/* Counts that the database may have wrong are not built on. */
 	if (!pipeline_is_up(p->node->db.queries) || p->doubted)
 		return;
-	if (p->changed == 0 && p->opened.count == 0 && p->closed_count == 0 && p->sent.len == 0 && !p->delivered)
+	if (p->changed == 0 && p->opened.count == 0 && p->closed_count == 0 && deliveries_are_none(&p->deliveries))
 		return;
 	uv_timer_stop(&p->timer);
 	p->timer_set = false;
 	w = calloc(1, sizeof(*w));
-	if (!w || !columns_new(&c, p)) {
+	if (!w || !flush_columns_new(&c, &room)) {
 		log_error("no memory to write down who is connected");
 		free(w);
-		columns_free(&c);
+		flush_columns_free(&c);
 		soon(p);
 		return;
 	}
+	c.flush.opened_ever = (int64_t)p->node->sessions.opened;
 	take_presence(&c.flush, p);
 	take_opened(&c, p);
-	take_rest(&c.flush, p);
+	take_closed(&c.flush, p);
+	deliveries_take(&p->deliveries, &c.flush);
 
 	w->presence = p;
 	w->opened = p->opened;
@@ -495,9 +386,8 @@ void presence_flush(struct presence *p)
 	enum err e = calls_flush(p->node->db.queries, p->node->id_text, &c.flush, on_written, w);
 
 	p->closed_count = 0;
-	buf_free(&p->sent);
-	forget_delivered(p);
-	columns_free(&c);
+	deliveries_forget(&p->deliveries);
+	flush_columns_free(&c);
 	if (e != OK)
 		on_written(w, e);
 }

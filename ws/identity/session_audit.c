@@ -53,7 +53,7 @@ void session_audit_poller_gone(const struct subscription *sub)
 	audit_write("disconnect", &(struct audit){
 					  .user_id = sub->subscriber.reader.user_id,
 					  .connection_id = uuid_text(id, &sub->subscriber.reader.connection_id),
-					  .transport = sub->transport,
+					  .transport = sub->record.transport,
 					  .outcome = "ok",
 				  });
 }

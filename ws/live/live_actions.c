@@ -1,5 +1,4 @@
 #include "ws/live/live_actions.h"
-#include "ws/session/session_output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_reply.h"
 #include "ws/live/live_session.h"
+#include "ws/session/session_output.h"
 
 #define ACTS_MAX 64 /* messages of one client that the database has not answered */
 

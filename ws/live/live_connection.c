@@ -1,5 +1,4 @@
 #include "ws/live/live_connection.h"
-#include "ws/session/session_output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +14,11 @@
 #include "ws/identity/strangers.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_actions.h"
+#include "ws/live/live_admission.h"
 #include "ws/live/live_reply.h"
 #include "ws/live/live_session.h"
 #include "ws/live/live_subscriptions.h"
+#include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/stream.h"
 
@@ -179,73 +180,6 @@ static void counted(struct subscription *sub)
 		hear_early(s);
 }
 
-static void refuse_user(struct session *s, const char *error_code, const char *reason, const char *why)
-{
-	session_audit_authenticate(s, why);
-	s->end.error_code = error_code;
-	session_close(s, CLOSE_POLICY, reason);
-}
-
-struct admitting {
-	struct node *node;
-	struct subscription *self; /* with a reference */
-};
-
-static void on_admit(void *context, enum err e)
-{
-	struct admitting *a = context;
-	struct subscription *self = a->self;
-	struct session *s = self->session;
-
-	if (!s || s->state != SESSION_OPEN) {
-		/* It went meanwhile. */
-		if (e == OK)
-			presence_erase(a->node->fanout.presence, self);
-	} else if (e == OK) {
-		session_audit_authenticate(s, "ok");
-		self->subscriber.reader.user_id = s->user->id;
-		subscription_step(self, STEP_ADMITTED, NULL);
-	} else if (e == ERR_UNAUTHORIZED) {
-		s->end.detail = "This user has no active account.";
-		refuse_user(s, "authentication_failed", "no active account", "no such user");
-	} else if (e == ERR_LIMIT) {
-		refuse_user(s, "too_many_connections", "too many connections", "too many connections");
-	} else {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	}
-	subscription_unref(self);
-	free(a);
-}
-
-static void admit(struct session *s)
-{
-	const struct config *c = s->node->config;
-	struct admitting *a = calloc(1, sizeof(*a));
-	char id[UUID_TEXT_SIZE], connected_at[CLOCK_TEXT_SIZE];
-	enum err e;
-
-	if (!a) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-		return;
-	}
-	identity_charge(s);
-	a->node = s->node;
-	a->self = subscription_ref(live_session_of(s)->self);
-	e = calls_admit(s->node->db.queries,
-			&(struct admission){
-				.node_id = s->node->id_text,
-				.user_id = s->user->id,
-				.connection_id = uuid_text(id, &s->id),
-				.transport = s->kind->transport_name,
-				.connected_at = clock_text(connected_at, live_session_of(s)->self->connected_us),
-				.require_user = identity_needs_account(s),
-				.connections_max = c->live_connections_max,
-			},
-			on_admit, a);
-	if (e != OK)
-		on_admit(a, e);
-}
-
 static void authenticate(struct session *s, const char *token, size_t len, const char *correlation)
 {
 	struct live_session *live = live_session_of(s);
@@ -260,7 +194,7 @@ static void authenticate(struct session *s, const char *token, size_t len, const
 		return;
 	}
 	session_set_deadline(s, clock_monotonic_ms());
-	admit(s);
+	live_admit(s);
 }
 
 static void begin(struct session *s, const struct arrival *a)

@@ -1,8 +1,8 @@
 #include "ws/live/live_reply.h"
-#include "ws/session/session_output.h"
 
 #include "domain/live.h"
 #include "ws/node.h"
+#include "ws/session/session_output.h"
 
 void live_say(struct session *s, struct buf *text)
 {

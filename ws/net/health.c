@@ -9,7 +9,7 @@
 
 #define KNOWN_MS 15000 /* as long as a node that has not been heard of counts as alive */
 
-struct health {
+struct node_health {
 	struct node *node;
 	bool asking;
 	int64_t said_ms; /* when the database last answered; 0: never */
@@ -18,7 +18,7 @@ struct health {
 
 enum { DATABASE, SIDECAR, SCHEMA, LISTENER, RELAY, CHECKS_COUNT };
 
-enum err health_new(struct health **h, struct node *n)
+enum err health_new(struct node_health **h, struct node *n)
 {
 	*h = calloc(1, sizeof(**h));
 	if (!*h)
@@ -27,7 +27,7 @@ enum err health_new(struct health **h, struct node *n)
 	return OK;
 }
 
-void health_free(struct health **h)
+void health_free(struct node_health **h)
 {
 	free(*h);
 	*h = NULL;
@@ -35,7 +35,7 @@ void health_free(struct health **h)
 
 static void on_state(void *context, enum err e, bool schema_fits, bool relay_moves)
 {
-	struct health *h = context;
+	struct node_health *h = context;
 
 	h->asking = false;
 	if (e != OK)
@@ -45,13 +45,13 @@ static void on_state(void *context, enum err e, bool schema_fits, bool relay_mov
 	h->relay_moves = relay_moves;
 }
 
-void health_ask(struct health *h)
+void health_ask(struct node_health *h)
 {
 	if (!h->asking && pipeline_is_up(h->node->db.queries))
 		h->asking = calls_state(h->node->db.queries, on_state, h) == OK;
 }
 
-static bool is_database_there(const struct health *h)
+static bool is_database_there(const struct node_health *h)
 {
 	const struct node *n = h->node;
 
@@ -60,7 +60,7 @@ static bool is_database_there(const struct health *h)
 }
 
 /* False: not everything is well. */
-static bool write_checks(struct buf *out, const struct health *h)
+static bool write_checks(struct buf *out, const struct node_health *h)
 {
 	static const char *const names[] = {[DATABASE] = "database",
 					    [SIDECAR] = "sidecar",

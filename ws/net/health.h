@@ -16,16 +16,16 @@
 #include "ws/net/requester.h"
 #include "ws/node.h"
 
-struct health; /* opaque */
+struct node_health; /* opaque */
 
 /*
  *	n	borrowed, for as long as it lives
  */
-enum err health_new(struct health **h, struct node *n) MUST_CHECK;
-void health_free(struct health **h);
+enum err health_new(struct node_health **h, struct node *n) MUST_CHECK;
+void health_free(struct node_health **h);
 
 /* Asks the database; not while it is being asked. */
-void health_ask(struct health *h);
+void health_ask(struct node_health *h);
 
 /* True: this is a request for one of these, and is answered; the requester is no more, or lingers. */
 bool health_serve(struct requester *r, const struct request_head *head);

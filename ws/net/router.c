@@ -60,12 +60,12 @@ static bool find_bearer_protocol(struct header_list protocols, struct buf *token
 }
 
 /* What a request says of itself, whatever it asks for. Its texts are behind an arrival's. */
-struct question {
+struct credentials {
 	struct buf token, echo, origin;
 	bool offers_ours; /* the subprotocol "tidings" */
 };
 
-static void forget_question(struct question *q)
+static void forget_credentials(struct credentials *q)
 {
 	if (q->token.bytes)
 		explicit_bzero(q->token.bytes, q->token.len);
@@ -75,8 +75,8 @@ static void forget_question(struct question *q)
 }
 
 /* False: no memory. An empty token is a bad one, not none. */
-static bool read_question(struct question *q, struct arrival *a, const struct request_head *head,
-			  const struct config *c)
+static bool read_credentials(struct credentials *q, struct arrival *a, const struct request_head *head,
+			     const struct config *c)
 {
 	struct span bearer = request_head_bearer(head);
 	bool by_protocol = false;
@@ -277,15 +277,15 @@ static void refuse_plain_get(struct requester *r, const struct request_head *hea
 
 static void let_in(struct requester *r, const struct request_head *head, struct span more, struct arrival *a)
 {
-	struct question q = {0};
+	struct credentials q = {0};
 
-	if (!read_question(&q, a, head, r->node->config))
+	if (!read_credentials(&q, a, head, r->node->config))
 		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 	else if (a->kind->duplex)
 		upgrade(r, head, more, a);
 	else
 		hold(r, head, more, a);
-	forget_question(&q);
+	forget_credentials(&q);
 }
 
 /* `more` is what came behind the head. */

@@ -1,4 +1,5 @@
 #include "base/log.h"
+
 #include "ws/session/session_output.h"
 
 #define LOOK_MS 1000		  /* how often it is looked at whether a choked client takes bytes */

@@ -25,8 +25,8 @@ struct subscription *subscription_new(const struct selected *wanted, const struc
 	}
 	sub->refs = 1;
 	STAILQ_INIT(&sub->askers);
-	sub->transport = transport;
-	sub->connected_us = clock_wall_us();
+	sub->record.transport = transport;
+	sub->record.connected_us = clock_wall_us();
 	sub->subscriber.reader.connection_id = *connection_id;
 	return sub;
 }
@@ -106,26 +106,26 @@ struct place subscription_place(const struct subscription *sub)
 		.topic = sub->subscriber.topic->name,
 		.epoch = sub->subscriber.topic->epoch,
 		.seq = sub->subscriber.seq,
-		.recovered = sub->recovered,
-		.missed_from = sub->missed_from,
-		.missed_to = sub->missed_to,
+		.recovered = sub->at.recovered,
+		.missed_from = sub->at.missed_from,
+		.missed_to = sub->at.missed_to,
 	};
 }
 
 static void begin_place(struct subscription *sub)
 {
-	sub->recovered = true;
-	sub->missed_from = sub->missed_to = 0;
-	sub->known_seq = 0;
+	sub->at.recovered = true;
+	sub->at.missed_from = sub->at.missed_to = 0;
+	sub->at.known_seq = 0;
 	sub->subscriber.ends_seq = 0;
-	sub->unsent = false;
-	sub->unsent_after = 0;
-	sub->welcomed = false;
+	sub->unsent.waits = false;
+	sub->unsent.after = 0;
+	sub->at.welcomed = false;
 }
 
 static void forget_wanted(struct subscription *sub)
 {
-	sub->resumes = sub->wanted->has_cursor;
+	sub->at.resumes = sub->wanted->has_cursor;
 	free(sub->wanted);
 	sub->wanted = NULL;
 }
@@ -141,19 +141,19 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	uint64_t newest = MAX(row->last_seq, tail_seq(sub->subscriber.topic->tail));
 
 	begin_place(sub);
-	sub->known_seq = row->last_seq;
+	sub->at.known_seq = row->last_seq;
 	if (!w->has_cursor) {
 		sub->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), newest);
 		/* What went out since the database looked may have passed over some of theirs. */
-		sub->unsent = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
-		sub->unsent_up_to = delivered;
+		sub->unsent.waits = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
+		sub->unsent.up_to = delivered;
 	} else if (w->cursor_damaged || strcmp(w->cursor.epoch, row->epoch) != 0 || w->cursor.seq > row->last_seq) {
-		sub->recovered = false;
+		sub->at.recovered = false;
 		sub->subscriber.seq = MAX(floor, oldest);
 	} else if (w->cursor.seq < floor) {
-		sub->recovered = false;
-		sub->missed_from = w->cursor.seq + 1;
-		sub->missed_to = floor;
+		sub->at.recovered = false;
+		sub->at.missed_from = w->cursor.seq + 1;
+		sub->at.missed_to = floor;
 		sub->subscriber.seq = floor;
 	} else {
 		sub->subscriber.seq = w->cursor.seq;

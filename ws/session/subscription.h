@@ -47,31 +47,46 @@ struct asker {
 
 STAILQ_HEAD(asker_list, asker);
 
-struct subscription {
-	struct subscriber subscriber;	   /* its topic is held from ATTACHING's end on */
-	struct session *session;	   /* borrowed; NULL: it has none (any more) */
-	STAILQ_ENTRY(subscription) queue;  /* in authorizer's or backfill's */
-	TAILQ_ENTRY(subscription) written; /* in presence's list while `written_down` */
-	char *name;			   /* owned; as the client of a live endpoint calls it; NULL for others */
-	struct asker_list askers;	   /* owned; in the order in which they came */
-	struct selected *wanted;	   /* owned; what the request said, until it is attached; then NULL */
-	const char *transport;		   /* static: as tidings.connection has it */
-	int64_t connected_us;		   /* wall */
-	int64_t allowed_ms;		   /* monotonic: when the database last said that it may have its topic */
+/* Where it is in its topic, and how it came there. */
+struct subscription_place {
 	uint64_t known_seq;  /* the database had so many when it was attached: the tail may not have come to that yet */
 	uint64_t missed_seq; /* from CATCHING on: what was there then. What comes later was not missed */
-	uint64_t unsent_after, unsent_up_to; /* where those are, while `unsent` */
-	uint64_t missed_from, missed_to;
-	uint64_t asked_again_seq; /* while ATTACHING: the revocation for which it is asked anew; 0: none */
+	uint64_t missed_from, missed_to; /* what it will never get; 0: nothing */
+	bool resumes;			 /* it came with a cursor */
+	bool recovered;
+	bool welcomed; /* it has what it missed: from now on messages come one by one */
+};
+
+/* Messages for its user alone that wait in the queue before its seq. */
+struct subscription_unsent {
+	uint64_t after, up_to; /* where those are, while `waits` */
+	bool waits;
+};
+
+/* As tidings.connection has it. */
+struct subscription_record {
+	TAILQ_ENTRY(subscription) link; /* in presence's list while `written_down` */
+	const char *transport;		/* static */
+	int64_t connected_us;		/* wall */
+	bool written_down;		/* presence knows it */
+	bool audited;			/* that it is subscribed is in the trail */
+};
+
+struct subscription {
+	struct subscriber subscriber;	  /* its topic is held from ATTACHING's end on */
+	struct session *session;	  /* borrowed; NULL: it has none (any more) */
+	STAILQ_ENTRY(subscription) queue; /* in authorizer's or backfill's */
+	char *name;			  /* owned; as the client of a live endpoint calls it; NULL for others */
+	struct asker_list askers;	  /* owned; in the order in which they came */
+	struct selected *wanted;	  /* owned; what the request said, until it is attached; then NULL */
+	int64_t allowed_ms;		  /* monotonic: when the database last said that it may have its topic */
+	uint64_t asked_again_seq;	  /* while ATTACHING: the revocation for which it is asked anew; 0: none */
 	unsigned refs;
 	enum subscription_state state;
-	bool written_down; /* the presence knows it */
-	bool audited;	   /* that it is subscribed is in the trail */
-	bool resumes;	   /* it came with a cursor */
-	bool recovered;
-	bool unsent;   /* messages for this user alone wait in the queue before its seq */
-	bool asking;   /* for a page of what it missed: in backfill's queue, or under way */
-	bool welcomed; /* it has what it missed: from now on messages come one by one */
+	bool asking; /* for a page of what it missed: in backfill's queue, or under way */
+	struct subscription_place at;
+	struct subscription_unsent unsent;
+	struct subscription_record record;
 };
 
 static inline struct subscription *subscription_of(struct subscriber *s)

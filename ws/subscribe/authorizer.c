@@ -13,7 +13,7 @@ struct authorizer {
 	unsigned under_way;
 };
 
-struct batch {
+struct attach_batch {
 	struct authorizer *authorizer;
 	size_t count;
 	struct subscription *subscriptions[BATCH_MAX]; /* each with a reference */
@@ -46,7 +46,7 @@ static void refuse(struct subscription *sub, enum err why)
 	subscription_step(sub, STEP_REFUSED, &(union subscription_detail){.why = why});
 }
 
-static void finish_batch(struct batch *b, enum err e, const struct attach_row *rows)
+static void finish_batch(struct attach_batch *b, enum err e, const struct attach_row *rows)
 {
 	struct authorizer *a = b->authorizer;
 
@@ -67,7 +67,7 @@ static void finish_batch(struct batch *b, enum err e, const struct attach_row *r
 
 static void on_attach(void *context, enum err e, const struct attach_row *rows, size_t count)
 {
-	struct batch *b = context;
+	struct attach_batch *b = context;
 	struct authorizer *a = b->authorizer;
 
 	(void)count;
@@ -75,7 +75,7 @@ static void on_attach(void *context, enum err e, const struct attach_row *rows, 
 	ask_next(a);
 }
 
-static void take_waiting(struct authorizer *a, struct batch *b)
+static void take_waiting(struct authorizer *a, struct attach_batch *b)
 {
 	struct subscription *sub;
 
@@ -109,7 +109,7 @@ static void refuse_waiting(struct authorizer *a)
 static void ask_next(struct authorizer *a)
 {
 	while (a->under_way < UNDER_WAY_MAX && !STAILQ_EMPTY(&a->waiting)) {
-		struct batch *b = calloc(1, sizeof(*b));
+		struct attach_batch *b = calloc(1, sizeof(*b));
 		enum err e = ERR_AWAY;
 
 		/* The next answer tries again. */

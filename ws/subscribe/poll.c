@@ -1,11 +1,11 @@
 #include "ws/subscribe/poll.h"
-#include "ws/session/session_output.h"
 
-#include "ws/deliver/backfill.h"
+#include "ws/deliver/page.h"
 #include "ws/encode/encode_cache.h"
 #include "ws/encode/encode_poll.h"
 #include "ws/identity/session_audit.h"
 #include "ws/session/poll_session.h"
+#include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/parked_polls.h"
 #include "ws/subscribe/stream.h"
@@ -63,9 +63,9 @@ static bool park(struct session *s)
 static void counted(struct subscription *sub)
 {
 	/* One that is asked for anew now and then has been there all the time. */
-	if (!sub->audited)
+	if (!sub->record.audited)
 		session_audit_subscribe(sub->session, subscription_topic(sub), "ok");
-	sub->audited = true;
+	sub->record.audited = true;
 	subscribe_welcome_if_counted(sub->session);
 }
 
@@ -109,7 +109,7 @@ static void page(struct subscription *sub, struct page *page)
 static bool may_wait(struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions.count; i++)
-		if (!s->subscriptions.items[i]->resumes || !s->subscriptions.items[i]->recovered)
+		if (!s->subscriptions.items[i]->at.resumes || !s->subscriptions.items[i]->at.recovered)
 			return false;
 	return s->outlet.held.len == 0 && clock_monotonic_ms() < poll_session_of(s)->timeout_ms;
 }

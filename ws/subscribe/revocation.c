@@ -45,7 +45,7 @@ void revocation_announce(struct node *n, struct hub_topic *t, const char *user_i
 		for (unsigned i = 0; i < s->subscriptions.count; i++) {
 			struct subscription *sub = s->subscriptions.items[i];
 
-			if (sub->subscriber.topic == t && sub->known_seq < seq && tail_seq(t->tail) < seq)
+			if (sub->subscriber.topic == t && sub->at.known_seq < seq && tail_seq(t->tail) < seq)
 				sub->subscriber.ends_seq = seq;
 		}
 	}
@@ -89,7 +89,7 @@ void revocation_come(struct node *n, struct hub_topic *t, const char *user_id, u
 			if (subscription_topic_id(sub) != topic_id)
 				continue;
 			/* One that was let in after it may have the topic again. */
-			if (sub->known_seq >= seq) {
+			if (sub->at.known_seq >= seq) {
 				if (sub->subscriber.ends_seq <= seq)
 					sub->subscriber.ends_seq = 0;
 				continue;

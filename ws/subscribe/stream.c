@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "store/acts.h"
-#include "ws/deliver/backfill.h"
+#include "ws/deliver/page.h"
 #include "ws/deliver/redelivery.h"
 #include "ws/encode/encode_cache.h"
 #include "ws/encode/encode_sse.h"

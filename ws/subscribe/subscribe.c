@@ -1,5 +1,4 @@
 #include "ws/subscribe/subscribe.h"
-#include "ws/session/session_output.h"
 
 #include <string.h>
 
@@ -9,6 +8,7 @@
 #include "ws/deliver/presence.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
+#include "ws/session/session_output.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/revocation.h"
 
@@ -89,7 +89,7 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 		if (!find_place(sub, d->row))
 			break;
 		sub->state = SUBSCRIPTION_COUNTING;
-		if (sub->written_down)
+		if (sub->record.written_down)
 			subscription_step(sub, STEP_WRITTEN, NULL);
 		else
 			presence_opened(n->fanout.presence, sub);
@@ -111,7 +111,7 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 		break;
 	case STEP_WELCOMED:
 		/* What is there now is what it missed. */
-		sub->missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->known_seq);
+		sub->at.missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->at.known_seq);
 		sub->state = SUBSCRIPTION_CATCHING;
 		break;
 	case STEP_PAGE:
@@ -126,7 +126,7 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 		fetcher_run(n->fanout.fetcher);
 		break;
 	case STEP_JOINED:
-		sub->welcomed = true;
+		sub->at.welcomed = true;
 		sub->state = SUBSCRIPTION_LIVE;
 		hub_join(n->fanout.hub, &sub->subscriber);
 		break;

@@ -16,8 +16,8 @@
 
 struct heartbeat_sender {
 	struct node *node;
-	int64_t sent_ms; /* the last */
-	bool under_way, again;
+	int64_t sent_ms;						     /* the last */
+	enum { HEARTBEAT_NONE, HEARTBEAT_UNDER_WAY, HEARTBEAT_AGAIN } state; /* AGAIN: under way, and then anew */
 	bool decides; /* the one under way was sent because the connection of fetches has other epochs */
 	bool stale;   /* there are topics whose clients are to be sent away */
 };
@@ -91,9 +91,9 @@ static void on_moved(struct heartbeat_sender *h, const struct moved_row *row)
 static void on_heartbeat(void *context, enum err e, const struct moved_row *rows, size_t count)
 {
 	struct heartbeat_sender *h = context;
-	bool unknown = false;
+	bool unknown = false, again = h->state == HEARTBEAT_AGAIN;
 
-	h->under_way = false;
+	h->state = HEARTBEAT_NONE;
 	if (e != OK)
 		return;
 	for (size_t i = 0; i < count; i++) {
@@ -108,7 +108,7 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 		presence_renew(h->node->fanout.presence);
 		listener_renew(h->node->db.listener);
 	}
-	if (h->again)
+	if (again)
 		heartbeat_send(h);
 }
 
@@ -144,8 +144,7 @@ void heartbeat_send(struct heartbeat_sender *h)
 	struct node *n = h->node;
 	struct known_topics topics;
 
-	h->again = false;
-	if (n->phase == NODE_GONE || h->under_way || !pipeline_is_up(n->db.queries))
+	if (n->phase == NODE_GONE || h->state != HEARTBEAT_NONE || !pipeline_is_up(n->db.queries))
 		return;
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
 	if (presence_is_doubted(n->fanout.presence) && calls_farewell(n->db.queries, n->id_text, NULL, NULL) != OK)
@@ -153,15 +152,16 @@ void heartbeat_send(struct heartbeat_sender *h)
 	if (know_topics(&topics, n->fanout.hub)) {
 		h->decides = n->db.agreement == DIFFERING;
 		h->sent_ms = clock_monotonic_ms();
-		h->under_way = calls_heartbeat(n->db.queries,
-					       &(struct heartbeat){
-						       .node_id = n->id_text,
-						       .started_at = n->started_at,
-						       .connections = (int64_t)n->sessions.count,
-						       .opened = (int64_t)n->sessions.opened,
-						       .topics = &topics,
-					       },
-					       on_heartbeat, h) == OK;
+		if (calls_heartbeat(n->db.queries,
+				    &(struct heartbeat){
+					    .node_id = n->id_text,
+					    .started_at = n->started_at,
+					    .connections = (int64_t)n->sessions.count,
+					    .opened = (int64_t)n->sessions.opened,
+					    .topics = &topics,
+				    },
+				    on_heartbeat, h) == OK)
+			h->state = HEARTBEAT_UNDER_WAY;
 	}
 	known_topics_free(&topics);
 }
@@ -208,8 +208,8 @@ void heartbeat_compare_fetches(struct heartbeat_sender *h)
 
 void heartbeat_send_anew(struct heartbeat_sender *h)
 {
-	if (h->under_way)
-		h->again = true;
+	if (h->state != HEARTBEAT_NONE)
+		h->state = HEARTBEAT_AGAIN;
 	else
 		heartbeat_send(h);
 }

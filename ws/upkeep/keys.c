@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 
-struct reading {
+struct key_reading {
 	uv_work_t work;
 	struct node *node;
 	struct token_keys *keys; /* owned: what was read; NULL: nothing usable */
@@ -41,7 +41,7 @@ enum err keys_load(struct node *n)
 
 static void read_files(uv_work_t *work)
 {
-	struct reading *r = work->data;
+	struct key_reading *r = work->data;
 
 	if (load(r->node->config, &r->keys) != OK)
 		r->keys = NULL;
@@ -49,7 +49,7 @@ static void read_files(uv_work_t *work)
 
 static void take_over(uv_work_t *work, int status)
 {
-	struct reading *r = work->data;
+	struct key_reading *r = work->data;
 	struct node *n = r->node;
 
 	(void)status;
@@ -67,7 +67,7 @@ static void take_over(uv_work_t *work, int status)
 
 void keys_reload(struct node *n)
 {
-	struct reading *r = n->identity.reading_keys ? NULL : calloc(1, sizeof(*r));
+	struct key_reading *r = n->identity.reading_keys ? NULL : calloc(1, sizeof(*r));
 
 	n->identity.read_keys_again = n->identity.reading_keys;
 	if (n->identity.reading_keys)

@@ -1,0 +1,53 @@
+#include "ws/deliver/flush_columns.h"
+
+#include <stdlib.h>
+
+#include "base/defs.h"
+
+/* Each with room for one more: an empty one is no failure. */
+bool flush_columns_new(struct flush_columns *c, const struct flush_room *room)
+{
+	size_t presence = room->presence + 1, opened = room->opened + 1, closed = room->closed + 1;
+	size_t delivered = room->delivered + 1, sent = room->sent + 1;
+	struct flush *f = &c->flush;
+
+	*c = (struct flush_columns){
+		.flush =
+			{
+				.presence_topics = calloc(presence, sizeof(int64_t)),
+				.presence_clients = calloc(presence, sizeof(int64_t)),
+				.opened_topics = calloc(opened, sizeof(int64_t)),
+				.opened_ids = calloc(opened, sizeof(char *)),
+				.opened_users = calloc(opened, sizeof(char *)),
+				.opened_transports = calloc(opened, sizeof(char *)),
+				.opened_at = calloc(opened, sizeof(char *)),
+				.closed_ids = calloc(closed, sizeof(char *)),
+				.closed_topics = calloc(closed, sizeof(int64_t)),
+				.delivered_topics = calloc(delivered, sizeof(int64_t)),
+				.delivered_seqs = calloc(delivered, sizeof(int64_t)),
+				.delivered_epochs = calloc(delivered, sizeof(char *)),
+				.sent_topics = calloc(sent, sizeof(int64_t)),
+				.sent_seqs = calloc(sent, sizeof(int64_t)),
+				.sent_epochs = calloc(sent, sizeof(char *)),
+			},
+		.ids = calloc(opened, UUID_TEXT_SIZE),
+		.times = calloc(opened, CLOCK_TEXT_SIZE),
+	};
+	return f->presence_topics && f->presence_clients && f->opened_topics && f->opened_ids && f->opened_users &&
+	       f->opened_transports && f->opened_at && f->closed_ids && f->closed_topics && f->delivered_topics &&
+	       f->delivered_seqs && f->delivered_epochs && f->sent_topics && f->sent_seqs && f->sent_epochs && c->ids &&
+	       c->times;
+}
+
+void flush_columns_free(struct flush_columns *c)
+{
+	struct flush *f = &c->flush;
+	void *all[] = {
+		f->presence_topics,   f->presence_clients, f->opened_topics, f->opened_ids,    f->opened_users,
+		f->opened_transports, f->opened_at,	   f->closed_ids,    f->closed_topics, f->delivered_topics,
+		f->delivered_seqs,    f->sent_topics,	   f->sent_seqs,     c->ids,	       c->times,
+		f->delivered_epochs,  f->sent_epochs};
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		free(all[i]);
+}

@@ -1,0 +1,28 @@
+/*
+ * flush_columns - the arrays of one calls_flush(), and the texts that they point to.
+ *
+ * Layer    ws.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/clock.h"
+#include "domain/uuid.h"
+#include "store/calls.h"
+
+struct flush_columns {
+	struct flush flush; /* its arrays are owned */
+	char (*ids)[UUID_TEXT_SIZE];
+	char (*times)[CLOCK_TEXT_SIZE];
+};
+
+/* How many of each there are at most. */
+struct flush_room {
+	size_t presence, opened, closed, delivered, sent;
+};
+
+/* False: no memory. Freed by flush_columns_free() in any case. */
+bool flush_columns_new(struct flush_columns *c, const struct flush_room *room);
+void flush_columns_free(struct flush_columns *c);
