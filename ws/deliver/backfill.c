@@ -312,7 +312,7 @@ static void page_from_tail(struct backfill *b, struct subscription *sub)
 	page_send(&page, seq);
 }
 
-/* The tail has not what comes next, any more or yet. */
+/* The tail does not have the next message: it was dropped, or has not been fetched yet. */
 static bool needs_page(const struct subscription *sub)
 {
 	const struct tail *t = sub->subscriber.topic->tail;

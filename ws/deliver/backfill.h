@@ -1,11 +1,13 @@
 /*
- * backfill - gives sessions what their topic's tail can't: what they missed, and what moved on while they were slow.
+ * backfill - gives subscriptions what lies before their topic's tail, page by page: messages that were missed before a client came
+ * (state CATCHING), and those that the tail has dropped while a client was slow.
  *
- * A page at a time a session, from the tail where that has it, else from the database (one for all who are at the same
- * place, a few at a time). A page is reserved in node.budget before it is made or read; where there is no room for it,
- * and nobody who does not take theirs makes some, it is a short one, which the socket takes at once. So ten thousand who
- * come back at once cost time, not memory, and those who do not read keep nobody from what they missed. A session waits
- * for the database for TIDINGS_SLOW_TIMEOUT at most (session.asked_ms).
+ *	the tail has the next message		-> a page from the tail, at once
+ *	else	-> a page from the database; one query for all subscriptions at the same seq of a topic, a few queries at a time
+ *
+ * A page is reserved in node.budget before it is made or read. Where there is no room, sessions that read nothing are given up;
+ * where there are none, the page is a short one, which fits into an empty socket buffer. So 10,000 clients that come back at once
+ * cost time, not memory. A session waits for the database for TIDINGS_SLOW_TIMEOUT at most (session.times.asked_ms).
  *
  * Layer    ws.
  */
@@ -18,7 +20,7 @@ enum err backfill_new(struct backfill **b, struct node *n) MUST_CHECK;
 void backfill_free(struct backfill **b);
 
 /*
- * STEP_PAGE and STEP_CAUGHT_UP: brings those of a session's subscriptions that are CATCHING further, one after the other. Where one still is when it
- * returns, a page is on its way, or the session takes no bytes: this has to be called again when it does.
+ * Brings the session's CATCHING subscriptions on, one after the other (STEP_PAGE, STEP_CAUGHT_UP). Those that are still CATCHING when
+ * it returns wait for a page that is on its way, or for the socket: then it is to be called again.
  */
 void backfill_go_on(struct backfill *b, struct session *s);

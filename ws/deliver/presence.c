@@ -238,8 +238,8 @@ void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq)
 }
 
 /*
- * What went between the database's look and its answer is not in `written`, and may be there all the same: written by a
- * call that is on its way. So what says that it is gone is kept: the closed, and the topics with nobody left.
+ * Rows of subscriptions that ended between the database's look at this node and its answer: a call that is on its way may write
+ * them yet, though `written` does not have them any more. So the deletions are kept: `closed`, and counts of topics that are 0.
  */
 void presence_renew(struct presence *p)
 {

@@ -1,9 +1,8 @@
 /*
- * presence - writes down who is connected and what was delivered.
+ * presence - writes down in the database who is connected to what on this node (connection, presence), and what was delivered.
  *
- * What has changed is gathered and written in one call. A subscription that is new is written at once,
- * because it is told that it is connected only when whoever publishes counts it; the rest at most every 100 ms. An idle
- * node writes nothing.
+ * Changes gather, and go in one call (tidings.flush()): a new subscription's at once, since its client is told that it is connected
+ * only when publishers count it; the rest at most every 100 ms. An idle node writes nothing.
  *
  * Layer    ws.
  */
@@ -19,13 +18,14 @@ void presence_free(struct presence **p);
 void presence_opened(struct presence *p, struct subscription *sub);
 void presence_closed(struct presence *p, struct subscription *sub); /* does nothing where it is not written down */
 
-/* It was written down by another call, and is gone. */
+/* A subscription whose row another call has written (live_admission) is gone: the row is deleted. */
 void presence_erase(struct presence *p, const struct subscription *sub);
 
+/* As struct hub_ops has them. */
 void presence_delivered(struct presence *p, const struct hub_topic *t);
 void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq);
 
-/* The database is away: what was not written will be written anew; who waits to be counted is to come again. */
+/* The database is away: sessions that wait to be counted are closed with 1013; the rest is written anew by presence_renew(). */
 void presence_lost(struct presence *p);
 
 /*

@@ -1,15 +1,16 @@
 /*
- * acceptor - where the sidecar listens (listening.h): accepts sockets, and has their requests read.
+ * acceptor - accepts connections on the node's ports (port.h), and has their requests read.
  *
  *	accepted -> a requester -> router: a session, or a refusal
+ *	a poll's reply is out -> a requester again, for the next request
  *
- * A poll's socket comes back here with each reply, to wait for the next request: TIDINGS_CONNECTIONS_MAX of them have a
- * place here or as a session, and 1,024 sockets that have not been served yet have theirs. Where one side leaves places
- * free, the other may have them; beyond, the longest here of those who have too many is closed for one who comes.
+ * Two shares of sockets: TIDINGS_CONNECTIONS_MAX for sessions and for requesters between two polls, 1,024 for sockets that have
+ * not been served yet. A share that is not used up is the other's to use. Where both are used up, a new connection takes the place
+ * of the oldest requester of the share that has too many.
  *
  * Layer    ws.
- * Memory   at most TIDINGS_CONNECTIONS_MAX + 1,536 sockets, sessions included; heads that have come in part: at most
- * 1,024, and 8 MiB of them, in node.budget.
+ * Memory   at most TIDINGS_CONNECTIONS_MAX + 1,536 sockets, sessions included; incomplete heads of requests: at most 1,024, and
+ *          8 MiB of them, in node.budget.
  */
 #pragma once
 

@@ -53,11 +53,14 @@ struct session_times {
 	int64_t opened_ms;
 	int64_t heard_ms; /* last frame from the client */
 	int64_t pinged_ms;
-	int64_t taken_ms;    /* its client took what had waited */
-	int64_t asked_ms;    /* since when it waits for a page of what it missed; 0: it does not */
-	int64_t leave_by_ms; /* its user has to come again once some of its subscriptions have ended, then at the
-				latest; 0: they need not */
-	int64_t expires_s;   /* wall: its token; 0: never */
+	int64_t taken_ms; /* its client took what had waited */
+	int64_t asked_ms; /* since when it waits for a page of what it missed; 0: it does not */
+	/*
+	 * The latest moment of a close with 1012, for a user whose rights change: until then the announced ends of subscriptions
+	 * are waited for. 0: no such close is due.
+	 */
+	int64_t leave_by_ms;
+	int64_t expires_s; /* wall: its token; 0: never */
 };
 
 /* How it ends. */
@@ -73,7 +76,7 @@ struct session_end {
 };
 
 struct session {
-	struct outlet outlet;		 /* first: each delivery looks at it (session_expect()), and at the next two */
+	struct outlet outlet; /* first: each delivery looks at it (session_deliver_soon()), and at the next two */
 	const struct session_kind *kind; /* static */
 	enum session_state state;
 	enum role role;
@@ -151,8 +154,8 @@ void session_close(struct session *s, enum close_code code, const char *reason);
 void session_refuse(struct session *s, int status, enum close_code code, const char *reason);
 
 /*
- * It will be closed soon, by whoever ends its subscriptions or by its deadline. Those whose end is not announced go on
- * no more; the caller takes them out of the hub.
+ * The session is closed once the announced ends of its subscriptions have come (revocation.c), by its deadline at the latest.
+ * Subscriptions without an announced end get nothing more; the caller takes them out of the hub.
  */
 void session_leave(struct session *s);
 

@@ -15,8 +15,9 @@
 
 #include "ws/session/session.h"
 
-/* It will be written to soon: its memory may come on the way meanwhile. */
-void session_expect(const struct session *s);
+/* What the hub asks of a subscriber (struct hub_ops): a write, by the session's kind; and a word that one is next. */
+enum hub_written session_deliver(void *node, struct subscriber *subscriber, const struct delivery *d);
+void session_deliver_soon(void *node, struct subscriber *subscriber);
 
 /*
  * What is held for it has changed: node.budget is told. Where that is too much, the largest holding is given up, this one
@@ -60,12 +61,12 @@ bool session_drained(struct session *s);
 bool session_is_over(const struct session *s);
 
 /*
- * These bytes, and then the end, when the loop comes to it: whoever has them may ask again at once, and must not find
- * this session. The session takes over what is in `bytes`.
+ * The last bytes of a reply (taken over). The loop sends them at its next turn, not this call: a client that has them may ask again
+ * at once, and must not find its old session.
  */
 void session_finish(struct session *s, struct buf *bytes);
 
-/* The same from the fan-out, which ends replies right behind its slice: now, with a mark as in session_write_now(). */
+/* The same at once, with a mark as in session_write_now(): for the fan-out, whose slice ends the replies that it has written. */
 enum hub_written session_finish_now(struct session *s, struct span bytes, const struct mark *mark);
 
 /*

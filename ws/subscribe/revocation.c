@@ -4,7 +4,7 @@
 #include "ws/session/session.h"
 #include "ws/subscribe/parked_polls.h"
 
-/* Is what came before its end still on its way to one of its subscriptions? */
+/* Does one of its subscriptions still get what comes before an announced end? */
 static bool awaits_end(const struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions.count; i++)
@@ -13,7 +13,7 @@ static bool awaits_end(const struct session *s)
 	return false;
 }
 
-/* It goes when the last of the ends that are announced has come; what has none has its end now. */
+/* The session is closed when the last announced end has come; subscriptions without one end now. */
 static void leave(struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions.count; i++)

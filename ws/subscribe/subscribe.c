@@ -197,33 +197,6 @@ bool subscribe_writable(struct session *s)
 
 /* ---- the hub's side */
 
-static enum hub_written on_write(void *node, struct subscriber *subscriber, const struct delivery *d)
-{
-	struct subscription *sub = subscription_of(subscriber);
-	struct session *s = sub->session;
-	struct mark mark = {.topic_id = subscriber->topic->id, .seq = d->last, .private = d->private};
-	enum hub_written written =
-		s->kind->deliver ? s->kind->deliver(sub, d->bytes, &mark) : session_write_now(s, d->bytes, &mark);
-
-	(void)node;
-	if (written != HUB_SENT)
-		session_pass_turn(s, sub);
-	return written;
-}
-
-/* The one behind it is fetched into the CPU's cache meanwhile: so its session is found by the next call. */
-static void on_soon(void *node, struct subscriber *s)
-{
-	struct subscriber *after = TAILQ_NEXT(s, link);
-
-	(void)node;
-	session_expect(subscription_of(s)->session);
-	if (after) {
-		__builtin_prefetch(after);
-		__builtin_prefetch(&subscription_of(after)->session);
-	}
-}
-
 static void on_behind(void *node, struct subscriber *s)
 {
 	(void)node;
@@ -246,8 +219,8 @@ static void on_revoked(void *node, struct hub_topic *t, const char *user_id, uin
 }
 
 const struct hub_ops subscribe_hub_ops = {
-	.write = on_write,
-	.soon = on_soon,
+	.write = session_deliver,
+	.soon = session_deliver_soon,
 	.behind = on_behind,
 	.delivered = on_delivered,
 	.delivered_private = on_delivered_private,
