@@ -15,8 +15,9 @@
 #define STRANGERS_MAX 1024 /* sockets that have never been served, once the node has no room for more */
 #define HEADS_MAX 1024	   /* heads that have come in part */
 #define HEADS_BYTES_MAX (8 << 20)
-#define ACCEPT_TURN 128	   /* sockets, before the loop looks at the others */
-#define SAY_EVERY_MS 10000 /* that some were sent away */
+#define ACCEPT_TURN 16	   /* sockets, before the loop looks at the others: most are served at once, in 200 µs */
+#define WAITING_MS 10	   /* from one turn of those that have to wait to the next */
+#define SAY_EVERY_MS 10000 /* that some were sent away or refused */
 
 struct door {
 	struct node *node;
@@ -24,10 +25,12 @@ struct door {
 	struct listening places[2]; /* a port, and perhaps a path: closed where there is none */
 	bool shut;
 	struct visitors visitors;
-	bool full;	  /* not accepting for the moment: out of descriptors */
-	bool said_full;	  /* such a time is one line in the log */
-	size_t sent_away; /* to make room for others, since that was said last */
-	int64_t say_ms;	  /* when it may be said again */
+	bool full;	    /* not accepting for the moment: out of descriptors */
+	bool said_full;	    /* such a time is one line in the log */
+	size_t sent_away;   /* to make room for others, since that was said last */
+	size_t late;	    /* had to wait for too long, since then */
+	int64_t say_ms;	    /* when it may be said again */
+	uv_timer_t waiting; /* active while somebody is VISITOR_WAITING */
 };
 
 static void send_away(struct door *d, struct visitor *v)
@@ -36,20 +39,53 @@ static void send_away(struct door *d, struct visitor *v)
 	visitor_close(v);
 }
 
-/* Those whose heads have come in part, and are too many: the ones that began first. */
-static void send_readers_away(struct door *d)
+/* Whose head is kept: the one that began first of those that has not come whole, else of those that wait. */
+static struct visitor *first_head(const struct visitors *all)
+{
+	struct visitor *reading = TAILQ_FIRST(&all->lists[VISITOR_READING]);
+
+	return reading ? reading : TAILQ_FIRST(&all->lists[VISITOR_WAITING]);
+}
+
+/* Where too much is kept of heads. */
+static void send_heads_away(struct door *d)
 {
 	struct visitors *all = &d->visitors;
+	struct visitor *v;
 
-	while (all->counts[VISITOR_READING] > 0 && (all->counts[VISITOR_READING] > HEADS_MAX ||
-						    all->bytes > HEADS_BYTES_MAX || budget_is_over(&d->node->budget)))
-		send_away(d, TAILQ_FIRST(&all->lists[VISITOR_READING]));
+	while ((v = first_head(all)) && (all->counts[VISITOR_READING] > HEADS_MAX || all->bytes > HEADS_BYTES_MAX ||
+					 budget_is_over(&d->node->budget)))
+		send_away(d, v);
+}
+
+/* Those that wait, as far as the rate lets them in now. */
+static void on_waiting(uv_timer_t *timer)
+{
+	struct door *d = timer->data;
+	struct visitor *v;
+
+	while ((v = TAILQ_FIRST(&d->visitors.lists[VISITOR_WAITING]))) {
+		v->scan = (struct request_scan){0};
+		if (reception_serve(v, (struct span){v->in.bytes, v->in.len}) == RECEPTION_LATER)
+			return;
+	}
+	uv_timer_stop(timer);
+}
+
+/* Nothing more of it is read; whoever has gone has no turn. */
+static void let_wait(struct door *d, struct visitor *v)
+{
+	visitor_move(v, VISITOR_WAITING);
+	line_watch(v->line, UV_DISCONNECT);
+	if (!uv_is_active((uv_handle_t *)&d->waiting))
+		uv_timer_start(&d->waiting, on_waiting, WAITING_MS, WAITING_MS);
 }
 
 /* Something has come: a whole request, or a part of one. Most often it comes whole, and is read where it is. */
 static void serve(struct visitor *v, struct span bytes)
 {
 	struct door *d = v->node->door;
+	enum reception got;
 
 	if (v->in.len > 0) {
 		buf_add(&v->in, bytes.bytes, bytes.len);
@@ -59,7 +95,8 @@ static void serve(struct visitor *v, struct span bytes)
 		visitor_close(v);
 		return;
 	}
-	if (reception_serve(v, bytes))
+	got = reception_serve(v, bytes);
+	if (got == RECEPTION_SERVED)
 		return;
 	if (v->in.len == 0)
 		buf_add(&v->in, bytes.bytes, bytes.len);
@@ -68,9 +105,11 @@ static void serve(struct visitor *v, struct span bytes)
 		return;
 	}
 	visitor_charge(v);
-	if (v->state != VISITOR_READING)
+	if (got == RECEPTION_LATER)
+		let_wait(d, v);
+	else if (v->state != VISITOR_READING)
 		visitor_move(v, VISITOR_READING);
-	send_readers_away(d);
+	send_heads_away(d);
 }
 
 static void read_head(struct visitor *v)
@@ -92,7 +131,9 @@ static void on_visitor(void *owner, int status, int events)
 	char rest[4096];
 
 	(void)events;
-	if (v->state != VISITOR_LINGERING && status == 0)
+	if (v->state == VISITOR_WAITING)
+		visitor_close(v);
+	else if (v->state != VISITOR_LINGERING && status == 0)
 		read_head(v);
 	else if (status < 0 || recv(line_fd(v->line), rest, sizeof(rest), 0) == 0)
 		visitor_close(v);
@@ -154,14 +195,13 @@ static struct visitor *longest_here(const struct door *d)
 	const struct visitors *all = &d->visitors;
 	struct visitor *lingering = TAILQ_FIRST(&all->lists[VISITOR_LINGERING]),
 		       *resting = TAILQ_FIRST(&all->lists[VISITOR_RESTING]),
-		       *silent = TAILQ_FIRST(&all->lists[VISITOR_NEW]),
-		       *reading = TAILQ_FIRST(&all->lists[VISITOR_READING]);
+		       *silent = TAILQ_FIRST(&all->lists[VISITOR_NEW]);
 
 	if (lingering)
 		return lingering;
 	if (resting && all->counts[VISITOR_NEW] + all->counts[VISITOR_READING] < STRANGERS_MAX)
 		return resting;
-	return silent ? silent : reading;
+	return silent ? silent : first_head(all);
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
@@ -222,6 +262,8 @@ enum err door_new(struct door **d, struct node *n)
 		return ERR_SYSTEM;
 	}
 	lines_init(&made->lines, n->loop);
+	uv_timer_init(n->loop, &made->waiting);
+	made->waiting.data = made;
 	visitors_init(&made->visitors);
 	*d = made;
 	return OK;
@@ -245,15 +287,22 @@ void door_check(struct door *d, int64_t now_ms)
 	struct visitor *v;
 
 	while ((v = visitors_overdue(&d->visitors, now_ms))) {
-		if (v->state == VISITOR_READING)
+		if (v->state == VISITOR_READING) {
 			visitor_refuse(v, 408, "", "The request did not come in time.");
-		else
+		} else if (v->state == VISITOR_WAITING) {
+			d->late++;
+			reception_refuse_late(v);
+		} else {
 			visitor_close(v);
+		}
 	}
-	if (d->sent_away > 0 && now_ms >= d->say_ms) {
-		log_notice("closed connections that asked for nothing, for others: too many visitors=%zu",
-			   d->sent_away);
-		d->sent_away = 0;
+	if (d->sent_away + d->late > 0 && now_ms >= d->say_ms) {
+		if (d->sent_away > 0)
+			log_notice("closed connections that asked for nothing, for others: too many visitors=%zu",
+				   d->sent_away);
+		if (d->late > 0)
+			log_notice("refused connections without a token: too many visitors=%zu", d->late);
+		d->sent_away = d->late = 0;
 		d->say_ms = now_ms + SAY_EVERY_MS;
 	}
 	if (d->full && !d->shut) {
@@ -271,6 +320,7 @@ void door_free(struct door **d)
 	door_shut(*d);
 	while ((v = visitors_overdue(&(*d)->visitors, INT64_MAX)))
 		visitor_close(v);
+	uv_timer_stop(&(*d)->waiting);
 	/* The lines' handles still point here until the loop has closed them: it frees after. */
 	free(*d);
 	*d = NULL;

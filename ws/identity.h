@@ -23,10 +23,13 @@
 bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
 
 /*
- * The session comes without a token, and is charged as what goes on from memory; one that is to say who it is, for all. False:
- * too many have come, it is being closed with 1013 or 429.
+ * Somebody comes without a token, who is charged as what goes on from memory, or, where they are to say who they are, for all.
+ * False: too many have come, and this one has to wait. Who may not come without is not charged: 401 costs little.
+ *
+ *	websocket	it may be said later who it is
+ *	live		a user's own: nobody may come who is nobody
  */
-bool identity_take_stranger(struct session *s) MUST_CHECK;
+bool identity_take_stranger(struct node *n, bool websocket, bool live) MUST_CHECK;
 
 /* The database is going to be asked for the session: charges its user, or the strangers, for the rest. */
 void identity_charge(const struct session *s);

@@ -12,6 +12,7 @@
 #include "domain/topic.h"
 #include "ws/health.h"
 #include "ws/http_socket.h"
+#include "ws/identity.h"
 #include "ws/live.h"
 #include "ws/server.h"
 #include "ws/stages.h"
@@ -296,22 +297,28 @@ static void refuse_plain_get(struct visitor *v, const struct request_head *head,
 	buf_free(&headers);
 }
 
-static void let_in(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
+static enum reception let_in(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
 {
+	bool websocket = a->voice == &voice_websocket || a->voice == &voice_live;
+	enum reception got = RECEPTION_SERVED;
 	struct question q = {0};
 
 	if (!read_question(&q, a, head, v->node->config))
 		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
-	else if (a->voice == &voice_websocket || a->voice == &voice_live)
+	else if (!a->token && !identity_take_stranger(v->node, websocket, a->endpoint != NULL))
+		got = RECEPTION_LATER;
+	else if (websocket)
 		upgrade(v, head, more, a);
 	else
 		hold(v, head, more, a);
 	forget_question(&q);
+	return got;
 }
 
 /* `more` is what came behind the head. */
-static void serve(struct visitor *v, const struct request_head *head, struct span more)
+static enum reception serve(struct visitor *v, const struct request_head *head, struct span more)
 {
+	enum reception got = RECEPTION_SERVED;
 	struct arrival a = {0};
 	struct problem problem = PROBLEM_NONE;
 	struct selection *selection = NULL;
@@ -320,12 +327,12 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 	bool websocket;
 
 	if (health_serve(v, head))
-		return;
+		return RECEPTION_SERVED;
 	a.endpoint = live_endpoint(head->path);
 	a.voice = a.endpoint ? &voice_live : find_route(head->path, &diagnosis_id);
 	if (!a.voice) {
 		refuse(v, head, 404, "", "There is nothing at this path.");
-		return;
+		return RECEPTION_SERVED;
 	}
 	websocket = a.endpoint || a.voice == &voice_websocket;
 	if (!websocket && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
@@ -355,10 +362,11 @@ static void serve(struct visitor *v, const struct request_head *head, struct spa
 		else if (problem.errors_count > 0)
 			refuse_problem(v, head, &problem, "");
 		else
-			let_in(v, head, more, &a);
+			got = let_in(v, head, more, &a);
 		free(selection);
 		problem_free(&problem);
 	}
+	return got;
 }
 
 static const char *refusal(int status)
@@ -375,15 +383,27 @@ static const char *refusal(int status)
 	}
 }
 
-bool reception_serve(struct visitor *v, struct span bytes)
+enum reception reception_serve(struct visitor *v, struct span bytes)
 {
 	struct request_head head;
 	int status = request_head_read(&head, bytes.bytes, bytes.len, &v->scan);
 
 	v->head_only = status == 0 && is_method(&head, "HEAD");
 	if (status == 0)
-		serve(v, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
-	else if (status > 0)
+		return serve(v, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
+	if (status > 0)
 		visitor_refuse(v, status, "", refusal(status));
-	return status >= 0;
+	return status > 0 ? RECEPTION_SERVED : RECEPTION_PART;
+}
+
+void reception_refuse_late(struct visitor *v)
+{
+	struct request_head head;
+
+	v->scan = (struct request_scan){0};
+	if (request_head_read(&head, v->in.bytes, v->in.len, &v->scan) == 0)
+		refuse(v, &head, 429, "Retry-After: 5\r\n",
+		       "Too many come without a token: see the Retry-After header.");
+	else
+		visitor_close(v);
 }

@@ -16,8 +16,14 @@
 
 #include "ws/visitor.h"
 
-/*
- * Looks at what has come in, all of it. False: more has to come. True: it was a whole request, which is served, or a
- * bad one, which is refused; the visitor may be no more.
- */
-bool reception_serve(struct visitor *v, struct span bytes);
+enum reception {
+	RECEPTION_SERVED, /* a whole request, or a bad one, which was refused: the visitor may be no more */
+	RECEPTION_PART,	  /* more has to come */
+	RECEPTION_LATER,  /* without a token, as too many have come: to be served again, from the beginning */
+};
+
+/* Looks at what has come in, all of it. */
+enum reception reception_serve(struct visitor *v, struct span bytes) MUST_CHECK;
+
+/* Refuses the request in v->in, whose turn has not come in time. */
+void reception_refuse_late(struct visitor *v);

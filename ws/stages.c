@@ -115,8 +115,6 @@ struct session *stages_begin(struct node *n, const struct transport *transport, 
 	} else if (!has_place(s, a)) {
 		log_info("full connections=%zu", n->sessions_count - n->closing_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
-	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
-		audit_authenticate(s, s->close_reason);
 	} else if (a->endpoint) {
 		live_begin(s, a->token);
 	} else if (a->token) {

@@ -11,10 +11,8 @@
  * closes, or its next request may meet our close. LINGERING: for the client to read a refusal.
  */
 static const int64_t stay_ms[VISITOR_STATES] = {
-	[VISITOR_NEW] = 10000,
-	[VISITOR_RESTING] = 65000,
-	[VISITOR_READING] = 10000,
-	[VISITOR_LINGERING] = 2000,
+	[VISITOR_NEW] = 10000,	  [VISITOR_RESTING] = 65000,  [VISITOR_READING] = 10000,
+	[VISITOR_WAITING] = 5000, [VISITOR_LINGERING] = 2000,
 };
 
 void visitors_init(struct visitors *all)

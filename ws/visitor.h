@@ -4,6 +4,7 @@
  *	NEW		accepted, and has said nothing yet
  *	RESTING		a poll's reply went out on it, and the next poll may come
  *	READING		the head of its request comes, in pieces
+ *	WAITING		its request came without a token, as too many have: it has its turn later
  *	LINGERING	it was answered; what it still sends is thrown away, until it has read the answer
  *
  * A visitor is in the list of its state, and has so much time in each.
@@ -24,7 +25,14 @@
 #include "ws/line.h"
 #include "ws/node.h"
 
-enum visitor_state { VISITOR_NEW, VISITOR_RESTING, VISITOR_READING, VISITOR_LINGERING, VISITOR_STATES };
+enum visitor_state {
+	VISITOR_NEW,
+	VISITOR_RESTING,
+	VISITOR_READING,
+	VISITOR_WAITING,
+	VISITOR_LINGERING,
+	VISITOR_STATES
+};
 
 TAILQ_HEAD(visitor_list, visitor);
 
@@ -32,7 +40,7 @@ struct visitors {
 	struct visitor_list lists[VISITOR_STATES]; /* who came first is first, and due first */
 	size_t counts[VISITOR_STATES];
 	size_t count;
-	size_t bytes; /* of heads that are not whole; they are in node.budget too */
+	size_t bytes; /* of heads that are not whole, or have to wait; they are in node.budget too */
 };
 
 struct visitor {
@@ -40,7 +48,7 @@ struct visitor {
 	struct visitors *all;	   /* borrowed */
 	struct node *node;	   /* borrowed */
 	struct line *line;	   /* owned */
-	struct buf in;		   /* what it has sent, while its head is not whole */
+	struct buf in;		   /* what it has sent, while its head is not whole, or has to wait */
 	size_t charged;		   /* of that, in visitors.bytes */
 	struct request_scan scan;  /* of that */
 	bool head_only;		   /* its request was a HEAD: its reply has no body */
