@@ -26,6 +26,7 @@
 #define WAKE_SIGNAL SIGUSR2		/* makes a thread that waits in accept(2) look up */
 #define WAKE_INTERVAL_NS (20 * 1000000) /* one that came just before accept(2) is lost: so again */
 #define ACCEPT_RETRY_NS (100 * 1000000)
+#define REFUSAL_NS (50 * 1000000)
 #define PARENT_SIGNAL SIGRTMIN /* from the kernel: the parent has ended */
 
 struct thread {
@@ -42,6 +43,7 @@ struct socket_name {
 };
 
 static atomic_bool stopping;
+static atomic_size_t delaying; /* threads, in delay_refusal() */
 
 static void wake(int number)
 {
@@ -64,6 +66,19 @@ static void sleep_ns(long ns)
 	nanosleep(&t, NULL);
 }
 
+/*
+ * A script that is refused, for its token or its rate, and asks again at once, kept the web server and this program busy:
+ * it is answered a little later. Half of the threads at most wait so.
+ */
+static void delay_refusal(size_t threads, int status)
+{
+	if (status != 401 && status != 429)
+		return;
+	if (atomic_fetch_add(&delaying, 1) < threads / 2)
+		sleep_ns(REFUSAL_NS);
+	atomic_fetch_sub(&delaying, 1);
+}
+
 static void serve(const struct thread *t, FCGX_Request *fcgi)
 {
 	struct response res = RESPONSE_NEW;
@@ -75,6 +90,7 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 		response_fault(&res, ERR_MEMORY);
 	if (res.status == 401)
 		audit_write("authenticate", &(struct audit){.path = r.path, .outcome = "refused", .why = res.why});
+	delay_refusal(t->job->threads, res.status);
 	response_send(&r, &res);
 	response_free(&res);
 	/* Its close(2) waits until the web server has closed, so that what nobody has read cannot break the reply. */

@@ -5,6 +5,8 @@
  *	SIGHUP				reload()
  *	the end of the web server	like SIGTERM, where the web server started this program itself
  *
+ * A 401 and a 429 are sent 50 ms later, while no more than half of the threads wait so.
+ *
  * Layer    fcgi.
  */
 #pragma once

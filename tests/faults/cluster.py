@@ -166,11 +166,18 @@ class Cluster:
         wait_until(lambda: self.healthy() or time.sleep(LOOK_S), "the cluster to be well", HEALTHY_S)
 
     def healthy(self):
-        """A primary, a synchronous standby, and all three on one timeline."""
+        """
+        A primary that sends its WAL to the other two, of which the one that a commit waits for is the one that may be promoted; all
+        three on one timeline. What the members say of themselves is up to `ttl` old, and that of a machine which was killed too.
+        """
         members = self.members()
-        return (len(members) == len(MACHINES) and {"leader", "sync_standby"} <= {m["role"] for m in members.values()}
-                and all(m["state"] in ("running", "streaming") for m in members.values())
-                and len({m.get("timeline") for m in members.values()}) == 1)
+        names = {role: [name for name, m in members.items() if m["role"] == role] for role in ("leader", "sync_standby")}
+        if len(members) != len(MACHINES) or not all(names.values()) or len({m.get("timeline") for m in members.values()}) != 1:
+            return False
+        said = next(m for m in self.machines if m.name in names["leader"]).rest("/patroni")
+        senders = said[1].get("replication", []) if said else []
+        return ({m["application_name"] for m in senders if m["state"] == "streaming"} == set(members) - set(names["leader"])
+                and [m["application_name"] for m in senders if m["sync_state"] == "sync"] == names["sync_standby"])
 
     def version(self):
         """Patroni's."""

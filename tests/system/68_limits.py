@@ -1,9 +1,11 @@
 """What is limited is the work that somebody causes, not how often they ask; and who has not said who they are takes nobody's place."""
+import concurrent.futures
 import contextlib
 import importlib
 import json
+import threading
 
-from harness import Closed, RawClient, Transaction, equal, frame, test, wait_until
+from harness import Closed, RawClient, Transaction, equal, frame, test, upgrade_request, wait_until
 from live import TALKATIVE, Live, conversation, notify, person
 
 deflate = importlib.import_module("52_deflate")
@@ -324,50 +326,96 @@ def _(s):
             equal(node.api.get(f"/poll/{d}?cursor={cursor}&timeout=5", s.token()).status, 200, "a poll from memory")
 
 
-@test("all who bring no token have one rate: 1013 on a WebSocket, 429 by HTTP; who brings one is let in, and an admin has no rate")
+def said(client):
+    """All that it is sent until its end."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            client._more()
+    return client.buffer
+
+
+@test("all who bring no token have one rate: beyond it they wait for their turn, on each transport, and are let in or refused with 429; users are let in at once")
 def _(s):
-    # Who came without a token was counted nowhere: each anonymous poll asked the database three times.
+    # Who came without a token was counted nowhere; then each was let in, to be told that there are too many, and others waited for that.
     d = s.diagnosis()
     s.sql(f"update tidings.diagnosis set public = true where id = {d}")
     few = {"TIDINGS_STRANGER_RATE": 1, "TIDINGS_STRANGER_BURST": 6}
-
-    def until_refused(come):
-        return wait_until(lambda: (got := come()) and got, "a refusal")
-
-    def knock(node, path):
-        with RawClient(node.port, path) as client:
-            try:
-                client.next()
-            except Closed as c:
-                return c.code, c.reason
 
     def users_come(node):
         with s.connect(d, server=node) as client, Live(s, node, user=person(s), how="query"):
             client.answers()
         node.api.get(f"/poll/{d}?timeout=0", s.token()).want(200)
 
-    with s.node(TIDINGS_ANONYMOUS="public", **few) as node:
-        node.api.get(f"/poll/{d}?timeout=0").want(200)
-        reply = until_refused(lambda: (reply := node.api.get(f"/poll/{d}?timeout=0")).status != 200 and reply)
-        reply.want(429)
-        assert int(reply.headers["Retry-After"]) >= 1, reply
-        node.api.get(f"/sse/{d}").want(429)
-        equal(until_refused(lambda: knock(node, f"/ws/{d}")), (1013, "too many without a token"), "a WebSocket")
-        users_come(node)
-    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=2, **few) as node, contextlib.ExitStack() as here:
-        def turned_away(path):
-            client = here.enter_context(RawClient(node.port, path))
-            client.send(PING, b"")
-            opcode, payload = client.frame()
-            while opcode == 1:
-                opcode, payload = client.frame()
-            return opcode == 8 and (int.from_bytes(payload[:2], "big"), payload[2:])
+    def come(node, path):
+        client = RawClient(node.port, "", handshake=False)
+        client.s.sendall(upgrade_request(path) if path.startswith("/ws") else f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return client
 
-        for path in (f"/ws/{d}", "/ws/combined"):
-            equal(until_refused(lambda path=path: turned_away(path)), (1013, b"too many without a token"), f"who is to say who they are, at {path}")
-        node.api.get(f"/poll/{d}").want(401)
-        for _ in range(9):
-            here.enter_context(s.connect(d, token=s.token(role="admin"), server=node)).answers()
+    def crowd(node, *paths):
+        """The answers to these, which come at once; whoever comes with a token meanwhile is let in."""
+        with contextlib.ExitStack() as here:
+            clients = [here.enter_context(come(node, path)) for path in paths]
+            users_come(node)
+            return [client._head() for client in clients]
+
+    for settings, paths, let_in in (
+            ({"TIDINGS_ANONYMOUS": "public"}, (f"/poll/{d}?timeout=0", f"/sse/{d}", f"/ws/{d}"), (b"200", b"200", b"101")),
+            ({}, (f"/ws/{d}", "/ws/combined"), (b"101", b"101"))):
+        with s.node(**settings, **few) as node:
+            heads = crowd(node, *paths * 12)
+            statuses = [head.split()[1] for head in heads]
+            assert set(statuses) == {*let_in, b"429"}, statuses
+            for kind, fine in enumerate(let_in):
+                assert statuses[kind] == fine, f"the first one of its kind: {statuses}"
+            assert all(b"\r\nRetry-After: " in head for head in heads if head.split()[1] == b"429"), heads
+            users_come(node)
+            node.api.get(f"/poll/{d}").want(200 if settings else 401)
+            equal(crowd(node, paths[0])[0].split()[1], let_in[0], "who comes when the rest has gone")
+
+
+@test("those who wait for their turn have 8 MiB of heads with those that have not come whole, and one who goes has none")
+def _(s):
+    with s.node(TIDINGS_STRANGER_RATE=1, TIDINGS_STRANGER_BURST=1) as node:
+        def closed():
+            """Not so when it took so long that their own time was over (429)."""
+            with contextlib.ExitStack() as here:
+                clients = [here.enter_context(RawClient(node.port, "", handshake=False)) for _ in range(700)]
+                for client in clients:
+                    client.s.sendall(upgrade_request("/ws/1", ["X: " + "x" * 15000]))
+                return {said(client) for client in clients[10:50]} == {b""}
+
+        wait_until(closed, "those who wait for the longest to be closed")
+        gone = RawClient(node.port, "", handshake=False)
+        gone.s.sendall(upgrade_request("/ws/1"))
+        gone.close()
+        with s.connect(s.diagnosis(), server=node) as client:
+            client.answers()
+
+
+@test("who is refused for a rate or a token, and asks again at once, is answered more slowly than who is not")
+def _(s):
+    # A script that was refused kept the web server and its programs busy.
+    d = s.diagnosis()
+    with s.web(TIDINGS_PUBLISH_RATE=1, TIDINGS_PUBLISH_BURST=1) as web:
+        for token, status in ((s.token(), 429), ("bad", 401)):
+            served, refused = 0, []
+            done = threading.Event()
+
+            def ask():
+                while not done.is_set():
+                    refused.append(web.api.get(f"/ws/history/{d}", token).status)
+
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                script = pool.submit(ask)
+                try:
+                    while served < 200:
+                        web.api.get(f"/ws/history/{d}", s.token("1", role="admin")).want(200)
+                        served += 1
+                finally:
+                    done.set()
+                script.result()
+            assert set(refused) <= {200, status} and status in refused, refused
+            assert len(refused) < served, f"{len(refused)} refusals beside {served} answers"
 
 
 @test("a connect costs by its topics")
@@ -387,15 +435,19 @@ def _(s):
 @test("heads that have not come whole have 8 MiB together: beyond it the one that was begun first goes")
 def _(s):
     # A thousand of 32 KB were in no account.
-    with s.node() as node, contextlib.ExitStack() as here:
-        crowd = [here.enter_context(RawClient(node.port, "", handshake=False)) for _ in range(700)]
-        for client in crowd:
-            client.s.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000)
-        for client in crowd[:100]:
-            equal(client.end(), None, "the first ones")
-        for client in crowd[-100:]:
-            client.s.sendall(b"\r\n\r\n")
-            assert client._head().startswith(b"HTTP/1.1 404"), "no answer"
+    with s.node() as node:
+        def closed():
+            """Not so when it took so long that their own time was over (408)."""
+            with contextlib.ExitStack() as here:
+                crowd = [here.enter_context(RawClient(node.port, "", handshake=False)) for _ in range(700)]
+                for client in crowd:
+                    client.s.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000)
+                for client in crowd[-100:]:
+                    client.s.sendall(b"\r\n\r\n")
+                    assert client._head().startswith((b"HTTP/1.1 404", b"HTTP/1.1 408")), "no answer"
+                return {said(client) for client in crowd[:100]} == {b""}
+
+        wait_until(closed, "the first ones to be closed")
 
 
 @test("of a user who says much at once one act after the other goes to the database: another user's waits for one of them, not for all")

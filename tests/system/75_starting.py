@@ -259,6 +259,7 @@ NOT_GIVEN_UP = "drop trigger given_up on tidings.node; drop function public.give
 @test("clients that come and go while their sidecar, which was given up, makes itself known anew leave nothing behind", allow="database")
 def _(s):
     d, late = s.diagnosis(owner="early"), s.folder / "late"
+    listener = s.backend("listener")
     s.sql(GIVEN_UP)
     try:
         with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(4242); end $$"):
@@ -267,13 +268,14 @@ def _(s):
                 clients = [RawClient(node.port, f"/ws/{d}?token={s.token('early')}"), RawClient(node.port, f"/ws/health?token={s.token('later')}")]
                 equal(clients[1].next()["type"], "connection_established", "the first message")
                 late.symlink_to(s.pg_folder)
-                wait_until(lambda: "connected link=listener" in node.log.read_text(), "the sidecar to listen")
+                wait_until(lambda: s.sql("""select pid from pg_stat_activity
+                    where application_name = 'tidings-ws listener' and pid <> %d and state = 'idle' and query like '%%listen%%'""" % listener), "the sidecar to listen")
 
             def said(event, user):
                 return any(f"event={event} " in line and f"user={user} " in line for line in node.log.read_text().splitlines())
 
             # What was asked before for the first one is answered too, then.
-            wait_until(lambda: said("authenticate", "later"), "the second one to be let in")
+            wait_until(lambda: said("authenticate", "later"), "the second one to be let in", 40)
             for client, user in zip(clients, ("early", "later")):
                 client.close()
                 wait_until(lambda: said("disconnect", user), f"{user} to be gone")

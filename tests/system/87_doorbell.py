@@ -65,6 +65,7 @@ class Pooler:
         self.process.wait()
         self.s.forget(self.process)
         self.process = None
+        (self.folder / f".s.PGSQL.{self.port}").unlink()
 
     def __enter__(self):
         self.start()

@@ -90,19 +90,14 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	return true;
 }
 
-bool identity_take_stranger(struct session *s)
+bool identity_take_stranger(struct node *n, const struct session_kind *kind)
 {
-	struct node *n = s->node;
 	const struct config *c = n->config;
-	bool anonymous = c->anonymous && !s->kind->needs_user;
+	bool anonymous = c->anonymous && !kind->needs_user;
 
-	if (rate_take(&n->identity.strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
-		      anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL))
-		return true;
-	log_info("refused a connection: too many come without a token");
-	s->end.detail = "Too many come without a token: see the Retry-After header.";
-	session_refuse(s, 429, CLOSE_TRY_LATER, "too many without a token");
-	return false;
+	return !(anonymous || kind->duplex) ||
+	       rate_take(&n->identity.strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
+			 anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL);
 }
 
 void identity_charge(const struct session *s)

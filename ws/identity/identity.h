@@ -28,10 +28,10 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 void identity_leave(struct session *s);
 
 /*
- * The session comes without a token, and is charged as what goes on from memory; one that is to say who it is, for all. False:
- * too many have come, it is being closed with 1013 or 429.
+ * A client comes without a token, and is charged as one that goes on from memory, or, where it is to say who it is, for all.
+ * False: too many have come, and this one has to wait. A kind that lets nobody in without a token charges nothing: 401 costs little.
  */
-bool identity_take_stranger(struct session *s) MUST_CHECK;
+bool identity_take_stranger(struct node *n, const struct session_kind *kind) MUST_CHECK;
 
 /* The database is going to be asked for the session: charges its user, or the strangers, for the rest. */
 void identity_charge(const struct session *s);

@@ -15,9 +15,10 @@
 #define UNSERVED_MAX 1024 /* sockets that have never been served, once the node has no room for more */
 #define HEADS_MAX 1024	  /* heads that have come in part */
 #define HEADS_BYTES_MAX (8 << 20)
-#define ACCEPT_TURN 128	      /* sockets, before the loop looks at the others */
+#define ACCEPT_TURN 16	      /* sockets, before the loop looks at the others: most are served at once, in 200 µs */
+#define WAITING_MS 10	      /* from one turn of those that have to wait to the next */
 #define DATABASE_WAIT_MS 2000 /* before clients are let in to be told that the database is away */
-#define SAY_EVERY_MS 10000    /* that some were sent away */
+#define SAY_EVERY_MS 10000    /* that some were sent away or refused */
 
 /*
  *	CLOSED	who comes waits in the kernel: not all that clients may ask for can be done yet
@@ -32,10 +33,12 @@ struct acceptor {
 	struct port ports[2]; /* a port, and perhaps a path: closed where there is none */
 	enum acceptor_state state;
 	struct requesters requesters;
-	uv_timer_t wait_timer; /* for the database, while CLOSED */
-	bool said_full;	       /* such a time is one line in the log */
-	size_t sent_away;      /* to make room for others, since that was said last */
-	int64_t say_ms;	       /* when it may be said again */
+	uv_timer_t wait_timer;	  /* for the database, while CLOSED */
+	uv_timer_t waiting_timer; /* active while a requester is WAITING */
+	size_t late;		  /* requesters that had to wait for too long, since that was said last */
+	bool said_full;		  /* such a time is one line in the log */
+	size_t sent_away;	  /* to make room for others, since that was said last */
+	int64_t say_ms;		  /* when it may be said again */
 };
 
 static void send_away(struct acceptor *a, struct requester *r)
@@ -44,20 +47,53 @@ static void send_away(struct acceptor *a, struct requester *r)
 	requester_close(r);
 }
 
-/* Those whose heads have come in part, and are too many: the ones that began first. */
-static void send_readers_away(struct acceptor *a)
+/* Whose head is kept: the one that began first of those that has not come whole, else of those that wait. */
+static struct requester *first_head(const struct requesters *all)
+{
+	struct requester *reading = TAILQ_FIRST(&all->lists[REQUESTER_READING]);
+
+	return reading ? reading : TAILQ_FIRST(&all->lists[REQUESTER_WAITING]);
+}
+
+/* Where too much is kept of heads. */
+static void send_heads_away(struct acceptor *a)
 {
 	struct requesters *all = &a->requesters;
+	struct requester *r;
 
-	while (all->counts[REQUESTER_READING] > 0 && (all->counts[REQUESTER_READING] > HEADS_MAX ||
-						      all->bytes > HEADS_BYTES_MAX || budget_is_over(&a->node->budget)))
-		send_away(a, TAILQ_FIRST(&all->lists[REQUESTER_READING]));
+	while ((r = first_head(all)) && (all->counts[REQUESTER_READING] > HEADS_MAX || all->bytes > HEADS_BYTES_MAX ||
+					 budget_is_over(&a->node->budget)))
+		send_away(a, r);
+}
+
+/* Those that wait, as far as the rate lets them in now. */
+static void on_waiting(uv_timer_t *timer)
+{
+	struct acceptor *a = timer->data;
+	struct requester *r;
+
+	while ((r = TAILQ_FIRST(&a->requesters.lists[REQUESTER_WAITING]))) {
+		r->scan = (struct request_scan){0};
+		if (router_serve(r, (struct span){r->in.bytes, r->in.len}) == ROUTER_LATER)
+			return;
+	}
+	uv_timer_stop(timer);
+}
+
+/* Nothing more of it is read; one that has gone has no turn. */
+static void let_wait(struct acceptor *a, struct requester *r)
+{
+	requester_move(r, REQUESTER_WAITING);
+	client_socket_watch(r->socket, UV_DISCONNECT);
+	if (!uv_is_active((uv_handle_t *)&a->waiting_timer))
+		uv_timer_start(&a->waiting_timer, on_waiting, WAITING_MS, WAITING_MS);
 }
 
 /* Something has come: a whole request, or a part of one. Most often it comes whole, and is read where it is. */
 static void receive(struct requester *r, struct span bytes)
 {
 	struct acceptor *a = r->node->acceptor;
+	enum router_result result;
 
 	if (r->in.len > 0) {
 		buf_add(&r->in, bytes.bytes, bytes.len);
@@ -67,7 +103,8 @@ static void receive(struct requester *r, struct span bytes)
 		requester_close(r);
 		return;
 	}
-	if (router_serve(r, bytes))
+	result = router_serve(r, bytes);
+	if (result == ROUTER_SERVED)
 		return;
 	if (r->in.len == 0)
 		buf_add(&r->in, bytes.bytes, bytes.len);
@@ -76,9 +113,11 @@ static void receive(struct requester *r, struct span bytes)
 		return;
 	}
 	requester_charge(r);
-	if (r->state != REQUESTER_READING)
+	if (result == ROUTER_LATER)
+		let_wait(a, r);
+	else if (r->state != REQUESTER_READING)
 		requester_move(r, REQUESTER_READING);
-	send_readers_away(a);
+	send_heads_away(a);
 }
 
 static void accepted(struct acceptor *a, int fd)
@@ -118,14 +157,13 @@ static struct requester *longest_here(const struct acceptor *a)
 	const struct requesters *all = &a->requesters;
 	struct requester *lingering = TAILQ_FIRST(&all->lists[REQUESTER_LINGERING]),
 			 *resting = TAILQ_FIRST(&all->lists[REQUESTER_KEPT_ALIVE]),
-			 *silent = TAILQ_FIRST(&all->lists[REQUESTER_NEW]),
-			 *reading = TAILQ_FIRST(&all->lists[REQUESTER_READING]);
+			 *silent = TAILQ_FIRST(&all->lists[REQUESTER_NEW]);
 
 	if (lingering)
 		return lingering;
 	if (resting && all->counts[REQUESTER_NEW] + all->counts[REQUESTER_READING] < UNSERVED_MAX)
 		return resting;
-	return silent ? silent : reading;
+	return silent ? silent : first_head(all);
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
@@ -218,7 +256,8 @@ enum err acceptor_new(struct acceptor **a, struct node *n)
 	}
 	requesters_init(&made->requesters, n, receive);
 	uv_timer_init(n->loop, &made->wait_timer);
-	made->wait_timer.data = made;
+	uv_timer_init(n->loop, &made->waiting_timer);
+	made->wait_timer.data = made->waiting_timer.data = made;
 	uv_timer_start(&made->wait_timer, on_wait_timer, DATABASE_WAIT_MS, 0);
 	*a = made;
 	return OK;
@@ -236,15 +275,22 @@ void acceptor_check(struct acceptor *a, int64_t now_ms)
 	struct requester *r;
 
 	while ((r = requesters_overdue(&a->requesters, now_ms))) {
-		if (r->state == REQUESTER_READING)
+		if (r->state == REQUESTER_READING) {
 			requester_refuse(r, 408, "", "The request did not come in time.");
-		else
+		} else if (r->state == REQUESTER_WAITING) {
+			a->late++;
+			router_refuse_late(r);
+		} else {
 			requester_close(r);
+		}
 	}
-	if (a->sent_away > 0 && now_ms >= a->say_ms) {
-		log_notice("closed connections that asked for nothing, for others: too many requesters=%zu",
-			   a->sent_away);
-		a->sent_away = 0;
+	if (a->sent_away + a->late > 0 && now_ms >= a->say_ms) {
+		if (a->sent_away > 0)
+			log_notice("closed connections that asked for nothing, for others: too many requesters=%zu",
+				   a->sent_away);
+		if (a->late > 0)
+			log_notice("refused connections without a token: too many requesters=%zu", a->late);
+		a->sent_away = a->late = 0;
 		a->say_ms = now_ms + SAY_EVERY_MS;
 	}
 	if (a->state == ACCEPTOR_FULL)
@@ -260,6 +306,7 @@ void acceptor_free(struct acceptor **a)
 	acceptor_shut(*a);
 	while ((r = requesters_overdue(&(*a)->requesters, INT64_MAX)))
 		requester_close(r);
+	uv_timer_stop(&(*a)->waiting_timer);
 	/* The lines' handles still point here until the loop has closed them: it frees after. */
 	free(*a);
 	*a = NULL;

@@ -8,14 +8,12 @@
 #include "domain/problem.h"
 
 /*
- * How long it may stay so. RESTING: nginx keeps an idle connection to an upstream for 60 s; it is to be the one that
+ * How long it may stay so. KEPT_ALIVE: nginx keeps an idle connection to an upstream for 60 s; it is to be the one that
  * closes, or its next request may meet our close. LINGERING: for the client to read a refusal.
  */
 static const int64_t stay_ms[REQUESTER_STATES] = {
-	[REQUESTER_NEW] = 10000,
-	[REQUESTER_KEPT_ALIVE] = 65000,
-	[REQUESTER_READING] = 10000,
-	[REQUESTER_LINGERING] = 2000,
+	[REQUESTER_NEW] = 10000,    [REQUESTER_KEPT_ALIVE] = 65000, [REQUESTER_READING] = 10000,
+	[REQUESTER_WAITING] = 5000, [REQUESTER_LINGERING] = 2000,
 };
 
 void requesters_init(struct requesters *all, struct node *n, requester_receive receive)
@@ -71,7 +69,9 @@ static void on_event(void *owner, int status, int events)
 	char rest[4096];
 
 	(void)events;
-	if (r->state != REQUESTER_LINGERING && status == 0)
+	if (r->state == REQUESTER_WAITING)
+		requester_close(r);
+	else if (r->state != REQUESTER_LINGERING && status == 0)
 		requester_read(r);
 	else if (status < 0 || recv(client_socket_fd(r->socket), rest, sizeof(rest), 0) == 0)
 		requester_close(r);

@@ -2,8 +2,9 @@
  * requester - a socket that waits for a request, or has been sent away.
  *
  *	NEW		accepted, and has said nothing yet
- *	RESTING		a poll's reply went out on it, and the next poll may come
+ *	KEPT_ALIVE	a poll's reply went out on it, and the next poll may come
  *	READING		the head of its request comes, in pieces
+ *	WAITING		its request came without a token, as too many have: it has its turn later
  *	LINGERING	it was answered; what it still sends is thrown away, until it has read the answer
  *
  * A requester is in the list of its state, and has so much time in each.
@@ -24,7 +25,14 @@
 #include "ws/loop/client_socket.h"
 #include "ws/node.h"
 
-enum requester_state { REQUESTER_NEW, REQUESTER_KEPT_ALIVE, REQUESTER_READING, REQUESTER_LINGERING, REQUESTER_STATES };
+enum requester_state {
+	REQUESTER_NEW,
+	REQUESTER_KEPT_ALIVE,
+	REQUESTER_READING,
+	REQUESTER_WAITING,
+	REQUESTER_LINGERING,
+	REQUESTER_STATES
+};
 
 struct requester;
 
@@ -39,7 +47,7 @@ struct requesters {
 	struct requester_list lists[REQUESTER_STATES]; /* who came first is first, and due first */
 	size_t counts[REQUESTER_STATES];
 	size_t count;
-	size_t bytes; /* of heads that are not whole; they are in node.budget too */
+	size_t bytes; /* of heads that are not whole, or have to wait; they are in node.budget too */
 };
 
 struct requester {
@@ -47,7 +55,7 @@ struct requester {
 	struct requesters *all;	      /* borrowed */
 	struct node *node;	      /* borrowed */
 	struct client_socket *socket; /* owned */
-	struct buf in;		      /* what it has sent, while its head is not whole */
+	struct buf in;		      /* what it has sent, while its head is not whole, or has to wait */
 	size_t charged;		      /* of that, in requesters.bytes */
 	struct request_scan scan;     /* of that */
 	bool head_only;		      /* its request was a HEAD: its reply has no body */

@@ -10,6 +10,7 @@
 #include "domain/request_head.h"
 #include "domain/selection.h"
 #include "domain/topic.h"
+#include "ws/identity/identity.h"
 #include "ws/live/live_connection.h"
 #include "ws/net/health.h"
 #include "ws/net/http_transport.h"
@@ -275,22 +276,28 @@ static void refuse_plain_get(struct requester *r, const struct request_head *hea
 	buf_free(&headers);
 }
 
-static void let_in(struct requester *r, const struct request_head *head, struct span more, struct arrival *a)
+static enum router_result let_in(struct requester *r, const struct request_head *head, struct span more,
+				 struct arrival *a)
 {
+	enum router_result result = ROUTER_SERVED;
 	struct credentials q = {0};
 
 	if (!read_credentials(&q, a, head, r->node->config))
 		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
+	else if (!a->token && !identity_take_stranger(r->node, a->kind))
+		result = ROUTER_LATER;
 	else if (a->kind->duplex)
 		upgrade(r, head, more, a);
 	else
 		hold(r, head, more, a);
 	forget_credentials(&q);
+	return result;
 }
 
 /* `more` is what came behind the head. */
-static void serve(struct requester *r, const struct request_head *head, struct span more)
+static enum router_result serve(struct requester *r, const struct request_head *head, struct span more)
 {
+	enum router_result result = ROUTER_SERVED;
 	struct arrival a = {0};
 	struct problem problem = PROBLEM_NONE;
 	struct selection *selection = NULL;
@@ -299,12 +306,12 @@ static void serve(struct requester *r, const struct request_head *head, struct s
 	bool websocket;
 
 	if (health_serve(r, head))
-		return;
+		return ROUTER_SERVED;
 	a.endpoint = live_endpoint(head->path);
 	a.kind = a.endpoint ? &kind_live : find_route(head->path, &diagnosis_id);
 	if (!a.kind) {
 		refuse(r, head, 404, "", "There is nothing at this path.");
-		return;
+		return ROUTER_SERVED;
 	}
 	websocket = a.kind->duplex;
 	if (!websocket && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
@@ -334,10 +341,11 @@ static void serve(struct requester *r, const struct request_head *head, struct s
 		else if (problem.errors_count > 0)
 			refuse_problem(r, head, &problem, "");
 		else
-			let_in(r, head, more, &a);
+			result = let_in(r, head, more, &a);
 		free(selection);
 		problem_free(&problem);
 	}
+	return result;
 }
 
 static const char *refusal(int status)
@@ -354,15 +362,27 @@ static const char *refusal(int status)
 	}
 }
 
-bool router_serve(struct requester *r, struct span bytes)
+enum router_result router_serve(struct requester *r, struct span bytes)
 {
 	struct request_head head;
 	int status = request_head_read(&head, bytes.bytes, bytes.len, &r->scan);
 
 	r->head_only = status == 0 && is_method(&head, "HEAD");
 	if (status == 0)
-		serve(r, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
-	else if (status > 0)
+		return serve(r, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
+	if (status > 0)
 		requester_refuse(r, status, "", refusal(status));
-	return status >= 0;
+	return status > 0 ? ROUTER_SERVED : ROUTER_PART;
+}
+
+void router_refuse_late(struct requester *r)
+{
+	struct request_head head;
+
+	r->scan = (struct request_scan){0};
+	if (request_head_read(&head, r->in.bytes, r->in.len, &r->scan) == 0)
+		refuse(r, &head, 429, "Retry-After: 5\r\n",
+		       "Too many come without a token: see the Retry-After header.");
+	else
+		requester_close(r);
 }

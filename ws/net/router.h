@@ -16,8 +16,14 @@
 
 #include "ws/net/requester.h"
 
-/*
- * Looks at what has come in, all of it. False: more has to come. True: it was a whole request, which is served, or a
- * bad one, which is refused; the requester may be no more.
- */
-bool router_serve(struct requester *r, struct span bytes);
+enum router_result {
+	ROUTER_SERVED, /* a whole request, or a bad one, which was refused: the requester may be no more */
+	ROUTER_PART,   /* more has to come */
+	ROUTER_LATER,  /* without a token, as too many have come: to be served again, from the beginning */
+};
+
+/* Looks at what has come in, all of it. */
+enum router_result router_serve(struct requester *r, struct span bytes) MUST_CHECK;
+
+/* Refuses the request in r->in, whose turn has not come in time. */
+void router_refuse_late(struct requester *r);

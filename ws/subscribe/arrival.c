@@ -81,12 +81,6 @@ static bool has_place(const struct session *s, const struct arrival *a)
 	return !session_index_is_over(n) || (a->token && n->sessions.strangers_count > 0);
 }
 
-/* A WebSocket may say later who it is. */
-static bool may_come_without(const struct session *s)
-{
-	return s->node->config->anonymous || s->kind->duplex;
-}
-
 struct session *arrival_begin(struct node *n, const struct transport *transport, void *socket, const struct arrival *a)
 {
 	struct session *s = session_new(n, transport, a->kind);
@@ -107,8 +101,6 @@ struct session *arrival_begin(struct node *n, const struct transport *transport,
 	} else if (!has_place(s, a)) {
 		log_info("full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
-	} else if (!a->token && may_come_without(s) && !identity_take_stranger(s)) {
-		session_audit_authenticate(s, s->end.reason);
 	} else {
 		s->kind->begin(s, a);
 	}
