@@ -13,14 +13,21 @@ begin
 end
 $$;
 
--- May each of these subscribe, and where is the topic? A row per item.
+-- May each of these subscribe, and where is the topic? A row per item. Of a node that is known, whoever may is written down with it:
+-- so that a client can be told at once that it is connected.
 --
 --	p_require_user	see tidings.verdict()
+--	p_node …	who attaches, or null: nobody is written down. p_connections: null for one that is written down already
+--	p_opened_ever	connections since the node's start
 --	last_seq	a revocation up to it is over: only one that comes after it ends the subscription
 --	delivered_seq	how far some client has been sent
 --	unsent		there are messages for this user alone, up to delivered_seq, that they have not been sent
-create or replace function tidings.attach(p_users text[], p_roles text[], p_topics text[], p_require_user boolean default false)
-returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean)
+--	counted		it is written down: a connection, and one client more of the topic
+create or replace function tidings.attach(p_users text[], p_roles text[], p_topics text[], p_require_user boolean default false,
+	p_node text default null, p_opened_ever int8 default 0, p_connections text[] default null, p_transports text[] default null,
+	p_connected_at text[] default null)
+returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean,
+	counted boolean)
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -30,6 +37,9 @@ declare
 	v_lasts int8[];
 	v_outcomes text[];
 	v_tag text := cluster_tag();
+	v_made int8;
+	v_known boolean := false;
+	v_counted boolean[];
 begin
 	-- Before the right is asked for: so a right that is withdrawn in between has its revocation after last_seq.
 	v_lasts := array(
@@ -45,13 +55,43 @@ begin
 		where v_outcomes[i] = 'ok' and (select t.id from topic t where t.name = p_topics[i]) is null
 		order by 1
 		on conflict do nothing;
+	get diagnostics v_made = row_count;
+
+	if p_node is not null then
+		-- Whoever buries the dead locks them: so it never meets this one half way.
+		perform from node n where n.id = p_node::uuid for key share;
+		v_known := found;
+	end if;
+	if v_known then
+		-- One that was given up and taken again, and whose row has not been deleted yet, is for flush() to count.
+		v_counted := array(
+			select v_outcomes[i] = 'ok' and p_connections[i] is not null and not exists (
+				select from connection c where c.id = p_connections[i]::uuid and c.topic_id + 0 = (select o.id from topic o where o.name = p_topics[i]))
+			from generate_series(1, v_count) as i);
+		-- As in flush(): that somebody is here is no promise to anyone. A topic that is new is.
+		if v_made = 0 then
+			perform set_config('synchronous_commit', 'off', true);
+		end if;
+		update node set opened = p_opened_ever where id = p_node::uuid and opened < p_opened_ever;
+		insert into presence as p (topic_id, node_id, clients)
+			select t.id, p_node::uuid, count(*)
+			from generate_series(1, v_count) as i, lateral (select o.id from topic o where o.name = p_topics[i] offset 0) t
+			where v_counted[i] group by t.id order by t.id
+			on conflict on constraint presence_pkey do update set clients = p.clients + excluded.clients;
+		insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
+			select p_connections[i]::uuid, p_node::uuid, t.id, p_users[i], p_transports[i], p_connected_at[i]::timestamptz
+			from generate_series(1, v_count) as i, lateral (select o.id from topic o where o.name = p_topics[i] offset 0) t
+			where v_counted[i]
+			on conflict do nothing;
+	end if;
 
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
 	return query
 		select i::int8, v_outcomes[i], t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
 			case when t.id is not null then least(t.first_seq, v_lasts[i] + 1) end, least(coalesce(d.seq, 0), v_lasts[i]),
 			coalesce((select true from message m
-				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false)
+				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false),
+			coalesce(v_counted[i], false)
 		from generate_series(1, v_count) as i
 		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
 		left join lateral (select o.seq from delivered o where o.topic_id = t.id offset 0) d on true;

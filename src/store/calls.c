@@ -136,8 +136,8 @@ static bool bool_at(const PGresult *r, int row, int column)
 /* ---- attach */
 
 static const struct pipeline_statement attach_statement = {
-	"attach", "select outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent from tidings.attach($1, "
-		  "$2, $3, $4::boolean)"};
+	"attach", "select outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent, counted "
+		  "from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9)"};
 
 static void on_attach(void *context, enum err e, const PGresult *rows)
 {
@@ -166,6 +166,7 @@ static void on_attach(void *context, enum err e, const PGresult *rows)
 			.first_seq = (uint64_t)int8_at(rows, i, 4),
 			.delivered_seq = (uint64_t)int8_at(rows, i, 5),
 			.unsent = bool_at(rows, i, 6),
+			.counted = bool_at(rows, i, 7),
 		};
 		snprintf(made[i].epoch, sizeof(made[i].epoch), "%s", epoch);
 	}
@@ -173,22 +174,31 @@ static void on_attach(void *context, enum err e, const PGresult *rows)
 	free(made);
 }
 
-enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, bool require_user,
+/* One of the texts of each item. */
+static void add_item_texts(struct params *params, const struct attach_item *items, size_t count, size_t offset)
+{
+	struct pgarray *a = &params->arrays[params->count];
+
+	pgarray_begin(a, PGARRAY_TEXT);
+	for (size_t i = 0; i < count; i++)
+		pgarray_add_text(a, *(const char *const *)(const void *)((const char *)&items[i] + offset));
+	add_array(params);
+}
+
+enum err calls_attach(struct pipeline *p, const struct attach_call *c, const struct attach_item *items, size_t count,
 		      attach_answer answer, void *context)
 {
 	struct params params = {0};
 
-	for (int column = 0; column < 3; column++) {
-		struct pgarray *a = &params.arrays[column];
-
-		pgarray_begin(a, PGARRAY_TEXT);
-		for (size_t i = 0; i < count; i++)
-			pgarray_add_text(a, column == 0	  ? items[i].user_id
-					    : column == 1 ? items[i].role
-							  : items[i].topic);
-		add_array(&params);
-	}
-	add_text(&params, require_user ? "true" : "false");
+	add_item_texts(&params, items, count, offsetof(struct attach_item, user_id));
+	add_item_texts(&params, items, count, offsetof(struct attach_item, role));
+	add_item_texts(&params, items, count, offsetof(struct attach_item, topic));
+	add_text(&params, c->require_user ? "true" : "false");
+	add_text(&params, c->node_id);
+	add_number(&params, c->opened_ever);
+	add_item_texts(&params, items, count, offsetof(struct attach_item, connection_id));
+	add_item_texts(&params, items, count, offsetof(struct attach_item, transport));
+	add_item_texts(&params, items, count, offsetof(struct attach_item, connected_at));
 	return send_call(p, &attach_statement, &params, on_attach,
 			 &(struct call){.to.attach = answer, .context = context, .count = count});
 }

@@ -19,12 +19,19 @@
 #include "store/acts.h"
 #include "store/pipeline.h"
 
-/* ---- attach: may they subscribe, and where is the topic? */
+/* ---- attach: may they subscribe, and where is the topic? Those who may are written down, as by calls_flush() */
 
 struct attach_item {
-	const char *user_id; /* borrowed; NULL: anonymous */
-	const char *role;    /* borrowed */
-	const char *topic;   /* borrowed */
+	const char *user_id;				      /* borrowed; NULL: anonymous */
+	const char *role;				      /* borrowed */
+	const char *topic;				      /* borrowed */
+	const char *connection_id, *transport, *connected_at; /* borrowed; NULL: it is written down already */
+};
+
+struct attach_call {
+	const char *node_id;
+	int64_t opened_ever; /* connections since the node's start */
+	bool require_user;   /* refuse users who are not in tidings.app_user, or not active */
 };
 
 struct attach_row {
@@ -34,14 +41,14 @@ struct attach_row {
 	uint64_t last_seq;
 	uint64_t first_seq;
 	uint64_t delivered_seq;
-	bool unsent; /* messages for this user alone wait, up to delivered_seq */
+	bool unsent;  /* messages for this user alone wait, up to delivered_seq */
+	bool counted; /* it is written down: a connection, and one client more of the topic */
 };
 
 /* rows: lent; as many as items, in their order; NULL on error */
 typedef void (*attach_answer)(void *context, enum err e, const struct attach_row *rows, size_t count);
 
-/* require_user: refuse users who are not in tidings.app_user, or not active */
-enum err calls_attach(struct pipeline *p, const struct attach_item *items, size_t count, bool require_user,
+enum err calls_attach(struct pipeline *p, const struct attach_call *c, const struct attach_item *items, size_t count,
 		      attach_answer answer, void *context) MUST_CHECK;
 
 /* ---- fetch: what comes after a seq, for several topics at once */

@@ -77,6 +77,36 @@ def attach(db):
     assert len({r[2] for r in got if r[0] == "ok"}) == 6, "each topic has an epoch of its own"
 
 
+@test("attach writes down whoever it lets in, where their node is known: a client more of the topic, and a connection")
+def attach_counts(db):
+    topic, foreign, node = db.topic("456"), db.topic("789"), db.node()
+    a, b, refused, here = (str(uuid.uuid4()) for _ in range(4))
+
+    def attach(node, ever, *wanted):
+        users, topics, connections = (quote(list(v)) for v in zip(*wanted))
+        n = len(wanted)
+        return db.sidecar(f"select outcome, counted from tidings.attach({users}, {quote(['user'] * n)}, {topics}, false, '{node}', {ever}, {connections}, "
+                          f"{quote(['sse'] * n)}, {quote(['2026-01-02T03:04:05Z'] * n)}) order by item")
+
+    clients = lambda: db.publish(topic)[0].clients
+    equal(attach(node, 3, ("456", topic, a), ("456", topic, b), ("456", foreign, refused), ("456", topic, None)),
+          [["ok", "t"], ["ok", "t"], ["forbidden", "f"], ["ok", "f"]], "what is told")
+    equal(clients(), 2, "clients, of one topic in one call")
+    equal(attach(node, 4, ("456", topic, here)), [["ok", "t"]], "one more")
+    equal(attach(node, 4, ("456", topic, here)), [["ok", "f"]], "the same again")
+    equal(clients(), 3, "clients")
+    equal(db.sql(f"select id, user_id, transport, connected_at from tidings.connection where node_id = '{node}' and id = '{a}'"),
+          [[a, "456", "sse", db.one("select '2026-01-02T03:04:05Z'::timestamptz")]], "a connection")
+    equal(db.one(f"select count(*) from tidings.connection where node_id = '{node}'"), "3", "connections")
+    equal(db.one(f"select opened from tidings.node where id = '{node}'"), "4", "connections since its start")
+    n = db.topic_id(topic)
+    db.flush(node, presence=[(n, 1)], closed=[(b, n), (here, n)], opened_ever=4)
+    equal(clients(), 1, "clients, as the node says it then")
+    unknown = str(uuid.uuid4())
+    equal(attach(unknown, 1, ("456", topic, b)), [["ok", "f"]], "of a node that is not known")
+    equal((clients(), db.one(f"select count(*) from tidings.connection where node_id = '{unknown}'")), (1, "0"), "what is written down of that")
+
+
 @test("fetch gives what comes after each cursor, within rows and bytes, and at least one")
 def fetch(db):
     a, b = db.topic(), db.topic()

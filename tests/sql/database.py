@@ -246,7 +246,8 @@ class Database(harness.Stack):
     def attach(self, *wanted):
         """[outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent] for each (user, role, topic)"""
         users, roles, topics = (quote(list(v)) for v in zip(*wanted))
-        return [r[1:] for r in self.sidecar(f"select * from tidings.attach({users}, {roles}, {topics}) order by item")]
+        columns = "outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent"
+        return self.sidecar(f"select {columns} from tidings.attach({users}, {roles}, {topics}) order by item")
 
     def epochs(self, topics):
         """By topic's id, as text."""

@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 
-from harness import WAIT_S, Closed, Lock, Transaction, equal, stopped, test, wait_until
+from harness import WAIT_S, Closed, Lock, equal, stopped, test, wait_until
 from live import TALKATIVE, Live, combined, conversation, notify, person
 
 topics = importlib.import_module("48_topics")
@@ -290,8 +290,9 @@ def _(s):
     a, b = s.diagnosis(granted=[user]), s.diagnosis(granted=[user])
     names, token = topics.names(a, b), s.token(user)
     cursor = topics.poll(s, s.node1, names, timeout=0, token=token)["cursor"]
-    # Where it goes on has to be read from the database.
-    s.recommend(b, "for somebody else", to_user_id="457")
+
+    def others_end(count):
+        s.sql(f"do $$ begin for i in 1 .. {count} loop perform tidings.revoke('nobody' || i, '{names[1]}'); end loop; end $$")
 
     def end(d):
         s.sql(f"delete from tidings.diagnosis_grant where diagnosis_id = {d} and user_id = '{user}'")
@@ -300,31 +301,22 @@ def _(s):
         s.typing(f"diagnosis/{d}")
         equal(owner.next()["type"], "typing", "at the owner: so the node has heard of all before it")
 
+    # Where it goes on has to be read from the database, in more than one page.
+    others_end(600)
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, topics.connect(s, node, names) as owner, contextlib.ExitStack() as stack:
         poll = stack.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)))
-        s.sql(f"""create function public.hold() returns trigger language plpgsql security definer as $$ begin
-                perform pg_advisory_xact_lock(4242); return new; end $$;
-            create trigger hold before insert on tidings.connection for each row when (new.user_id = '{user}') execute function public.hold()""")
-        stack.callback(s.sql, "drop function public.hold() cascade")
-        with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(4242); end $$"):
-            # Two are asked about before it: so both of its topics are asked about, and written down, in one call.
-            with Lock(s, "tidings.delivered"):
-                stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
-                s.wait_blocked("attach")
-                stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
-                node.has_read()
-                poll.request("GET", topics.path("poll", names, cursor=cursor, timeout=50), headers={"Authorization": f"Bearer {token}"})
-                node.has_read()
-            s.wait_blocked("flush")
-            fetches = stack.enter_context(contextlib.ExitStack())
-            fetches.enter_context(stopped(s.backend("fetches")))
-            # The end of the one is read behind that; the end of the other far behind what is still to be looked at.
-            end(a)
-            typing(a)
-            s.recommend(a, "after the end")
-            s.sql(f"do $$ begin for i in 1 .. 500 loop perform tidings.revoke('nobody' || i, '{names[1]}'); end loop; end $$")
-            end(b)
-            typing(b)
+        fetches = stack.enter_context(contextlib.ExitStack())
+        fetches.enter_context(stopped(s.backend("fetches")))
+        poll.request("GET", topics.path("poll", names, cursor=cursor, timeout=50), headers={"Authorization": f"Bearer {token}"})
+        # It is let in, and the first page of the other is asked for.
+        wait_until(lambda: s.sql(f"select count(*) from tidings.connection where user_id = '{user}' and node_id = '{node.id()}'") == [["2"]], "it to be let in")
+        # The end of the one is read behind that page; the end of the other far behind what is still to be looked at.
+        end(a)
+        typing(a)
+        s.recommend(a, "after the end")
+        others_end(500)
+        end(b)
+        typing(b)
         fetches.close()
         # Both ends may have been read before its topics are looked at.
         reply = poll.getresponse()

@@ -31,6 +31,24 @@ def _(s):
         s.wait_watchers(d, 0)
 
 
+@test("a client is let in and counted by one statement; nothing else is written for it before it is told that it is connected")
+def _(s):
+    d = s.diagnosis()
+    calls = lambda name: int(s.sql(f"select coalesce(sum(calls), 0) from pg_stat_user_functions where schemaname = 'tidings' and funcname = '{name}'")[0][0])
+    # Of sessions that begin from now on: of no other node's.
+    s.sql("alter role tidings_sidecar set track_functions = 'all'")
+    try:
+        with s.node() as node, contextlib.ExitStack() as clients:
+            attached, flushed = calls("attach"), calls("flush")
+            for n in range(1, 6):
+                clients.enter_context(s.connect(d, server=node))
+                equal(s.sql(f"select clients from tidings.presence p, tidings.topic t where t.id = p.topic_id and t.name = 'diagnosis/{d}'"), [[str(n)]], "clients")
+            wait_until(lambda: calls("attach") - attached == 5, "five statements that let somebody in")
+            equal(calls("flush") - flushed, 0, "flushes")
+    finally:
+        s.sql("alter role tidings_sidecar reset track_functions")
+
+
 @test("exclude_connection_id and to_user_id work across nodes")
 def _(s):
     d = s.diagnosis(granted=["457"])
@@ -309,12 +327,17 @@ def _(s):
             reaches_it(1)
         with Lock(s, "tidings.connection"):
             stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
-            s.wait_blocked("flush")
+            s.wait_blocked("attach")
             reaches_it(2)
+        gone = s.connect(s.diagnosis(), server=node)
+        with Lock(s, "tidings.connection"):
+            gone.close()
+            s.wait_blocked("flush")
+            reaches_it(3)
         with Transaction(s, f"do $$ begin perform pg_advisory_xact_lock(hashtextextended('tidings.admit {user}', 0)); end $$"):
             live = stack.enter_context(Live(s, node, "combined", user, how="query", authenticate=False))
             s.wait_blocked("admit")
-            reaches_it(3)
+            reaches_it(4)
         live.until("authenticated")
         # A rule of the operator's own that takes long, over many who come at once.
         with edited(s, "authorize", "tidings.default_authorize(", "(action <> 'subscribe' or (select true from pg_advisory_xact_lock_shared(60)))"
@@ -322,9 +345,9 @@ def _(s):
             with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(60); end $$"):
                 many = [stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False)) for _n in range(30)]
                 s.wait_blocked("attach")
-                reaches_it(4)
+                reaches_it(5)
             equal({each.next()["type"] for each in many}, {"connect"}, "what each of them is told in the end")
-        reaches_it(5)
+        reaches_it(6)
 
 
 @test("who is let in as the topic was a while ago, others having been sent more meanwhile, goes on behind their cursor: nothing missed, nothing twice")

@@ -39,6 +39,18 @@ bool flush_columns_new(struct flush_columns *c, const struct flush_room *room)
 	       c->times;
 }
 
+void flush_columns_add_opened(struct flush_columns *c, const struct subscription *sub)
+{
+	struct flush *f = &c->flush;
+	size_t i = f->opened_count++;
+
+	f->opened_ids[i] = uuid_text(c->ids[i], &sub->subscriber.reader.connection_id);
+	f->opened_topics[i] = sub->record.topic_id;
+	f->opened_users[i] = sub->subscriber.reader.user_id;
+	f->opened_transports[i] = sub->record.transport;
+	f->opened_at[i] = clock_text(c->times[i], sub->record.connected_us);
+}
+
 void flush_columns_free(struct flush_columns *c)
 {
 	struct flush *f = &c->flush;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "domain/uuid.h"
 #include "store/calls.h"
+#include "ws/session/subscription.h"
 
 struct flush_columns {
 	struct flush flush; /* its arrays are owned */
@@ -26,3 +27,6 @@ struct flush_room {
 /* False: no memory. Freed by flush_columns_free() in any case. */
 bool flush_columns_new(struct flush_columns *c, const struct flush_room *room);
 void flush_columns_free(struct flush_columns *c);
+
+/* A subscription that is new. Its user is lent. */
+void flush_columns_add_opened(struct flush_columns *c, const struct subscription *sub);

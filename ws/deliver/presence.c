@@ -19,12 +19,6 @@ struct topic_presence {
 	bool changed;
 };
 
-/* A list that grows: what is under way keeps it until the answer. */
-struct subscription_array {
-	struct subscription **items; /* each with a reference */
-	size_t count, size;
-};
-
 /* A subscription that is no more. */
 struct closed {
 	char id[UUID_TEXT_SIZE]; /* of its connection */
@@ -44,11 +38,13 @@ struct presence {
 	size_t closed_count, closed_size;
 	struct subscription_list written; /* all that the database knows, or is about to */
 	unsigned under_way;		  /* calls */
+	uint64_t calls;			  /* that have been sent */
 	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
 	bool doubted; /* presence_doubt() */
 };
 
+/* A call that is under way. */
 struct writing {
 	struct presence *presence;
 	struct subscription_array opened;
@@ -74,29 +70,6 @@ enum err presence_new(struct presence **p, struct node *n)
 	return OK;
 }
 
-static void array_release(struct subscription_array *a)
-{
-	for (size_t i = 0; i < a->count; i++)
-		subscription_unref(a->items[i]);
-	free(a->items);
-	*a = (struct subscription_array){0};
-}
-
-static bool array_add(struct subscription_array *a, struct subscription *sub)
-{
-	if (a->count == a->size) {
-		size_t size = a->size ? a->size * 2 : 16;
-		struct subscription **items = realloc(a->items, size * sizeof(*items));
-
-		if (!items)
-			return false;
-		a->items = items;
-		a->size = size;
-	}
-	a->items[a->count++] = subscription_ref(sub);
-	return true;
-}
-
 static void forget_present(struct presence *p)
 {
 	struct topic_presence *tp, *next;
@@ -113,7 +86,7 @@ void presence_lost(struct presence *p)
 	for (size_t i = 0; i < p->opened.count; i++)
 		if (session_awaits(p->opened.items[i], SUBSCRIPTION_COUNTING))
 			session_close(p->opened.items[i]->session, CLOSE_TRY_LATER, "try again later");
-	array_release(&p->opened);
+	subscription_array_release(&p->opened);
 	p->closed_count = 0;
 	deliveries_forget(&p->deliveries);
 	forget_present(p);
@@ -131,9 +104,10 @@ void presence_free(struct presence **p)
 
 static void soon(struct presence *p)
 {
+	int64_t wait_ms = p->written_ms + PAUSE_MS - clock_monotonic_ms();
+
 	if (p->timer_set || p->under_way > 0)
 		return;
-	int64_t wait_ms = p->written_ms + PAUSE_MS - clock_monotonic_ms();
 
 	p->timer_set = true;
 	uv_timer_start(&p->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
@@ -156,28 +130,34 @@ static void forget_count(struct presence *p)
 	p->doubted = true;
 }
 
-static void change_present(struct presence *p, int64_t topic_id, int by)
+/* The topic's, made if new; NULL: no memory. */
+static struct topic_presence *present_of(struct presence *p, int64_t topic_id)
 {
 	struct topic_presence *tp;
 
-	/* A connection that is on no topic (yet). */
-	if (topic_id == 0)
-		return;
 	HASH_FIND(hh, p->present, &topic_id, sizeof(topic_id), tp);
-	if (!tp) {
-		tp = calloc(1, sizeof(*tp));
-		if (!tp) {
-			forget_count(p);
-			return;
-		}
+	if (tp)
+		return tp;
+	tp = calloc(1, sizeof(*tp));
+	if (tp) {
 		tp->topic_id = topic_id;
 		HASH_ADD(hh, p->present, topic_id, sizeof(tp->topic_id), tp);
-		if (!HASH_HAS(hh, tp)) {
-			free(tp);
-			forget_count(p);
-			return;
-		}
 	}
+	if (!tp || !HASH_HAS(hh, tp)) {
+		free(tp);
+		forget_count(p);
+		return NULL;
+	}
+	return tp;
+}
+
+static void change_present(struct presence *p, int64_t topic_id, int by)
+{
+	/* 0: a connection that is on no topic (yet). */
+	struct topic_presence *tp = topic_id != 0 ? present_of(p, topic_id) : NULL;
+
+	if (!tp)
+		return;
 	tp->clients += by;
 	p->changed += !tp->changed;
 	tp->changed = true;
@@ -185,15 +165,37 @@ static void change_present(struct presence *p, int64_t topic_id, int by)
 
 void presence_opened(struct presence *p, struct subscription *sub)
 {
-	if (!array_add(&p->opened, sub)) {
+	if (!subscription_array_add(&p->opened, sub)) {
 		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
+	sub->record.topic_id = subscription_topic_id(sub);
 	sub->record.written_down = true;
 	TAILQ_INSERT_TAIL(&p->written, sub, record.link);
-	change_present(p, subscription_topic_id(sub), 1);
+	change_present(p, sub->record.topic_id, 1);
 	if (p->under_way == 0)
 		presence_flush(p);
+}
+
+uint64_t presence_calls(const struct presence *p)
+{
+	return p->calls;
+}
+
+void presence_take_over(struct presence *p, struct subscription *sub, int64_t topic_id, uint64_t calls)
+{
+	struct topic_presence *tp;
+
+	/* A call that came behind it has said how many clients there are, without this one; or the next one is to. */
+	if (p->doubted || p->calls != calls)
+		return;
+	tp = present_of(p, topic_id);
+	if (!tp || tp->changed)
+		return;
+	tp->clients++;
+	sub->record.topic_id = topic_id;
+	sub->record.written_down = true;
+	TAILQ_INSERT_TAIL(&p->written, sub, record.link);
 }
 
 void presence_erase(struct presence *p, const struct subscription *sub)
@@ -203,15 +205,14 @@ void presence_erase(struct presence *p, const struct subscription *sub)
 		struct closed *closed = realloc(p->closed, size * sizeof(*closed));
 
 		if (!closed) {
-			log_error("no memory to write down who is gone");
-			p->doubted = true;
+			forget_count(p);
 			return;
 		}
 		p->closed = closed;
 		p->closed_size = size;
 	}
 	uuid_text(p->closed[p->closed_count].id, &sub->subscriber.reader.connection_id);
-	p->closed[p->closed_count++].topic_id = subscription_topic_id(sub);
+	p->closed[p->closed_count++].topic_id = sub->record.topic_id;
 	soon(p);
 }
 
@@ -221,7 +222,18 @@ void presence_closed(struct presence *p, struct subscription *sub)
 		return;
 	sub->record.written_down = false;
 	TAILQ_REMOVE(&p->written, sub, record.link);
-	change_present(p, subscription_topic_id(sub), -1);
+	change_present(p, sub->record.topic_id, -1);
+	presence_erase(p, sub);
+}
+
+void presence_uncount(struct presence *p, struct subscription *sub, int64_t topic_id)
+{
+	if (sub->record.written_down) {
+		presence_closed(p, sub);
+		return;
+	}
+	sub->record.topic_id = topic_id;
+	change_present(p, topic_id, 0);
 	presence_erase(p, sub);
 }
 
@@ -247,7 +259,7 @@ void presence_renew(struct presence *p)
 	struct topic_presence *tp;
 	struct hub_topic *t;
 
-	array_release(&p->opened);
+	subscription_array_release(&p->opened);
 	for (tp = p->present; tp; tp = tp->hh.next) {
 		tp->clients = 0;
 		tp->changed = true;
@@ -257,8 +269,8 @@ void presence_renew(struct presence *p)
 	deliveries_forget(&p->deliveries);
 	p->doubted = false;
 	TAILQ_FOREACH (sub, &p->written, record.link) {
-		if (array_add(&p->opened, sub))
-			change_present(p, subscription_topic_id(sub), 1);
+		if (subscription_array_add(&p->opened, sub))
+			change_present(p, sub->record.topic_id, 1);
 		else
 			p->doubted = true;
 	}
@@ -285,7 +297,7 @@ static void on_written(void *context, enum err e)
 		else
 			session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}
-	array_release(&w->opened);
+	subscription_array_release(&w->opened);
 	free(w);
 	if (e != OK) {
 		p->doubted = true;
@@ -317,22 +329,10 @@ static void take_presence(struct flush *f, struct presence *p)
 
 static void take_opened(struct flush_columns *c, const struct presence *p)
 {
-	struct flush *f = &c->flush;
-
-	for (size_t i = 0; i < p->opened.count; i++) {
-		const struct subscription *sub = p->opened.items[i];
-		size_t n = f->opened_count;
-
-		/* Gone already: its closing is in the same call or was in one before. */
-		if (!sub->record.written_down)
-			continue;
-		f->opened_ids[n] = uuid_text(c->ids[n], &sub->subscriber.reader.connection_id);
-		f->opened_topics[n] = subscription_topic_id(sub);
-		f->opened_users[n] = sub->subscriber.reader.user_id;
-		f->opened_transports[n] = sub->record.transport;
-		f->opened_at[n] = clock_text(c->times[n], sub->record.connected_us);
-		f->opened_count++;
-	}
+	/* Of those that are gone already, the closing is in the same call or was in one before. */
+	for (size_t i = 0; i < p->opened.count; i++)
+		if (p->opened.items[i]->record.written_down)
+			flush_columns_add_opened(c, p->opened.items[i]);
 }
 
 static void take_closed(struct flush *f, const struct presence *p)
@@ -355,6 +355,7 @@ void presence_flush(struct presence *p)
 		.sent = deliveries_private(&p->deliveries),
 	};
 	struct writing *w;
+	enum err e;
 
 	/* Counts that the database may have wrong are not built on. */
 	if (!pipeline_is_up(p->node->db.queries) || p->doubted)
@@ -381,10 +382,10 @@ void presence_flush(struct presence *p)
 	w->opened = p->opened;
 	p->opened = (struct subscription_array){0};
 	p->under_way++;
+	p->calls++;
 	p->written_ms = clock_monotonic_ms();
 
-	enum err e = calls_flush(p->node->db.queries, p->node->id_text, &c.flush, on_written, w);
-
+	e = calls_flush(p->node->db.queries, p->node->id_text, &c.flush, on_written, w);
 	p->closed_count = 0;
 	deliveries_forget(&p->deliveries);
 	flush_columns_free(&c);

@@ -18,6 +18,18 @@ void presence_free(struct presence **p);
 void presence_opened(struct presence *p, struct subscription *sub);
 void presence_closed(struct presence *p, struct subscription *sub); /* does nothing where it is not written down */
 
+/*
+ * An attach has written the subscription down (attach_row.counted). It is known here from now on, as if opened and written, unless a
+ * call behind the attach may undo its count: then it is still to be opened.
+ *
+ *	calls	presence_calls() when the attach was sent
+ */
+void presence_take_over(struct presence *p, struct subscription *sub, int64_t topic_id, uint64_t calls);
+uint64_t presence_calls(const struct presence *p);
+
+/* An attach has written it down, taken over or not, and it does not go on. */
+void presence_uncount(struct presence *p, struct subscription *sub, int64_t topic_id);
+
 /* A subscription whose row another call has written (live_admission) is gone: the row is deleted. */
 void presence_erase(struct presence *p, const struct subscription *sub);
 

@@ -3,7 +3,7 @@
  * it wants them, and what its client says.
  *
  *	established -> authenticate -> admit (database) -> presence -> own stream -> authenticated
- *	subscribe -> authorizer -> presence -> subscribed, what was missed, and then what comes
+ *	subscribe -> authorizer -> subscribed, what was missed, and then what comes
  *	anything else that touches data -> tidings.act() -> its answer
  *
  * What comes before `authenticated` has been said waits: a client need not wait for it.

@@ -307,7 +307,7 @@ void acceptor_free(struct acceptor **a)
 	while ((r = requesters_overdue(&(*a)->requesters, INT64_MAX)))
 		requester_close(r);
 	uv_timer_stop(&(*a)->waiting_timer);
-	/* The lines' handles still point here until the loop has closed them: it frees after. */
+	/* The sockets' handles still point here until the loop has closed them: it frees after. */
 	free(*a);
 	*a = NULL;
 }

@@ -90,6 +90,29 @@ void subscription_queue_clear(struct subscription_queue *q)
 	}
 }
 
+void subscription_array_release(struct subscription_array *a)
+{
+	for (size_t i = 0; i < a->count; i++)
+		subscription_unref(a->items[i]);
+	free(a->items);
+	*a = (struct subscription_array){0};
+}
+
+bool subscription_array_add(struct subscription_array *a, struct subscription *sub)
+{
+	if (a->count == a->size) {
+		size_t size = a->size ? a->size * 2 : 16;
+		struct subscription **items = realloc(a->items, size * sizeof(*items));
+
+		if (!items)
+			return false;
+		a->items = items;
+		a->size = size;
+	}
+	a->items[a->count++] = subscription_ref(sub);
+	return true;
+}
+
 int64_t subscription_topic_id(const struct subscription *sub)
 {
 	return sub->subscriber.topic ? sub->subscriber.topic->id : 0;

@@ -2,7 +2,7 @@
  * subscription - one topic of one session: whether it may have it, where it is in it, what it still has to get.
  *
  *	ATTACHING	authorizer asks whether it may, and where the topic is
- *	COUNTING	presence writes down that it is here: so whoever publishes from now on counts it
+ *	COUNTING	presence writes down that it is here, so that publishers count it: where the authorizer's call has not done so
  *	COUNTED		it waits until the session's others are counted too: then `connect` goes out
  *	CATCHING	it gets what it missed
  *	CAUGHT_UP	a poll's: it has that, and waits until the session's others have it too
@@ -66,6 +66,7 @@ struct subscription_unsent {
 /* As tidings.connection has it. */
 struct subscription_record {
 	TAILQ_ENTRY(subscription) link; /* in presence's list while `written_down` */
+	int64_t topic_id;		/* 0: it stands for its connection alone */
 	const char *transport;		/* static */
 	int64_t connected_us;		/* wall */
 	bool written_down;		/* presence knows it */
@@ -126,6 +127,16 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 
 /* Subscriptions that wait for something, each with a reference. */
 STAILQ_HEAD(subscription_queue, subscription);
+
+/* A list that grows. */
+struct subscription_array {
+	struct subscription **items; /* each with a reference */
+	size_t count, size;
+};
+
+/* False: no memory. */
+bool subscription_array_add(struct subscription_array *a, struct subscription *sub);
+void subscription_array_release(struct subscription_array *a);
 
 /*
  * NULL: no memory. It has no session yet.

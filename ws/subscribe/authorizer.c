@@ -18,6 +18,8 @@ struct attach_batch {
 	size_t count;
 	struct subscription *subscriptions[BATCH_MAX]; /* each with a reference */
 	struct attach_item items[BATCH_MAX];
+	char ids[BATCH_MAX][UUID_TEXT_SIZE], times[BATCH_MAX][CLOCK_TEXT_SIZE]; /* of the items */
+	uint64_t calls;								/* presence_calls() when it was sent */
 };
 
 static void ask_next(struct authorizer *a);
@@ -46,6 +48,13 @@ static void refuse(struct subscription *sub, enum err why)
 	subscription_step(sub, STEP_REFUSED, &(union subscription_detail){.why = why});
 }
 
+static void allow(const struct attach_batch *b, struct subscription *sub, const struct attach_row *row)
+{
+	if (row->counted)
+		presence_take_over(b->authorizer->node->fanout.presence, sub, row->topic_id, b->calls);
+	subscription_step(sub, STEP_ALLOWED, &(union subscription_detail){.row = row});
+}
+
 static void finish_batch(struct attach_batch *b, enum err e, const struct attach_row *rows)
 {
 	struct authorizer *a = b->authorizer;
@@ -57,7 +66,10 @@ static void finish_batch(struct attach_batch *b, enum err e, const struct attach
 			if (e != OK || rows[i].outcome != OK)
 				refuse(sub, e != OK ? e : rows[i].outcome);
 			else
-				subscription_step(sub, STEP_ALLOWED, &(union subscription_detail){.row = &rows[i]});
+				allow(b, sub, &rows[i]);
+		} else if (e == OK && rows[i].counted) {
+			/* It went meanwhile. */
+			presence_uncount(a->node->fanout.presence, sub, rows[i].topic_id);
 		}
 		subscription_unref(sub);
 	}
@@ -75,6 +87,24 @@ static void on_attach(void *context, enum err e, const struct attach_row *rows, 
 	ask_next(a);
 }
 
+static void add_item(struct attach_batch *b, struct subscription *sub)
+{
+	size_t i = b->count++;
+
+	b->subscriptions[i] = sub;
+	b->items[i] = (struct attach_item){
+		.user_id = sub->subscriber.reader.user_id,
+		.role = role_text(sub->session->role),
+		.topic = sub->wanted->topic,
+	};
+	/* A poller's, which is asked for anew now and then. */
+	if (sub->record.written_down)
+		return;
+	b->items[i].connection_id = uuid_text(b->ids[i], &sub->subscriber.reader.connection_id);
+	b->items[i].transport = sub->record.transport;
+	b->items[i].connected_at = clock_text(b->times[i], sub->record.connected_us);
+}
+
 static void take_waiting(struct authorizer *a, struct attach_batch *b)
 {
 	struct subscription *sub;
@@ -85,9 +115,7 @@ static void take_waiting(struct authorizer *a, struct attach_batch *b)
 			subscription_unref(sub);
 			continue;
 		}
-		b->items[b->count] = (struct attach_item){sub->subscriber.reader.user_id, role_text(sub->session->role),
-							  sub->wanted->topic};
-		b->subscriptions[b->count++] = sub;
+		add_item(b, sub);
 	}
 }
 
@@ -122,9 +150,15 @@ static void ask_next(struct authorizer *a)
 		take_waiting(a, b);
 		/* What this asks for is to include all that was delivered before. */
 		presence_flush(a->node->fanout.presence);
+		b->calls = presence_calls(a->node->fanout.presence);
 		if (b->count > 0)
-			e = calls_attach(a->node->db.queries, b->items, b->count, a->node->config->require_user,
-					 on_attach, b);
+			e = calls_attach(a->node->db.queries,
+					 &(struct attach_call){
+						 .node_id = a->node->id_text,
+						 .opened_ever = (int64_t)a->node->sessions.opened,
+						 .require_user = a->node->config->require_user,
+					 },
+					 b->items, b->count, on_attach, b);
 		if (e != OK)
 			finish_batch(b, e, NULL);
 	}

@@ -1,5 +1,6 @@
 /*
- * authorizer - asks the database whether sessions may have their topics: as many as have gathered, in one call.
+ * authorizer - asks the database whether sessions may have their topics: as many as have gathered, in one call. Those that may are
+ * written down by it, too.
  *
  * Layer    ws.
  */

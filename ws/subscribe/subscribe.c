@@ -41,6 +41,13 @@ static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 	return false;
 }
 
+/* It was written down as it was let in, and does not go on. */
+static void uncount(struct subscription *sub, const struct attach_row *row)
+{
+	if (row->counted)
+		presence_uncount(sub->session->node->fanout.presence, sub, row->topic_id);
+}
+
 /*
  * The database has told that it may have its topic, and where that is: finds the place that it goes on from. False: it is asked
  * anew, or its session is being closed.
@@ -55,6 +62,7 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 	if (here && strcmp(here->epoch, row->epoch) == 0 && row->last_seq < here->revoked_seq) {
 		if (sub->asked_again_seq < here->revoked_seq) {
 			sub->asked_again_seq = here->revoked_seq;
+			uncount(sub, row);
 			subscription_step(sub, STEP_ASKED, NULL);
 			return false;
 		}
@@ -63,8 +71,10 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 		here->revoked_seq = row->last_seq;
 	}
 	sub->asked_again_seq = 0;
-	if (!hold_topic(sub, row))
+	if (!hold_topic(sub, row)) {
+		uncount(sub, row);
 		return false;
+	}
 	sub->allowed_ms = clock_monotonic_ms();
 	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
 	/* What was committed since the answer was made rang when nobody here listened. */

@@ -5,7 +5,8 @@
  *	something for it says so there:
  *
  *	ASKED		 arrival, live_subscriptions	-> ATTACHING: the authorizer asks the database
- *	ALLOWED, REFUSED authorizer			-> COUNTING: presence writes it down
+ *	ALLOWED, REFUSED authorizer			-> COUNTED, where the same call has written it down; else
+ *							-> COUNTING: presence writes it down
  *	WRITTEN		 presence			-> COUNTED: its kind waits for the others, and has it welcomed
  *	RETURNED	 poll				-> ATTACHING: it was parked
  *	RESUMED		 arrival			-> COUNTED: nobody has to be asked
