@@ -1,7 +1,7 @@
 /*
  * broadcast.fcgi - takes what services publish (spec sections 3.1 and 3.2).
  */
-#include "domain/broadcast.h"
+#include "domain/input/broadcast.h"
 
 #include <stdio.h>
 #include <stdlib.h>

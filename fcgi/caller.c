@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "domain/query.h"
+#include "domain/http/query.h"
 
 #define TOKENS_MAX 4096 /* that are remembered: services have few, users who publish one each */
 

@@ -9,7 +9,7 @@
 #include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/token.h"
+#include "domain/caller/token.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 

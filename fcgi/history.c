@@ -8,9 +8,9 @@
 
 #include "base/config.h"
 #include "base/log.h"
-#include "domain/problem.h"
-#include "domain/query.h"
-#include "domain/topic.h"
+#include "domain/http/problem.h"
+#include "domain/http/query.h"
+#include "domain/topic/topic.h"
 #include "fcgi/clerks.h"
 #include "fcgi/intake.h"
 #include "fcgi/route.h"

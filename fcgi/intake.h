@@ -11,9 +11,9 @@
 #include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/problem.h"
-#include "domain/rate.h"
-#include "domain/token.h"
+#include "domain/caller/rate.h"
+#include "domain/caller/token.h"
+#include "domain/http/problem.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 
@@ -42,7 +42,7 @@ void intake_fingerprint(const struct request *r, const struct buf *body, struct 
 /*
  * Takes the cost of this request from the bucket of a user or clinician. False: they come too often, *res says so.
  *
- *	cost	in parts of RATE_ONE (domain/rate.h)
+ *	cost	in parts of RATE_ONE (domain/caller/rate.h)
  */
 bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t cost, struct response *res);
 

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "domain/origin.h"
-#include "domain/query.h"
+#include "domain/http/origin.h"
+#include "domain/http/query.h"
 
 const char *request_param(const struct request *r, const char *name)
 {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "domain/message.h"
+#include "domain/topic/message.h"
 #include "store/calls.h"
 #include "ws/ledger.h"
 

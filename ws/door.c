@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "domain/request_head.h"
+#include "domain/http/request_head.h"
 #include "ws/line.h"
 #include "ws/listening.h"
 #include "ws/reception.h"

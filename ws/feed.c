@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "domain/frame.h"
+#include "domain/websocket/frame.h"
 #include "store/calls.h"
 #include "ws/control.h"
 

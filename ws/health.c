@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/problem.h"
+#include "domain/http/problem.h"
 #include "store/calls.h"
 
 #define KNOWN_MS 15000 /* as long as a node that has not been heard of counts as alive */

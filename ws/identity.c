@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "domain/rate.h"
+#include "domain/caller/rate.h"
 #include "ws/strangers.h"
 #include "ws/user.h"
 

@@ -1,8 +1,8 @@
 #include "ws/inbound.h"
 
 #include "base/log.h"
-#include "domain/inflate.h"
-#include "domain/utf8.h"
+#include "domain/text/utf8.h"
+#include "domain/websocket/inflate.h"
 #include "ws/live.h"
 #include "ws/session.h"
 #include "ws/stages.h"

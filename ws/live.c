@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "domain/client_message.h"
-#include "domain/live.h"
+#include "domain/dialog/live.h"
+#include "domain/input/client_message.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"
 #include "ws/identity.h"

@@ -5,7 +5,7 @@
 #include <sys/queue.h>
 
 #include "base/hash.h"
-#include "domain/live.h"
+#include "domain/dialog/live.h"
 #include "store/acts.h"
 #include "ws/audit.h"
 #include "ws/identity.h"

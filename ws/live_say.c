@@ -1,7 +1,7 @@
 #include "ws/live_say.h"
 
 #include "base/log.h"
-#include "domain/live.h"
+#include "domain/dialog/live.h"
 #include "ws/node.h"
 
 void live_say(struct session *s, struct buf *text)

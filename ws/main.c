@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/supervisor.h"
-#include "domain/inflate.h"
+#include "domain/websocket/inflate.h"
 #include "ws/catch_up.h"
 #include "ws/control.h"
 #include "ws/door.h"

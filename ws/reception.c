@@ -4,12 +4,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "domain/deflate.h"
-#include "domain/origin.h"
-#include "domain/query.h"
-#include "domain/request_head.h"
-#include "domain/selection.h"
-#include "domain/topic.h"
+#include "domain/http/origin.h"
+#include "domain/http/query.h"
+#include "domain/http/request_head.h"
+#include "domain/topic/selection.h"
+#include "domain/topic/topic.h"
+#include "domain/websocket/deflate.h"
 #include "ws/health.h"
 #include "ws/http_socket.h"
 #include "ws/identity.h"

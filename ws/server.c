@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "domain/deflate.h"
-#include "domain/frame.h"
-#include "domain/frame_reader.h"
-#include "domain/handshake.h"
+#include "domain/websocket/deflate.h"
+#include "domain/websocket/frame.h"
+#include "domain/websocket/frame_reader.h"
+#include "domain/websocket/handshake.h"
 #include "ws/inbound.h"
 
 #define READ_BUFFER 16384 /* bytes that are read at once; one for all connections */

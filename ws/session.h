@@ -23,8 +23,8 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
-#include "domain/close_code.h"
-#include "domain/dialog.h"
+#include "domain/dialog/dialog.h"
+#include "domain/websocket/close_code.h"
 #include "ws/node.h"
 #include "ws/subscription.h"
 #include "ws/transport.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "domain/problem.h"
+#include "domain/http/problem.h"
 #include "store/acts.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"

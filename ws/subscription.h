@@ -19,9 +19,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "domain/hub.h"
-#include "domain/place.h"
-#include "domain/selection.h"
+#include "domain/fanout/hub.h"
+#include "domain/topic/place.h"
+#include "domain/topic/selection.h"
 #include "store/calls.h"
 
 struct node;

@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "domain/problem.h"
+#include "domain/http/problem.h"
 
 /*
  * How long it may stay so. RESTING: nginx keeps an idle connection to an upstream for 60 s; it is to be the one that

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/dialog.h"
-#include "domain/frame.h"
-#include "domain/live.h"
-#include "domain/message.h"
-#include "domain/problem.h"
+#include "domain/dialog/dialog.h"
+#include "domain/dialog/live.h"
+#include "domain/http/problem.h"
+#include "domain/topic/message.h"
+#include "domain/websocket/frame.h"
 #include "ws/user.h"
 
 #define RETRY_MS 2000 /* a browser's own wait before it reconnects an event stream */

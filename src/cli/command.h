@@ -10,7 +10,7 @@
 
 #include "base/config.h"
 #include "base/defs.h"
-#include "domain/token.h"
+#include "domain/caller/token.h"
 
 int token_command(int argc, char **argv);
 int migrate_command(int argc, char **argv);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "domain/rate.h"
+#include "domain/caller/rate.h"
 #include "store/acts_internal.h"
 #include "store/db_internal.h"
 

@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/topic.h"
+#include "domain/topic/topic.h"
 #include "store/db.h"
 
 /* What a client says, and who it is. All borrowed. */
@@ -62,7 +62,7 @@ enum err act_run(struct db *db, const struct act *act, const char *key, struct s
 		 struct act_result *result) MUST_CHECK;
 
 /*
- * What it has cost beyond what any act costs, in parts of RATE_ONE (domain/rate.h): messages that are written together are
+ * What it has cost beyond what any act costs, in parts of RATE_ONE (domain/caller/rate.h): messages that are written together are
  * much cheaper than as many requests.
  *
  *	size	messages and rows that it has made; 1: no more than others

@@ -14,8 +14,8 @@
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/cursor.h"
-#include "domain/tail.h"
+#include "domain/fanout/tail.h"
+#include "domain/topic/cursor.h"
 #include "store/acts.h"
 #include "store/pipeline.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "domain/message.h"
+#include "domain/topic/message.h"
 #include "store/db_internal.h"
 
 static const struct db_statement history_statement = {

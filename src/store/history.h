@@ -11,8 +11,8 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/cursor.h"
-#include "domain/token.h"
+#include "domain/caller/token.h"
+#include "domain/topic/cursor.h"
 #include "store/db.h"
 
 struct history {

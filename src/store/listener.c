@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "domain/token.h"
+#include "domain/caller/token.h"
 #include "store/link_internal.h"
 
 #define LISTEN "SELECT purpose, name FROM tidings.listen()"

@@ -17,7 +17,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/uuid.h"
+#include "domain/text/uuid.h"
 #include "store/link.h"
 
 struct listener; /* opaque */

@@ -11,7 +11,7 @@
 #include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/publication.h"
+#include "domain/topic/publication.h"
 #include "store/db.h"
 
 /* All borrowed, until the call that it was given to returns. */

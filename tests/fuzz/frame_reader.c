@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "domain/frame_reader.h"
+#include "domain/websocket/frame_reader.h"
 #include "tests/fuzz/fuzz.h"
 
 /* All events, one after the other; pieces of a message joined. */

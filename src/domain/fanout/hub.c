@@ -1,0 +1,463 @@
+#include "domain/fanout/hub.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TURN_WRITES 64 /* to one topic, before the next has its turn */
+
+TAILQ_HEAD(hub_topic_list, hub_topic);
+
+struct ephemeral {
+	STAILQ_ENTRY(ephemeral) next;
+	uint64_t number; /* within its topic */
+	struct uuid exclude;
+	bool has_exclude;
+	char *to_user; /* in `bytes`, behind the frame; NULL: everyone */
+	size_t len;
+	char bytes[];
+};
+
+struct hub {
+	const struct hub_ops *ops;
+	struct hub_topic *by_id;
+	struct hub_topic_list busy;
+	struct hub_topic_list by_age;
+	struct hub_topic_list rung;
+	size_t tail_max_bytes;
+	size_t tails_max_bytes;
+	size_t tails_bytes;
+	uint64_t made;		   /* topics */
+	struct deflater *deflater; /* borrowed; NULL: nothing is compressed */
+	struct hub_counters counters;
+};
+
+enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes,
+		 struct deflater *deflater)
+{
+	struct hub *made = calloc(1, sizeof(*made));
+
+	if (!made)
+		return ERR_MEMORY;
+	made->ops = ops;
+	made->tail_max_bytes = tail_max_bytes;
+	made->tails_max_bytes = tails_max_bytes;
+	made->deflater = deflater;
+	TAILQ_INIT(&made->busy);
+	TAILQ_INIT(&made->by_age);
+	TAILQ_INIT(&made->rung);
+	*h = made;
+	return OK;
+}
+
+void hub_free(struct hub **h)
+{
+	if (!*h)
+		return;
+	assert(!(*h)->by_id);
+	free(*h);
+	*h = NULL;
+}
+
+struct hub_topic *hub_find(const struct hub *h, int64_t id)
+{
+	struct hub_topic *t;
+
+	HASH_FIND(hh, h->by_id, &id, sizeof(id), t);
+	return t;
+}
+
+struct hub_topic *hub_first(const struct hub *h)
+{
+	return h->by_id;
+}
+
+struct hub_topic *hub_next(const struct hub_topic *t)
+{
+	return t->hh.next;
+}
+
+size_t hub_topics(const struct hub *h)
+{
+	return HASH_COUNT(h->by_id);
+}
+
+const struct hub_counters *hub_counters(const struct hub *h)
+{
+	return &h->counters;
+}
+
+enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
+		  uint64_t last_seq, uint64_t delivered_seq)
+{
+	struct hub_topic *found = hub_find(h, id);
+
+	if (!found) {
+		found = calloc(1, sizeof(*found));
+		if (!found)
+			return ERR_MEMORY;
+		if (tail_new(&found->tail, last_seq, h->tail_max_bytes, h->deflater) != OK) {
+			free(found);
+			return ERR_MEMORY;
+		}
+		found->id = id;
+		found->serial = ++h->made;
+		snprintf(found->name, sizeof(found->name), "%s", name);
+		snprintf(found->epoch, sizeof(found->epoch), "%s", epoch);
+		TAILQ_INIT(&found->current);
+		TAILQ_INIT(&found->due);
+		TAILQ_INIT(&found->waiting);
+		TAILQ_INIT(&found->ahead);
+		STAILQ_INIT(&found->ephemerals);
+		HASH_ADD(hh, h->by_id, id, sizeof(found->id), found);
+		if (!HASH_HAS(hh, found)) {
+			tail_free(&found->tail);
+			free(found);
+			return ERR_MEMORY;
+		}
+	} else if (strcmp(found->epoch, epoch) != 0) {
+		return ERR_CONFLICT;
+	}
+	found->delivered_seq = MAX(found->delivered_seq, delivered_seq);
+	found->holders++;
+	*t = found;
+	return OK;
+}
+
+static void drop_ephemeral(struct hub_topic *t)
+{
+	struct ephemeral *e = STAILQ_FIRST(&t->ephemerals);
+
+	STAILQ_REMOVE_HEAD(&t->ephemerals, next);
+	t->ephemeral_bytes -= e->len;
+	free(e);
+}
+
+static void drop_ephemerals(struct hub_topic *t)
+{
+	while (!STAILQ_EMPTY(&t->ephemerals))
+		drop_ephemeral(t);
+}
+
+void hub_let_go(struct hub *h, struct hub_topic *t)
+{
+	assert(t->holders > 0);
+	if (--t->holders > 0)
+		return;
+	assert(TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due) && TAILQ_EMPTY(&t->waiting) && TAILQ_EMPTY(&t->ahead));
+	hub_retire(h, t);
+	if (t->busy)
+		TAILQ_REMOVE(&h->busy, t, busy_link);
+	if (t->aging)
+		TAILQ_REMOVE(&h->by_age, t, age_link);
+	h->tails_bytes -= tail_size(t->tail);
+	drop_ephemerals(t);
+	tail_free(&t->tail);
+	free(t);
+}
+
+void hub_retire(struct hub *h, struct hub_topic *t)
+{
+	if (t->stale)
+		return;
+	t->stale = true;
+	HASH_DELETE(hh, h->by_id, t);
+	if (t->rung)
+		TAILQ_REMOVE(&h->rung, t, rung_link);
+	t->rung = false;
+}
+
+void hub_ring(struct hub *h, int64_t id)
+{
+	struct hub_topic *t = hub_find(h, id);
+
+	if (!t || t->rung)
+		return;
+	t->rung = true;
+	TAILQ_INSERT_TAIL(&h->rung, t, rung_link);
+}
+
+size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max)
+{
+	struct hub_topic *t;
+	size_t count = 0;
+
+	while (count < max && (t = TAILQ_FIRST(&h->rung))) {
+		TAILQ_REMOVE(&h->rung, t, rung_link);
+		t->rung = false;
+		topics[count++] = t;
+	}
+	return count;
+}
+
+static bool has_everything(const struct subscriber *s)
+{
+	return s->seq == tail_seq(s->topic->tail) && s->ephemeral == s->topic->ephemeral;
+}
+
+/* A ready subscriber is in the one list or the other by what it has: so a message moves all of them at once. */
+static struct subscriber_list *list_of(struct subscriber *s)
+{
+	if (s->state == SUB_WAITING)
+		return &s->topic->waiting;
+	if (s->state == SUB_AHEAD)
+		return &s->topic->ahead;
+	return has_everything(s) ? &s->topic->current : &s->topic->due;
+}
+
+/* A topic with somebody due has its turn. */
+static void mark_busy(struct hub *h, struct hub_topic *t)
+{
+	if (t->busy || TAILQ_EMPTY(&t->due))
+		return;
+	t->busy = true;
+	TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+}
+
+static void put(struct hub *h, struct subscriber *s, enum subscriber_state state)
+{
+	struct hub_topic *t = s->topic;
+
+	hub_leave(s);
+	s->state = state;
+	if (state == SUB_OUT)
+		return;
+	TAILQ_INSERT_TAIL(list_of(s), s, link);
+	mark_busy(h, t);
+}
+
+void hub_leave(struct subscriber *s)
+{
+	if (s->state == SUB_OUT)
+		return;
+	TAILQ_REMOVE(list_of(s), s, link);
+	s->state = SUB_OUT;
+}
+
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private)
+{
+	if (private)
+		h->ops->delivered_private(t, seq);
+	if (seq <= t->delivered_seq)
+		return;
+	t->delivered_seq = seq;
+	h->ops->delivered(t);
+}
+
+static enum hub_written write_counted(struct hub *h, struct subscriber *s, const struct delivery *d)
+{
+	h->counters.deliveries += d->count;
+	h->counters.writes++;
+	h->counters.bytes += d->bytes.len;
+	return h->ops->write(s, d);
+}
+
+/* The ephemeral messages that it lacks. False: it takes no more. */
+static bool write_ephemerals(struct hub *h, struct subscriber *s)
+{
+	struct ephemeral *e;
+	bool more = true;
+
+	STAILQ_FOREACH (e, &s->topic->ephemerals, next) {
+		if (!more || s->ends_seq != 0)
+			break;
+		if (e->number <= s->ephemeral)
+			continue;
+		s->ephemeral = e->number;
+		if (reader_may_have(&s->reader, e->to_user, e->has_exclude ? &e->exclude : NULL))
+			more = write_counted(h, s, &(struct delivery){.bytes = {e->bytes, e->len}, .count = 1}) ==
+			       HUB_SENT;
+	}
+	/* Those that were dropped have gone by. */
+	if (more)
+		s->ephemeral = s->topic->ephemeral;
+	return more;
+}
+
+/* One write, ephemeral messages aside, to a subscriber that is out of every list; where it belongs then. */
+static void write_to(struct hub *h, struct subscriber *s, int64_t now_ms)
+{
+	struct hub_topic *t = s->topic;
+	struct delivery d;
+	bool more = true;
+
+	if (s->reader.inflates)
+		tail_compress(t->tail);
+	if (tail_after(t->tail, s->seq, &s->reader, now_ms, HUB_WRITE_MAX, &d) == ERR_EVICTED) {
+		h->ops->behind(s);
+		return;
+	}
+	s->seq = d.last;
+	if (d.bytes.len > 0) {
+		enum hub_written written = write_counted(h, s, &d);
+
+		if (written != HUB_KEPT)
+			hub_delivered(h, t, d.last, d.private);
+		more = written == HUB_SENT;
+	}
+	if (more && s->seq == tail_seq(t->tail))
+		more = write_ephemerals(h, s);
+	put(h, s, more ? SUB_READY : SUB_WAITING);
+}
+
+void hub_join(struct hub *h, struct subscriber *s)
+{
+	assert(s->state == SUB_OUT);
+	s->ephemeral = s->topic->ephemeral;
+	if (s->reader.inflates)
+		tail_compress(s->topic->tail);
+	if (s->seq < tail_floor(s->topic->tail))
+		h->ops->behind(s);
+	else
+		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
+}
+
+void hub_wait(struct hub *h, struct subscriber *s)
+{
+	if (s->state == SUB_READY || s->state == SUB_AHEAD)
+		put(h, s, SUB_WAITING);
+}
+
+void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms)
+{
+	if (s->state != SUB_WAITING)
+		return;
+	hub_leave(s);
+	/* What could not be taken as it came has gone by. */
+	s->ephemeral = s->topic->ephemeral;
+	if (s->seq < tail_seq(s->topic->tail))
+		write_to(h, s, now_ms);
+	else
+		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
+}
+
+void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms)
+{
+	while (s->state == SUB_READY && !has_everything(s)) {
+		hub_leave(s);
+		write_to(h, s, now_ms);
+	}
+}
+
+/* Among those whose tails have memory the newest; those without are not looked at. */
+static void set_age(struct hub *h, struct hub_topic *t)
+{
+	if (t->aging)
+		TAILQ_REMOVE(&h->by_age, t, age_link);
+	t->aging = tail_size(t->tail) > 0;
+	if (t->aging)
+		TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+}
+
+/* Frees tails until there is room, the longest unused first; not the one that is being written. */
+static void make_room(struct hub *h, const struct hub_topic *keep)
+{
+	struct hub_topic *t, *next;
+
+	for (t = TAILQ_FIRST(&h->by_age); t && h->tails_bytes > h->tails_max_bytes; t = next) {
+		next = TAILQ_NEXT(t, age_link);
+		if (t == keep || !TAILQ_EMPTY(&t->due))
+			continue;
+		h->tails_bytes -= tail_size(t->tail);
+		tail_forget(t->tail, tail_seq(t->tail));
+		h->tails_bytes += tail_size(t->tail);
+		set_age(h, t);
+	}
+}
+
+/* The tail has come nearer to those who have more than it. */
+static void reach_ahead(struct hub *h, struct hub_topic *t)
+{
+	struct subscriber *s = TAILQ_FIRST(&t->ahead), *next;
+
+	for (; s; s = next) {
+		next = TAILQ_NEXT(s, link);
+		if (s->seq <= tail_seq(t->tail))
+			put(h, s, SUB_READY);
+	}
+}
+
+enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m)
+{
+	size_t before = tail_size(t->tail);
+	bool hole = m->seq > tail_seq(t->tail) + 1;
+	enum err e;
+
+	assert(m->seq > tail_seq(t->tail));
+
+	if (hole)
+		tail_forget(t->tail, m->seq - 1);
+	e = tail_append(t->tail, m);
+	h->tails_bytes += tail_size(t->tail) - before;
+	/* tail_seq() has moved: whoever had everything lacks something, all of them at once. */
+	if (e == OK || hole)
+		TAILQ_CONCAT(&t->due, &t->current, link);
+	reach_ahead(h, t);
+	set_age(h, t);
+	mark_busy(h, t);
+	make_room(h, t);
+	return e;
+}
+
+bool hub_is_busy(const struct hub *h)
+{
+	return !TAILQ_EMPTY(&h->busy);
+}
+
+bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
+{
+	struct hub_topic *t;
+
+	while (writes_max > 0 && (t = TAILQ_FIRST(&h->busy))) {
+		struct subscriber *s;
+
+		for (unsigned turn = MIN(writes_max, TURN_WRITES); turn > 0 && (s = TAILQ_FIRST(&t->due)); turn--) {
+			TAILQ_REMOVE(&t->due, s, link);
+			s->state = SUB_OUT;
+			if (!TAILQ_EMPTY(&t->due))
+				h->ops->soon(TAILQ_FIRST(&t->due));
+			write_to(h, s, now_ms);
+			writes_max--;
+		}
+		TAILQ_REMOVE(&h->busy, t, busy_link);
+		t->busy = !TAILQ_EMPTY(&t->due);
+		if (t->busy)
+			TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+		else
+			drop_ephemerals(t);
+	}
+	return hub_is_busy(h);
+}
+
+enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,
+		       const struct uuid *exclude)
+{
+	size_t user_size = to_user ? strlen(to_user) + 1 : 0;
+	struct ephemeral *e;
+
+	if (TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due))
+		return OK;
+	e = calloc(1, sizeof(*e) + frame.len + user_size);
+	if (!e)
+		return ERR_MEMORY;
+	e->len = frame.len;
+	memcpy(e->bytes, frame.bytes, frame.len);
+	if (to_user) {
+		e->to_user = e->bytes + frame.len;
+		memcpy(e->to_user, to_user, user_size);
+	}
+	if (exclude) {
+		e->has_exclude = true;
+		e->exclude = *exclude;
+	}
+	while (!STAILQ_EMPTY(&t->ephemerals) && t->ephemeral_bytes + frame.len > EPHEMERALS_MAX_BYTES)
+		drop_ephemeral(t);
+	e->number = ++t->ephemeral;
+	STAILQ_INSERT_TAIL(&t->ephemerals, e, next);
+	t->ephemeral_bytes += frame.len;
+	/* As with a stored message: whoever had everything lacks this one. */
+	TAILQ_CONCAT(&t->due, &t->current, link);
+	mark_busy(h, t);
+	return OK;
+}

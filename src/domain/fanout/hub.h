@@ -1,0 +1,195 @@
+/*
+ * hub - who listens to what on this node, and how a new message reaches them all.
+ *
+ * A subscriber is a cursor into its topic's tail. A message that comes makes every subscriber who had everything DUE;
+ * hub_run() writes to those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor
+ * a topic with one. Who could not take all WAITS until its transport is writable again, and then gets whatever has
+ * gathered, in one write. Who waited so long that the tail has moved on is BEHIND: its owner reads from the database
+ * until it is back within the tail.
+ *
+ *	hub_join(seq) -> CURRENT --message--> DUE --hub_run()--> CURRENT
+ *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING | BEHIND
+ *	BEHIND --read from the database--> hub_join(seq)
+ *
+ * Layer    domain: writing is a function of the owner's; no socket; the caller says what time it is (now_ms), for what
+ *          expires (stored_message.expires_ms).
+ * Threads  none: the event loop's.
+ * Memory   subscribers are their owners'; all tails together at most tails_max (the longest unused tail is forgotten
+ *          first).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "domain/fanout/tail.h"
+#include "domain/topic/cursor.h"
+#include "domain/topic/topic.h"
+
+struct hub;
+
+enum subscriber_state {
+	SUB_OUT,     /* in no list: not joined, or its owner has it */
+	SUB_READY,   /* in its topic's current or due list: current when it has everything, due when not */
+	SUB_WAITING, /* in its topic's waiting list: its transport takes nothing now */
+	SUB_AHEAD,   /* in its topic's ahead list: it has more than the tail, which is about to be fetched */
+};
+
+struct subscriber {
+	TAILQ_ENTRY(subscriber) link;
+	struct hub_topic *topic; /* borrowed; held by hub_hold() */
+	uint64_t seq;		 /* it has everything up to here */
+	uint64_t ephemeral;	 /* the number of the last ephemeral message that it was given, or that went by */
+	uint64_t ends_seq; /* that message, which is on its way, ends it: what is in no queue is not for it any more;
+			      0: none is known */
+	enum subscriber_state state;
+	struct reader reader;
+};
+
+TAILQ_HEAD(subscriber_list, subscriber);
+
+/* A message that is in no queue, until everybody who is due has had it. */
+struct ephemeral;
+
+STAILQ_HEAD(ephemeral_list, ephemeral);
+
+struct hub_topic {
+	UT_hash_handle hh;		  /* by id */
+	TAILQ_ENTRY(hub_topic) busy_link; /* in hub.busy while due is not empty */
+	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age while `aging`, the longest without a message first */
+	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
+	int64_t id;
+	uint64_t serial; /* no other that this hub has made, or makes, has it: an id may be held anew */
+	char name[TOPIC_NAME_MAX + 1];
+	char epoch[EPOCH_MAX + 1];
+	struct tail *tail;		/* owned */
+	struct subscriber_list current; /* has everything: seq == tail_seq(), and every ephemeral message */
+	struct subscriber_list due;	/* lacks something, and is writable */
+	struct subscriber_list waiting;
+	struct subscriber_list ahead;	  /* seq > tail_seq(); nearly always empty */
+	struct ephemeral_list ephemerals; /* owned; empty while nobody is due */
+	uint64_t ephemeral;		  /* the number of the last */
+	size_t ephemeral_bytes;
+	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
+	uint64_t revoked_seq;	/* of the last revocation that went by or is announced; 0: none */
+	unsigned holders;	/* who uses it: the last one out frees it */
+	bool busy;
+	bool aging; /* its tail has memory that can be freed */
+	bool stale; /* hub_retire() */
+	bool rung;  /* the database has something after tail_seq(), as far as anyone knows */
+};
+
+/* What became of a write. */
+enum hub_written {
+	HUB_SENT,      /* all of it has left for the client, who can take more */
+	HUB_SENT_LAST, /* all of it has left; no more until the owner calls hub_writable() (or hub_leave()) */
+	HUB_KEPT,      /* not all of it has left: the owner says when, by hub_delivered(); no more until then */
+};
+
+struct hub_ops {
+	/* Writes whole frames of messages, or of an ephemeral one (d->last is 0), to the subscriber's peer. */
+	enum hub_written (*write)(struct subscriber *s, const struct delivery *d);
+	/* It is the next in its topic's turn. With many, none of them is in the CPU's cache when it comes to it. */
+	void (*soon)(struct subscriber *s);
+	/* The subscriber is out, at its seq: the tail no longer has what comes next. */
+	void (*behind)(struct subscriber *s);
+	/* topic->delivered_seq has grown. */
+	void (*delivered)(struct hub_topic *topic);
+	/* A message for one user alone has left for that user. */
+	void (*delivered_private)(struct hub_topic *topic, uint64_t seq);
+};
+
+struct hub_counters {
+	uint64_t deliveries; /* messages written to a client */
+	uint64_t writes;
+	uint64_t bytes;
+};
+
+#define EPHEMERALS_MAX_BYTES (1 << 20) /* of a topic */
+#define HUB_WRITE_MAX 65536	       /* bytes in one write, one larger frame aside */
+
+/*
+ *	deflater	borrowed; NULL: nothing is compressed, and no reader inflates
+ */
+enum err hub_new(struct hub **h, const struct hub_ops *ops, size_t tail_max_bytes, size_t tails_max_bytes,
+		 struct deflater *deflater) MUST_CHECK;
+void hub_free(struct hub **h); /* every topic must have been let go */
+
+struct hub_topic *hub_find(const struct hub *h, int64_t id);
+
+/* Any topic, and the next one: to go through all. */
+struct hub_topic *hub_first(const struct hub *h);
+struct hub_topic *hub_next(const struct hub_topic *t);
+size_t hub_topics(const struct hub *h);
+
+/*
+ * The topic, held; made if nobody holds it yet, its tail then empty after last_seq. Let go by hub_let_go().
+ *
+ * ERR_CONFLICT  it is here with another epoch: it must be retired first
+ */
+enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
+		  uint64_t last_seq, uint64_t delivered_seq) MUST_CHECK;
+void hub_let_go(struct hub *h, struct hub_topic *t);
+
+/*
+ * The topic's numbering is not the database's any more: it is found no more, so that it can be held anew, and nothing is
+ * fetched for it. Its holders are to let it go.
+ */
+void hub_retire(struct hub *h, struct hub_topic *t);
+
+/* The database has, or may have, something new. Nothing happens for a topic that nobody holds. */
+void hub_ring(struct hub *h, int64_t id);
+
+/* Takes the topics that were rung, at most so many. Returns how many. */
+size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max);
+
+/* The subscriber has everything up to s->seq and wants what comes; where the tail can't serve it, behind() is called
+ * before it returns. */
+void hub_join(struct hub *h, struct subscriber *s);
+
+/* Takes it out of whichever list it is on; fine when it is out. */
+void hub_leave(struct subscriber *s);
+
+/* Its owner has written to it by other means, and its transport takes nothing more now: WAITING, where it was READY. */
+void hub_wait(struct hub *h, struct subscriber *s);
+
+/* Its transport can take bytes again: one write, and what is left is for hub_run(). */
+void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms);
+
+/* It is served before its turn: all that it lacks, as far as it can take it now. */
+void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms);
+
+/*
+ * A message from the database, the one after tail_seq(). One further ahead means that what lies between is kept nowhere
+ * any more: the tail is forgotten, and who lacks it is behind.
+ */
+enum err hub_append(struct hub *h, struct hub_topic *t, const struct stored_message *m) MUST_CHECK;
+
+/* Writes to at most so many subscribers that are due, topic by topic in turn. True: there are more. */
+bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms);
+
+/* Is somebody due? */
+bool hub_is_busy(const struct hub *h);
+
+/*
+ * What a write kept, or what was sent by other means, has left for the client: everything up to `seq`.
+ *
+ *	private	and that one was for this user alone
+ */
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private);
+
+/*
+ * A frame that is in no queue, for everyone on the topic who may have it and can take it soon: at most once. It goes
+ * out by hub_run(), as other messages do; of more than EPHEMERALS_MAX_BYTES that wait, the oldest are dropped.
+ *
+ * ERR_MEMORY  nobody gets it
+ */
+enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,
+		       const struct uuid *exclude) MUST_CHECK;
+
+const struct hub_counters *hub_counters(const struct hub *h);
