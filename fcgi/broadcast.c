@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/audit.h"
 #include "base/clock.h"
-#include "base/config.h"
-#include "base/log.h"
+#include "base/log/audit.h"
+#include "base/log/log.h"
+#include "base/process/config.h"
 #include "fcgi/caller.h"
 #include "fcgi/intake.h"
 #include "fcgi/route.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/http/query.h"
 
 #define TOKENS_MAX 4096 /* that are remembered: services have few, users who publish one each */

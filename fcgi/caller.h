@@ -6,9 +6,9 @@
  */
 #pragma once
 
-#include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/process/config.h"
 #include "domain/caller/token.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"

@@ -9,9 +9,9 @@
  */
 #pragma once
 
-#include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/process/config.h"
 #include "fcgi/caller.h"
 #include "fcgi/worker.h"
 #include "store/db.h"

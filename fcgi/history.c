@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/config.h"
-#include "base/log.h"
+#include "base/log/log.h"
+#include "base/process/config.h"
 #include "domain/http/problem.h"
 #include "domain/http/query.h"
 #include "domain/topic/topic.h"

@@ -8,9 +8,9 @@
 
 #include <stdbool.h>
 
-#include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/process/config.h"
 #include "domain/caller/rate.h"
 #include "domain/caller/token.h"
 #include "domain/http/problem.h"

@@ -5,9 +5,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/audit.h"
-#include "base/config.h"
-#include "base/log.h"
+#include "base/log/audit.h"
+#include "base/log/log.h"
+#include "base/process/config.h"
 #include "domain/input/client_message.h"
 #include "domain/text/uuid.h"
 #include "fcgi/clerks.h"

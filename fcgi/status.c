@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/config.h"
-#include "base/log.h"
+#include "base/log/log.h"
+#include "base/process/config.h"
 #include "fcgi/clerks.h"
 #include "fcgi/route.h"
 

@@ -17,9 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/audit.h"
-#include "base/log.h"
-#include "base/supervisor.h"
+#include "base/log/audit.h"
+#include "base/log/log.h"
+#include "base/process/supervisor.h"
 
 #define LISTEN_DESCRIPTOR 0		/* FastCGI specification 1.0, section 2.2 */
 #define STACK_BYTES (512 * 1024)	/* JSON recurses at most 32 deep; what is large is on the heap */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "store/calls.h"
 #include "ws/grace.h"
 #include "ws/live.h"

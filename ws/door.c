@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/http/request_head.h"
 #include "ws/line.h"
 #include "ws/listening.h"

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/websocket/frame.h"
 #include "store/calls.h"
 #include "ws/control.h"

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/caller/rate.h"
 #include "ws/strangers.h"
 #include "ws/user.h"

@@ -1,6 +1,6 @@
 #include "ws/inbound.h"
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/text/utf8.h"
 #include "domain/websocket/inflate.h"
 #include "ws/live.h"

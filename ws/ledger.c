@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "store/calls.h"
 
 #define PAUSE_MS 100

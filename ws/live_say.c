@@ -1,6 +1,6 @@
 #include "ws/live_say.h"
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/dialog/live.h"
 #include "ws/node.h"
 

@@ -8,8 +8,8 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 
-#include "base/log.h"
-#include "base/supervisor.h"
+#include "base/log/log.h"
+#include "base/process/supervisor.h"
 #include "domain/websocket/inflate.h"
 #include "ws/catch_up.h"
 #include "ws/control.h"

@@ -35,7 +35,7 @@
 #include <uv.h>
 
 #include "base/clock.h"
-#include "base/config.h"
+#include "base/process/config.h"
 #include "domain/caller/token.h"
 #include "domain/dialog/dialog.h"
 #include "domain/fanout/budget.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/backoff.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "store/calls.h"
 #include "ws/control.h"
 #include "ws/door.h"

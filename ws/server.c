@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/websocket/deflate.h"
 #include "domain/websocket/frame.h"
 #include "domain/websocket/frame_reader.h"

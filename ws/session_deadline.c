@@ -1,4 +1,4 @@
-#include "base/log.h"
+#include "base/log/log.h"
 #include "ws/session.h"
 
 #define LOOK_MS 1000		  /* how often it is looked at whether a choked client takes bytes */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/http/problem.h"
 #include "store/acts.h"
 #include "ws/audit.h"

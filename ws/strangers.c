@@ -1,6 +1,6 @@
 #include "ws/strangers.h"
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "ws/session.h"
 #include "ws/sessions.h"
 

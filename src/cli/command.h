@@ -8,8 +8,8 @@
  */
 #pragma once
 
-#include "base/config.h"
 #include "base/defs.h"
+#include "base/process/config.h"
 #include "domain/caller/token.h"
 
 int token_command(int argc, char **argv);

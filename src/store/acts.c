@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "domain/caller/rate.h"
 #include "store/acts_internal.h"
 #include "store/db_internal.h"

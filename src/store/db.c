@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "store/conninfo.h"
 #include "store/db_internal.h"
 #include "store/hello.h"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 #define CONNECT_MS 3000
 #define CONNECT_LEAST_S 2 /* libpq's manual, connect_timeout */

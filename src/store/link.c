@@ -6,7 +6,7 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "store/conninfo.h"
 #include "store/hello.h"
 #include "store/link_internal.h"

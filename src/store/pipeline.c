@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "store/hello.h"
 #include "store/link_internal.h"
 #include "store/pipeline_internal.h"

@@ -8,9 +8,9 @@
 
 #include <stddef.h>
 
-#include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/process/config.h"
 #include "domain/topic/publication.h"
 #include "store/db.h"
 

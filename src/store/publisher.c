@@ -9,7 +9,7 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log/log.h"
 
 #define BATCH_MAX_BYTES (4 << 20) /* of bodies: a batch is held in memory a few times over */
 #define PARTS 8			  /* a batch that failed is tried again in so many */

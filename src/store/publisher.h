@@ -21,9 +21,9 @@
  */
 #pragma once
 
-#include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/process/config.h"
 #include "store/publish_batch.h"
 
 struct publisher; /* opaque */

@@ -6,8 +6,8 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/http_probe.h"
-#include "base/log.h"
+#include "base/log/log.h"
+#include "base/process/http_probe.h"
 #include "store/db_internal.h"
 #include "store/schema.h"
 

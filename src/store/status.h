@@ -21,9 +21,9 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "base/config.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/process/config.h"
 
 #define STATUS_AGE_MS 1000
 #define STATUS_WAIT_MS 800 /* whoever checks health gives up after 1 s */

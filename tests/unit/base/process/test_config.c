@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "base/config.h"
+#include "base/process/config.h"
 
 /* Reads one variable; what was wrong with it is in *problems. */
 static enum err read_one(struct config *c, const char *entry, struct buf *problems)

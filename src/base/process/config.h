@@ -20,7 +20,7 @@ struct config {
 #define NUMBER(name, field, value, min, max) int64_t field;
 #define CHOICE(name, field, value, words) int field; /* index of the word */
 #define OTHER(name)
-#include "base/options.def"
+#include "base/process/options.def"
 #undef TEXT
 #undef NUMBER
 #undef CHOICE

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "base/http_probe.h"
+#include "base/process/http_probe.h"
 
 #define WAIT_MS 20000 /* for what is there already */
 

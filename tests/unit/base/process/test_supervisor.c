@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "base/supervisor.h"
+#include "base/process/supervisor.h"
 
 /* A socket of that name; one with @ is in no folder. */
 static int supervise(const char *name)

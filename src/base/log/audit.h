@@ -5,7 +5,7 @@
  *	audit event=publish user=456 role=user topic=health/456 outcome=ok
  *
  * Where nobody takes the log's lines, those of the audit trail are kept longest; what is lost all the same is counted there
- * (base/log.h).
+ * (base/log/log.h).
  *
  * Layer    base.
  * Threads  any.

@@ -1,4 +1,4 @@
-#include "base/http_probe.h"
+#include "base/process/http_probe.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "base/audit.h"
-#include "base/log.h"
+#include "base/log/audit.h"
+#include "base/log/log.h"
 
 /* What one call writes to stderr, from `audit` on. */
 static const char *written(const char *event, const struct audit *a)

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 static const char *quote(const char *text)
 {

@@ -1,4 +1,4 @@
-#include "base/config.h"
+#include "base/process/config.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 #define PREFIX "TIDINGS_"
 
@@ -36,7 +36,7 @@ static const struct option options[] = {
 #define CHOICE(NAME, FIELD, VALUE, WORDS) \
 	{.name = NAME, .kind = KIND_CHOICE, .offset = offsetof(struct config, FIELD), .number = VALUE, .text = WORDS},
 #define OTHER(NAME) {.name = NAME, .kind = KIND_OTHER},
-#include "base/options.def"
+#include "base/process/options.def"
 #undef TEXT
 #undef NUMBER
 #undef CHOICE

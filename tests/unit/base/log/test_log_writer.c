@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 #define THREADS 4
 #define EACH 1000

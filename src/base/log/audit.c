@@ -1,10 +1,10 @@
-#include "base/audit.h"
+#include "base/log/audit.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/log.h"
+#include "base/log/log.h"
 
 #define VALUE_SIZE 300 /* what is longer is escaped to its length: so all of them fit a line of the log */
 

@@ -1,4 +1,4 @@
-#include "base/supervisor.h"
+#include "base/process/supervisor.h"
 
 #include <stddef.h>
 #include <stdlib.h>
