@@ -14,7 +14,7 @@
 #include "fcgi/intake.h"
 #include "fcgi/route.h"
 #include "fcgi/worker.h"
-#include "store/publisher.h"
+#include "store/publish/publisher.h"
 
 static const char usage[] =
 	"Usage: broadcast.fcgi [--check-config | --version | --help]\n"

@@ -14,7 +14,7 @@
 #include "base/process/config.h"
 #include "fcgi/caller.h"
 #include "fcgi/worker.h"
-#include "store/db.h"
+#include "store/blocking/db.h"
 
 struct clerk {
 	const struct config *config; /* borrowed */

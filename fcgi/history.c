@@ -1,7 +1,7 @@
 /*
  * history.fcgi - what a diagnosis' queue holds, answered at once and without the sidecar (spec 3.4).
  */
-#include "store/history.h"
+#include "store/blocking/history.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -13,8 +13,8 @@
 #include "fcgi/clerks.h"
 #include "fcgi/intake.h"
 #include "fcgi/route.h"
-#include "store/acts.h"
-#include "store/control.h"
+#include "store/blocking/acts.h"
+#include "store/blocking/control.h"
 
 #define THREADS_MAX 16
 #define WAIT_MS 5000 /* for a node that has to do something */

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "store/calls.h"
+#include "store/async/calls.h"
 #include "ws/node.h"
 #include "ws/session.h"
 

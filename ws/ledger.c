@@ -5,7 +5,7 @@
 
 #include "base/hash.h"
 #include "base/log/log.h"
-#include "store/calls.h"
+#include "store/async/calls.h"
 
 #define PAUSE_MS 100
 

@@ -6,7 +6,7 @@
 
 #include "base/hash.h"
 #include "domain/dialog/live.h"
-#include "store/acts.h"
+#include "store/blocking/acts.h"
 #include "ws/audit.h"
 #include "ws/identity.h"
 #include "ws/live_say.h"

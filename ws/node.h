@@ -42,8 +42,8 @@
 #include "domain/fanout/hub.h"
 #include "domain/fanout/wheel.h"
 #include "domain/text/uuid.h"
-#include "store/listener.h"
-#include "store/pipeline.h"
+#include "store/async/listener.h"
+#include "store/async/pipeline.h"
 #include "ws/agreement.h"
 #include "ws/watcher.h"
 

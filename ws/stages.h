@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/calls.h"
+#include "store/async/calls.h"
 #include "ws/catch_up.h"
 #include "ws/node.h"
 #include "ws/session.h"

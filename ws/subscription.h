@@ -22,7 +22,7 @@
 #include "domain/fanout/hub.h"
 #include "domain/topic/place.h"
 #include "domain/topic/selection.h"
-#include "store/calls.h"
+#include "store/async/calls.h"
 
 struct node;
 struct session;

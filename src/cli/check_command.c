@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "cli/command.h"
-#include "store/durability.h"
-#include "store/migration.h"
+#include "store/admin/durability.h"
+#include "store/admin/migration.h"
 
 #define NOT_LOOKED_AT 3 /* exit status: nothing is wrong, but not everything could be looked at */
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "cli/command.h"
-#include "store/migration.h"
+#include "store/admin/migration.h"
 
 static const char usage[] = "usage: tidings migrate [--status] [--dir DIR]\n"
 			    "\n"

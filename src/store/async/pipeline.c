@@ -1,0 +1,360 @@
+#include "store/async/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/log/log.h"
+#include "store/async/link_internal.h"
+#include "store/async/pipeline_internal.h"
+#include "store/wire/hello.h"
+#include "store/wire/sqlstate.h"
+
+#define STATEMENTS_MAX 16
+
+struct request {
+	STAILQ_ENTRY(request) next;
+	const struct pipeline_statement *statement;
+	pipeline_answer answer;
+	void *context;
+	struct pipeline_params params; /* of one that waits: in the same piece of memory */
+};
+
+STAILQ_HEAD(request_list, request);
+
+struct pipeline {
+	struct link *link; /* owned */
+	const struct pipeline_ops *ops;
+	void *loop;
+	void *context;
+	int64_t timeout_ms;
+	bool closing;
+	struct request_list under_way;
+	struct request_list waiting; /* through a pooler: until nothing is under way */
+	PGresult *result;	     /* of the first under way, until its end is seen */
+	const struct pipeline_statement *prepared[STATEMENTS_MAX];
+	size_t prepared_count;
+};
+
+static void answer(struct request *r, enum err e, const PGresult *rows)
+{
+	if (r->answer)
+		r->answer(r->context, e, rows);
+	free(r);
+}
+
+static void answer_all_away(struct pipeline *p)
+{
+	struct request_list lost = STAILQ_HEAD_INITIALIZER(lost);
+	struct request *r;
+
+	/* Answering may send again: onto lists that are empty now. */
+	STAILQ_CONCAT(&lost, &p->under_way);
+	STAILQ_CONCAT(&lost, &p->waiting);
+	PQclear(p->result);
+	p->result = NULL;
+	while ((r = STAILQ_FIRST(&lost))) {
+		STAILQ_REMOVE_HEAD(&lost, next);
+		answer(r, ERR_AWAY, NULL);
+	}
+}
+
+static enum err result_err(const PGresult *result, const struct pipeline_statement *s)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	char quoted[256];
+
+	if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
+		return OK;
+	if (!message)
+		message = "";
+	log_error("database statement=%s sqlstate=%s message=%s", s->name, sqlstate ? sqlstate : "",
+		  log_quote(quoted, sizeof(quoted), message, strlen(message)));
+	return sqlstate_err(sqlstate);
+}
+
+/* Of what a statement gives (a PREPARE or the timeouts ride in front of it) the first error counts, else the last. */
+static void keep(struct pipeline *p, PGresult *result)
+{
+	ExecStatusType so_far = p->result ? PQresultStatus(p->result) : PGRES_COMMAND_OK;
+
+	if (so_far == PGRES_COMMAND_OK || so_far == PGRES_TUPLES_OK) {
+		PQclear(p->result);
+		p->result = result;
+	} else {
+		PQclear(result);
+	}
+}
+
+static void send_waiting(struct pipeline *p);
+
+static void on_readable(void *context)
+{
+	struct pipeline *p = context;
+	PGconn *connection;
+
+	/* A NULL result only parts the answers from each other. */
+	while ((connection = link_connection(p->link)) && !PQisBusy(connection)) {
+		PGresult *result = PQgetResult(connection);
+		struct request *first = STAILQ_FIRST(&p->under_way);
+
+		if (!result && (!first || PQisBusy(connection)))
+			break;
+		if (!result)
+			continue;
+		if (!first) {
+			PQclear(result);
+			link_drop(p->link, "an answer that nobody asked for");
+			return;
+		}
+		if (sqlstate_is_missing(connection, result)) {
+			PQclear(result);
+			link_drop(p->link, "no memory for an answer");
+			return;
+		}
+		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
+			keep(p, result);
+			continue;
+		}
+		PQclear(result);
+		STAILQ_REMOVE_HEAD(&p->under_way, next);
+		/* The server begins with a statement when it has answered the one before. */
+		link_await(p->link, !STAILQ_EMPTY(&p->under_way));
+
+		PGresult *rows = p->result;
+		enum err e = rows ? result_err(rows, first->statement) : ERR_DATABASE;
+		bool unreplicated = link_take_unreplicated(p->link);
+		const char *sqlstate = rows && e != OK ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
+		bool no_primary = sqlstate_leaves_server(sqlstate);
+		bool spoilt = sqlstate_spoils_connection(sqlstate);
+
+		if (e == OK && unreplicated) {
+			log_warning("database commit is not replicated statement=%s", first->statement->name);
+			e = ERR_UNKNOWN;
+		}
+		p->result = NULL;
+		answer(first, e, e == OK ? rows : NULL);
+		PQclear(rows);
+		if (no_primary)
+			link_leave(p->link, LINK_NO_PRIMARY);
+		if (spoilt) {
+			link_drop(p->link, "the server said that it goes away");
+			return;
+		}
+		send_waiting(p);
+	}
+	if (connection)
+		hello_drop_notifications(connection);
+}
+
+static void on_up(void *context)
+{
+	struct pipeline *p = context;
+
+	p->prepared_count = 0;
+	if (!PQenterPipelineMode(link_connection(p->link))) {
+		link_drop(p->link, "no pipeline mode");
+		return;
+	}
+	p->ops->up(p->context);
+}
+
+static void on_down(void *context)
+{
+	struct pipeline *p = context;
+
+	answer_all_away(p);
+	p->ops->down(p->context);
+}
+
+static void on_watch(void *context, int fd, bool read, bool write, int64_t due_ms)
+{
+	struct pipeline *p = context;
+
+	p->ops->watch(p->loop, fd, read, write, due_ms);
+}
+
+static void on_probe(void *context);
+
+static const struct link_ops link_ops = {
+	.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable, .probe = on_probe};
+
+enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, struct hosts *hosts,
+		       int64_t timeout_ms, const struct pipeline_ops *ops, void *loop, void *context)
+{
+	struct pipeline *made = calloc(1, sizeof(*made));
+	enum err e;
+
+	if (!made)
+		return ERR_MEMORY;
+	STAILQ_INIT(&made->under_way);
+	STAILQ_INIT(&made->waiting);
+	made->ops = ops;
+	made->loop = loop;
+	made->context = context;
+	made->timeout_ms = timeout_ms;
+	*p = made;
+	e = link_open(&made->link, name, hosts, "tidings_sidecar", application_name, timeout_ms, &link_ops, made, made);
+	if (e != OK) {
+		free(made);
+		*p = NULL;
+	}
+	return e;
+}
+
+void pipeline_close(struct pipeline **p)
+{
+	if (!*p)
+		return;
+	(*p)->closing = true;
+	answer_all_away(*p);
+	link_close(&(*p)->link);
+	free(*p);
+	*p = NULL;
+}
+
+bool pipeline_is_up(const struct pipeline *p)
+{
+	return p && link_is_up(p->link);
+}
+
+struct link *pipeline_link(struct pipeline *p)
+{
+	return p->link;
+}
+
+/* Rides along in front of the statement itself. */
+static bool prepare(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s)
+{
+	for (size_t i = 0; i < p->prepared_count; i++) {
+		if (p->prepared[i] == s)
+			return true;
+	}
+	if (p->prepared_count == STATEMENTS_MAX || !PQsendPrepare(connection, s->name, s->sql, 0, NULL))
+		return false;
+	p->prepared[p->prepared_count++] = s;
+	return true;
+}
+
+static bool send_prepared(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
+			  const struct pipeline_params *params)
+{
+	return prepare(p, connection, s) && PQsendQueryPrepared(connection, s->name, params->count, params->values,
+								params->lengths, params->formats, 1);
+}
+
+static bool send_whole(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
+		       const struct pipeline_params *params)
+{
+	return hello_send_setup(connection, p->timeout_ms) &&
+	       PQsendQueryParams(connection, s->sql, params->count, NULL, params->values, params->lengths,
+				 params->formats, 1);
+}
+
+static enum err send_now(struct pipeline *p, struct request *r, const struct pipeline_params *params)
+{
+	PGconn *connection = link_connection(p->link);
+	bool sent = link_is_pooled(p->link) ? send_whole(p, connection, r->statement, params)
+					    : send_prepared(p, connection, r->statement, params);
+
+	if (!sent || !PQpipelineSync(connection))
+		return ERR_AWAY;
+	if (STAILQ_EMPTY(&p->under_way))
+		link_await(p->link, true);
+	STAILQ_INSERT_TAIL(&p->under_way, r, next);
+	link_flush(p->link);
+	return OK;
+}
+
+/* What one that waits was given: it is the caller's only until pipeline_send() returns. */
+static struct request *with_params(const struct pipeline_params *given)
+{
+	size_t count = (size_t)given->count, size = sizeof(struct request) + count * (sizeof(char *) + 2 * sizeof(int));
+	struct request *r;
+	const char **values;
+	int *lengths, *formats;
+	char *bytes;
+
+	for (size_t i = 0; i < count; i++)
+		size += !given->values[i]   ? 0
+			: given->formats[i] ? (size_t)given->lengths[i]
+					    : strlen(given->values[i]) + 1;
+	r = calloc(1, size);
+	if (!r)
+		return NULL;
+	values = (const char **)(r + 1);
+	lengths = (int *)(values + count);
+	formats = lengths + count;
+	bytes = (char *)(formats + count);
+	for (size_t i = 0; i < count; i++) {
+		size_t len = 0;
+
+		formats[i] = given->formats[i];
+		lengths[i] = given->lengths[i];
+		if (!given->values[i])
+			continue;
+		len = formats[i] ? (size_t)lengths[i] : strlen(given->values[i]) + 1;
+		memcpy(bytes, given->values[i], len);
+		values[i] = bytes;
+		bytes += len;
+	}
+	r->params = (struct pipeline_params){given->count, values, lengths, formats};
+	return r;
+}
+
+static void send_waiting(struct pipeline *p)
+{
+	struct request *r = STAILQ_FIRST(&p->waiting);
+
+	if (!r || !STAILQ_EMPTY(&p->under_way) || !link_connection(p->link))
+		return;
+	STAILQ_REMOVE_HEAD(&p->waiting, next);
+	if (send_now(p, r, &r->params) == OK)
+		return;
+	STAILQ_INSERT_HEAD(&p->waiting, r, next);
+	link_drop(p->link, PQerrorMessage(link_connection(p->link)));
+}
+
+enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
+		       pipeline_answer to, void *context)
+{
+	PGconn *connection = !p || p->closing ? NULL : link_connection(p->link);
+	bool must_wait = connection && link_is_pooled(p->link) && !STAILQ_EMPTY(&p->under_way);
+	struct request *r;
+
+	if (!connection)
+		return ERR_AWAY;
+	r = must_wait ? with_params(params) : calloc(1, sizeof(*r));
+	if (!r)
+		return ERR_MEMORY;
+	r->statement = s;
+	r->answer = to;
+	r->context = context;
+	if (must_wait) {
+		STAILQ_INSERT_TAIL(&p->waiting, r, next);
+	} else if (send_now(p, r, params) != OK) {
+		free(r);
+		link_drop(p->link, PQerrorMessage(connection));
+		return ERR_AWAY;
+	}
+	return OK;
+}
+
+static void on_probed(void *context, enum err e, const PGresult *rows)
+{
+	struct pipeline *p = context;
+
+	if (e == OK && PQntuples(rows) == 1 && PQgetvalue(rows, 0, 0)[0])
+		link_leave(p->link, LINK_NO_PRIMARY);
+}
+
+static void on_probe(void *context)
+{
+	static const struct pipeline_statement probe = {"probe", LINK_PROBE};
+	static const struct pipeline_params none;
+	struct pipeline *p = context;
+
+	if (pipeline_send(p, &probe, &none, on_probed, p) != OK)
+		link_drop(p->link, "a probe cannot be sent");
+}
