@@ -5,8 +5,8 @@
 #include <sys/queue.h>
 
 #include "base/hash.h"
-#include "domain/dialog/live.h"
-#include "store/blocking/acts.h"
+#include "domain/dialog/live_text.h"
+#include "store/blocking/act.h"
 #include "ws/audit.h"
 #include "ws/identity.h"
 #include "ws/live_say.h"

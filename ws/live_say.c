@@ -1,7 +1,7 @@
 #include "ws/live_say.h"
 
 #include "base/log/log.h"
-#include "domain/dialog/live.h"
+#include "domain/dialog/live_text.h"
 #include "ws/node.h"
 
 void live_say(struct session *s, struct buf *text)

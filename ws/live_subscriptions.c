@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "domain/dialog/live.h"
+#include "domain/dialog/live_text.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"
 #include "ws/gate.h"

@@ -42,7 +42,7 @@
 #include "domain/fanout/hub.h"
 #include "domain/fanout/wheel.h"
 #include "domain/text/uuid.h"
-#include "store/async/listener.h"
+#include "store/async/doorbell.h"
 #include "store/async/pipeline.h"
 #include "ws/agreement.h"
 #include "ws/watcher.h"

@@ -20,7 +20,7 @@
 #include <sys/queue.h>
 
 #include "domain/fanout/hub.h"
-#include "domain/topic/place.h"
+#include "domain/topic/resume_point.h"
 #include "domain/topic/selection.h"
 #include "store/async/calls.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "domain/dialog/dialog.h"
-#include "domain/dialog/live.h"
+#include "domain/dialog/live_text.h"
 #include "domain/http/problem.h"
 #include "domain/topic/message.h"
 #include "domain/websocket/frame.h"

@@ -1,5 +1,5 @@
 /*
- * watcher - puts a link (store/async/link.h) into the libuv loop.
+ * watcher - puts a link (store/async/pg_connection.h) into the libuv loop.
  *
  * Layer    ws.
  */
@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "store/async/link.h"
+#include "store/async/pg_connection.h"
 
 struct watcher {
 	uv_loop_t *loop;   /* borrowed */

@@ -7,8 +7,8 @@
 #include <strings.h>
 
 #include "domain/caller/key_ring.h"
-#include "domain/caller/memo.h"
 #include "domain/caller/signature.h"
+#include "domain/caller/token_cache.h"
 #include "domain/text/json.h"
 
 #define TOKEN_MAX 8192 /* bytes: what a web server passes in a header line */

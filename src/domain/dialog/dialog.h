@@ -17,7 +17,7 @@
 #include "base/defs.h"
 #include "domain/caller/rate.h"
 #include "domain/text/uuid.h"
-#include "domain/topic/place.h"
+#include "domain/topic/resume_point.h"
 
 struct dialog_limits {
 	int64_t rate_per_s; /* messages of a client */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "domain/fanout/lane.h"
+#include "domain/fanout/byte_fifo.h"
 #include "domain/topic/message.h"
 #include "domain/websocket/frame.h"
 

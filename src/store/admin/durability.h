@@ -1,7 +1,7 @@
 /*
  * durability - whether the server keeps what it says that it has committed.
  *
- * Sessions of ours see to synchronous_commit themselves (store/wire/hello.h); these are the server's own.
+ * Sessions of ours see to synchronous_commit themselves (store/wire/session_setup.h); these are the server's own.
  *
  * Layer    store.
  */

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "store/async/pipeline_internal.h"
-#include "store/blocking/acts_internal.h"
+#include "store/blocking/act_internal.h"
 #include "store/wire/pgarray.h"
 #include "store/wire/schema.h"
 

@@ -17,7 +17,7 @@
 #include "domain/fanout/tail.h"
 #include "domain/topic/cursor.h"
 #include "store/async/pipeline.h"
-#include "store/blocking/acts.h"
+#include "store/blocking/act.h"
 
 /* ---- attach: may they subscribe, and where is the topic? */
 

@@ -5,9 +5,9 @@
 #include <sys/queue.h>
 
 #include "base/log/log.h"
-#include "store/async/link_internal.h"
+#include "store/async/pg_connection_internal.h"
 #include "store/async/pipeline_internal.h"
-#include "store/wire/hello.h"
+#include "store/wire/session_setup.h"
 #include "store/wire/sqlstate.h"
 
 #define STATEMENTS_MAX 16

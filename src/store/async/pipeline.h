@@ -1,7 +1,7 @@
 /*
  * pipeline - statements on one link, sent without waiting for the answers of those before (libpq's pipeline mode).
  *
- * Through a pooler they wait for each other all the same (store/wire/hello.h).
+ * Through a pooler they wait for each other all the same (store/wire/session_setup.h).
  *
  * Each is a transaction of its own. Answers come in the order of the statements. When the link is lost, whatever was
  * not answered is answered with ERR_AWAY, and so is what is sent while it is down: nothing waits for a database that is
@@ -19,7 +19,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "store/async/link.h"
+#include "store/async/pg_connection.h"
 
 struct pipeline; /* opaque */
 

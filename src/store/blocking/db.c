@@ -13,9 +13,9 @@
 #include "base/log/log.h"
 #include "store/blocking/db_internal.h"
 #include "store/wire/conninfo.h"
-#include "store/wire/hello.h"
 #include "store/wire/hosts.h"
 #include "store/wire/notice.h"
+#include "store/wire/session_setup.h"
 #include "store/wire/sqlstate.h"
 
 #define STATEMENTS_MAX 16

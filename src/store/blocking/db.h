@@ -5,7 +5,7 @@
  * Statements are prepared on first use, once a connection. A statement is given up on this side too, a second after the
  * server should have: a server that hangs is a server that is away, also for the connections that are like this one; the
  * next attempt begins with the next host. Through a pooler nothing is prepared, and each statement brings its timeouts
- * (store/wire/hello.h). Every error is logged once, with its SQLSTATE and its primary message, without parameters, query text
+ * (store/wire/session_setup.h). Every error is logged once, with its SQLSTATE and its primary message, without parameters, query text
  * or password.
  *
  * Files of this folder also include store/blocking/db_internal.h, which has the calls that speak libpq's types.

@@ -3,7 +3,7 @@
  * PQconnectdbParams() or PQconnectStartParams() with expand_dbname = 1.
  *
  * The operator's string wins over our defaults (user, application_name, keepalives), except for the encoding. The
- * timeouts of statements are not among them (store/wire/hello.h): poolers refuse, or drop, what comes as `options`.
+ * timeouts of statements are not among them (store/wire/session_setup.h): poolers refuse, or drop, what comes as `options`.
  *
  * Layer    store: libpq-fe.h is for files of this folder only.
  */

@@ -11,11 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "domain/caller/memo.h"
 #include "domain/caller/rate.h"
 #include "domain/caller/token.h"
+#include "domain/caller/token_cache.h"
 #include "domain/dialog/dialog.h"
-#include "domain/dialog/live.h"
+#include "domain/dialog/live_text.h"
 #include "domain/fanout/hub.h"
 #include "domain/fanout/tail.h"
 #include "domain/http/problem.h"
