@@ -10,7 +10,7 @@
 
 #define TOKENS_MAX 4096 /* that are remembered: services have few, users who publish one each */
 
-struct callers {
+struct auth {
 	const struct config *config; /* borrowed */
 	pthread_rwlock_t lock;	     /* guards what follows: read while a token is checked, written by a reload */
 	struct token_keys *keys;
@@ -50,51 +50,50 @@ static void make_lock(pthread_rwlock_t *lock)
 	pthread_rwlockattr_destroy(&attributes);
 }
 
-enum err callers_new(struct callers **out, const struct config *c)
+enum err auth_new(struct auth **out, const struct config *c)
 {
-	struct callers *callers = calloc(1, sizeof(*callers));
+	struct auth *auth = calloc(1, sizeof(*auth));
 	enum err e = OK;
 
-	if (!callers)
+	if (!auth)
 		return ERR_MEMORY;
-	callers->config = c;
-	e = load(c, &callers->keys);
+	auth->config = c;
+	e = load(c, &auth->keys);
 	if (e != OK) {
-		free(callers);
+		free(auth);
 		return e;
 	}
-	make_lock(&callers->lock);
-	*out = callers;
+	make_lock(&auth->lock);
+	*out = auth;
 	return OK;
 }
 
-void callers_free(struct callers **callers)
+void auth_free(struct auth **auth)
 {
-	if (!*callers)
+	if (!*auth)
 		return;
-	token_keys_free(&(*callers)->keys);
-	pthread_rwlock_destroy(&(*callers)->lock);
-	free(*callers);
-	*callers = NULL;
+	token_keys_free(&(*auth)->keys);
+	pthread_rwlock_destroy(&(*auth)->lock);
+	free(*auth);
+	*auth = NULL;
 }
 
-void callers_reload(struct callers *callers)
+void auth_reload(struct auth *auth)
 {
 	struct token_keys *keys = NULL;
 	struct token_keys *old = NULL;
 
-	if (load(callers->config, &keys) != OK)
+	if (load(auth->config, &keys) != OK)
 		return;
-	pthread_rwlock_wrlock(&callers->lock);
-	old = callers->keys;
-	callers->keys = keys;
-	pthread_rwlock_unlock(&callers->lock);
+	pthread_rwlock_wrlock(&auth->lock);
+	old = auth->keys;
+	auth->keys = keys;
+	pthread_rwlock_unlock(&auth->lock);
 	token_keys_free(&old);
 	log_notice("JWT keys loaded anew");
 }
 
-enum err caller_check(struct callers *callers, const struct request *r, struct token_claims *claims,
-		      struct response *res)
+enum err auth_check(struct auth *auth, const struct request *r, struct token_claims *claims, struct response *res)
 {
 	static const struct query_name names[] = {{"token", true}};
 	struct problem problem = PROBLEM_NONE;
@@ -113,11 +112,11 @@ enum err caller_check(struct callers *callers, const struct request *r, struct t
 		response_refuse(res, 401, PROBLEM_NO_TOKEN);
 		return ERR_NOT_FOUND;
 	}
-	pthread_rwlock_rdlock(&callers->lock);
-	e = buf_ok(&token) ? token_verify(callers->keys, token.bytes ? token.bytes : "", token.len,
+	pthread_rwlock_rdlock(&auth->lock);
+	e = buf_ok(&token) ? token_verify(auth->keys, token.bytes ? token.bytes : "", token.len,
 					  clock_wall_us() / 1000000, claims, &fault)
 			   : ERR_MEMORY;
-	pthread_rwlock_unlock(&callers->lock);
+	pthread_rwlock_unlock(&auth->lock);
 	buf_free(&token);
 	if (e == OK)
 		return OK;

@@ -1,8 +1,8 @@
 /*
- * auth - who sends a request: its token, checked with the keys, which a SIGHUP reads anew.
+ * auth - who sends a request: checks its token with the keys, which a SIGHUP reads anew.
  *
  * Layer    fcgi.
- * Threads  any number of workers check while one thread reloads.
+ * Threads  any number check while one thread reloads.
  */
 #pragma once
 
@@ -13,18 +13,18 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 
-struct callers; /* opaque */
+struct auth; /* opaque */
 
 /*
  *	c	borrowed, for as long as it lives
  *
  * ERR_CONFIG  the keys are not usable: logged
  */
-enum err callers_new(struct callers **callers, const struct config *c) MUST_CHECK;
-void callers_free(struct callers **callers);
+enum err auth_new(struct auth **auth, const struct config *c) MUST_CHECK;
+void auth_free(struct auth **auth);
 
 /* Reads the keys anew; those in use stay where the new ones are not usable. */
-void callers_reload(struct callers *callers);
+void auth_reload(struct auth *auth);
 
 /*
  * ERR_NOT_FOUND     there is no token
@@ -32,5 +32,5 @@ void callers_reload(struct callers *callers);
  * ERR_INPUT         there are two
  * In each case *res is the refusal: 401, or 422; on any other error it is what goes with that.
  */
-enum err caller_check(struct callers *callers, const struct request *r, struct token_claims *claims,
-		      struct response *res) MUST_CHECK;
+enum err auth_check(struct auth *auth, const struct request *r, struct token_claims *claims,
+		    struct response *res) MUST_CHECK;

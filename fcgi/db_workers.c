@@ -5,7 +5,7 @@
 
 static void reload(void *context)
 {
-	callers_reload(context);
+	auth_reload(context);
 }
 
 /* A stack: idle[count - 1] was used last. */
@@ -34,19 +34,19 @@ static void give_back(struct connections *c, struct db *db)
 
 static void serve(void *context, const struct request *r, struct response *res)
 {
-	struct clerk *clerk = context;
+	struct db_worker *worker = context;
 
-	if (!clerk->connections) {
-		clerk->serve(clerk, r, res);
+	if (!worker->connections) {
+		worker->serve(worker, r, res);
 		return;
 	}
-	clerk->db = take(clerk->connections);
-	clerk->serve(clerk, r, res);
-	give_back(clerk->connections, clerk->db);
-	clerk->db = NULL;
+	worker->db = take(worker->connections);
+	worker->serve(worker, r, res);
+	give_back(worker->connections, worker->db);
+	worker->db = NULL;
 }
 
-static enum err connections_new(struct connections *c, size_t count, const struct clerks_job *job)
+static enum err connections_new(struct connections *c, size_t count, const struct db_workers_job *job)
 {
 	enum err e = OK;
 
@@ -67,43 +67,43 @@ static void connections_free(struct connections *c)
 	free(c->idle);
 }
 
-enum err clerks_run(const struct clerks_job *job)
+enum err db_workers_run(const struct db_workers_job *job)
 {
 	size_t threads = MIN((size_t)job->config->threads, job->threads_max);
-	struct clerk *clerks = calloc(threads, sizeof(*clerks));
+	struct db_worker *workers = calloc(threads, sizeof(*workers));
 	void **contexts = calloc(threads, sizeof(*contexts));
 	struct connections connections = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	struct callers *callers = NULL;
-	struct worker_job work = {
+	struct auth *auth = NULL;
+	struct server_job work = {
 		.threads = threads,
 		.allowed_origins = job->config->allowed_origins,
 		.contexts = contexts,
 		.serve = serve,
 		.reload = reload,
 	};
-	enum err e = clerks && contexts ? OK : ERR_MEMORY;
+	enum err e = workers && contexts ? OK : ERR_MEMORY;
 
-	worker_block_signals();
+	server_block_signals();
 	if (e == OK)
-		e = callers_new(&callers, job->config);
+		e = auth_new(&auth, job->config);
 	if (e == OK && job->database_role)
 		e = connections_new(&connections, threads, job);
 	for (size_t i = 0; e == OK && i < threads; i++) {
-		clerks[i] = (struct clerk){
+		workers[i] = (struct db_worker){
 			.config = job->config,
-			.callers = callers,
+			.auth = auth,
 			.shared = job->shared,
 			.connections = job->database_role ? &connections : NULL,
 			.serve = job->serve,
 		};
-		contexts[i] = &clerks[i];
+		contexts[i] = &workers[i];
 	}
-	work.reload_context = callers;
+	work.reload_context = auth;
 	if (e == OK)
-		e = worker_run(&work);
+		e = server_run(&work);
 	connections_free(&connections);
-	callers_free(&callers);
+	auth_free(&auth);
 	free(contexts);
-	free(clerks);
+	free(workers);
 	return e;
 }

@@ -1,5 +1,5 @@
 /*
- * request_limits - what a request is asked first: not too often, a JSON body that is not too large, a key that is one.
+ * request_limits - what comes before the work for a request: is it within its caller's rate, and its JSON body within the size?
  *
  * Layer    fcgi.
  * Threads  any number at once.
@@ -17,37 +17,28 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 
-struct intake; /* opaque: how often who came */
+struct request_limits; /* opaque: a rate for each caller */
 
 /*
  *	c	borrowed, for as long as it lives
  */
-enum err intake_new(struct intake **in, const struct config *c) MUST_CHECK;
-void intake_free(struct intake **in);
+enum err request_limits_new(struct request_limits **limits, const struct config *c) MUST_CHECK;
+void request_limits_free(struct request_limits **limits);
 
 /* Appends the body. False: *res says why not. */
-bool intake_body(const struct intake *in, const struct request *r, struct buf *body, struct response *res);
+bool request_limits_body(const struct request_limits *limits, const struct request *r, struct buf *body,
+			 struct response *res);
 
 /*
- * Idempotency-Key.
- *
- *	key	out: lent by the request; NULL: none
- *	problem	what is wrong with it is added, unless it is of another status than 422
- */
-void intake_key(const struct request *r, const char **key, struct problem *problem);
-
-/* Appends what must be the same when the key is: path and body. */
-void intake_fingerprint(const struct request *r, const struct buf *body, struct buf *out);
-
-/*
- * Takes the cost of this request from the bucket of a user or clinician. False: they come too often, *res says so.
+ * Takes the cost of this request from the bucket of a user or clinician. False: over the rate, *res says so.
  *
  *	cost	in parts of RATE_ONE (domain/caller/rate.h)
  */
-bool intake_rate(struct intake *in, const struct token_claims *caller, int64_t cost, struct response *res);
+bool request_limits_take(struct request_limits *limits, const struct token_claims *caller, int64_t cost,
+			 struct response *res);
 
 /* The caller may have no more stored today. */
-void intake_refuse_quota(struct response *res);
+void request_limits_refuse_quota(struct response *res);
 
-/* Takes what it has turned out to cost besides. */
-void intake_charge(struct intake *in, const struct token_claims *caller, int64_t cost);
+/* Takes the rest of the cost, once the database has told what a request has cost. */
+void request_limits_charge(struct request_limits *limits, const struct token_claims *caller, int64_t cost);

@@ -31,7 +31,7 @@
 
 struct thread {
 	pthread_t id;
-	const struct worker_job *job;
+	const struct server_job *job;
 	void *context;
 	atomic_bool left;
 };
@@ -136,7 +136,7 @@ static void stop_signals(sigset_t *set)
 	sigaddset(set, PARENT_SIGNAL);
 }
 
-void worker_block_signals(void)
+void server_block_signals(void)
 {
 	sigset_t set;
 
@@ -151,7 +151,7 @@ static bool is_on_its_own(void)
 }
 
 /* Who made the socket listen; 0 where the kernel does not know, as with TCP. */
-static pid_t listener(void)
+static pid_t socket_maker(void)
 {
 	struct ucred who = {0};
 	socklen_t len = sizeof(who);
@@ -168,14 +168,14 @@ static pid_t listener(void)
 static pid_t follow_parent(void)
 {
 	pid_t parent = getppid();
-	pid_t web_server = listener();
+	pid_t web_server = socket_maker();
 
 	if (is_on_its_own() || prctl(PR_SET_PDEATHSIG, PARENT_SIGNAL) != 0)
 		return 0;
 	return web_server > 0 && kill(web_server, 0) != 0 && errno == ESRCH ? -1 : parent;
 }
 
-static void wait_for_stop(const struct worker_job *job, pid_t parent)
+static void wait_for_stop(const struct server_job *job, pid_t parent)
 {
 	sigset_t set;
 	int number = 0;
@@ -251,7 +251,7 @@ static void stop(struct thread *threads, size_t started, const struct socket_nam
 		pthread_join(threads[i].id, NULL);
 }
 
-static size_t start(const struct worker_job *job, struct thread *threads)
+static size_t start(const struct server_job *job, struct thread *threads)
 {
 	pthread_attr_t attributes;
 	size_t started = 0;
@@ -270,7 +270,7 @@ static size_t start(const struct worker_job *job, struct thread *threads)
 	return started;
 }
 
-enum err worker_run(const struct worker_job *job)
+enum err server_run(const struct server_job *job)
 {
 	struct sigaction on_wake = {.sa_handler = wake}; /* without SA_RESTART: accept(2) returns */
 	struct thread *threads = NULL;

@@ -18,7 +18,7 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 
-struct worker_job {
+struct server_job {
 	size_t threads;
 	const char *allowed_origins; /* borrowed: TIDINGS_ALLOWED_ORIGINS */
 	void *const *contexts;	     /* borrowed: one per thread; may be one and the same */
@@ -27,12 +27,12 @@ struct worker_job {
 	void *reload_context; /* borrowed */
 };
 
-/* What must come before any other thread is started: threads inherit which signals they leave to worker_run(). */
-void worker_block_signals(void);
+/* What must come before any other thread is started: threads inherit which signals they leave to server_run(). */
+void server_block_signals(void);
 
 /*
  * Serves until a signal or the web server's end says stop, and until what was in hand is done.
  *
  * ERR_SYSTEM  descriptor 0 is no FastCGI socket, or no thread could be started: logged
  */
-enum err worker_run(const struct worker_job *job) MUST_CHECK;
+enum err server_run(const struct server_job *job) MUST_CHECK;

@@ -72,7 +72,7 @@ static bool write_checks(struct buf *out, const struct health *h)
 	const char *conditions[CHECKS_COUNT] = {
 		[DATABASE] = database ? "healthy" : "unhealthy",
 		[SIDECAR] = n->draining ? "unhealthy" : "healthy",
-		[LISTENER] = listener_is_settled(n->listener) ? "healthy" : "unhealthy",
+		[LISTENER] = doorbell_is_settled(n->listener) ? "healthy" : "unhealthy",
 		[SCHEMA] = !database	    ? "unknown"
 			   : h->schema_fits ? "healthy"
 					    : "unhealthy",

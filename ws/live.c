@@ -45,7 +45,7 @@ static void say_authenticated(struct session *s, const char *subscription)
 {
 	struct buf text = BUF_EMPTY;
 
-	live_authenticated(&text, s->user->id, role_text(s->role), s->expires_s, subscription,
+	live_text_authenticated(&text, s->user->id, role_text(s->role), s->expires_s, subscription,
 			   STAILQ_FIRST(&s->self->askers)->correlation, clock_wall_us());
 	subscription_answered(s->self);
 	s->authenticated = true;
@@ -125,7 +125,7 @@ void live_revoke(struct subscription *sub)
 		live_refused(sub, ERR_FORBIDDEN);
 		return;
 	}
-	live_unsubscribed(&text, sub->name, subscription_topic(sub), "revoked", NULL, clock_wall_us());
+	live_text_unsubscribed(&text, sub->name, subscription_topic(sub), "revoked", NULL, clock_wall_us());
 	live_say(sub->session, &text);
 	audit_unsubscribe(sub->session, subscription_topic(sub), "revoked");
 	live_end_subscription(sub);
@@ -255,7 +255,7 @@ void live_begin(struct session *s, const char *token)
 	s->self->session = s;
 	s->greeted = true;
 	session_set_deadline(s, s->opened_ms);
-	live_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
+	live_text_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
 	live_say(s, &text);
 	/* One that could not be told is not let in any more. */
 	if (s->state == SESSION_CLOSING)
@@ -282,7 +282,7 @@ static void refresh(struct session *s, const struct client_message *m)
 		return;
 	}
 	audit_authenticate(s, "refreshed");
-	live_token_refreshed(&text, s->expires_s, m->correlation_id.bytes, clock_wall_us());
+	live_text_token_refreshed(&text, s->expires_s, m->correlation_id.bytes, clock_wall_us());
 	live_say(s, &text);
 }
 
@@ -293,7 +293,7 @@ static void hear(struct session *s, const struct client_message *m)
 	struct buf text = BUF_EMPTY;
 
 	if (m->type == CLIENT_PING) {
-		live_pong(&text, m->correlation_id.bytes, clock_wall_us());
+		live_text_pong(&text, m->correlation_id.bytes, clock_wall_us());
 		live_say(s, &text);
 	} else if (m->type == CLIENT_AUTHENTICATE) {
 		if (s->user)

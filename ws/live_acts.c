@@ -55,7 +55,7 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 		live_say_error(s, "unavailable", "The database is away: what was sent may not have been stored.",
 			       a->correlation);
 	} else if (row->outcome == ERR_LIMIT) {
-		live_over_quota(&text, a->correlation, clock_wall_us());
+		live_text_over_quota(&text, a->correlation, clock_wall_us());
 		live_say(s, &text);
 	} else if (row->outcome == ERR_INPUT) {
 		live_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);

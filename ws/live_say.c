@@ -14,7 +14,7 @@ void live_say_error(struct session *s, const char *code, const char *message, co
 {
 	struct buf text = BUF_EMPTY;
 
-	live_error(&text, code, message, NULL, correlation, clock_wall_us());
+	live_text_error(&text, code, message, NULL, correlation, clock_wall_us());
 	live_say(s, &text);
 }
 
@@ -27,7 +27,7 @@ static void refuse(struct session *s, const char *code, const char *message, con
 		log_info("closing a client that sends bad messages");
 		session_close(s, CLOSE_POLICY, "too many bad messages");
 	} else {
-		live_error(&text, code, message, wrong, correlation, clock_wall_us());
+		live_text_error(&text, code, message, wrong, correlation, clock_wall_us());
 		live_say(s, &text);
 	}
 }

@@ -124,7 +124,7 @@ static void open_door(struct node *n)
 static void open_door_if_complete(struct node *n)
 {
 	if (pipeline_is_up(n->fetches) && pipeline_is_up(n->pipeline) && pipeline_is_up(n->acts) &&
-	    listener_is_settled(n->listener))
+	    doorbell_is_settled(n->listener))
 		open_door(n);
 }
 
@@ -210,7 +210,7 @@ static void on_acts_down(void *context)
 
 static const struct pipeline_ops acts_ops = {.watch = watcher_watch, .up = on_acts_up, .down = on_acts_down};
 
-static const struct listener_ops listener_ops = {
+static const struct doorbell_ops doorbell_ops = {
 	.watch = watcher_watch,
 	.up = on_listening,
 	.rung = on_rung,
@@ -347,18 +347,18 @@ static enum err open_database(struct node *n)
 		e = pipeline_open(&n->acts, "acts", "tidings-ws acts", hosts, c->database_timeout_ms, &acts_ops,
 				  &n->acts_watcher, n);
 	if (e == OK)
-		e = listener_open(&n->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
-				  c->database_timeout_ms, &listener_ops, &n->listener_watcher, n);
+		e = doorbell_open(&n->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
+				  c->database_timeout_ms, &doorbell_ops, &n->listener_watcher, n);
 	hosts_free(&hosts);
 	hosts_free(&listen_hosts);
 	if (e != OK) {
 		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;
 	}
-	n->fetches_watcher.link = pipeline_link(n->fetches);
-	n->pipeline_watcher.link = pipeline_link(n->pipeline);
-	n->acts_watcher.link = pipeline_link(n->acts);
-	n->listener_watcher.link = listener_link(n->listener);
+	n->fetches_watcher.link = pipeline_connection(n->fetches);
+	n->pipeline_watcher.link = pipeline_connection(n->pipeline);
+	n->acts_watcher.link = pipeline_connection(n->acts);
+	n->listener_watcher.link = doorbell_connection(n->listener);
 	return OK;
 }
 
@@ -447,7 +447,7 @@ static void stop(struct sidecar *s)
 	pipeline_close(&n->acts);
 	pipeline_close(&n->fetches);
 	pipeline_close(&n->pipeline);
-	listener_close(&n->listener);
+	doorbell_close(&n->listener);
 	watcher_close(&n->acts_watcher);
 	watcher_close(&n->fetches_watcher);
 	watcher_close(&n->pipeline_watcher);

@@ -79,7 +79,7 @@ struct node {
 	struct pipeline *fetches;  /* what brings messages, and nothing else: it waits for nobody's lock or rule */
 	struct pipeline *pipeline; /* who may have them, who is here, what was delivered, heartbeats */
 	struct pipeline *acts;	   /* what clients say, the relay, the sweep */
-	struct listener *listener;
+	struct doorbell *listener;
 	enum agreement agreement; /* of `fetches` and `pipeline` */
 	struct watcher fetches_watcher;
 	struct watcher pipeline_watcher;

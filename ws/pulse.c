@@ -117,7 +117,7 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 		agreement_contradicted(&p->node->agreement);
 	if (unknown) {
 		ledger_renew(p->node->ledger);
-		listener_renew(p->node->listener);
+		doorbell_renew(p->node->listener);
 	}
 	if (p->heartbeat_again)
 		heartbeat(p);
@@ -199,8 +199,8 @@ static void part(struct node *n)
 	static const char why[] = "the two connections see different epochs";
 
 	n->agreement = AGREED;
-	link_drop(pipeline_link(n->fetches), why);
-	link_drop(pipeline_link(n->pipeline), why);
+	pg_connection_drop(pipeline_connection(n->fetches), why);
+	pg_connection_drop(pipeline_connection(n->pipeline), why);
 }
 
 void pulse_fetches_up(struct pulse *p)
@@ -211,7 +211,7 @@ void pulse_fetches_up(struct pulse *p)
 	/* Before anything is fetched: this server may be one that has less, restored under the same epochs. */
 	if (!know_topics(&topics, n->hub) ||
 	    (topics.count > 0 && calls_moved(n->fetches, &topics, on_compared, p) != OK))
-		link_drop(pipeline_link(n->fetches), "topics cannot be compared");
+		pg_connection_drop(pipeline_connection(n->fetches), "topics cannot be compared");
 	else
 		feed_go_on(n->feed);
 	known_topics_free(&topics);
@@ -357,7 +357,7 @@ static void on_tick(uv_timer_t *timer)
 	    ((n->renew || n->agreement == DIFFERING) && now_ms - p->heartbeat_ms >= RENEW_MS)) {
 		heartbeat(p);
 		health_ask(n->health);
-		if (p->accounts_due || listener_is_deaf(n->listener))
+		if (p->accounts_due || doorbell_is_deaf(n->listener))
 			ask_accounts(p);
 	}
 	if (now_ms - p->sweep_ms >= SWEEP_MS && !p->sweep_under_way) {

@@ -102,7 +102,7 @@ int64_t subscription_topic_id(const struct subscription *sub);
 /* The name of its topic, attached or not. Lent. */
 const char *subscription_topic(const struct subscription *sub);
 
-struct place subscription_place(const struct subscription *sub);
+struct resume_point subscription_place(const struct subscription *sub);
 
 /* The database has told where its topic is: finds the place that it goes on from. Its topic is held. */
 void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max);

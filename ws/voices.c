@@ -18,7 +18,7 @@
 
 struct places {
 	size_t count;
-	struct place items[SELECTION_MAX];
+	struct resume_point items[SELECTION_MAX];
 };
 
 static void find_places(struct places *p, const struct session *s)
@@ -31,10 +31,10 @@ static void find_places(struct places *p, const struct session *s)
 static void add_connect(struct buf *out, const struct session *s)
 {
 	struct places p;
-	struct dialog_welcome w = {.user_id = s->user ? s->user->id : NULL, .connection_id = s->id, .places = p.items};
+	struct dialog_welcome w = {.user_id = s->user ? s->user->id : NULL, .connection_id = s->id, .points = p.items};
 
 	find_places(&p, s);
-	w.places_count = p.count;
+	w.points_count = p.count;
 	dialog_connect(out, &s->dialog, &w, clock_wall_us());
 }
 
@@ -158,7 +158,7 @@ static void live_voice_heartbeat(struct buf *out)
 {
 	struct buf text = BUF_EMPTY;
 
-	live_heartbeat(&text, clock_wall_us());
+	live_text_heartbeat(&text, clock_wall_us());
 	add_text_frame(out, &text);
 	websocket_heartbeat(out);
 }
@@ -167,7 +167,7 @@ static void live_voice_expiring(struct buf *out, int64_t in_s)
 {
 	struct buf text = BUF_EMPTY;
 
-	live_token_expiring(&text, MAX(in_s, 0), clock_wall_us());
+	live_text_token_expiring(&text, MAX(in_s, 0), clock_wall_us());
 	add_text_frame(out, &text);
 }
 
@@ -176,7 +176,7 @@ static void live_voice_goodbye(struct buf *out, const struct session *s)
 	struct buf text = BUF_EMPTY;
 
 	if (s->error_code) {
-		live_error(&text, s->error_code, sentence_of(s), NULL, NULL, clock_wall_us());
+		live_text_error(&text, s->error_code, sentence_of(s), NULL, NULL, clock_wall_us());
 		add_text_frame(out, &text);
 	}
 	websocket_goodbye(out, s);
@@ -261,7 +261,7 @@ static void add_id(struct buf *out, const struct subscription *sub, uint64_t seq
 		if (s->subscriptions[i] == sub)
 			p.items[i].seq = seq;
 	buf_add_text(out, "id: ");
-	places_add_cursor(out, p.items, p.count);
+	resume_points_add_cursor(out, p.items, p.count);
 	buf_add_text(out, "\n");
 }
 
@@ -292,7 +292,7 @@ static void sse_welcome(struct buf *out, const struct session *s)
 	find_places(&p, s);
 	add_head(out, s, 200, "text/event-stream; charset=utf-8", SIZE_MAX);
 	buf_printf(out, "retry: %d\nid: ", RETRY_MS);
-	places_add_cursor(out, p.items, p.count);
+	resume_points_add_cursor(out, p.items, p.count);
 	buf_add_text(out, "\nevent: connect\ndata: ");
 	add_connect(out, s);
 	buf_add_text(out, "\n\n");
@@ -372,13 +372,13 @@ void voice_poll_reply(struct buf *out, const struct session *s, struct span mess
 
 	find_places(&p, s);
 	buf_add_text(&body, "{\"cursor\":\"");
-	places_add_cursor(&body, p.items, p.count);
+	resume_points_add_cursor(&body, p.items, p.count);
 	buf_add_text(&body, "\",\"messages\":[");
 	if (add_held(&body, s) && messages.len > 0)
 		buf_add_text(&body, ",");
 	buf_add(&body, messages.bytes, messages.len);
 	buf_add_text(&body, "],");
-	places_add_recovery(&body, p.items, p.count, s->dialog.diagnosis_id == 0);
+	resume_points_add_recovery(&body, p.items, p.count, s->dialog.diagnosis_id == 0);
 	buf_add_text(&body, "}");
 	add_reply(out, s, 200, "application/json", &body);
 }

@@ -1,5 +1,5 @@
 /*
- * watcher - puts a link (store/async/pg_connection.h) into the libuv loop.
+ * watcher - puts a connection (store/async/pg_connection.h) into the libuv loop.
  *
  * Layer    ws.
  */
@@ -13,7 +13,7 @@
 
 struct watcher {
 	uv_loop_t *loop;   /* borrowed */
-	struct link *link; /* borrowed; set once the link is open */
+	struct pg_connection *link; /* borrowed; set once the link is open */
 	uv_poll_t *poll;   /* owned; NULL when nothing is watched */
 	uv_timer_t *timer; /* owned */
 	int fd;
@@ -23,7 +23,7 @@ struct watcher {
 
 void watcher_init(struct watcher *w, uv_loop_t *loop);
 
-/* link_ops.watch; `watcher` is a struct watcher. */
+/* pg_connection_ops.watch; `watcher` is a struct watcher. */
 void watcher_watch(void *watcher, int fd, bool read, bool write, int64_t due_ms);
 
 /* After the link was closed. */

@@ -30,9 +30,9 @@ static const struct route routes[] = {
 
 struct program {
 	struct config config;
-	struct callers *callers;
+	struct auth *auth;
 	struct publisher *publisher;
-	struct intake *intake;
+	struct request_limits *limits;
 };
 
 /* One request on its way through. */
@@ -73,7 +73,7 @@ static bool validate(struct publish *p)
 	struct span body = {p->body.bytes ? p->body.bytes : "", p->body.len};
 	enum err e = broadcast_read(p->kind, body, clock_wall_us(), &p->publications, &problem);
 
-	intake_key(p->request, &p->key, &problem);
+	request_idempotency_key(p->request, &p->key, &problem);
 	if (e != OK && e != ERR_INPUT)
 		response_fault(p->res, e);
 	else if (problem.status != 0)
@@ -96,7 +96,7 @@ static bool hand_over(struct publish *p)
 	p->results = calloc(p->publications.count, sizeof(*p->results));
 	request.results = p->results;
 	if (p->key) {
-		intake_fingerprint(p->request, &p->body, &fingerprint);
+		request_fingerprint(p->request, &p->body, &fingerprint);
 		request.fingerprint = (struct span){fingerprint.bytes, fingerprint.len};
 	}
 	if (p->results && buf_ok(&fingerprint))
@@ -157,7 +157,7 @@ static void reply(struct publish *p)
 		refuse_item(p, item, 403, "You may not publish here.");
 		break;
 	case PUBLISH_OVER_QUOTA:
-		intake_refuse_quota(p->res);
+		request_limits_refuse_quota(p->res);
 		break;
 	case PUBLISH_KEY_REUSED:
 		problem_add_field(&problem, "", "Idempotency-Key",
@@ -222,9 +222,9 @@ static void serve(void *context, const struct request *r, struct response *res)
 
 	if (route) {
 		p.kind = (enum broadcast_kind)route->id;
-		known = caller_check(p.program->callers, r, &p.caller, res) == OK;
-		if (known && check_role(&p) && intake_rate(p.program->intake, &p.caller, RATE_ONE, res) &&
-		    intake_body(p.program->intake, r, &p.body, res) && validate(&p) && hand_over(&p))
+		known = auth_check(p.program->auth, r, &p.caller, res) == OK;
+		if (known && check_role(&p) && request_limits_take(p.program->limits, &p.caller, RATE_ONE, res) &&
+		    request_limits_body(p.program->limits, r, &p.body, res) && validate(&p) && hand_over(&p))
 			reply(&p);
 		if (known)
 			audit(&p);
@@ -238,14 +238,14 @@ static void reload(void *context)
 {
 	struct program *program = context;
 
-	callers_reload(program->callers);
+	auth_reload(program->auth);
 }
 
 static enum err run(struct program *program)
 {
 	size_t threads = (size_t)program->config.threads;
 	void **contexts = calloc(threads, sizeof(*contexts));
-	struct worker_job job = {
+	struct server_job job = {
 		.threads = threads,
 		.allowed_origins = program->config.allowed_origins,
 		.contexts = contexts,
@@ -258,7 +258,7 @@ static enum err run(struct program *program)
 	if (contexts) {
 		for (size_t i = 0; i < threads; i++)
 			contexts[i] = program;
-		e = worker_run(&job);
+		e = server_run(&job);
 	}
 	free(contexts);
 	return e;
@@ -270,17 +270,17 @@ int main(int argc, char **argv)
 	enum err e = OK;
 
 	config_start(&program.config, "broadcast.fcgi", usage, argc, argv);
-	worker_block_signals();
-	e = callers_new(&program.callers, &program.config);
+	server_block_signals();
+	e = auth_new(&program.auth, &program.config);
 	if (e == OK)
-		e = intake_new(&program.intake, &program.config);
+		e = request_limits_new(&program.limits, &program.config);
 	if (e == OK)
 		e = publisher_start(&program.publisher, &program.config);
 	if (e == OK)
 		e = run(&program);
 	publisher_stop(&program.publisher);
-	intake_free(&program.intake);
-	callers_free(&program.callers);
+	request_limits_free(&program.limits);
+	auth_free(&program.auth);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return err_exit_status(e);

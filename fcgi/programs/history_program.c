@@ -34,11 +34,11 @@ struct question {
 	int64_t limit;
 };
 
-static bool read_caller(struct clerk *clerk, const struct request *r, struct question *q, struct response *res)
+static bool read_caller(struct db_worker *worker, const struct request *r, struct question *q, struct response *res)
 {
-	enum err e = caller_check(clerk->callers, r, &q->caller, res);
+	enum err e = auth_check(worker->auth, r, &q->caller, res);
 
-	if (e == ERR_NOT_FOUND && clerk->config->anonymous) {
+	if (e == ERR_NOT_FOUND && worker->config->anonymous) {
 		response_free(res);
 		*res = RESPONSE_NEW;
 		q->anonymous = true;
@@ -78,7 +78,7 @@ static bool read_limit(const struct request *r, struct question *q, struct probl
 	return good;
 }
 
-static bool read_question(struct clerk *clerk, const struct request *r, struct span id_text, struct question *q,
+static bool read_question(struct db_worker *worker, const struct request *r, struct span id_text, struct question *q,
 			  struct response *res)
 {
 	static const struct query_name names[] = {{"since", true}, {"limit", true}};
@@ -90,7 +90,7 @@ static bool read_question(struct clerk *clerk, const struct request *r, struct s
 		return false;
 	}
 	topic_of_diagnosis(q->topic, id);
-	if (!read_caller(clerk, r, q, res))
+	if (!read_caller(worker, r, q, res))
 		return false;
 	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
 	if (!read_since(r, q, &problem) || !read_limit(r, q, &problem))
@@ -133,15 +133,15 @@ static void reply(const struct history *h, struct response *res)
 static void serve(void *context, const struct request *r, struct response *res)
 {
 	const struct route *route = route_find(routes, ARRAY_LEN(routes), r, res);
-	struct clerk *clerk = context;
+	struct db_worker *worker = context;
 	struct question q = {0};
 	struct history h = {0};
 	enum err e = OK;
 
-	if (!route || !read_question(clerk, r, route_part(route, r), &q, res) ||
-	    (!q.anonymous && !intake_rate(clerk->shared, &q.caller, RATE_ONE, res)))
+	if (!route || !read_question(worker, r, route_part(route, r), &q, res) ||
+	    (!q.anonymous && !request_limits_take(worker->shared, &q.caller, RATE_ONE, res)))
 		return;
-	e = history_read(clerk->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, clerk->config->require_user,
+	e = history_read(worker->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, worker->config->require_user,
 			 q.topic, q.has_since ? &q.since : NULL, q.limit, &h);
 	if (e == OK)
 		reply(&h, res);
@@ -153,8 +153,8 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
-	struct intake *intake = NULL;
-	struct clerks_job job = {
+	struct request_limits *limits = NULL;
+	struct db_workers_job job = {
 		.config = &config,
 		.database_role = "tidings_reader",
 		.application_name = "tidings history",
@@ -164,11 +164,11 @@ int main(int argc, char **argv)
 	enum err e = OK;
 
 	config_start(&config, "history.fcgi", usage, argc, argv);
-	e = intake_new(&intake, &config);
-	job.shared = intake;
+	e = request_limits_new(&limits, &config);
+	job.shared = limits;
 	if (e == OK)
-		e = clerks_run(&job);
-	intake_free(&intake);
+		e = db_workers_run(&job);
+	request_limits_free(&limits);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return err_exit_status(e);

@@ -42,7 +42,7 @@ static const struct route routes[] = {
 
 /* One request on its way through. */
 struct visit {
-	struct clerk *clerk;
+	struct db_worker *worker;
 	const struct request *request;
 	struct response *res;
 	const struct route *route;
@@ -89,7 +89,7 @@ static bool read_saying(struct visit *v, struct saying *s)
 		e = client_message_read(&s->message, body, &fault);
 		break;
 	}
-	intake_key(v->request, &s->key, &fault.problem);
+	request_idempotency_key(v->request, &s->key, &fault.problem);
 	if (e != OK && e != ERR_INPUT)
 		response_fault(v->res, e);
 	else if (fault.problem.status != 0)
@@ -140,7 +140,7 @@ static void refuse(struct visit *v, enum err e, const struct buf *detail, const 
 	} else if (e == ERR_INPUT) {
 		refuse_in_words(v->res, 422, detail, "This cannot be done with these values.");
 	} else if (e == ERR_LIMIT) {
-		intake_refuse_quota(v->res);
+		request_limits_refuse_quota(v->res);
 	} else if (e == ERR_CONFLICT) {
 		problem_add_field(&problem, "", "Idempotency-Key",
 				  "was used for another request within the last 24 hours");
@@ -160,21 +160,21 @@ static bool carry_out(struct visit *v, struct saying *s)
 		.type = client_type_text(s->message.type),
 		.data = s->message.data.bytes,
 		.correlation = s->message.correlation_id.bytes,
-		.queue_max = v->clerk->config->queue_max,
-		.queue_min_age_s = v->clerk->config->queue_min_age_s,
-		.require_user = v->clerk->config->require_user,
-		.daily_max_kib = v->clerk->config->user_daily_max_kib,
+		.queue_max = v->worker->config->queue_max,
+		.queue_min_age_s = v->worker->config->queue_min_age_s,
+		.require_user = v->worker->config->require_user,
+		.daily_max_kib = v->worker->config->user_daily_max_kib,
 	};
 	struct buf fingerprint = BUF_EMPTY;
 	enum err e = ERR_MEMORY;
 
 	if (s->key)
-		intake_fingerprint(v->request, &s->body, &fingerprint);
+		request_fingerprint(v->request, &s->body, &fingerprint);
 	if (buf_ok(&fingerprint))
-		e = act_run(v->clerk->db, &act, s->key, (struct span){fingerprint.bytes, fingerprint.len}, &s->result);
+		e = act_run(v->worker->db, &act, s->key, (struct span){fingerprint.bytes, fingerprint.len}, &s->result);
 	buf_free(&fingerprint);
 	if (e == OK)
-		intake_charge(v->clerk->shared, &v->caller, act_cost(s->result.size));
+		request_limits_charge(v->worker->shared, &v->caller, act_cost(s->result.size));
 	if (e == OK)
 		e = s->result.outcome;
 	if (e != OK) {
@@ -193,9 +193,9 @@ static bool check_user(struct visit *v)
 	bool active = false;
 	enum err e = OK;
 
-	if (!v->clerk->config->require_user || is_trusted(v))
+	if (!v->worker->config->require_user || is_trusted(v))
 		return true;
-	e = act_user_active(v->clerk->db, v->caller.user_id, &active);
+	e = act_user_active(v->worker->db, v->caller.user_id, &active);
 	if (e != OK) {
 		response_fault(v->res, e);
 	} else if (!active) {
@@ -208,7 +208,7 @@ static bool check_user(struct visit *v)
 /* Within the caller's rate, and by somebody who has an account where that is asked for: in this order, since the database is asked. */
 static bool may_ask(struct visit *v, int64_t cost)
 {
-	return intake_rate(v->clerk->shared, &v->caller, cost, v->res) && check_user(v);
+	return request_limits_take(v->worker->shared, &v->caller, cost, v->res) && check_user(v);
 }
 
 static void reply(struct visit *v, const struct saying *s)
@@ -224,11 +224,11 @@ static void reply(struct visit *v, const struct saying *s)
 
 static void serve_saying(struct visit *v)
 {
-	struct intake *intake = v->clerk->shared;
+	struct request_limits *limits = v->worker->shared;
 	struct saying s = {0};
 
 	v->audit.outcome = "refused";
-	if (may_ask(v, RATE_ONE) && intake_body(intake, v->request, &s.body, v->res) && read_saying(v, &s) &&
+	if (may_ask(v, RATE_ONE) && request_limits_body(limits, v->request, &s.body, v->res) && read_saying(v, &s) &&
 	    carry_out(v, &s))
 		reply(v, &s);
 	v->audit.why = v->res->why;
@@ -270,7 +270,7 @@ static void serve_receipt(struct visit *v)
 		return;
 	buf_printf(&data, "{\"id\":\"%s\"}", id);
 	act.data = data.bytes;
-	e = buf_ok(&data) ? act_run(v->clerk->db, &act, NULL, (struct span){0}, &result) : ERR_MEMORY;
+	e = buf_ok(&data) ? act_run(v->worker->db, &act, NULL, (struct span){0}, &result) : ERR_MEMORY;
 	if (e == OK)
 		e = result.outcome;
 	if (e == OK)
@@ -292,9 +292,9 @@ static bool may_order(struct visit *v, const char *event)
 	return false;
 }
 
-static struct control control_of(const struct visit *v, const char *subject)
+static struct admin_request request_of(const struct visit *v, const char *subject)
 {
-	return (struct control){v->caller.user_id, role_text(v->caller.role), subject};
+	return (struct admin_request){v->caller.user_id, role_text(v->caller.role), subject};
 }
 
 static const char no_connection[] = "There is no such connection.";
@@ -302,7 +302,7 @@ static const char no_connection[] = "There is no such connection.";
 static void serve_health(struct visit *v)
 {
 	const struct buf nothing = BUF_EMPTY;
-	struct control c;
+	struct admin_request r;
 	char id[UUID_TEXT_SIZE];
 	enum err e = OK;
 
@@ -310,8 +310,8 @@ static void serve_health(struct visit *v)
 		return;
 	if (!may_ask(v, ORDER_COST))
 		return;
-	c = control_of(v, id);
-	e = control_health(v->clerk->db, &c, WAIT_MS, &v->res->body);
+	r = request_of(v, id);
+	e = connection_admin_health(v->worker->db, &r, WAIT_MS, &v->res->body);
 	if (e != OK)
 		refuse(v, e, &nothing, no_connection);
 }
@@ -319,19 +319,19 @@ static void serve_health(struct visit *v)
 static void serve_disconnect(struct visit *v)
 {
 	const struct buf nothing = BUF_EMPTY;
-	struct control c;
+	struct admin_request r;
 	char id[UUID_TEXT_SIZE];
 	bool gone = false;
 	enum err e = OK;
 
 	if (!read_id(v, id))
 		return;
-	c = control_of(v, id);
+	r = request_of(v, id);
 	v->audit.connection_id = id;
 	if (!may_order(v, "manage_disconnect"))
 		return;
 	v->audit.outcome = "ok";
-	e = control_disconnect(v->clerk->db, &c, WAIT_MS, &gone);
+	e = connection_admin_disconnect(v->worker->db, &r, WAIT_MS, &gone);
 	if (e != OK) {
 		refuse(v, e, &nothing, no_connection);
 	} else if (!gone) {
@@ -349,7 +349,7 @@ static void serve_reconnect(struct visit *v)
 	struct span part = route_part(v->route, v->request);
 	struct buf user = BUF_EMPTY;
 	int64_t connections = 0;
-	struct control c;
+	struct admin_request r;
 	enum err e = OK;
 
 	buf_add(&user, part.bytes, part.len);
@@ -364,8 +364,8 @@ static void serve_reconnect(struct visit *v)
 		buf_free(&user);
 		return;
 	}
-	c = control_of(v, user.bytes);
-	e = buf_ok(&user) ? control_reconnect(v->clerk->db, &c, &connections) : ERR_MEMORY;
+	r = request_of(v, user.bytes);
+	e = buf_ok(&user) ? connection_admin_reconnect(v->worker->db, &r, &connections) : ERR_MEMORY;
 	v->audit.outcome = "ok";
 	if (e != OK) {
 		refuse(v, e, &nothing, "There is no such user.");
@@ -382,10 +382,10 @@ static void serve_reconnect(struct visit *v)
 
 static void serve(void *context, const struct request *r, struct response *res)
 {
-	struct visit v = {.clerk = context, .request = r, .res = res};
+	struct visit v = {.worker = context, .request = r, .res = res};
 
 	v.route = route_find(routes, ARRAY_LEN(routes), r, res);
-	if (!v.route || caller_check(v.clerk->callers, r, &v.caller, res) != OK)
+	if (!v.route || auth_check(v.worker->auth, r, &v.caller, res) != OK)
 		return;
 	v.audit = (struct audit){
 		.user_id = v.caller.user_id,
@@ -414,22 +414,22 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
-	struct clerks_job job = {
+	struct db_workers_job job = {
 		.config = &config,
 		.database_role = "tidings_publisher",
 		.application_name = "tidings live",
 		.threads_max = THREADS_MAX,
 		.serve = serve,
 	};
-	struct intake *intake = NULL;
+	struct request_limits *limits = NULL;
 	enum err e = OK;
 
 	config_start(&config, "live.fcgi", usage, argc, argv);
-	e = intake_new(&intake, &config);
-	job.shared = intake;
+	e = request_limits_new(&limits, &config);
+	job.shared = limits;
 	if (e == OK)
-		e = clerks_run(&job);
-	intake_free(&intake);
+		e = db_workers_run(&job);
+	request_limits_free(&limits);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return err_exit_status(e);

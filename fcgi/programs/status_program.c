@@ -34,16 +34,16 @@ static const struct route routes[] = {
 enum { TOTALS, PUBLIC, PRIVATE };
 
 /* False: it is refused. */
-static bool may_see_status(struct clerk *clerk, const struct request *r, bool *totals_only, struct response *res)
+static bool may_see_status(struct db_worker *worker, const struct request *r, bool *totals_only, struct response *res)
 {
 	struct token_claims caller;
 	enum err e;
 
 	*totals_only = false;
-	if (clerk->config->status == PUBLIC)
+	if (worker->config->status == PUBLIC)
 		return true;
-	e = caller_check(clerk->callers, r, &caller, res);
-	if (clerk->config->status == TOTALS && (e == OK || e == ERR_NOT_FOUND)) {
+	e = auth_check(worker->auth, r, &caller, res);
+	if (worker->config->status == TOTALS && (e == OK || e == ERR_NOT_FOUND)) {
 		response_free(res);
 		*res = RESPONSE_NEW;
 		*totals_only = e != OK || caller.role != ROLE_ADMIN;
@@ -70,7 +70,7 @@ static const char *health_text(bool healthy)
 	return healthy ? "healthy" : "unhealthy";
 }
 
-static void serve_status(struct clerk *clerk, const struct request *r, struct response *res)
+static void serve_status(struct db_worker *worker, const struct request *r, struct response *res)
 {
 	struct buf status = BUF_EMPTY;
 	char read[CLOCK_TEXT_SIZE];
@@ -79,9 +79,9 @@ static void serve_status(struct clerk *clerk, const struct request *r, struct re
 	bool totals_only;
 	enum err e = OK;
 
-	if (!may_see_status(clerk, r, &totals_only, res))
+	if (!may_see_status(worker, r, &totals_only, res))
 		return;
-	e = status_read(clerk->shared, totals_only, &status, &health, &read_us);
+	e = status_read(worker->shared, totals_only, &status, &health, &read_us);
 	if (e != OK) {
 		response_fault(res, e);
 	} else {
@@ -93,7 +93,7 @@ static void serve_status(struct clerk *clerk, const struct request *r, struct re
 }
 
 /* Everything that a client could ask for works, where `ready` is wanted. */
-static void serve_health(struct clerk *clerk, bool ready, struct response *res)
+static void serve_health(struct db_worker *worker, bool ready, struct response *res)
 {
 	static const char *const names[] = {
 		[CHECK_DATABASE] = "database",
@@ -106,7 +106,7 @@ static void serve_health(struct clerk *clerk, bool ready, struct response *res)
 	struct health health;
 	char now[CLOCK_TEXT_SIZE];
 
-	status_health(clerk->shared, &health);
+	status_health(worker->shared, &health);
 	if (ready)
 		health.checks[CHECK_SIDECAR] = health.sidecar_ready;
 	if (!is_healthy(&health) || (ready && health.schema != HEALTHY)) {
@@ -197,7 +197,7 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
-	struct clerks_job job = {
+	struct db_workers_job job = {
 		.config = &config,
 		.threads_max = THREADS_MAX,
 		.serve = serve,
@@ -206,11 +206,11 @@ int main(int argc, char **argv)
 	enum err e = OK;
 
 	config_start(&config, "status.fcgi", usage, argc, argv);
-	worker_block_signals(); /* in the threads that read too */
+	server_block_signals(); /* in the threads that read too */
 	e = status_open(&status, &config);
 	job.shared = status;
 	if (e == OK)
-		e = clerks_run(&job);
+		e = db_workers_run(&job);
 	status_close(&status);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));

@@ -16,8 +16,8 @@
 struct token_keys {
 	struct token_rules rules;
 	struct key_ring *ring;
-	pthread_mutex_t lock; /* guards what follows */
-	struct memo *good;    /* owned: the claims of tokens that these keys have verified; NULL: not remembered */
+	pthread_mutex_t lock;	  /* guards what follows */
+	struct token_cache *good; /* owned: the claims of tokens that these keys have verified; NULL: not remembered */
 };
 
 /* Nobody is told more who cannot sign. */
@@ -73,7 +73,7 @@ void token_keys_free(struct token_keys **out)
 	if (!keys)
 		return;
 	key_ring_free(&keys->ring);
-	memo_free(&keys->good);
+	token_cache_free(&keys->good);
 	pthread_mutex_destroy(&keys->lock);
 	free(keys);
 	*out = NULL;
@@ -81,7 +81,7 @@ void token_keys_free(struct token_keys **out)
 
 enum err token_keys_remember(struct token_keys *keys, size_t tokens_max)
 {
-	return memo_new(&keys->good, sizeof(struct token_claims), tokens_max);
+	return token_cache_new(&keys->good, sizeof(struct token_claims), tokens_max);
 }
 
 /* --- verification --- */
@@ -272,7 +272,7 @@ static bool recall(struct token_keys *keys, struct span jwt, int64_t now_s, stru
 	bool good = false;
 
 	pthread_mutex_lock(&keys->lock);
-	known = memo_find(keys->good, jwt);
+	known = token_cache_find(keys->good, jwt);
 	good = known && (known->expires_s == 0 || now_s < known->expires_s);
 	if (good)
 		*claims = *known;
@@ -283,7 +283,7 @@ static bool recall(struct token_keys *keys, struct span jwt, int64_t now_s, stru
 static void keep(struct token_keys *keys, struct span jwt, const struct token_claims *claims)
 {
 	pthread_mutex_lock(&keys->lock);
-	memo_keep(keys->good, jwt, claims);
+	token_cache_keep(keys->good, jwt, claims);
 	pthread_mutex_unlock(&keys->lock);
 }
 

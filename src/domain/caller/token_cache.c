@@ -8,78 +8,78 @@
 #define WAYS 4
 #define DIGEST_BYTES 32
 
-struct place {
-	uint64_t used; /* the memo's `uses` when it was last; 0: it is empty */
+struct slot {
+	uint64_t used; /* the cache's `uses` when it was last; 0: it is empty */
 	uint8_t digest[DIGEST_BYTES];
 };
 
-struct memo {
+struct token_cache {
 	EVP_MD *sha256;
 	EVP_MD_CTX *context;
-	struct place *places; /* `sets` times WAYS */
-	char *values;	      /* one for each place */
+	struct slot *slots; /* `sets` times WAYS */
+	char *values;	    /* one for each slot */
 	size_t value_size;
 	size_t sets;
 	uint64_t uses;
 };
 
-enum err memo_new(struct memo **m, size_t value_size, size_t values_max)
+enum err token_cache_new(struct token_cache **c, size_t value_size, size_t values_max)
 {
-	struct memo *made = calloc(1, sizeof(*made));
+	struct token_cache *made = calloc(1, sizeof(*made));
 
 	if (!made)
 		return ERR_MEMORY;
 	made->value_size = value_size;
 	made->sets = MAX(values_max / WAYS, (size_t)1);
-	made->places = calloc(made->sets * WAYS, sizeof(made->places[0]));
+	made->slots = calloc(made->sets * WAYS, sizeof(made->slots[0]));
 	made->values = calloc(made->sets * WAYS, value_size);
 	/* Fetched once: to find it by its name takes longer than to use it. */
 	made->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	made->context = EVP_MD_CTX_new();
-	if (!made->places || !made->values || !made->sha256 || !made->context) {
-		memo_free(&made);
+	if (!made->slots || !made->values || !made->sha256 || !made->context) {
+		token_cache_free(&made);
 		return ERR_MEMORY;
 	}
-	*m = made;
+	*c = made;
 	return OK;
 }
 
-void memo_free(struct memo **m)
+void token_cache_free(struct token_cache **c)
 {
-	if (!*m)
+	if (!*c)
 		return;
-	EVP_MD_CTX_free((*m)->context);
-	EVP_MD_free((*m)->sha256);
-	free((*m)->places);
-	free((*m)->values);
-	free(*m);
-	*m = NULL;
+	EVP_MD_CTX_free((*c)->context);
+	EVP_MD_free((*c)->sha256);
+	free((*c)->slots);
+	free((*c)->values);
+	free(*c);
+	*c = NULL;
 }
 
-/* The first of the places that bytes with this digest may have. */
-static struct place *find_set(const struct memo *m, const uint8_t *digest)
+/* The first of the slots that a token with this digest may have. */
+static struct slot *find_set(const struct token_cache *c, const uint8_t *digest)
 {
 	uint64_t start;
 
 	memcpy(&start, digest, sizeof(start));
-	return &m->places[start % m->sets * WAYS];
+	return &c->slots[start % c->sets * WAYS];
 }
 
-static bool digest_of(struct memo *m, struct span bytes, uint8_t *digest)
+static bool digest_of(struct token_cache *c, struct span token, uint8_t *digest)
 {
-	return EVP_DigestInit_ex(m->context, m->sha256, NULL) == 1 &&
-	       EVP_DigestUpdate(m->context, bytes.bytes, bytes.len) == 1 &&
-	       EVP_DigestFinal_ex(m->context, digest, NULL) == 1;
+	return EVP_DigestInit_ex(c->context, c->sha256, NULL) == 1 &&
+	       EVP_DigestUpdate(c->context, token.bytes, token.len) == 1 &&
+	       EVP_DigestFinal_ex(c->context, digest, NULL) == 1;
 }
 
-static char *value_of(const struct memo *m, const struct place *p)
+static char *value_of(const struct token_cache *c, const struct slot *p)
 {
-	return m->values + (size_t)(p - m->places) * m->value_size;
+	return c->values + (size_t)(p - c->slots) * c->value_size;
 }
 
-static struct place *find(const struct memo *m, const uint8_t *digest)
+static struct slot *find(const struct token_cache *c, const uint8_t *digest)
 {
-	struct place *set = find_set(m, digest);
+	struct slot *set = find_set(c, digest);
 
 	for (int i = 0; i < WAYS; i++)
 		if (set[i].used > 0 && memcmp(set[i].digest, digest, DIGEST_BYTES) == 0)
@@ -87,32 +87,32 @@ static struct place *find(const struct memo *m, const uint8_t *digest)
 	return NULL;
 }
 
-const void *memo_find(struct memo *m, struct span bytes)
+const void *token_cache_find(struct token_cache *c, struct span token)
 {
 	uint8_t digest[DIGEST_BYTES];
-	struct place *p = digest_of(m, bytes, digest) ? find(m, digest) : NULL;
+	struct slot *p = digest_of(c, token, digest) ? find(c, digest) : NULL;
 
 	if (!p)
 		return NULL;
-	p->used = ++m->uses;
-	return value_of(m, p);
+	p->used = ++c->uses;
+	return value_of(c, p);
 }
 
-void memo_keep(struct memo *m, struct span bytes, const void *value)
+void token_cache_keep(struct token_cache *c, struct span token, const void *value)
 {
 	uint8_t digest[DIGEST_BYTES];
-	struct place *p;
+	struct slot *p;
 
-	if (!digest_of(m, bytes, digest))
+	if (!digest_of(c, token, digest))
 		return;
-	p = find(m, digest);
+	p = find(c, digest);
 	if (!p) {
-		p = find_set(m, digest);
-		for (struct place *other = p + 1, *end = p + WAYS; other < end; other++)
+		p = find_set(c, digest);
+		for (struct slot *other = p + 1, *end = p + WAYS; other < end; other++)
 			if (other->used < p->used)
 				p = other;
 	}
-	p->used = ++m->uses;
+	p->used = ++c->uses;
 	memcpy(p->digest, digest, DIGEST_BYTES);
-	memcpy(value_of(m, p), value, m->value_size);
+	memcpy(value_of(c, p), value, c->value_size);
 }

@@ -1,13 +1,13 @@
 /*
- * token_cache - what was found out about some bytes, so that it need not be found out again.
+ * token_cache - the claims of tokens that were found good, so that a token's signature is not checked each time it comes.
  *
- * To check a token's signature takes 6 µs, or 50, and a poller sends the same token with every poll. What is kept is
- * found under the SHA-256 of the bytes, never under the bytes themselves.
+ * Checking a signature takes 6 µs (HMAC) or 50 (a key pair), and a poller sends the same token with every poll. A value is
+ * found by the SHA-256 of its token: tokens themselves are not kept.
  *
  * Layer    domain.
  * Threads  one at a time.
- * Memory   fixed: values_max values and 40 bytes for each, but what was never used is not touched. A value may be
- * forgotten any time: of the four places that its bytes may have, the one longest unused goes.
+ * Memory   fixed: values_max values and 40 bytes for each; pages of slots that were never used are not touched. The cache is
+ *          four-way: a token has four slots to choose from, and replaces the one unused for longest.
  */
 #pragma once
 
@@ -17,17 +17,17 @@
 #include "base/defs.h"
 #include "base/err.h"
 
-struct memo; /* opaque */
+struct token_cache; /* opaque */
 
-enum err memo_new(struct memo **m, size_t value_size, size_t values_max) MUST_CHECK;
-void memo_free(struct memo **m);
+enum err token_cache_new(struct token_cache **c, size_t value_size, size_t values_max) MUST_CHECK;
+void token_cache_free(struct token_cache **c);
 
-/* What is kept about these bytes: lent, valid until the next memo_keep(). NULL: nothing. */
-const void *memo_find(struct memo *m, struct span bytes);
+/* The value of this token: lent, valid until the next token_cache_keep(). NULL: there is none. */
+const void *token_cache_find(struct token_cache *c, struct span token);
 
 /*
- * Keeps it, in the place of what was kept about the same bytes.
+ * Keeps a value, instead of the one that the same token had.
  *
  *	value	copied: value_size bytes
  */
-void memo_keep(struct memo *m, struct span bytes, const void *value);
+void token_cache_keep(struct token_cache *c, struct span token, const void *value);

@@ -34,9 +34,9 @@ void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog
 		   "%s\",\"connection_id\":\"%s\",\"cursor\":\"",
 		   clock_text(timestamp, wall_us), d->diagnosis_id > 0 ? "diagnosis updates" : "updates",
 		   uuid_text(connection_id, &w->connection_id));
-	places_add_cursor(out, w->places, w->places_count);
+	resume_points_add_cursor(out, w->points, w->points_count);
 	buf_add_text(out, "\",");
-	places_add_recovery(out, w->places, w->places_count, d->diagnosis_id == 0);
+	resume_points_add_recovery(out, w->points, w->points_count, d->diagnosis_id == 0);
 	buf_add_text(out, "}}");
 }
 

@@ -42,8 +42,8 @@ enum dialog_verdict {
 struct dialog_welcome {
 	const char *user_id; /* borrowed; NULL: anonymous */
 	struct uuid connection_id;
-	const struct place *places; /* borrowed; one, or one for each topic that the request named */
-	size_t places_count;
+	const struct resume_point *points; /* borrowed; one, or one for each topic that the request named */
+	size_t points_count;
 };
 
 /* Appends the connect message. */

@@ -40,7 +40,7 @@ static void add_expiry(struct buf *out, int64_t expires_s)
 		buf_add_text(out, "\"expires_at\":null");
 }
 
-void live_established(struct buf *out, const struct uuid *connection_id, int64_t heartbeat_s, int64_t wall_us)
+void live_text_established(struct buf *out, const struct uuid *connection_id, int64_t heartbeat_s, int64_t wall_us)
 {
 	char id[UUID_TEXT_SIZE];
 
@@ -50,8 +50,8 @@ void live_established(struct buf *out, const struct uuid *connection_id, int64_t
 	end(out, NULL, wall_us);
 }
 
-void live_authenticated(struct buf *out, const char *user_id, const char *role, int64_t expires_s,
-			const char *subscription, const char *correlation, int64_t wall_us)
+void live_text_authenticated(struct buf *out, const char *user_id, const char *role, int64_t expires_s,
+			     const char *subscription, const char *correlation, int64_t wall_us)
 {
 	begin(out, "authenticated");
 	buf_add_text(out, "\"user_id\":");
@@ -63,20 +63,20 @@ void live_authenticated(struct buf *out, const char *user_id, const char *role, 
 	end(out, correlation, wall_us);
 }
 
-void live_subscribed(struct buf *out, const char *name, const struct place *place, const char *correlation,
-		     int64_t wall_us)
+void live_text_subscribed(struct buf *out, const char *name, const struct resume_point *point, const char *correlation,
+			  int64_t wall_us)
 {
 	begin(out, "subscribed");
 	add_member(out, "subscription", name);
-	buf_printf(out, ",\"topic\":\"%s\",\"cursor\":\"", place->topic);
-	places_add_cursor(out, place, 1);
+	buf_printf(out, ",\"topic\":\"%s\",\"cursor\":\"", point->topic);
+	resume_points_add_cursor(out, point, 1);
 	buf_add_text(out, "\",");
-	places_add_recovery(out, place, 1, false);
+	resume_points_add_recovery(out, point, 1, false);
 	end(out, correlation, wall_us);
 }
 
-void live_unsubscribed(struct buf *out, const char *name, const char *topic, const char *reason,
-		       const char *correlation, int64_t wall_us)
+void live_text_unsubscribed(struct buf *out, const char *name, const char *topic, const char *reason,
+			    const char *correlation, int64_t wall_us)
 {
 	begin(out, "unsubscribed");
 	add_member(out, "subscription", name);
@@ -87,33 +87,33 @@ void live_unsubscribed(struct buf *out, const char *name, const char *topic, con
 	end(out, correlation, wall_us);
 }
 
-void live_pong(struct buf *out, const char *correlation, int64_t wall_us)
+void live_text_pong(struct buf *out, const char *correlation, int64_t wall_us)
 {
 	begin(out, "pong");
 	end(out, correlation, wall_us);
 }
 
-void live_heartbeat(struct buf *out, int64_t wall_us)
+void live_text_heartbeat(struct buf *out, int64_t wall_us)
 {
 	begin(out, "heartbeat");
 	end(out, NULL, wall_us);
 }
 
-void live_token_refreshed(struct buf *out, int64_t expires_s, const char *correlation, int64_t wall_us)
+void live_text_token_refreshed(struct buf *out, int64_t expires_s, const char *correlation, int64_t wall_us)
 {
 	begin(out, "token_refreshed");
 	add_expiry(out, expires_s);
 	end(out, correlation, wall_us);
 }
 
-void live_token_expiring(struct buf *out, int64_t expires_in_s, int64_t wall_us)
+void live_text_token_expiring(struct buf *out, int64_t expires_in_s, int64_t wall_us)
 {
 	begin(out, "token_expiring");
 	buf_printf(out, "\"expires_in\":%" PRId64, expires_in_s);
 	end(out, NULL, wall_us);
 }
 
-void live_over_quota(struct buf *out, const char *correlation, int64_t wall_us)
+void live_text_over_quota(struct buf *out, const char *correlation, int64_t wall_us)
 {
 	begin(out, "error");
 	buf_printf(out,
@@ -123,8 +123,8 @@ void live_over_quota(struct buf *out, const char *correlation, int64_t wall_us)
 	end(out, correlation, wall_us);
 }
 
-void live_error(struct buf *out, const char *code, const char *message, const struct problem *wrong,
-		const char *correlation, int64_t wall_us)
+void live_text_error(struct buf *out, const char *code, const char *message, const struct problem *wrong,
+		     const char *correlation, int64_t wall_us)
 {
 	begin(out, "error");
 	buf_printf(out, "\"code\":\"%s\",", code);

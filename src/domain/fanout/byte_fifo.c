@@ -4,54 +4,54 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum err lane_room(struct lane *l, size_t len, size_t size_max)
+enum err byte_fifo_make_room(struct byte_fifo *f, size_t len, size_t size_max)
 {
-	size_t used = lane_used(l);
+	size_t used = byte_fifo_used(f);
 
-	if (l->head + used + len <= l->size)
+	if (f->head + used + len <= f->size)
 		return OK;
-	if (used + len <= l->size && l->head >= l->size / 2) {
-		memmove(l->bytes, l->bytes + l->head, used);
-		l->head = 0;
+	if (used + len <= f->size && f->head >= f->size / 2) {
+		memmove(f->bytes, f->bytes + f->head, used);
+		f->head = 0;
 		return OK;
 	}
 
-	size_t size = MAX(used + len, MIN(l->size * 2, size_max * 2));
+	size_t size = MAX(used + len, MIN(f->size * 2, size_max * 2));
 	char *bytes = malloc(size);
 
 	if (!bytes)
 		return ERR_MEMORY;
 	if (used > 0)
-		memcpy(bytes, l->bytes + l->head, used);
-	free(l->bytes);
-	l->bytes = bytes;
-	l->size = size;
-	l->head = 0;
+		memcpy(bytes, f->bytes + f->head, used);
+	free(f->bytes);
+	f->bytes = bytes;
+	f->size = size;
+	f->head = 0;
 	return OK;
 }
 
-void lane_add(struct lane *l, const void *bytes, size_t len)
+void byte_fifo_add(struct byte_fifo *f, const void *bytes, size_t len)
 {
-	size_t at = l->head + lane_used(l);
+	size_t at = f->head + byte_fifo_used(f);
 
-	assert(at + len <= l->size);
+	assert(at + len <= f->size);
 	if (len > 0)
-		memcpy(l->bytes + at, bytes, len);
-	l->end += len;
+		memcpy(f->bytes + at, bytes, len);
+	f->end += len;
 }
 
-void lane_drop(struct lane *l, uint64_t before)
+void byte_fifo_drop(struct byte_fifo *f, uint64_t before)
 {
-	l->head += (size_t)(before - l->start);
-	l->start = before;
-	if (l->start == l->end)
-		l->head = 0;
+	f->head += (size_t)(before - f->start);
+	f->start = before;
+	if (f->start == f->end)
+		f->head = 0;
 }
 
-void lane_forget(struct lane *l)
+void byte_fifo_forget(struct byte_fifo *f)
 {
-	free(l->bytes);
-	l->bytes = NULL;
-	l->size = l->head = 0;
-	l->start = l->end;
+	free(f->bytes);
+	f->bytes = NULL;
+	f->size = f->head = 0;
+	f->start = f->end;
 }

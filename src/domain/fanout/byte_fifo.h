@@ -1,8 +1,7 @@
 /*
- * byte_fifo - frames back to back: new ones come in at its end, the oldest leave at its front.
+ * byte_fifo - bytes back to back in one block of memory: new ones are added at the end, the oldest are dropped at the front.
  *
- * A place in it is an offset in the stream of all bytes that ever went through, so it does not change when older ones
- * leave.
+ * An offset counts all bytes that were ever added, so it stays the same when older bytes are dropped.
  *
  * Layer    domain.
  */
@@ -14,7 +13,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 
-struct lane {
+struct byte_fifo {
 	char *bytes; /* owned */
 	size_t head; /* where `start` is in bytes */
 	size_t size; /* allocated */
@@ -22,17 +21,17 @@ struct lane {
 	uint64_t end; /* bytes from start to end are kept */
 };
 
-static inline size_t lane_used(const struct lane *l)
+static inline size_t byte_fifo_used(const struct byte_fifo *f)
 {
-	return (size_t)(l->end - l->start);
+	return (size_t)(f->end - f->start);
 }
 
-/* The bytes from this offset on; lent until the next lane_room() or lane_forget(). */
-static inline const char *lane_at(const struct lane *l, uint64_t offset)
+/* The bytes from this offset on; lent until the next byte_fifo_make_room() or byte_fifo_forget(). */
+static inline const char *byte_fifo_at(const struct byte_fifo *f, uint64_t offset)
 {
-	size_t at = l->head + (size_t)(offset - l->start);
+	size_t at = f->head + (size_t)(offset - f->start);
 
-	return at > 0 ? l->bytes + at : l->bytes; /* to NULL not even 0 may be added */
+	return at > 0 ? f->bytes + at : f->bytes; /* to NULL not even 0 may be added */
 }
 
 /*
@@ -40,13 +39,13 @@ static inline const char *lane_at(const struct lane *l, uint64_t offset)
  *
  * ERR_MEMORY  all is as it was
  */
-enum err lane_room(struct lane *l, size_t len, size_t size_max) MUST_CHECK;
+enum err byte_fifo_make_room(struct byte_fifo *f, size_t len, size_t size_max) MUST_CHECK;
 
 /* At the end, where there is room. */
-void lane_add(struct lane *l, const void *bytes, size_t len);
+void byte_fifo_add(struct byte_fifo *f, const void *bytes, size_t len);
 
-/* What is before this offset has left. */
-void lane_drop(struct lane *l, uint64_t before);
+/* Drops the bytes before this offset. */
+void byte_fifo_drop(struct byte_fifo *f, uint64_t before);
 
 /* Frees all bytes; offsets go on where they were. */
-void lane_forget(struct lane *l);
+void byte_fifo_forget(struct byte_fifo *f);

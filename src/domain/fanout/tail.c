@@ -26,7 +26,7 @@ struct limit {
 enum form { PLAIN, COMPRESSED, FORMS };
 
 struct entry {
-	uint64_t end[FORMS]; /* in the lanes, after its frame */
+	uint64_t end[FORMS]; /* offset behind its frame, in frames[form] */
 	struct limit *limit; /* owned; NULL: for everyone */
 	int64_t expires_ms;  /* NEVER */
 	uint32_t header;     /* bytes of the plain frame's header */
@@ -39,7 +39,7 @@ struct tail {
 	uint64_t compressed_from;  /* the first message that is kept compressed, too; 0: none is */
 	uint64_t compressed_until; /* messages before this one will be */
 	struct deflater *deflater; /* borrowed; NULL: nothing is compressed */
-	struct lane lanes[FORMS];
+	struct byte_fifo frames[FORMS];
 	struct entry *entries; /* circular, by seq */
 	size_t entries_size;   /* a power of two; 0 at first */
 	size_t limited;	       /* how many entries have a limit */
@@ -61,7 +61,7 @@ static struct entry *entry_at(const struct tail *t, uint64_t seq)
 
 static uint64_t entry_start(const struct tail *t, uint64_t seq, enum form form)
 {
-	return seq == t->first_seq ? t->lanes[form].start : entry_at(t, seq - 1)->end[form];
+	return seq == t->first_seq ? t->frames[form].start : entry_at(t, seq - 1)->end[form];
 }
 
 static bool may_have(const struct reader *r, const struct limit *l)
@@ -142,7 +142,7 @@ uint64_t tail_floor(const struct tail *t)
 
 size_t tail_size(const struct tail *t)
 {
-	return t->lanes[PLAIN].size + t->lanes[COMPRESSED].size + t->entries_size * sizeof(*t->entries);
+	return t->frames[PLAIN].size + t->frames[COMPRESSED].size + t->entries_size * sizeof(*t->entries);
 }
 
 static void evict_oldest(struct tail *t)
@@ -150,7 +150,7 @@ static void evict_oldest(struct tail *t)
 	struct entry *e = entry_at(t, t->first_seq);
 
 	for (enum form form = PLAIN; form < FORMS; form++)
-		lane_drop(&t->lanes[form], e->end[form]);
+		byte_fifo_drop(&t->frames[form], e->end[form]);
 	if (e->limit) {
 		limit_free(&e->limit);
 		t->limited--;
@@ -163,8 +163,8 @@ static void evict_oldest(struct tail *t)
 static void forget_compressed(struct tail *t)
 {
 	for (uint64_t seq = t->first_seq; seq < t->next_seq; seq++)
-		entry_at(t, seq)->end[COMPRESSED] = t->lanes[COMPRESSED].end;
-	lane_forget(&t->lanes[COMPRESSED]);
+		entry_at(t, seq)->end[COMPRESSED] = t->frames[COMPRESSED].end;
+	byte_fifo_forget(&t->frames[COMPRESSED]);
 	t->compressed_from = 0;
 }
 
@@ -175,7 +175,7 @@ void tail_forget(struct tail *t, uint64_t seq)
 		evict_oldest(t);
 	t->first_seq = t->next_seq = seq + 1;
 	forget_compressed(t);
-	lane_forget(&t->lanes[PLAIN]);
+	byte_fifo_forget(&t->frames[PLAIN]);
 	free(t->entries);
 	t->entries = NULL;
 	t->entries_size = 0;
@@ -215,14 +215,14 @@ static bool compress_frame(const struct tail *t, struct span text, struct buf *f
 	return buf_ok(frame);
 }
 
-/* Adds the compressed frame of the entry behind the last. Where there is none the lane ends: all that is in it must be
+/* Adds the compressed frame of the entry behind the last. Where there is none the fifo ends: all that is in it must be
  * whole. */
 static void add_compressed(struct tail *t, const struct buf *frame, bool is_compressed)
 {
-	struct lane *l = &t->lanes[COMPRESSED];
+	struct byte_fifo *l = &t->frames[COMPRESSED];
 
-	if (is_compressed && lane_room(l, frame->len, t->bytes_max) == OK) {
-		lane_add(l, frame->bytes, frame->len);
+	if (is_compressed && byte_fifo_make_room(l, frame->len, t->bytes_max) == OK) {
+		byte_fifo_add(l, frame->bytes, frame->len);
 		if (t->compressed_from == 0)
 			t->compressed_from = t->next_seq;
 	} else if (t->compressed_from != 0) {
@@ -232,7 +232,7 @@ static void add_compressed(struct tail *t, const struct buf *frame, bool is_comp
 
 static bool is_full(const struct tail *t, size_t more)
 {
-	return lane_used(&t->lanes[PLAIN]) + lane_used(&t->lanes[COMPRESSED]) + more > t->bytes_max ||
+	return byte_fifo_used(&t->frames[PLAIN]) + byte_fifo_used(&t->frames[COMPRESSED]) + more > t->bytes_max ||
 	       (t->next_seq - t->first_seq) * FRAME_LEAST > t->bytes_max;
 }
 
@@ -262,13 +262,13 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 	while (e == OK && t->first_seq < t->next_seq && is_full(t, header_len + payload.len + compressed.len))
 		evict_oldest(t);
 	if (e == OK)
-		e = lane_room(&t->lanes[PLAIN], header_len + payload.len, t->bytes_max);
+		e = byte_fifo_make_room(&t->frames[PLAIN], header_len + payload.len, t->bytes_max);
 	if (e == OK) {
-		lane_add(&t->lanes[PLAIN], header, header_len);
-		lane_add(&t->lanes[PLAIN], payload.bytes, payload.len);
-		/* An expired one has no frame in either lane. */
+		byte_fifo_add(&t->frames[PLAIN], header, header_len);
+		byte_fifo_add(&t->frames[PLAIN], payload.bytes, payload.len);
+		/* An expired one has no frame in either form. */
 		add_compressed(t, &compressed, is_compressed || (!m->body.bytes && t->compressed_from != 0));
-		*entry_at(t, m->seq) = (struct entry){.end = {t->lanes[PLAIN].end, t->lanes[COMPRESSED].end},
+		*entry_at(t, m->seq) = (struct entry){.end = {t->frames[PLAIN].end, t->frames[COMPRESSED].end},
 						      .limit = limit,
 						      .expires_ms = expires_ms,
 						      .header = (uint32_t)header_len};
@@ -347,7 +347,7 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 		d->private = entry_at(t, first)->limit && entry_at(t, first)->limit->to_user;
 	}
 	from = entry_start(t, first, form);
-	d->bytes = (struct span){lane_at(&t->lanes[form], from), entry_at(t, d->last)->end[form] - from};
+	d->bytes = (struct span){byte_fifo_at(&t->frames[form], from), entry_at(t, d->last)->end[form] - from};
 	/* A message that had expired when it was fetched has no frame. */
 	for (uint64_t s = first; s <= d->last; s++)
 		d->count += entry_at(t, s)->header > 0;
@@ -364,6 +364,6 @@ struct tail_text tail_message(const struct tail *t, uint64_t seq, const struct r
 				 .private = e->limit && e->limit->to_user};
 
 	if (is_for(reader, e, now_ms) && e->end[PLAIN] > start)
-		text.text = (struct span){lane_at(&t->lanes[PLAIN], start), e->end[PLAIN] - start};
+		text.text = (struct span){byte_fifo_at(&t->frames[PLAIN], start), e->end[PLAIN] - start};
 	return text;
 }

@@ -1,5 +1,5 @@
 /*
- * cursor - a place in a topic, as clients carry it: `<epoch>-<seq>` (spec section 1).
+ * cursor - a position in a topic, as clients carry it: `<epoch>-<seq>` (spec section 1).
  *
  * Layer    domain.
  */

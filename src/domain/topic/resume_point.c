@@ -4,41 +4,41 @@
 
 #include "domain/topic/cursor.h"
 
-void places_add_cursor(struct buf *out, const struct place *places, size_t count)
+void resume_points_add_cursor(struct buf *out, const struct resume_point *points, size_t count)
 {
 	char text[CURSOR_TEXT_SIZE];
 
 	for (size_t i = 0; i < count; i++) {
 		if (i > 0)
 			buf_add_text(out, ".");
-		buf_add_text(out, cursor_text(text, places[i].epoch, places[i].seq));
+		buf_add_text(out, cursor_text(text, points[i].epoch, points[i].seq));
 	}
 }
 
-static void add_one(struct buf *out, const struct place *p)
+static void add_one(struct buf *out, const struct resume_point *p)
 {
 	buf_printf(out, "\"recovered\":%s", p->recovered ? "true" : "false");
 	if (p->missed_from > 0)
 		buf_printf(out, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", p->missed_from, p->missed_to);
 }
 
-void places_add_recovery(struct buf *out, const struct place *places, size_t count, bool by_topic)
+void resume_points_add_recovery(struct buf *out, const struct resume_point *points, size_t count, bool by_topic)
 {
 	bool recovered = true;
 
 	if (!by_topic) {
-		add_one(out, places);
+		add_one(out, points);
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		recovered = recovered && places[i].recovered;
+		recovered = recovered && points[i].recovered;
 	buf_printf(out, "\"recovered\":%s,\"topics\":{", recovered ? "true" : "false");
 	for (size_t i = 0; i < count; i++) {
 		/* A name of a topic needs no escapes. */
-		buf_printf(out, "%s\"%s\":{\"cursor\":\"", i > 0 ? "," : "", places[i].topic);
-		places_add_cursor(out, &places[i], 1);
+		buf_printf(out, "%s\"%s\":{\"cursor\":\"", i > 0 ? "," : "", points[i].topic);
+		resume_points_add_cursor(out, &points[i], 1);
 		buf_add_text(out, "\",");
-		add_one(out, &places[i]);
+		add_one(out, &points[i]);
 		buf_add_text(out, "}");
 	}
 	buf_add_text(out, "}");

@@ -53,13 +53,13 @@ static size_t count_parts(struct span text, char separator)
 	return count;
 }
 
-static bool add_topic(struct selection *s, size_t place, struct span name)
+static bool add_topic(struct selection *s, size_t index, struct span name)
 {
 	if (!topic_name_valid(name.bytes, name.len))
 		return false;
-	memcpy(s->items[place].topic, name.bytes, name.len);
-	for (size_t i = 0; i < place; i++)
-		if (strcmp(s->items[i].topic, s->items[place].topic) == 0)
+	memcpy(s->items[index].topic, name.bytes, name.len);
+	for (size_t i = 0; i < index; i++)
+		if (strcmp(s->items[i].topic, s->items[index].topic) == 0)
 			return false;
 	return true;
 }

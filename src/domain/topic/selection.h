@@ -2,7 +2,7 @@
  * selection - the topics that a request names, each with the cursor that the client goes on from.
  *
  *	/ws/123?cursor=abc-5				one diagnosis
- *	/sse?topics=diagnosis/1,health/456&cursor=abc-5.def-7	several topics, and a combined cursor (place.h)
+ *	/sse?topics=diagnosis/1,health/456&cursor=abc-5.def-7	several topics, and a combined cursor (resume_point.h)
  *
  * Layer    domain.
  */

@@ -18,16 +18,16 @@ enum channel { MESSAGES, EPHEMERAL, OUTBOX, CONTROL, CHANNELS };
 
 static const char *const purposes[CHANNELS] = {"messages", "ephemeral", "outbox", "control"};
 
-struct listener {
-	struct link *link; /* owned */
-	const struct listener_ops *ops;
+struct doorbell {
+	struct pg_connection *connection; /* owned */
+	const struct doorbell_ops *ops;
 	void *loop;
 	void *context;
 	bool keeps_sessions;
 	char names[CHANNELS][CHANNEL_NAME_SIZE]; /* of the channels: secret */
 	bool knows_names;
 	bool listening; /* the names are known */
-	bool probing;	/* LINK_PROBE is asked */
+	bool probing;	/* PG_CONNECTION_PROBE is asked */
 	bool renew;	/* the names are to be asked for, once that is answered */
 	bool said_deaf;
 };
@@ -45,16 +45,16 @@ static bool take_number(const char **text, int64_t *number)
 }
 
 /* "12,45,7" */
-static void on_doorbell(struct listener *l, const char *payload)
+static void on_doorbell(struct doorbell *d, const char *payload)
 {
 	int64_t id;
 
 	while (*payload && take_number(&payload, &id))
-		l->ops->rung(l->context, id);
+		d->ops->rung(d->context, id);
 }
 
 /* "<topic id> <uuid or -> <length of to_user> <to_user> <body>": see tidings.append() */
-static void on_ephemeral(struct listener *l, const char *payload)
+static void on_ephemeral(struct doorbell *d, const char *payload)
 {
 	char to_user[USER_ID_MAX + 1];
 	struct uuid exclude;
@@ -77,28 +77,28 @@ static void on_ephemeral(struct listener *l, const char *payload)
 	memcpy(to_user, at, (size_t)user_len);
 	to_user[user_len] = '\0';
 	at += user_len + 1;
-	l->ops->ephemeral(l->context, id, user_len > 0 ? to_user : NULL, has_exclude ? &exclude : NULL,
+	d->ops->ephemeral(d->context, id, user_len > 0 ? to_user : NULL, has_exclude ? &exclude : NULL,
 			  (struct span){at, strlen(at)});
 }
 
-static void on_notification(struct listener *l, const PGnotify *n)
+static void on_notification(struct doorbell *d, const PGnotify *n)
 {
 	enum channel c = MESSAGES;
 
-	while (c < CHANNELS && strcmp(n->relname, l->names[c]) != 0)
+	while (c < CHANNELS && strcmp(n->relname, d->names[c]) != 0)
 		c++;
 	switch (c) {
 	case MESSAGES:
-		on_doorbell(l, n->extra);
+		on_doorbell(d, n->extra);
 		break;
 	case EPHEMERAL:
-		on_ephemeral(l, n->extra);
+		on_ephemeral(d, n->extra);
 		break;
 	case OUTBOX:
-		l->ops->outbox(l->context);
+		d->ops->outbox(d->context);
 		break;
 	case CONTROL:
-		l->ops->control(l->context, n->extra);
+		d->ops->control(d->context, n->extra);
 		break;
 	case CHANNELS:
 		break;
@@ -106,7 +106,7 @@ static void on_notification(struct listener *l, const PGnotify *n)
 }
 
 /* False: not every channel has a name in it. */
-static bool take_names(struct listener *l, const PGresult *answer)
+static bool take_names(struct doorbell *d, const PGresult *answer)
 {
 	int known = 0;
 
@@ -117,149 +117,150 @@ static bool take_names(struct listener *l, const PGresult *answer)
 			if (strcmp(PQgetvalue(answer, row, PURPOSE), purposes[c]) != 0 ||
 			    PQgetlength(answer, row, NAME) >= CHANNEL_NAME_SIZE)
 				continue;
-			memcpy(l->names[c], PQgetvalue(answer, row, NAME), (size_t)PQgetlength(answer, row, NAME) + 1);
+			memcpy(d->names[c], PQgetvalue(answer, row, NAME), (size_t)PQgetlength(answer, row, NAME) + 1);
 			known++;
 		}
 	}
 	return known == CHANNELS;
 }
 
-static void on_probed(struct listener *l, const PGresult *result)
+static void on_probed(struct doorbell *d, const PGresult *result)
 {
 	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
-		link_drop(l->link, PQresultErrorMessage(result));
+		pg_connection_drop(d->connection, PQresultErrorMessage(result));
 	else if (PQgetvalue(result, 0, 0)[0] == 't')
-		link_leave(l->link, LINK_NO_PRIMARY);
+		pg_connection_leave_server(d->connection, PG_CONNECTION_NO_PRIMARY);
 }
 
 /* An answer, or what PostgreSQL says of its own before it ends the connection. */
-static void on_result(struct listener *l, const PGresult *result)
+static void on_result(struct doorbell *d, const PGresult *result)
 {
 	char why[256];
 
-	if (l->probing) {
-		on_probed(l, result);
+	if (d->probing) {
+		on_probed(d, result);
 		return;
 	}
-	l->knows_names = take_names(l, result);
-	if (l->knows_names)
+	d->knows_names = take_names(d, result);
+	if (d->knows_names)
 		return;
 	log_quote(why, sizeof(why), PQresultErrorMessage(result), strcspn(PQresultErrorMessage(result), "\n"));
-	if (l->listening)
-		link_drop(l->link, why);
-	else /* The link makes itself anew when no answer has come in time: so there is no need for a timer here. */
+	if (d->listening)
+		pg_connection_drop(d->connection, why);
+	else /* The connection is made anew when no answer has come in time: so there is no need for a timer here. */
 		log_warning("no notifications: tidings.listen() failed why=%s", why);
 }
 
-static void listen_to_all(struct listener *l)
+static void listen_to_all(struct doorbell *d)
 {
-	l->listening = false;
-	l->knows_names = false;
-	l->renew = false;
-	if (!PQsendQuery(link_connection(l->link), LISTEN)) {
-		link_drop(l->link, "LISTEN cannot be sent");
+	d->listening = false;
+	d->knows_names = false;
+	d->renew = false;
+	if (!PQsendQuery(pg_connection_handle(d->connection), LISTEN)) {
+		pg_connection_drop(d->connection, "LISTEN cannot be sent");
 		return;
 	}
-	link_await(l->link, true);
-	link_flush(l->link);
+	pg_connection_await(d->connection, true);
+	pg_connection_flush(d->connection);
 }
 
 static void on_readable(void *context)
 {
-	struct listener *l = context;
+	struct doorbell *d = context;
 	PGconn *connection;
 	PGresult *result;
 	PGnotify *n;
 
-	while ((connection = link_connection(l->link)) && !PQisBusy(connection) && (result = PQgetResult(connection))) {
-		on_result(l, result);
+	while ((connection = pg_connection_handle(d->connection)) && !PQisBusy(connection) &&
+	       (result = PQgetResult(connection))) {
+		on_result(d, result);
 		PQclear(result);
 	}
-	if (connection && !PQisBusy(connection) && l->probing) {
-		l->probing = false;
-		link_await(l->link, false);
-		if (l->renew)
-			listen_to_all(l);
-	} else if (connection && !PQisBusy(connection) && l->knows_names && !l->listening) {
-		l->listening = true;
-		link_await(l->link, false);
-		l->ops->up(l->context);
+	if (connection && !PQisBusy(connection) && d->probing) {
+		d->probing = false;
+		pg_connection_await(d->connection, false);
+		if (d->renew)
+			listen_to_all(d);
+	} else if (connection && !PQisBusy(connection) && d->knows_names && !d->listening) {
+		d->listening = true;
+		pg_connection_await(d->connection, false);
+		d->ops->up(d->context);
 	}
-	while ((connection = link_connection(l->link)) && (n = PQnotifies(connection))) {
-		on_notification(l, n);
+	while ((connection = pg_connection_handle(d->connection)) && (n = PQnotifies(connection))) {
+		on_notification(d, n);
 		PQfreemem(n);
 	}
 }
 
-bool listener_is_deaf(const struct listener *l)
+bool doorbell_is_deaf(const struct doorbell *d)
 {
-	return link_is_up(l->link) && link_is_pooled(l->link) && !l->keeps_sessions;
+	return pg_connection_is_up(d->connection) && pg_connection_is_pooled(d->connection) && !d->keeps_sessions;
 }
 
-bool listener_is_settled(const struct listener *l)
+bool doorbell_is_settled(const struct doorbell *d)
 {
-	return l->listening || listener_is_deaf(l);
+	return d->listening || doorbell_is_deaf(d);
 }
 
-void listener_renew(struct listener *l)
+void doorbell_renew(struct doorbell *d)
 {
-	if (l->listening && l->probing)
-		l->renew = true;
-	else if (l->listening)
-		listen_to_all(l);
+	if (d->listening && d->probing)
+		d->renew = true;
+	else if (d->listening)
+		listen_to_all(d);
 }
 
 static void on_up(void *context)
 {
-	struct listener *l = context;
+	struct doorbell *d = context;
 
-	l->listening = l->probing = l->renew = false;
-	if (listener_is_deaf(l)) {
-		if (!l->said_deaf)
+	d->listening = d->probing = d->renew = false;
+	if (doorbell_is_deaf(d)) {
+		if (!d->said_deaf)
 			log_warning(
 				"no notifications through a pooler: messages come up to 4 s late, ephemeral ones not "
 				"at all; TIDINGS_LISTEN_DATABASE can name PostgreSQL itself");
-		l->said_deaf = true;
-		l->ops->up(l->context);
+		d->said_deaf = true;
+		d->ops->up(d->context);
 		return;
 	}
-	listen_to_all(l);
+	listen_to_all(d);
 }
 
 static void on_down(void *context)
 {
-	struct listener *l = context;
+	struct doorbell *d = context;
 
-	l->listening = false;
+	d->listening = false;
 }
 
 static void on_probe(void *context)
 {
-	struct listener *l = context;
+	struct doorbell *d = context;
 
-	if (!PQsendQuery(link_connection(l->link), LINK_PROBE)) {
-		link_drop(l->link, "a probe cannot be sent");
+	if (!PQsendQuery(pg_connection_handle(d->connection), PG_CONNECTION_PROBE)) {
+		pg_connection_drop(d->connection, "a probe cannot be sent");
 		return;
 	}
-	l->probing = true;
-	link_await(l->link, true);
-	link_flush(l->link);
+	d->probing = true;
+	pg_connection_await(d->connection, true);
+	pg_connection_flush(d->connection);
 }
 
 static void on_watch(void *context, int fd, bool read, bool write, int64_t due_ms)
 {
-	struct listener *l = context;
+	struct doorbell *d = context;
 
-	l->ops->watch(l->loop, fd, read, write, due_ms);
+	d->ops->watch(d->loop, fd, read, write, due_ms);
 }
 
-static const struct link_ops link_ops = {
+static const struct pg_connection_ops connection_ops = {
 	.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable, .probe = on_probe};
 
-enum err listener_open(struct listener **l, struct hosts *hosts, bool keeps_sessions, int64_t timeout_ms,
-		       const struct listener_ops *ops, void *loop, void *context)
+enum err doorbell_open(struct doorbell **d, struct hosts *hosts, bool keeps_sessions, int64_t timeout_ms,
+		       const struct doorbell_ops *ops, void *loop, void *context)
 {
-	struct listener *made = calloc(1, sizeof(*made));
+	struct doorbell *made = calloc(1, sizeof(*made));
 	enum err e;
 
 	if (!made)
@@ -268,26 +269,26 @@ enum err listener_open(struct listener **l, struct hosts *hosts, bool keeps_sess
 	made->loop = loop;
 	made->context = context;
 	made->keeps_sessions = keeps_sessions;
-	*l = made;
-	e = link_open(&made->link, "listener", hosts, "tidings_sidecar", "tidings-ws listener", timeout_ms, &link_ops,
-		      made, made);
+	*d = made;
+	e = pg_connection_open(&made->connection, "listener", hosts, "tidings_sidecar", "tidings-ws listener",
+			       timeout_ms, &connection_ops, made, made);
 	if (e != OK) {
 		free(made);
-		*l = NULL;
+		*d = NULL;
 	}
 	return e;
 }
 
-void listener_close(struct listener **l)
+void doorbell_close(struct doorbell **d)
 {
-	if (!*l)
+	if (!*d)
 		return;
-	link_close(&(*l)->link);
-	free(*l);
-	*l = NULL;
+	pg_connection_close(&(*d)->connection);
+	free(*d);
+	*d = NULL;
 }
 
-struct link *listener_link(struct listener *l)
+struct pg_connection *doorbell_connection(struct doorbell *d)
 {
-	return l->link;
+	return d->connection;
 }

@@ -1,5 +1,5 @@
 /*
- * doorbell - the doorbell: a link that LISTENs, and tells what was rung.
+ * doorbell - a connection that LISTENs, and tells which topics have something new.
  *
  * NOTIFY carries no message, only which topics have something new (ephemeral ones aside, which are nowhere else). So
  * losing a notification loses time, never a message.
@@ -20,10 +20,10 @@
 #include "domain/text/uuid.h"
 #include "store/async/pg_connection.h"
 
-struct listener; /* opaque */
+struct doorbell; /* opaque */
 
-struct listener_ops {
-	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms); /* as link_ops */
+struct doorbell_ops {
+	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms); /* as pg_connection_ops */
 	/* Listening, or deaf: what was rung before this moment may have been missed. */
 	void (*up)(void *context);
 	/* This topic has something new. */
@@ -38,21 +38,21 @@ struct listener_ops {
 };
 
 /*
- * As link_open().
+ * As pg_connection_open().
  *
  *	keeps_sessions	what the hosts' string names keeps a session for each connection, whatever it looks like. Without it
  *			nothing is listened to through a pooler: it would listen on a server that is soon another's
  */
-enum err listener_open(struct listener **l, struct hosts *hosts, bool keeps_sessions, int64_t timeout_ms,
-		       const struct listener_ops *ops, void *loop, void *context) MUST_CHECK;
-void listener_close(struct listener **l);
-struct link *listener_link(struct listener *l);
+enum err doorbell_open(struct doorbell **d, struct hosts *hosts, bool keeps_sessions, int64_t timeout_ms,
+		       const struct doorbell_ops *ops, void *loop, void *context) MUST_CHECK;
+void doorbell_close(struct doorbell **d);
+struct pg_connection *doorbell_connection(struct doorbell *d);
 
 /* Listens anew: the channels may have other names than before, after a restore. */
-void listener_renew(struct listener *l);
+void doorbell_renew(struct doorbell *d);
 
 /* It is up, and hears nothing: there is a pooler. */
-bool listener_is_deaf(const struct listener *l);
+bool doorbell_is_deaf(const struct doorbell *d);
 
 /* It listens, or is deaf: nothing more will come of waiting. */
-bool listener_is_settled(const struct listener *l);
+bool doorbell_is_settled(const struct doorbell *d);

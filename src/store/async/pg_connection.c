@@ -17,24 +17,24 @@
 #define RETRY_MAX_MS 3000
 #define GRACE_MS 1000	/* the server's own statement_timeout should come first */
 #define SILENCE_MS 2000 /* then something is asked */
-#define LEFT_MS 1000	/* for an answer, once another link has found the server to hang */
-#define LOOK_MS 250	/* how often a link that is up looks at the clock */
+#define LEFT_MS 1000	/* for an answer, once another connection has found the server to hang */
+#define LOOK_MS 250	/* how often a connection that is up looks at the clock */
 
-enum link_state { LINK_DOWN, LINK_LOOKING_UP, LINK_CONNECTING, LINK_GREETING, LINK_UP };
+enum pg_connection_state { PG_DOWN, PG_LOOKING_UP, PG_CONNECTING, PG_SETTING_UP, PG_UP };
 
-struct link {
-	enum link_state state;
+struct pg_connection {
+	enum pg_connection_state state;
 	const char *name;
 	struct hosts *hosts;	   /* owned, with others */
 	struct conninfo *conninfo; /* owned */
-	PGconn *connection;	   /* owned; NULL when down */
+	PGconn *pq;		   /* owned; NULL when down */
 	int64_t timeout_ms;
-	int64_t due_ms;	      /* LINK_UP: when it looks at the clock next */
+	int64_t due_ms;	      /* PG_UP: when it looks at the clock next */
 	int64_t answer_by_ms; /* it is given up then; 0: no answer is awaited */
-	int64_t heard_ms;     /* LINK_UP: when bytes came last */
-	bool greeted;	      /* the database has answered */
+	int64_t heard_ms;     /* PG_UP: when bytes came last */
+	bool answered;	      /* the database has answered the set-up */
 	bool pooled;	      /* once it is up */
-	bool unreplicated;    /* see link_take_unreplicated() */
+	bool unreplicated;    /* see pg_connection_take_unreplicated() */
 	struct backoff backoff;
 	bool said_away; /* an outage is one line in the log */
 
@@ -42,222 +42,222 @@ struct link {
 	size_t host;	       /* of hosts_get() */
 	size_t tried;	       /* hosts, since the last wait */
 	uint64_t left;	       /* hosts_left() before it, or as last seen */
-	struct lookup *lookup; /* owned; LINK_LOOKING_UP */
+	struct lookup *lookup; /* owned; PG_LOOKING_UP */
 	char addresses[LOOKUP_ADDRESSES_MAX][LOOKUP_ADDRESS_SIZE];
 	size_t addresses_count; /* 0: none was looked up */
 	size_t address;		/* the one that is tried */
 
-	const struct link_ops *ops;
+	const struct pg_connection_ops *ops;
 	void *loop;
 	void *context;
 };
 
-bool link_is_up(const struct link *l)
+bool pg_connection_is_up(const struct pg_connection *c)
 {
-	return l->state == LINK_UP;
+	return c->state == PG_UP;
 }
 
-PGconn *link_connection(const struct link *l)
+PGconn *pg_connection_handle(const struct pg_connection *c)
 {
-	return l->state == LINK_UP ? l->connection : NULL;
+	return c->state == PG_UP ? c->pq : NULL;
 }
 
-bool link_is_pooled(const struct link *l)
+bool pg_connection_is_pooled(const struct pg_connection *c)
 {
-	return l->pooled;
+	return c->pooled;
 }
 
-bool link_take_unreplicated(struct link *l)
+bool pg_connection_take_unreplicated(struct pg_connection *c)
 {
-	bool unreplicated = l->unreplicated;
+	bool unreplicated = c->unreplicated;
 
-	l->unreplicated = false;
+	c->unreplicated = false;
 	return unreplicated;
 }
 
-static const char *host_text(const struct link *l)
+static const char *host_text(const struct pg_connection *c)
 {
-	struct host host = hosts_get(l->hosts, l->host);
+	struct host host = hosts_get(c->hosts, c->host);
 	const char *text = host.name ? host.name : host.address;
 
 	return text ? text : "";
 }
 
-static void log_away(struct link *l, const char *why)
+static void log_away(struct pg_connection *c, const char *why)
 {
 	char quoted[256], quoted_host[256];
-	const char *host = host_text(l);
+	const char *host = host_text(c);
 
-	if (!l->said_away)
-		log_warning("database away link=%s host=%s why=%s", l->name,
+	if (!c->said_away)
+		log_warning("database away connection=%s host=%s why=%s", c->name,
 			    log_quote(quoted_host, sizeof(quoted_host), host, strlen(host)),
 			    log_quote(quoted, sizeof(quoted), why, strcspn(why, "\n")));
-	l->said_away = true;
+	c->said_away = true;
 }
 
 /* Nothing is watched, and nothing is left of the attempt or connection. */
-static void end_connection(struct link *l, int64_t due_ms)
+static void end_connection(struct pg_connection *c, int64_t due_ms)
 {
-	l->state = LINK_DOWN;
-	l->answer_by_ms = 0;
-	l->ops->watch(l->loop, -1, false, false, due_ms);
-	lookup_free(&l->lookup);
-	PQfinish(l->connection);
-	l->connection = NULL;
-	l->unreplicated = false;
+	c->state = PG_DOWN;
+	c->answer_by_ms = 0;
+	c->ops->watch(c->loop, -1, false, false, due_ms);
+	lookup_free(&c->lookup);
+	PQfinish(c->pq);
+	c->pq = NULL;
+	c->unreplicated = false;
 }
 
-static void wait_and_retry(struct link *l)
+static void wait_and_retry(struct pg_connection *c)
 {
-	l->tried = 0;
-	end_connection(l, clock_monotonic_ms() + backoff_wait_ms(&l->backoff, backoff_random()));
+	c->tried = 0;
+	end_connection(c, clock_monotonic_ms() + backoff_wait_ms(&c->backoff, backoff_random()));
 }
 
 /* A connection that was up. */
-static void give_up(struct link *l, const char *why)
+static void give_up(struct pg_connection *c, const char *why)
 {
-	log_away(l, why);
-	wait_and_retry(l);
-	l->ops->down(l->context);
+	log_away(c, why);
+	wait_and_retry(c);
+	c->ops->down(c->context);
 }
 
-static void try_address(struct link *l);
-static void try_host(struct link *l);
+static void try_address(struct pg_connection *c);
+static void try_host(struct pg_connection *c);
 
 /* An attempt: the next address has its turn, or the next host, and when all had theirs there is a pause. */
-static void attempt_failed(struct link *l, const char *why)
+static void attempt_failed(struct pg_connection *c, const char *why)
 {
-	log_away(l, why);
-	if (l->addresses_count > 0 && ++l->address < l->addresses_count) {
-		end_connection(l, 0);
-		try_address(l);
+	log_away(c, why);
+	if (c->addresses_count > 0 && ++c->address < c->addresses_count) {
+		end_connection(c, 0);
+		try_address(c);
 		return;
 	}
-	hosts_pass(l->hosts, l->host);
-	if (++l->tried < hosts_count(l->hosts)) {
-		end_connection(l, 0);
-		try_host(l);
+	hosts_pass(c->hosts, c->host);
+	if (++c->tried < hosts_count(c->hosts)) {
+		end_connection(c, 0);
+		try_host(c);
 		return;
 	}
-	wait_and_retry(l);
+	wait_and_retry(c);
 }
 
 /* Sends what libpq holds, and watches for what it cannot send yet. */
-static void flush(struct link *l)
+static void flush(struct pg_connection *c)
 {
-	bool left = PQflush(l->connection) > 0;
+	bool left = PQflush(c->pq) > 0;
 
-	l->ops->watch(l->loop, PQsocket(l->connection), true, left, l->state == LINK_UP ? l->due_ms : l->answer_by_ms);
+	c->ops->watch(c->loop, PQsocket(c->pq), true, left, c->state == PG_UP ? c->due_ms : c->answer_by_ms);
 }
 
-static void go_up(struct link *l)
+static void go_up(struct pg_connection *c)
 {
-	const char *host = host_text(l);
+	const char *host = host_text(c);
 	char quoted[256];
 
-	l->state = LINK_UP;
-	l->answer_by_ms = 0;
-	l->said_away = false;
-	l->tried = 0;
-	l->heard_ms = clock_monotonic_ms();
-	l->due_ms = l->heard_ms + LOOK_MS;
-	backoff_reset(&l->backoff);
-	log_notice("database connected link=%s pooler=%s host=%s", l->name, l->pooled ? "yes" : "no",
+	c->state = PG_UP;
+	c->answer_by_ms = 0;
+	c->said_away = false;
+	c->tried = 0;
+	c->heard_ms = clock_monotonic_ms();
+	c->due_ms = c->heard_ms + LOOK_MS;
+	backoff_reset(&c->backoff);
+	log_notice("database connected connection=%s pooler=%s host=%s", c->name, c->pooled ? "yes" : "no",
 		   log_quote(quoted, sizeof(quoted), host, strlen(host)));
-	flush(l);
-	l->ops->up(l->context);
+	flush(c);
+	c->ops->up(c->context);
 }
 
 /* Only an answer shows that there is a server: so it is now that an outage has ended. */
-static void go_on_greeting(struct link *l)
+static void go_on_setting_up(struct pg_connection *c)
 {
 	PGresult *answer;
 
-	flush(l);
-	while (!PQisBusy(l->connection) && (answer = PQgetResult(l->connection))) {
+	flush(c);
+	while (!PQisBusy(c->pq) && (answer = PQgetResult(c->pq))) {
 		const char *why = NULL;
 
-		l->greeted = hello_read(answer, &l->pooled, &why);
-		if (!l->greeted) {
-			attempt_failed(l, why);
+		c->answered = session_setup_read(answer, &c->pooled, &why);
+		if (!c->answered) {
+			attempt_failed(c, why);
 			PQclear(answer);
 			return;
 		}
 		PQclear(answer);
 	}
-	if (PQisBusy(l->connection))
+	if (PQisBusy(c->pq))
 		return;
-	if (l->greeted)
-		go_up(l);
+	if (c->answered)
+		go_up(c);
 	else
-		attempt_failed(l, "no answer");
+		attempt_failed(c, "no answer");
 }
 
 /* What the functions of sql/ tell the operator begins so; the rest is the server's own talk. */
-static void take_notice(void *link, const PGresult *notice)
+static void take_notice(void *context, const PGresult *notice)
 {
 	static const char ours[] = "tidings: ";
-	struct link *l = link;
+	struct pg_connection *c = context;
 	const char *message = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
 	char quoted[256];
 
-	l->unreplicated = l->unreplicated || notice_is_unreplicated(notice);
+	c->unreplicated = c->unreplicated || notice_is_unreplicated(notice);
 	if (!message)
 		return;
 	log_quote(quoted, sizeof(quoted), message, strcspn(message, "\n"));
 	if (strncmp(message, ours, strlen(ours)) == 0)
-		log_warning("the database warns link=%s message=%s", l->name, quoted);
+		log_warning("the database warns connection=%s message=%s", c->name, quoted);
 	else
-		log_debug("database notice link=%s message=%s", l->name, quoted);
+		log_debug("database notice connection=%s message=%s", c->name, quoted);
 }
 
-static void go_on_connecting(struct link *l)
+static void go_on_connecting(struct pg_connection *c)
 {
 	PostgresPollingStatusType next;
 
 	/* libpq may close its socket and open another inside: nobody watches it meanwhile. */
-	l->ops->watch(l->loop, -1, false, false, 0);
-	next = PQconnectPoll(l->connection);
+	c->ops->watch(c->loop, -1, false, false, 0);
+	next = PQconnectPoll(c->pq);
 	if (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
 		bool reading = next == PGRES_POLLING_READING;
 
-		l->ops->watch(l->loop, PQsocket(l->connection), reading, !reading, l->answer_by_ms);
-	} else if (next == PGRES_POLLING_OK && PQsetnonblocking(l->connection, 1) == 0 &&
-		   hello_send(l->connection, l->timeout_ms)) {
-		l->state = LINK_GREETING;
-		l->greeted = false;
-		l->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(l->hosts);
-		flush(l);
+		c->ops->watch(c->loop, PQsocket(c->pq), reading, !reading, c->answer_by_ms);
+	} else if (next == PGRES_POLLING_OK && PQsetnonblocking(c->pq, 1) == 0 &&
+		   session_setup_send(c->pq, c->timeout_ms)) {
+		c->state = PG_SETTING_UP;
+		c->answered = false;
+		c->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(c->hosts);
+		flush(c);
 	} else {
-		attempt_failed(l, PQerrorMessage(l->connection));
+		attempt_failed(c, PQerrorMessage(c->pq));
 	}
 }
 
-static void try_address(struct link *l)
+static void try_address(struct pg_connection *c)
 {
-	conninfo_set_host(l->conninfo, l->host, l->addresses_count > 0 ? l->addresses[l->address] : NULL);
-	l->state = LINK_CONNECTING;
-	l->connection = PQconnectStartParams(l->conninfo->keywords, l->conninfo->values, 1);
-	if (!l->connection || PQstatus(l->connection) == CONNECTION_BAD) {
-		attempt_failed(l, l->connection ? PQerrorMessage(l->connection) : "no memory");
+	conninfo_set_host(c->conninfo, c->host, c->addresses_count > 0 ? c->addresses[c->address] : NULL);
+	c->state = PG_CONNECTING;
+	c->pq = PQconnectStartParams(c->conninfo->keywords, c->conninfo->values, 1);
+	if (!c->pq || PQstatus(c->pq) == CONNECTION_BAD) {
+		attempt_failed(c, c->pq ? PQerrorMessage(c->pq) : "no memory");
 		return;
 	}
-	PQsetNoticeReceiver(l->connection, take_notice, l);
-	l->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(l->hosts);
+	PQsetNoticeReceiver(c->pq, take_notice, c);
+	c->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(c->hosts);
 	/* The first poll comes when the socket is writable (libpq's manual, PQconnectStartParams). */
-	l->ops->watch(l->loop, PQsocket(l->connection), false, true, l->answer_by_ms);
+	c->ops->watch(c->loop, PQsocket(c->pq), false, true, c->answer_by_ms);
 }
 
-static void go_on_looking_up(struct link *l)
+static void go_on_looking_up(struct pg_connection *c)
 {
 	const char *why = NULL;
 
-	l->addresses_count = lookup_take(l->lookup, l->addresses, &why);
-	end_connection(l, 0);
-	if (l->addresses_count > 0)
-		try_address(l);
+	c->addresses_count = lookup_take(c->lookup, c->addresses, &why);
+	end_connection(c, 0);
+	if (c->addresses_count > 0)
+		try_address(c);
 	else
-		attempt_failed(l, why);
+		attempt_failed(c, why);
 }
 
 /* Whether libpq would have to look a name up, which blocks. */
@@ -269,30 +269,30 @@ static bool is_name(const struct host *host)
 	       inet_pton(AF_INET, host->name, &address) != 1 && inet_pton(AF_INET6, host->name, &address) != 1;
 }
 
-static void try_host(struct link *l)
+static void try_host(struct pg_connection *c)
 {
 	struct host host;
 
-	l->host = hosts_first(l->hosts);
-	l->left = hosts_left(l->hosts);
-	l->addresses_count = l->address = 0;
-	host = hosts_get(l->hosts, l->host);
+	c->host = hosts_first(c->hosts);
+	c->left = hosts_left(c->hosts);
+	c->addresses_count = c->address = 0;
+	host = hosts_get(c->hosts, c->host);
 	if (!is_name(&host)) {
-		try_address(l);
-	} else if (lookup_start(&l->lookup, host.name) != OK) {
-		attempt_failed(l, "its name cannot be looked up");
+		try_address(c);
+	} else if (lookup_start(&c->lookup, host.name) != OK) {
+		attempt_failed(c, "its name cannot be looked up");
 	} else {
-		l->state = LINK_LOOKING_UP;
-		l->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(l->hosts);
-		l->ops->watch(l->loop, lookup_fd(l->lookup), true, false, l->answer_by_ms);
+		c->state = PG_LOOKING_UP;
+		c->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(c->hosts);
+		c->ops->watch(c->loop, lookup_fd(c->lookup), true, false, c->answer_by_ms);
 	}
 }
 
-enum err link_open(struct link **l, const char *name, struct hosts *hosts, const char *default_user,
-		   const char *application_name, int64_t timeout_ms, const struct link_ops *ops, void *loop,
-		   void *context)
+enum err pg_connection_open(struct pg_connection **c, const char *name, struct hosts *hosts, const char *default_user,
+			    const char *application_name, int64_t timeout_ms, const struct pg_connection_ops *ops,
+			    void *loop, void *context)
 {
-	struct link *made = calloc(1, sizeof(*made));
+	struct pg_connection *made = calloc(1, sizeof(*made));
 	enum err e;
 
 	if (!made)
@@ -309,133 +309,133 @@ enum err link_open(struct link **l, const char *name, struct hosts *hosts, const
 	made->loop = loop;
 	made->context = context;
 	made->backoff = (struct backoff){.first_ms = RETRY_FIRST_MS, .max_ms = RETRY_MAX_MS};
-	*l = made;
+	*c = made;
 	try_host(made);
 	return OK;
 }
 
-void link_close(struct link **l)
+void pg_connection_close(struct pg_connection **c)
 {
-	if (!*l)
+	if (!*c)
 		return;
-	end_connection(*l, 0);
-	conninfo_free(&(*l)->conninfo);
-	hosts_free(&(*l)->hosts);
-	free(*l);
-	*l = NULL;
+	end_connection(*c, 0);
+	conninfo_free(&(*c)->conninfo);
+	hosts_free(&(*c)->hosts);
+	free(*c);
+	*c = NULL;
 }
 
-void link_flush(struct link *l)
+void pg_connection_flush(struct pg_connection *c)
 {
-	if (l->state == LINK_UP)
-		flush(l);
+	if (c->state == PG_UP)
+		flush(c);
 }
 
-void link_await(struct link *l, bool answer)
+void pg_connection_await(struct pg_connection *c, bool answer)
 {
-	l->answer_by_ms = answer ? clock_monotonic_ms() + l->timeout_ms + GRACE_MS : 0;
+	c->answer_by_ms = answer ? clock_monotonic_ms() + c->timeout_ms + GRACE_MS : 0;
 }
 
-void link_ready(struct link *l, bool readable, bool writable)
+void pg_connection_ready(struct pg_connection *c, bool readable, bool writable)
 {
-	if (l->state == LINK_DOWN)
+	if (c->state == PG_DOWN)
 		return;
-	if (l->state == LINK_LOOKING_UP) {
-		go_on_looking_up(l);
+	if (c->state == PG_LOOKING_UP) {
+		go_on_looking_up(c);
 		return;
 	}
-	if (l->state == LINK_CONNECTING) {
-		go_on_connecting(l);
+	if (c->state == PG_CONNECTING) {
+		go_on_connecting(c);
 		return;
 	}
-	if (readable && !PQconsumeInput(l->connection)) {
-		if (l->state == LINK_UP)
-			give_up(l, PQerrorMessage(l->connection));
+	if (readable && !PQconsumeInput(c->pq)) {
+		if (c->state == PG_UP)
+			give_up(c, PQerrorMessage(c->pq));
 		else
-			attempt_failed(l, PQerrorMessage(l->connection));
+			attempt_failed(c, PQerrorMessage(c->pq));
 		return;
 	}
-	if (l->state == LINK_GREETING) {
-		go_on_greeting(l);
+	if (c->state == PG_SETTING_UP) {
+		go_on_setting_up(c);
 		return;
 	}
 	if (readable) {
-		l->heard_ms = clock_monotonic_ms();
-		l->ops->readable(l->context);
+		c->heard_ms = clock_monotonic_ms();
+		c->ops->readable(c->context);
 	}
 	if (writable)
-		link_flush(l);
+		pg_connection_flush(c);
 }
 
 /*
- * Another link has left its server, which may be this one's too: that has to show soon. Where there are other hosts, this
+ * Another connection has left its server, which may be this one's too: that has to show soon. Where there are other hosts, this
  * one leaves it at once: two servers that both take themselves for the primary must not share the work.
  */
-static void hurry(struct link *l, int64_t now_ms)
+static void hurry(struct pg_connection *c, int64_t now_ms)
 {
 	int64_t by_ms = now_ms + LEFT_MS;
 
-	if (hosts_count(l->hosts) > 1) {
-		give_up(l, "another connection has left its server");
+	if (hosts_count(c->hosts) > 1) {
+		give_up(c, "another connection has left its server");
 		return;
 	}
-	l->left = hosts_left(l->hosts);
-	if (l->answer_by_ms == 0)
-		l->ops->probe(l->context);
-	if (l->state == LINK_UP)
-		l->answer_by_ms = l->answer_by_ms == 0 ? by_ms : MIN(l->answer_by_ms, by_ms);
+	c->left = hosts_left(c->hosts);
+	if (c->answer_by_ms == 0)
+		c->ops->probe(c->context);
+	if (c->state == PG_UP)
+		c->answer_by_ms = c->answer_by_ms == 0 ? by_ms : MIN(c->answer_by_ms, by_ms);
 }
 
-static void look(struct link *l)
+static void look(struct pg_connection *c)
 {
 	int64_t now_ms = clock_monotonic_ms();
 
-	l->due_ms = now_ms + LOOK_MS;
-	if (l->answer_by_ms != 0 && now_ms >= l->answer_by_ms) {
-		link_leave(l, "no answer");
+	c->due_ms = now_ms + LOOK_MS;
+	if (c->answer_by_ms != 0 && now_ms >= c->answer_by_ms) {
+		pg_connection_leave_server(c, "no answer");
 		return;
 	}
-	if (hosts_left(l->hosts) != l->left)
-		hurry(l, now_ms);
-	else if (l->answer_by_ms == 0 && now_ms - l->heard_ms >= SILENCE_MS)
-		l->ops->probe(l->context);
-	if (l->state == LINK_UP)
-		flush(l);
+	if (hosts_left(c->hosts) != c->left)
+		hurry(c, now_ms);
+	else if (c->answer_by_ms == 0 && now_ms - c->heard_ms >= SILENCE_MS)
+		c->ops->probe(c->context);
+	if (c->state == PG_UP)
+		flush(c);
 }
 
-void link_due(struct link *l)
+void pg_connection_due(struct pg_connection *c)
 {
-	switch (l->state) {
-	case LINK_DOWN:
-		try_host(l);
+	switch (c->state) {
+	case PG_DOWN:
+		try_host(c);
 		break;
-	case LINK_LOOKING_UP:
-		attempt_failed(l, "its name is not found in time");
+	case PG_LOOKING_UP:
+		attempt_failed(c, "its name is not found in time");
 		break;
-	case LINK_CONNECTING:
-		attempt_failed(l, "connecting takes too long");
+	case PG_CONNECTING:
+		attempt_failed(c, "connecting takes too long");
 		break;
-	case LINK_GREETING:
-		attempt_failed(l, "no answer");
+	case PG_SETTING_UP:
+		attempt_failed(c, "no answer");
 		break;
-	case LINK_UP:
-		look(l);
+	case PG_UP:
+		look(c);
 		break;
 	}
 }
 
-void link_drop(struct link *l, const char *why)
+void pg_connection_drop(struct pg_connection *c, const char *why)
 {
-	if (l->state == LINK_UP)
-		give_up(l, why);
-	else if (l->state != LINK_DOWN)
-		attempt_failed(l, why);
+	if (c->state == PG_UP)
+		give_up(c, why);
+	else if (c->state != PG_DOWN)
+		attempt_failed(c, why);
 }
 
-void link_leave(struct link *l, const char *why)
+void pg_connection_leave_server(struct pg_connection *c, const char *why)
 {
-	if (l->state != LINK_UP)
+	if (c->state != PG_UP)
 		return;
-	hosts_leave(l->hosts, l->host, l->left);
-	give_up(l, why);
+	hosts_leave(c->hosts, c->host, c->left);
+	give_up(c, why);
 }

@@ -1,14 +1,17 @@
 /*
- * pg_connection - one connection to PostgreSQL that never blocks and comes back by itself.
+ * pg_connection - one connection to PostgreSQL that never blocks and is made anew by itself.
  *
- * It lives in somebody's event loop without knowing which: it says what to watch, and is told when that happened. When
- * the connection is lost it is made anew, with jittered backoff, for as long as the link is open: each host in turn
+ * The event loop is its owner's: ops.watch() says which descriptor and deadline to watch, and the owner tells when they are
+ * ready or due. A lost connection is made anew, with jittered backoff, until pg_connection_close(): each host in turn
  * (store/wire/hosts.h), beginning with the one that was not found bad.
  *
- *	ops.watch(fd, read, write, due)	-> the loop -> link_ready() and link_due()
+ *	ops.watch(fd, read, write, due)	-> the loop -> pg_connection_ready() and pg_connection_due()
+ *
+ *	PG_DOWN -> PG_LOOKING_UP -> PG_CONNECTING -> PG_SETTING_UP (store/wire/session_setup.h) -> PG_UP
+ *	any of them -- lost, or no answer in time --> PG_DOWN, until the next attempt
  *
  * A server that hangs is found out: what was asked has to be answered a second after the server should have given it up,
- * and where nothing was heard for 2 s something is asked. Links that share their hosts tell each other.
+ * and where nothing was heard for 2 s something is asked. Connections that share their hosts tell each other.
  *
  * Layer    store.
  * Threads  none: the event loop's. Names of hosts are looked up by threads that end by themselves.
@@ -22,11 +25,11 @@
 #include "base/err.h"
 #include "store/wire/hosts.h"
 
-struct link; /* opaque */
+struct pg_connection; /* opaque */
 
-struct link_ops {
+struct pg_connection_ops {
 	/*
-	 * Watch this descriptor for these, and nothing else any more; call link_due() at `due_ms` (monotonic). fd -1:
+	 * Watch this descriptor for these, and nothing else any more; call pg_connection_due() at `due_ms` (monotonic). fd -1:
 	 * nothing to watch, and whatever was watched is about to be closed; due_ms 0: no deadline.
 	 */
 	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms);
@@ -36,33 +39,33 @@ struct link_ops {
 	void (*down)(void *context);
 	/* Bytes were read: look for results. */
 	void (*readable)(void *context);
-	/* Nothing was heard for a while, and nothing is awaited: ask whether the server can still write (LINK_PROBE). */
+	/* Nothing was heard for a while, and nothing is awaited: ask whether the server can still write (PG_CONNECTION_PROBE). */
 	void (*probe)(void *context);
 };
 
 /*
  * Begins to connect.
  *
- *	ops, loop, context	borrowed for as long as the link lives
+ *	ops, loop, context	borrowed until pg_connection_close()
  *	hosts, default_user, application_name, timeout_ms	as conninfo_new()
  *	name			borrowed: for the log ("queries")
  */
-enum err link_open(struct link **l, const char *name, struct hosts *hosts, const char *default_user,
-		   const char *application_name, int64_t timeout_ms, const struct link_ops *ops, void *loop,
-		   void *context) MUST_CHECK;
-void link_close(struct link **l);
+enum err pg_connection_open(struct pg_connection **c, const char *name, struct hosts *hosts, const char *default_user,
+			    const char *application_name, int64_t timeout_ms, const struct pg_connection_ops *ops,
+			    void *loop, void *context) MUST_CHECK;
+void pg_connection_close(struct pg_connection **c);
 
-bool link_is_up(const struct link *l);
+bool pg_connection_is_up(const struct pg_connection *c);
 
-void link_ready(struct link *l, bool readable, bool writable);
-void link_due(struct link *l);
+void pg_connection_ready(struct pg_connection *c, bool readable, bool writable);
+void pg_connection_due(struct pg_connection *c);
 
 /* Sends what libpq holds, and watches for what it cannot send yet. A broken connection shows when it is read (never in
  * here). */
-void link_flush(struct link *l);
+void pg_connection_flush(struct pg_connection *c);
 
 /* Gives the connection up and makes a new one; `why` goes into the log. */
-void link_drop(struct link *l, const char *why);
+void pg_connection_drop(struct pg_connection *c, const char *why);
 
 /* The same because the server is of no use to anybody: the next attempt begins with the next host. */
-void link_leave(struct link *l, const char *why);
+void pg_connection_leave_server(struct pg_connection *c, const char *why);

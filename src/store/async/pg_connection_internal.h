@@ -10,17 +10,17 @@
 #include "store/async/pg_connection.h"
 
 /* Asks nothing of a server but to be there: whether it is of no use. One row, one column. */
-#define LINK_PROBE "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
-#define LINK_NO_PRIMARY "a standby, or read-only by its settings"
+#define PG_CONNECTION_PROBE "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
+#define PG_CONNECTION_NO_PRIMARY "a standby, or read-only by its settings"
 
-/* Lent, valid until the next call that gets the link; NULL when down. */
-PGconn *link_connection(const struct link *l);
+/* libpq's own: lent, valid until the next call that gets the pg_connection; NULL when down. */
+PGconn *pg_connection_handle(const struct pg_connection *c);
 
 /* An answer is awaited from now on, and the server is left when none comes in time; false: none is. */
-void link_await(struct link *l, bool answer);
+void pg_connection_await(struct pg_connection *c, bool answer);
 
-/* A pooler answered (store/wire/session_setup.h). Of a link that is up. */
-bool link_is_pooled(const struct link *l);
+/* A pooler answered (store/wire/session_setup.h). Of a connection that is up. */
+bool pg_connection_is_pooled(const struct pg_connection *c);
 
 /* Whether a commit since the last call may be on that server alone (store/wire/notice.h). */
-bool link_take_unreplicated(struct link *l);
+bool pg_connection_take_unreplicated(struct pg_connection *c);

@@ -23,7 +23,7 @@ struct request {
 STAILQ_HEAD(request_list, request);
 
 struct pipeline {
-	struct link *link; /* owned */
+	struct pg_connection *connection; /* owned */
 	const struct pipeline_ops *ops;
 	void *loop;
 	void *context;
@@ -95,7 +95,7 @@ static void on_readable(void *context)
 	PGconn *connection;
 
 	/* A NULL result only parts the answers from each other. */
-	while ((connection = link_connection(p->link)) && !PQisBusy(connection)) {
+	while ((connection = pg_connection_handle(p->connection)) && !PQisBusy(connection)) {
 		PGresult *result = PQgetResult(connection);
 		struct request *first = STAILQ_FIRST(&p->under_way);
 
@@ -105,12 +105,12 @@ static void on_readable(void *context)
 			continue;
 		if (!first) {
 			PQclear(result);
-			link_drop(p->link, "an answer that nobody asked for");
+			pg_connection_drop(p->connection, "an answer that nobody asked for");
 			return;
 		}
 		if (sqlstate_is_missing(connection, result)) {
 			PQclear(result);
-			link_drop(p->link, "no memory for an answer");
+			pg_connection_drop(p->connection, "no memory for an answer");
 			return;
 		}
 		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
@@ -120,11 +120,11 @@ static void on_readable(void *context)
 		PQclear(result);
 		STAILQ_REMOVE_HEAD(&p->under_way, next);
 		/* The server begins with a statement when it has answered the one before. */
-		link_await(p->link, !STAILQ_EMPTY(&p->under_way));
+		pg_connection_await(p->connection, !STAILQ_EMPTY(&p->under_way));
 
 		PGresult *rows = p->result;
 		enum err e = rows ? result_err(rows, first->statement) : ERR_DATABASE;
-		bool unreplicated = link_take_unreplicated(p->link);
+		bool unreplicated = pg_connection_take_unreplicated(p->connection);
 		const char *sqlstate = rows && e != OK ? PQresultErrorField(rows, PG_DIAG_SQLSTATE) : NULL;
 		bool no_primary = sqlstate_leaves_server(sqlstate);
 		bool spoilt = sqlstate_spoils_connection(sqlstate);
@@ -137,15 +137,15 @@ static void on_readable(void *context)
 		answer(first, e, e == OK ? rows : NULL);
 		PQclear(rows);
 		if (no_primary)
-			link_leave(p->link, LINK_NO_PRIMARY);
+			pg_connection_leave_server(p->connection, PG_CONNECTION_NO_PRIMARY);
 		if (spoilt) {
-			link_drop(p->link, "the server said that it goes away");
+			pg_connection_drop(p->connection, "the server said that it goes away");
 			return;
 		}
 		send_waiting(p);
 	}
 	if (connection)
-		hello_drop_notifications(connection);
+		session_setup_drop_notifications(connection);
 }
 
 static void on_up(void *context)
@@ -153,8 +153,8 @@ static void on_up(void *context)
 	struct pipeline *p = context;
 
 	p->prepared_count = 0;
-	if (!PQenterPipelineMode(link_connection(p->link))) {
-		link_drop(p->link, "no pipeline mode");
+	if (!PQenterPipelineMode(pg_connection_handle(p->connection))) {
+		pg_connection_drop(p->connection, "no pipeline mode");
 		return;
 	}
 	p->ops->up(p->context);
@@ -177,7 +177,7 @@ static void on_watch(void *context, int fd, bool read, bool write, int64_t due_m
 
 static void on_probe(void *context);
 
-static const struct link_ops link_ops = {
+static const struct pg_connection_ops connection_ops = {
 	.watch = on_watch, .up = on_up, .down = on_down, .readable = on_readable, .probe = on_probe};
 
 enum err pipeline_open(struct pipeline **p, const char *name, const char *application_name, struct hosts *hosts,
@@ -195,7 +195,8 @@ enum err pipeline_open(struct pipeline **p, const char *name, const char *applic
 	made->context = context;
 	made->timeout_ms = timeout_ms;
 	*p = made;
-	e = link_open(&made->link, name, hosts, "tidings_sidecar", application_name, timeout_ms, &link_ops, made, made);
+	e = pg_connection_open(&made->connection, name, hosts, "tidings_sidecar", application_name, timeout_ms,
+			       &connection_ops, made, made);
 	if (e != OK) {
 		free(made);
 		*p = NULL;
@@ -209,19 +210,19 @@ void pipeline_close(struct pipeline **p)
 		return;
 	(*p)->closing = true;
 	answer_all_away(*p);
-	link_close(&(*p)->link);
+	pg_connection_close(&(*p)->connection);
 	free(*p);
 	*p = NULL;
 }
 
 bool pipeline_is_up(const struct pipeline *p)
 {
-	return p && link_is_up(p->link);
+	return p && pg_connection_is_up(p->connection);
 }
 
-struct link *pipeline_link(struct pipeline *p)
+struct pg_connection *pipeline_connection(struct pipeline *p)
 {
-	return p->link;
+	return p->connection;
 }
 
 /* Rides along in front of the statement itself. */
@@ -247,23 +248,23 @@ static bool send_prepared(struct pipeline *p, PGconn *connection, const struct p
 static bool send_whole(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
 		       const struct pipeline_params *params)
 {
-	return hello_send_setup(connection, p->timeout_ms) &&
+	return session_setup_send_for_transaction(connection, p->timeout_ms) &&
 	       PQsendQueryParams(connection, s->sql, params->count, NULL, params->values, params->lengths,
 				 params->formats, 1);
 }
 
 static enum err send_now(struct pipeline *p, struct request *r, const struct pipeline_params *params)
 {
-	PGconn *connection = link_connection(p->link);
-	bool sent = link_is_pooled(p->link) ? send_whole(p, connection, r->statement, params)
-					    : send_prepared(p, connection, r->statement, params);
+	PGconn *connection = pg_connection_handle(p->connection);
+	bool sent = pg_connection_is_pooled(p->connection) ? send_whole(p, connection, r->statement, params)
+							   : send_prepared(p, connection, r->statement, params);
 
 	if (!sent || !PQpipelineSync(connection))
 		return ERR_AWAY;
 	if (STAILQ_EMPTY(&p->under_way))
-		link_await(p->link, true);
+		pg_connection_await(p->connection, true);
 	STAILQ_INSERT_TAIL(&p->under_way, r, next);
-	link_flush(p->link);
+	pg_connection_flush(p->connection);
 	return OK;
 }
 
@@ -307,20 +308,20 @@ static void send_waiting(struct pipeline *p)
 {
 	struct request *r = STAILQ_FIRST(&p->waiting);
 
-	if (!r || !STAILQ_EMPTY(&p->under_way) || !link_connection(p->link))
+	if (!r || !STAILQ_EMPTY(&p->under_way) || !pg_connection_handle(p->connection))
 		return;
 	STAILQ_REMOVE_HEAD(&p->waiting, next);
 	if (send_now(p, r, &r->params) == OK)
 		return;
 	STAILQ_INSERT_HEAD(&p->waiting, r, next);
-	link_drop(p->link, PQerrorMessage(link_connection(p->link)));
+	pg_connection_drop(p->connection, PQerrorMessage(pg_connection_handle(p->connection)));
 }
 
 enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
 		       pipeline_answer to, void *context)
 {
-	PGconn *connection = !p || p->closing ? NULL : link_connection(p->link);
-	bool must_wait = connection && link_is_pooled(p->link) && !STAILQ_EMPTY(&p->under_way);
+	PGconn *connection = !p || p->closing ? NULL : pg_connection_handle(p->connection);
+	bool must_wait = connection && pg_connection_is_pooled(p->connection) && !STAILQ_EMPTY(&p->under_way);
 	struct request *r;
 
 	if (!connection)
@@ -335,7 +336,7 @@ enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, c
 		STAILQ_INSERT_TAIL(&p->waiting, r, next);
 	} else if (send_now(p, r, params) != OK) {
 		free(r);
-		link_drop(p->link, PQerrorMessage(connection));
+		pg_connection_drop(p->connection, PQerrorMessage(connection));
 		return ERR_AWAY;
 	}
 	return OK;
@@ -346,15 +347,15 @@ static void on_probed(void *context, enum err e, const PGresult *rows)
 	struct pipeline *p = context;
 
 	if (e == OK && PQntuples(rows) == 1 && PQgetvalue(rows, 0, 0)[0])
-		link_leave(p->link, LINK_NO_PRIMARY);
+		pg_connection_leave_server(p->connection, PG_CONNECTION_NO_PRIMARY);
 }
 
 static void on_probe(void *context)
 {
-	static const struct pipeline_statement probe = {"probe", LINK_PROBE};
+	static const struct pipeline_statement probe = {"probe", PG_CONNECTION_PROBE};
 	static const struct pipeline_params none;
 	struct pipeline *p = context;
 
 	if (pipeline_send(p, &probe, &none, on_probed, p) != OK)
-		link_drop(p->link, "a probe cannot be sent");
+		pg_connection_drop(p->connection, "a probe cannot be sent");
 }

@@ -1,9 +1,9 @@
 /*
- * pipeline - statements on one link, sent without waiting for the answers of those before (libpq's pipeline mode).
+ * pipeline - statements on one connection, sent without waiting for the answers of those before (libpq's pipeline mode).
  *
  * Through a pooler they wait for each other all the same (store/wire/session_setup.h).
  *
- * Each is a transaction of its own. Answers come in the order of the statements. When the link is lost, whatever was
+ * Each is a transaction of its own. Answers come in the order of the statements. When the connection is lost, whatever was
  * not answered is answered with ERR_AWAY, and so is what is sent while it is down: nothing waits for a database that is
  * away. What was committed, but may be lost by a failover (store/wire/notice.h), is answered with ERR_UNKNOWN.
  *
@@ -24,13 +24,13 @@
 struct pipeline; /* opaque */
 
 struct pipeline_ops {
-	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms); /* as link_ops */
+	void (*watch)(void *loop, int fd, bool read, bool write, int64_t due_ms); /* as pg_connection_ops */
 	void (*up)(void *context);
 	void (*down)(void *context);
 };
 
 /*
- * As link_open().
+ * As pg_connection_open().
  *
  *	name	static: in the log; the server knows the connection as application_name, static too
  */
@@ -40,5 +40,5 @@ void pipeline_close(struct pipeline **p); /* what is under way is answered with 
 
 bool pipeline_is_up(const struct pipeline *p); /* NULL: it has been closed, and is not up */
 
-/* The link, for whoever tells it what happened on its descriptor. Lent. */
-struct link *pipeline_link(struct pipeline *p);
+/* For whoever tells the connection what happened on its descriptor. Lent. */
+struct pg_connection *pipeline_connection(struct pipeline *p);

@@ -45,9 +45,9 @@ static enum err ask(struct db *db, db_run_statement *run, const struct db_statem
 	return e;
 }
 
-static enum err tell(struct db *db, const struct db_statement *s, const struct control *c, PGresult **rows)
+static enum err tell(struct db *db, const struct db_statement *s, const struct admin_request *r, PGresult **rows)
 {
-	const char *values[] = {c->user_id, c->role, c->subject};
+	const char *values[] = {r->user_id, r->role, r->subject};
 
 	return ask(db, db_change, s, values, ARRAY_LEN(values), rows);
 }
@@ -67,9 +67,10 @@ static bool wait_a_little(int64_t deadline_ms)
 /*
  *	asked	of ask_report(); NULL: whatever is known
  */
-static enum err read_health(struct db *db, const struct control *c, const char *asked, struct buf *health, bool *fresh)
+static enum err read_health(struct db *db, const struct admin_request *r, const char *asked, struct buf *health,
+			    bool *fresh)
 {
-	const char *values[] = {c->user_id, c->role, c->subject, asked};
+	const char *values[] = {r->user_id, r->role, r->subject, asked};
 	PGresult *rows = NULL;
 	enum err e = ask(db, db_query, &health_statement, values, ARRAY_LEN(values), &rows);
 
@@ -82,9 +83,9 @@ static enum err read_health(struct db *db, const struct control *c, const char *
 	return buf_ok(health) ? OK : ERR_MEMORY;
 }
 
-static enum err ask_for_report(struct db *db, const struct control *c, char *asked, size_t size)
+static enum err ask_for_report(struct db *db, const struct admin_request *r, char *asked, size_t size)
 {
-	const char *values[] = {c->subject};
+	const char *values[] = {r->subject};
 	PGresult *rows = NULL;
 	enum err e = db_query(db, &ask_statement, 1, values, NULL, NULL, &rows);
 
@@ -96,37 +97,37 @@ static enum err ask_for_report(struct db *db, const struct control *c, char *ask
 	return e;
 }
 
-enum err control_health(struct db *db, const struct control *c, int64_t wait_ms, struct buf *health)
+enum err connection_admin_health(struct db *db, const struct admin_request *r, int64_t wait_ms, struct buf *health)
 {
 	int64_t deadline_ms = clock_monotonic_ms() + wait_ms;
 	char asked[64];
 	bool fresh = false;
-	enum err e = read_health(db, c, NULL, health, &fresh);
+	enum err e = read_health(db, r, NULL, health, &fresh);
 
 	if (e == OK)
-		e = ask_for_report(db, c, asked, sizeof(asked));
+		e = ask_for_report(db, r, asked, sizeof(asked));
 	while (e == OK && !fresh) {
 		if (!wait_a_little(deadline_ms))
 			break;
-		e = read_health(db, c, asked, health, &fresh);
+		e = read_health(db, r, asked, health, &fresh);
 	}
 	return e;
 }
 
-enum err control_disconnect(struct db *db, const struct control *c, int64_t wait_ms, bool *gone)
+enum err connection_admin_disconnect(struct db *db, const struct admin_request *r, int64_t wait_ms, bool *gone)
 {
 	int64_t deadline_ms = clock_monotonic_ms() + wait_ms;
 	struct buf health = BUF_EMPTY;
 	PGresult *rows = NULL;
 	bool fresh = false;
-	enum err e = tell(db, &disconnect_statement, c, &rows);
+	enum err e = tell(db, &disconnect_statement, r, &rows);
 
 	PQclear(rows);
 	*gone = false;
 	if (e != OK)
 		return e;
 	do
-		e = read_health(db, c, NULL, &health, &fresh);
+		e = read_health(db, r, NULL, &health, &fresh);
 	while (e == OK && wait_a_little(deadline_ms));
 	buf_free(&health);
 	*gone = e == ERR_NOT_FOUND;
@@ -135,10 +136,10 @@ enum err control_disconnect(struct db *db, const struct control *c, int64_t wait
 	return *gone ? OK : e;
 }
 
-enum err control_reconnect(struct db *db, const struct control *c, int64_t *connections)
+enum err connection_admin_reconnect(struct db *db, const struct admin_request *r, int64_t *connections)
 {
 	PGresult *rows = NULL;
-	enum err e = tell(db, &reconnect_statement, c, &rows);
+	enum err e = tell(db, &reconnect_statement, r, &rows);
 
 	if (e != OK)
 		return e;

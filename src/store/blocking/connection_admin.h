@@ -1,7 +1,7 @@
 /*
- * connection_admin - connections that are asked after, or told to go or to come again, wherever they are.
+ * connection_admin - the health of a connection, and orders to close it or to have its user come again, on whichever node it is.
  *
- * What a node is told it does soon, not at once: so whoever tells it asks again until it is done (control_wait()).
+ * A node carries an order out soon, not at once: so these calls ask again until it is done, or wait_ms are over.
  *
  * Layer    store.
  */
@@ -15,11 +15,11 @@
 #include "base/err.h"
 #include "store/blocking/db.h"
 
-/* Who asks, and after what. All borrowed. */
-struct control {
+/* Who asks, and about what. All borrowed. */
+struct admin_request {
 	const char *user_id;
 	const char *role;
-	const char *subject; /* a connection; for control_reconnect() a user */
+	const char *subject; /* a connection; for connection_admin_reconnect() a user */
 };
 
 /*
@@ -31,16 +31,18 @@ struct control {
  * ERR_NOT_FOUND  no node that lives has it
  * ERR_AWAY, ERR_DATABASE
  */
-enum err control_health(struct db *db, const struct control *c, int64_t wait_ms, struct buf *health) MUST_CHECK;
+enum err connection_admin_health(struct db *db, const struct admin_request *r, int64_t wait_ms,
+				 struct buf *health) MUST_CHECK;
 
 /*
  * Has a connection closed, and waits until it is gone.
  *
  *	gone	out: false: its node did not confirm that in time; it may still be closed
  *
- * ERR_UNKNOWN  its node may have been told; else as control_health()
+ * ERR_UNKNOWN  its node may have been told; else as connection_admin_health()
  */
-enum err control_disconnect(struct db *db, const struct control *c, int64_t wait_ms, bool *gone) MUST_CHECK;
+enum err connection_admin_disconnect(struct db *db, const struct admin_request *r, int64_t wait_ms,
+				     bool *gone) MUST_CHECK;
 
 /*
  * Tells every connection of a user to come again.
@@ -49,4 +51,4 @@ enum err control_disconnect(struct db *db, const struct control *c, int64_t wait
  *
  * ERR_FORBIDDEN, ERR_AWAY, ERR_UNKNOWN, ERR_DATABASE
  */
-enum err control_reconnect(struct db *db, const struct control *c, int64_t *connections) MUST_CHECK;
+enum err connection_admin_reconnect(struct db *db, const struct admin_request *r, int64_t *connections) MUST_CHECK;

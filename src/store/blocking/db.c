@@ -249,7 +249,7 @@ static enum err receive(struct db *db, const char *name, int64_t wait_ms, PGresu
 		PQclear(kept);
 		kept = r;
 	}
-	hello_drop_notifications(db->conn);
+	session_setup_drop_notifications(db->conn);
 	if (!kept)
 		return lost_answer(db, name, NULL);
 	if (succeeded(kept) && db->unreplicated) {
@@ -302,7 +302,7 @@ enum err db_change(struct db *db, const struct db_statement *s, int count, const
 	if (!db_is_open(db))
 		return ERR_AWAY;
 	if (db->pooled) {
-		if (!hello_send_setup(db->conn, db->statement_ms) ||
+		if (!session_setup_send_for_transaction(db->conn, db->statement_ms) ||
 		    !PQsendQueryParams(db->conn, s->sql, count, NULL, values, lengths, formats, 0) ||
 		    !PQpipelineSync(db->conn))
 			return lost(db, s->name, NULL);
@@ -376,18 +376,18 @@ bool db_is_pooled(const struct db *db)
 	return db->pooled;
 }
 
-static enum err greet(struct db *db)
+static enum err set_up(struct db *db)
 {
-	static const char name[] = "hello";
+	static const char name[] = "session_setup";
 	PGresult *answer = NULL;
 	const char *why = NULL;
 	bool pooled = false;
 	enum err e = OK;
 
-	if (!hello_send(db->conn, db->statement_ms))
+	if (!session_setup_send(db->conn, db->statement_ms))
 		return lost(db, name, NULL);
 	e = receive(db, name, hosts_connect_ms(db->hosts), &answer);
-	if (e == OK && (!hello_read(answer, &pooled, &why) || (pooled && !PQenterPipelineMode(db->conn))))
+	if (e == OK && (!session_setup_read(answer, &pooled, &why) || (pooled && !PQenterPipelineMode(db->conn))))
 		e = lost(db, name, why ? why : "no pipeline mode");
 	PQclear(answer);
 	db->pooled = pooled;
@@ -411,7 +411,7 @@ static enum err connect_to(struct db *db, size_t host)
 		return ERR_AWAY;
 	}
 	PQsetNoticeReceiver(db->conn, take_notice, db);
-	return greet(db);
+	return set_up(db);
 }
 
 enum err db_reopen(struct db *db)

@@ -10,7 +10,7 @@
 	"CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' " \
 	"ELSE current_setting('synchronous_commit') END"
 
-bool hello_send(PGconn *connection, int64_t timeout_ms)
+bool session_setup_send(PGconn *connection, int64_t timeout_ms)
 {
 	char pid[NUMBER_SIZE], timeout[NUMBER_SIZE];
 	const char *const values[] = {pid, timeout};
@@ -28,7 +28,7 @@ bool hello_send(PGconn *connection, int64_t timeout_ms)
 				 ARRAY_LEN(values), NULL, values, NULL, NULL, 0) == 1;
 }
 
-bool hello_read(const PGresult *answer, bool *pooled, const char **why)
+bool session_setup_read(const PGresult *answer, bool *pooled, const char **why)
 {
 	*why = NULL;
 	if (PQresultStatus(answer) != PGRES_TUPLES_OK)
@@ -42,7 +42,7 @@ bool hello_read(const PGresult *answer, bool *pooled, const char **why)
 	return *why == NULL;
 }
 
-bool hello_send_setup(PGconn *connection, int64_t timeout_ms)
+bool session_setup_send_for_transaction(PGconn *connection, int64_t timeout_ms)
 {
 	char timeout[NUMBER_SIZE];
 	const char *const values[] = {timeout};
@@ -58,7 +58,7 @@ bool hello_send_setup(PGconn *connection, int64_t timeout_ms)
 		       ARRAY_LEN(values), NULL, values, NULL, NULL, 0) == 1;
 }
 
-void hello_drop_notifications(PGconn *connection)
+void session_setup_drop_notifications(PGconn *connection)
 {
 	PGnotify *n;
 

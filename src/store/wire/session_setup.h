@@ -1,5 +1,5 @@
 /*
- * session_setup - the first statement on every connection: who answers, PostgreSQL itself or a pooler?
+ * session_setup - the first statement on every connection: sets the session up, and finds out whether PostgreSQL itself or a pooler answers.
  *
  * A pooler that hands a server to each transaction anew (PgBouncer with pool_mode = transaction) keeps no session: what
  * is prepared or set on one server is not there on the next. So it matters who is at the other end:
@@ -27,7 +27,7 @@
 #include "base/defs.h"
 
 /* Asks, and sets up the session (timeouts of a statement and of a lock; 0: none) where it is PostgreSQL that is asked. */
-bool hello_send(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
+bool session_setup_send(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
 
 /*
  * What the answer says.
@@ -37,10 +37,10 @@ bool hello_send(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
  *
  * False: this connection is of no use
  */
-bool hello_read(const PGresult *answer, bool *pooled, const char **why) MUST_CHECK;
+bool session_setup_read(const PGresult *answer, bool *pooled, const char **why) MUST_CHECK;
 
-/* What hello_send() sets up, for one transaction: rides in front of its statement, through a pooler, in pipeline mode. */
-bool hello_send_setup(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
+/* What session_setup_send() sets up, for one transaction: rides in front of its statement, through a pooler, in pipeline mode. */
+bool session_setup_send_for_transaction(PGconn *connection, int64_t timeout_ms) MUST_CHECK;
 
 /* Drops notifications: nobody listens on this connection, but behind a pooler somebody else may have, on the server. */
-void hello_drop_notifications(PGconn *connection);
+void session_setup_drop_notifications(PGconn *connection);

@@ -616,22 +616,22 @@ static enum err limit_rates(void *context)
 
 static enum err remember(void *context)
 {
-	struct memo *m = NULL;
-	enum err e = memo_new(&m, sizeof(int), 8);
+	struct token_cache *m = NULL;
+	enum err e = token_cache_new(&m, sizeof(int), 8);
 	int value = 7;
 	const int *kept;
 
 	(void)context;
 	if (e == OK) {
-		memo_keep(m, span_of(LONG_TEXT), &value);
-		kept = memo_find(m, span_of(LONG_TEXT));
+		token_cache_keep(m, span_of(LONG_TEXT), &value);
+		kept = token_cache_find(m, span_of(LONG_TEXT));
 		assert_true(!kept || *kept == 7);
 		memory_restore();
-		memo_keep(m, span_of(LONG_TEXT), &value);
-		assert_non_null(memo_find(m, span_of(LONG_TEXT)));
+		token_cache_keep(m, span_of(LONG_TEXT), &value);
+		assert_non_null(token_cache_find(m, span_of(LONG_TEXT)));
 	}
 	memory_restore();
-	memo_free(&m);
+	token_cache_free(&m);
 	return e;
 }
 
@@ -660,12 +660,12 @@ static void tables_go_on(void **state)
 
 static void write_connect(struct buf *out)
 {
-	const struct place places[] = {
+	const struct resume_point points[] = {
 		{.topic = "diagnosis/1", .epoch = "abc", .seq = 7, .recovered = true},
 		{.topic = "health/1", .epoch = "def", .seq = 1, .missed_from = 2, .missed_to = 3}};
 	const struct dialog d = {0};
 
-	dialog_connect(out, &d, &(struct dialog_welcome){.user_id = LONG_TEXT, .places = places, .places_count = 2},
+	dialog_connect(out, &d, &(struct dialog_welcome){.user_id = LONG_TEXT, .points = points, .points_count = 2},
 		       NOW_US);
 }
 
@@ -676,7 +676,7 @@ static void write_handshake(struct buf *out)
 
 static void write_error(struct buf *out)
 {
-	live_error(out, "invalid_message", LONG_TEXT "\n\"", NULL, "\"a\"", NOW_US);
+	live_text_error(out, "invalid_message", LONG_TEXT "\n\"", NULL, "\"a\"", NOW_US);
 }
 
 static void write_query(struct buf *out)

@@ -18,70 +18,70 @@ static struct span text_of(char *text, size_t size, int n)
 
 static void gives_what_was_kept_about_the_same_bytes_and_nothing_about_others(void **state)
 {
-	struct memo *m;
+	struct token_cache *c;
 	char text[32];
 	int value;
 
 	(void)state;
-	assert_int_equal(memo_new(&m, sizeof(value), 64), OK);
+	assert_int_equal(token_cache_new(&c, sizeof(value), 64), OK);
 	for (value = 1; value <= 3; value++) {
-		assert_null(memo_find(m, text_of(text, sizeof(text), value)));
-		memo_keep(m, text_of(text, sizeof(text), value), &value);
+		assert_null(token_cache_find(c, text_of(text, sizeof(text), value)));
+		token_cache_keep(c, text_of(text, sizeof(text), value), &value);
 	}
 	for (value = 1; value <= 3; value++)
-		assert_int_equal(*(const int *)memo_find(m, text_of(text, sizeof(text), value)), value);
+		assert_int_equal(*(const int *)token_cache_find(c, text_of(text, sizeof(text), value)), value);
 	/* One byte less is something else. */
-	assert_null(memo_find(m, (struct span){"token 1", 6}));
+	assert_null(token_cache_find(c, (struct span){"token 1", 6}));
 	value = 100;
-	memo_keep(m, text_of(text, sizeof(text), 1), &value);
-	assert_int_equal(*(const int *)memo_find(m, text_of(text, sizeof(text), 1)), 100);
-	memo_free(&m);
-	assert_null(m);
-	memo_free(&m);
+	token_cache_keep(c, text_of(text, sizeof(text), 1), &value);
+	assert_int_equal(*(const int *)token_cache_find(c, text_of(text, sizeof(text), 1)), 100);
+	token_cache_free(&c);
+	assert_null(c);
+	token_cache_free(&c);
 }
 
 static void forgets_what_was_unused_for_the_longest_when_it_is_full(void **state)
 {
-	struct memo *m;
+	struct token_cache *c;
 	char text[32];
 	int value, kept = 0;
 
 	(void)state;
 	/* One set of places: what is used stays, whatever else comes. */
-	assert_int_equal(memo_new(&m, sizeof(value), 4), OK);
+	assert_int_equal(token_cache_new(&c, sizeof(value), 4), OK);
 	for (value = 0; value < MANY; value++) {
 		const int *first;
 
-		memo_keep(m, text_of(text, sizeof(text), value), &value);
-		first = memo_find(m, text_of(text, sizeof(text), 0));
+		token_cache_keep(c, text_of(text, sizeof(text), value), &value);
+		first = token_cache_find(c, text_of(text, sizeof(text), 0));
 		assert_non_null(first);
 		assert_int_equal(*first, 0);
 	}
 	for (int n = 0; n < MANY; n++)
-		kept += memo_find(m, text_of(text, sizeof(text), n)) != NULL;
+		kept += token_cache_find(c, text_of(text, sizeof(text), n)) != NULL;
 	assert_int_equal(kept, 4);
-	assert_non_null(memo_find(m, text_of(text, sizeof(text), MANY - 1)));
-	memo_free(&m);
+	assert_non_null(token_cache_find(c, text_of(text, sizeof(text), MANY - 1)));
+	token_cache_free(&c);
 }
 
 static void holds_nearly_as_many_as_it_has_places(void **state)
 {
-	struct memo *m;
+	struct token_cache *c;
 	char text[32];
 	int value, kept = 0;
 
 	(void)state;
-	assert_int_equal(memo_new(&m, sizeof(value), 2 * (size_t)MANY), OK);
+	assert_int_equal(token_cache_new(&c, sizeof(value), 2 * (size_t)MANY), OK);
 	for (value = 0; value < MANY; value++)
-		memo_keep(m, text_of(text, sizeof(text), value), &value);
+		token_cache_keep(c, text_of(text, sizeof(text), value), &value);
 	for (value = 0; value < MANY; value++) {
-		const int *found = memo_find(m, text_of(text, sizeof(text), value));
+		const int *found = token_cache_find(c, text_of(text, sizeof(text), value));
 
 		kept += found != NULL;
 		assert_true(!found || *found == value);
 	}
 	assert_in_range(kept, MANY * 9 / 10, MANY);
-	memo_free(&m);
+	token_cache_free(&c);
 }
 
 int main(void)

@@ -70,31 +70,31 @@ static void assert_connect(const struct dialog_welcome *w, const char *expected)
 
 static void greets_with_the_user_the_cursor_and_what_was_missed(void **state)
 {
-	struct place place = {.topic = "diagnosis/123", .epoch = "abc", .seq = 7, .recovered = true};
-	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .places = &place, .places_count = 1};
+	struct resume_point point = {.topic = "diagnosis/123", .epoch = "abc", .seq = 7, .recovered = true};
+	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .points = &point, .points_count = 1};
 
 	(void)state;
 	assert_connect(&w, CONNECT("null", "\"cursor\":\"abc-7\",\"recovered\":true"));
 	w.user_id = "456";
 	assert_connect(&w, CONNECT("456", "\"cursor\":\"abc-7\",\"recovered\":true"));
 	w.user_id = "a\"b";
-	place.recovered = false;
-	place.seq = 0;
+	point.recovered = false;
+	point.seq = 0;
 	assert_connect(&w, CONNECT("\"a\\\"b\"", "\"cursor\":\"abc-0\",\"recovered\":false"));
 	w.user_id = "0456";
-	place.missed_from = 3;
-	place.missed_to = 6;
+	point.missed_from = 3;
+	point.missed_to = 6;
 	assert_connect(
 		&w, CONNECT("\"0456\"", "\"cursor\":\"abc-0\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":6}"));
 }
 
 static void greets_who_named_topics_with_the_place_in_each(void **state)
 {
-	static const struct place places[] = {
+	static const struct resume_point points[] = {
 		{.topic = "a", .epoch = "e", .seq = 7, .recovered = true},
 		{.topic = "b/c", .epoch = "f", .seq = 9, .recovered = false, .missed_from = 3, .missed_to = 9},
 	};
-	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .places = places, .places_count = 2};
+	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .points = points, .points_count = 2};
 	static const struct dialog d = {0};
 	struct buf out = BUF_EMPTY;
 

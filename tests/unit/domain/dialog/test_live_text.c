@@ -26,7 +26,7 @@ static void greets_and_says_how_often_it_beats(void **state)
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	live_established(&out, &id, 30, WALL_US);
+	live_text_established(&out, &id, 30, WALL_US);
 	assert_said(&out, "{\"type\":\"connection_established\",\"data\":{\"connection_id\":\"01000000-0000-0000-0000-"
 			  "000000000000\",\"state\":\"connected\",\"heartbeat_interval\":30}," TIME "}");
 }
@@ -36,12 +36,12 @@ static void tells_who_the_user_is_and_until_when(void **state)
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	live_authenticated(&out, "456", "user", 1800000000, "chat", "\"a\"", WALL_US);
+	live_text_authenticated(&out, "456", "user", 1800000000, "chat", "\"a\"", WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"authenticated\",\"data\":{\"user_id\":456,\"role\":\"user\",\"expires_at\":\"2027-01-"
 		    "15T08:00:00.000Z\",\"state\":\"authenticated\",\"subscriptions\":[\"chat\"]}," TIME
 		    ",\"correlation_id\":\"a\"}");
-	live_authenticated(&out, "ada", "admin", 0, NULL, NULL, WALL_US);
+	live_text_authenticated(&out, "ada", "admin", 0, NULL, NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"authenticated\",\"data\":{\"user_id\":\"ada\",\"role\":\"admin\",\"expires_at\":null,"
 		    "\"state\":\"authenticated\",\"subscriptions\":[]}," TIME "}");
@@ -49,16 +49,16 @@ static void tells_who_the_user_is_and_until_when(void **state)
 
 static void tells_the_place_of_a_subscription(void **state)
 {
-	struct place place = {.topic = "health/456", .epoch = "e", .seq = 9, .missed_from = 3, .missed_to = 9};
+	struct resume_point place = {.topic = "health/456", .epoch = "e", .seq = 9, .missed_from = 3, .missed_to = 9};
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	live_subscribed(&out, "health_updates", &place, "\"\\u00e4\"", WALL_US);
+	live_text_subscribed(&out, "health_updates", &place, "\"\\u00e4\"", WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"subscribed\",\"data\":{\"subscription\":\"health_updates\",\"topic\":\"health/456\","
 		    "\"cursor\":\"e-9\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":9}}," TIME
 		    ",\"correlation_id\":\"\\u00e4\"}");
-	live_unsubscribed(&out, "chat", "chats/456", "revoked", NULL, WALL_US);
+	live_text_unsubscribed(&out, "chat", "chats/456", "revoked", NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"unsubscribed\",\"data\":{\"subscription\":\"chat\",\"topic\":\"chats/456\",\"reason\":"
 		    "\"revoked\"}," TIME "}");
@@ -69,9 +69,9 @@ static void escapes_what_a_client_has_called_something(void **state)
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	live_unsubscribed(&out, "a\"b\n", NULL, NULL, NULL, WALL_US);
+	live_text_unsubscribed(&out, "a\"b\n", NULL, NULL, NULL, WALL_US);
 	assert_said(&out, "{\"type\":\"unsubscribed\",\"data\":{\"subscription\":\"a\\\"b\\u000a\"}," TIME "}");
-	live_error(&out, "forbidden", "Not \"that\".", NULL, NULL, WALL_US);
+	live_text_error(&out, "forbidden", "Not \"that\".", NULL, NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"error\",\"data\":{\"code\":\"forbidden\",\"message\":\"Not \\\"that\\\".\"}," TIME
 		    "}");
@@ -84,7 +84,7 @@ static void lists_in_its_data_what_was_wrong(void **state)
 
 	(void)state;
 	problem_add_field(&wrong, "", "hihg", "is not known here");
-	live_error(&out, "invalid_message", "Wrong.", &wrong, "7", WALL_US);
+	live_text_error(&out, "invalid_message", "Wrong.", &wrong, "7", WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"error\",\"data\":{\"code\":\"invalid_message\",\"message\":\"Wrong.\",\"errors\":"
 		    "[{\"field\":\"hihg\",\"message\":\"is not known here\"}]}," TIME ",\"correlation_id\":7}");
@@ -97,7 +97,7 @@ static void says_when_there_is_room_for_more(void **state)
 	char wanted[256];
 
 	(void)state;
-	live_over_quota(&out, "7", WALL_US);
+	live_text_over_quota(&out, "7", WALL_US);
 	snprintf(wanted, sizeof(wanted),
 		 "{\"type\":\"error\",\"data\":{\"code\":\"quota_exceeded\",\"message\":\"You may have no more stored "
 		 "today.\",\"retry_after\":%lld}," TIME ",\"correlation_id\":7}",
@@ -110,18 +110,18 @@ static void says_the_rest(void **state)
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	live_pong(&out, "\"p\"", WALL_US);
+	live_text_pong(&out, "\"p\"", WALL_US);
 	assert_said(&out, "{\"type\":\"pong\",\"data\":{}," TIME ",\"correlation_id\":\"p\"}");
-	live_heartbeat(&out, WALL_US);
+	live_text_heartbeat(&out, WALL_US);
 	assert_said(&out, "{\"type\":\"heartbeat\",\"data\":{}," TIME "}");
-	live_token_refreshed(&out, 1800000000, NULL, WALL_US);
+	live_text_token_refreshed(&out, 1800000000, NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"token_refreshed\",\"data\":{\"expires_at\":\"2027-01-15T08:00:00.000Z\"}," TIME "}");
 	/* The last second of which RFC 3339 knows. */
-	live_token_refreshed(&out, INT64_C(253402300799), NULL, WALL_US);
+	live_text_token_refreshed(&out, INT64_C(253402300799), NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"token_refreshed\",\"data\":{\"expires_at\":\"9999-12-31T23:59:59.000Z\"}," TIME "}");
-	live_token_expiring(&out, 59, WALL_US);
+	live_text_token_expiring(&out, 59, WALL_US);
 	assert_said(&out, "{\"type\":\"token_expiring\",\"data\":{\"expires_in\":59}," TIME "}");
 }
 

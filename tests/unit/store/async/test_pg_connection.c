@@ -1,5 +1,5 @@
 /*
- * The link while the name server says nothing: getaddrinfo() is this file's here, and finds a name when a test lets it.
+ * The connection while the name server says nothing: getaddrinfo() is this file's here, and finds a name when a test lets it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +46,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 
 /* What the loop would watch. */
 struct loop {
-	struct link *link;
+	struct pg_connection *connection;
 	int fd;
 	bool read, write;
 	int64_t due_ms;
@@ -54,17 +54,17 @@ struct loop {
 
 static void on_watch(void *context, int fd, bool read, bool write, int64_t due_ms)
 {
-	*(struct loop *)context = (struct loop){((struct loop *)context)->link, fd, read, write, due_ms};
+	*(struct loop *)context = (struct loop){((struct loop *)context)->connection, fd, read, write, due_ms};
 }
 
-static const struct link_ops ops = {.watch = on_watch};
+static const struct pg_connection_ops ops = {.watch = on_watch};
 
 static void open_link(struct loop *l, const char *conninfo)
 {
 	struct hosts *hosts = NULL;
 
 	assert_int_equal(hosts_new(&hosts, conninfo), OK);
-	assert_int_equal(link_open(&l->link, "queries", hosts, NULL, "a", 1000, &ops, l, l), OK);
+	assert_int_equal(pg_connection_open(&l->connection, "queries", hosts, NULL, "a", 1000, &ops, l, l), OK);
 	hosts_free(&hosts);
 }
 
@@ -74,9 +74,9 @@ static void turn(struct loop *l)
 
 	/* A negative descriptor is passed over. */
 	if (poll(&p, 1, 1) > 0)
-		link_ready(l->link, p.revents & (POLLIN | POLLHUP | POLLERR), p.revents & POLLOUT);
+		pg_connection_ready(l->connection, p.revents & (POLLIN | POLLHUP | POLLERR), p.revents & POLLOUT);
 	else if (l->due_ms > 0 && clock_monotonic_ms() >= l->due_ms)
-		link_due(l->link);
+		pg_connection_due(l->connection);
 }
 
 /* A socket on this machine that takes a connection, and its port. */
@@ -118,7 +118,7 @@ static void a_name_that_is_not_found_yet_holds_up_nobody(void **state)
 	assert_true(l.fd >= 0 && l.read && l.due_ms > 0);
 	sem_post(&let);
 	client = accepted(&l, fd);
-	link_close(&l.link);
+	pg_connection_close(&l.connection);
 	sem_wait(&done);
 	close(client);
 	close(fd);
@@ -135,7 +135,7 @@ static void a_name_that_is_not_found_in_time_is_passed_for_the_next_host(void **
 	open_link(&l, conninfo);
 	sem_wait(&asked);
 	client = accepted(&l, fd);
-	link_close(&l.link);
+	pg_connection_close(&l.connection);
 	/* It is still being looked up, and whoever asked is gone. */
 	sem_post(&let);
 	sem_wait(&done);

@@ -227,9 +227,10 @@ static void turn(struct fixture *f)
 	server_turn(&f->server);
 	/* A negative descriptor is passed over. */
 	if (poll(&p, 1, 1) > 0)
-		link_ready(pipeline_link(l->pipeline), p.revents & (POLLIN | POLLHUP), p.revents & POLLOUT);
+		pg_connection_ready(pipeline_connection(l->pipeline), p.revents & (POLLIN | POLLHUP),
+				    p.revents & POLLOUT);
 	else if (l->due_ms > 0 && clock_monotonic_ms() >= l->due_ms)
-		link_due(pipeline_link(l->pipeline));
+		pg_connection_due(pipeline_connection(l->pipeline));
 }
 
 /* Both sides take turns until it is so. */
