@@ -5,7 +5,7 @@
 
 #include "base/hash.h"
 #include "domain/topic/message.h"
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/ledger.h"
 
 #define PAGE_ROWS 500

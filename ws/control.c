@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/log/log.h"
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/grace.h"
 #include "ws/live.h"
 #include "ws/session.h"

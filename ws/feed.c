@@ -4,7 +4,7 @@
 
 #include "base/log/log.h"
 #include "domain/websocket/frame.h"
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/control.h"
 
 #define FETCH_TOPICS 64

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/node.h"
 #include "ws/session.h"
 

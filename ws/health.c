@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "domain/http/problem.h"
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 
 #define KNOWN_MS 15000 /* as long as a node that has not been heard of counts as alive */
 

@@ -5,7 +5,7 @@
 
 #include "base/hash.h"
 #include "base/log/log.h"
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 
 #define PAUSE_MS 100
 

@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/session.h"
 
 /* The endpoint of "/ws/health", …; NULL: none. Lent: static. */

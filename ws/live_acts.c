@@ -6,7 +6,7 @@
 
 #include "base/hash.h"
 #include "domain/dialog/live_text.h"
-#include "store/blocking/act.h"
+#include "store/request/act_run.h"
 #include "ws/audit.h"
 #include "ws/identity.h"
 #include "ws/live_say.h"

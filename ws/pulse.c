@@ -6,7 +6,7 @@
 
 #include "base/backoff.h"
 #include "base/log/log.h"
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/control.h"
 #include "ws/door.h"
 #include "ws/feed.h"

@@ -5,7 +5,7 @@
 
 #include "base/log/log.h"
 #include "domain/http/problem.h"
-#include "store/blocking/act.h"
+#include "store/request/act_run.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"
 #include "ws/edition.h"

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/catch_up.h"
 #include "ws/node.h"
 #include "ws/session.h"

@@ -1,7 +1,7 @@
 /*
  * history.fcgi - what a diagnosis' queue holds, answered at once and without the sidecar (spec 3.4).
  */
-#include "store/blocking/history.h"
+#include "store/request/history.h"
 
 #include <inttypes.h>
 #include <string.h>

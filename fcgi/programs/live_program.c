@@ -13,8 +13,8 @@
 #include "fcgi/db_workers.h"
 #include "fcgi/request_limits.h"
 #include "fcgi/route.h"
-#include "store/blocking/act.h"
-#include "store/blocking/connection_admin.h"
+#include "store/request/act_run.h"
+#include "store/request/connection_admin.h"
 
 #define THREADS_MAX 16
 #define WAIT_MS 5000 /* for a node that has to do something */

@@ -3,7 +3,7 @@
  *
  * lighttpd's server.error-handler asks for /problem, with what went wrong in REDIRECT_STATUS.
  */
-#include "store/blocking/status.h"
+#include "store/request/status.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "store/blocking/history.h"
+#include "store/request/history.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * calls - what a sidecar asks the database: one function here for one in sql/code/40_nodes.sql and 10_topics.sql.
+ * sql_node - what a sidecar asks the database: one function here for one in sql/code/40_nodes.sql and 10_topics.sql.
  *
  * All go through the pipeline; each answers once, later, with OK and its rows or with an error and none. Until then the
  * caller keeps what `context` points to.
@@ -17,7 +17,7 @@
 #include "domain/fanout/tail.h"
 #include "domain/topic/cursor.h"
 #include "store/async/pipeline.h"
-#include "store/blocking/act.h"
+#include "store/request/act_run.h"
 
 /* ---- attach: may they subscribe, and where is the topic? */
 

@@ -1,4 +1,4 @@
-#include "store/blocking/connection_admin.h"
+#include "store/request/connection_admin.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -6,8 +6,8 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "store/blocking/act_internal.h"
 #include "store/blocking/db_internal.h"
+#include "store/wire/act.h"
 
 #define ASK_AGAIN_MS 50
 

@@ -1,4 +1,4 @@
-#include "store/blocking/status.h"
+#include "store/request/status.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -8,8 +8,8 @@
 #include "base/clock.h"
 #include "base/log/log.h"
 #include "base/process/http_probe.h"
+#include "store/admin/schema.h"
 #include "store/blocking/db_internal.h"
-#include "store/wire/schema.h"
 
 #define OUTBOX                                                                                                  \
 	"'{\"outbox\":' || json_build_object('messages', o.messages, 'oldest_s', round(o.oldest_s), 'failed', " \

@@ -1,5 +1,5 @@
 /*
- * act_internal - the outcomes of tidings.act(), for who calls it another way than act_run().
+ * act - the outcomes of tidings.act(), for who calls it another way than act_run().
  *
  * Layer    store: for files of this folder only.
  */

@@ -1,4 +1,4 @@
-#include "store/async/calls.h"
+#include "store/sidecar/sql_node.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,10 +7,10 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "store/admin/schema.h"
 #include "store/async/pipeline_internal.h"
-#include "store/blocking/act_internal.h"
+#include "store/wire/act.h"
 #include "store/wire/pgarray.h"
-#include "store/wire/schema.h"
 
 #define PARAMS_MAX 17
 #define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */

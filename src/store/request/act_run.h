@@ -1,5 +1,5 @@
 /*
- * act - what a client says that touches the database: tidings.act(), whichever way it came.
+ * act_run - what a client says that touches the database: tidings.act(), whichever way it came.
  *
  * The sidecar's go through its pipeline (calls_act()); those that come by HTTP through a connection that waits.
  *

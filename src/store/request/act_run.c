@@ -1,4 +1,4 @@
-#include "store/blocking/act.h"
+#include "store/request/act_run.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,8 +7,8 @@
 
 #include "base/log/log.h"
 #include "domain/caller/rate.h"
-#include "store/blocking/act_internal.h"
 #include "store/blocking/db_internal.h"
+#include "store/wire/act.h"
 
 enum {
 	USER,
