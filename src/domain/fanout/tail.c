@@ -6,7 +6,6 @@
 
 #include "base/buf.h"
 #include "domain/fanout/byte_fifo.h"
-#include "domain/topic/message.h"
 #include "domain/websocket/frame.h"
 
 #define ENTRIES_FIRST 16
@@ -46,13 +45,6 @@ struct tail {
 	size_t expiring;       /* how many entries will expire, or have */
 	int64_t expires_ms;    /* no entry has expired before; NEVER while none will */
 };
-
-bool reader_may_have(const struct reader *r, const char *to_user, const struct uuid *exclude)
-{
-	if (to_user && (!r->user_id || strcmp(r->user_id, to_user) != 0))
-		return false;
-	return !exclude || !uuid_equal(exclude, &r->connection_id);
-}
 
 static struct entry *entry_at(const struct tail *t, uint64_t seq)
 {

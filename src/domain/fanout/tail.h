@@ -25,29 +25,10 @@
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/text/uuid.h"
+#include "domain/topic/message.h"
 #include "domain/websocket/deflate.h"
 
 struct tail; /* opaque */
-
-/* One message as the database gives it. */
-struct stored_message {
-	uint64_t seq;
-	struct span body;	    /* borrowed; .bytes NULL: expired, nobody gets it */
-	int64_t expires_ms;	    /* on the caller's clock: nobody gets it from then on; 0: never */
-	const char *to_user;	    /* borrowed; NULL: for everyone */
-	const struct uuid *exclude; /* borrowed; NULL: nobody is left out */
-};
-
-/* Who reads. */
-struct reader {
-	const char *user_id; /* borrowed; NULL: anonymous */
-	struct uuid connection_id;
-	bool inflates; /* takes compressed messages (permessage-deflate) */
-};
-
-/* Is a message with these two limits for this reader? */
-bool reader_may_have(const struct reader *r, const char *to_user, const struct uuid *exclude);
 
 /*
  * The tail begins empty, after `seq`.

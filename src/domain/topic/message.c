@@ -22,3 +22,10 @@ uint64_t message_seq(struct span text)
 		seq = seq * 10 + (uint64_t)(text.bytes[i] - '0');
 	return seq;
 }
+
+bool reader_may_have(const struct reader *r, const char *to_user, const struct uuid *exclude)
+{
+	if (to_user && (!r->user_id || strcmp(r->user_id, to_user) != 0))
+		return false;
+	return !exclude || !uuid_equal(exclude, &r->connection_id);
+}
