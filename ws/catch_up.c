@@ -5,7 +5,7 @@
 
 #include "base/hash.h"
 #include "domain/topic/message.h"
-#include "store/sidecar/sql_node.h"
+#include "store/sidecar/sql_fetch.h"
 #include "ws/ledger.h"
 
 #define PAGE_ROWS 500
@@ -170,7 +170,7 @@ static enum err send_request(struct page_request *r, size_t bytes)
 	if (r->unsent) {
 		/* Before it, on the same connection: so that what has been sent is not found again. */
 		ledger_flush(n->ledger);
-		return calls_unsent(n->pipeline,
+		return sql_unsent(n->pipeline,
 				    &(struct unsent){
 					    .topic_id = r->topic_id,
 					    .user_id = sub->subscriber.reader.user_id,
@@ -179,7 +179,7 @@ static enum err send_request(struct page_request *r, size_t bytes)
 				    },
 				    PAGE_ROWS, (int64_t)bytes, on_page, r);
 	}
-	return calls_fetch(n->fetches, &r->topic_id, &r->place.after, &epoch, 1, PAGE_ROWS, (int64_t)bytes, on_page, r);
+	return sql_fetch(n->fetches, &r->topic_id, &r->place.after, &epoch, 1, PAGE_ROWS, (int64_t)bytes, on_page, r);
 }
 
 static bool is_awaited(const struct page_request *r)

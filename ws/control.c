@@ -86,7 +86,7 @@ static void report(struct node *n, const struct uuid *id)
 	if (!s)
 		return;
 	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->heard_ms) * 1000);
-	if (calls_report(n->pipeline, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
+	if (sql_report(n->pipeline, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
 		log_info("a connection could not be reported: the database is away");
 }
 

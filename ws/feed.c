@@ -4,7 +4,7 @@
 
 #include "base/log/log.h"
 #include "domain/websocket/frame.h"
-#include "store/sidecar/sql_node.h"
+#include "store/sidecar/sql_fetch.h"
 #include "ws/control.h"
 
 #define FETCH_TOPICS 64
@@ -180,7 +180,7 @@ static void fetch(struct feed *f)
 	}
 	f->under_way = true;
 	f->fetches++;
-	if (calls_fetch(f->node->fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) !=
+	if (sql_fetch(f->node->fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) !=
 	    OK)
 		fetch_failed(f);
 }

@@ -1,5 +1,6 @@
 #include "ws/gate.h"
 
+#include "store/sidecar/sql_attach.h"
 #include <stdlib.h>
 
 #include "ws/ledger.h"
@@ -124,7 +125,7 @@ static void ask_next(struct gate *g)
 		/* What this asks for is to include all that was delivered before. */
 		ledger_flush(g->node->ledger);
 		if (b->count > 0)
-			e = calls_attach(g->node->pipeline, b->items, b->count, g->node->config->require_user,
+			e = sql_attach(g->node->pipeline, b->items, b->count, g->node->config->require_user,
 					 on_attach, b);
 		if (e != OK)
 			finish_batch(b, e, NULL);

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "store/sidecar/sql_node.h"
+#include "store/sidecar/sql_attach.h"
 #include "ws/node.h"
 #include "ws/session.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "domain/http/problem.h"
-#include "store/sidecar/sql_node.h"
+#include "store/sidecar/sql_upkeep.h"
 
 #define KNOWN_MS 15000 /* as long as a node that has not been heard of counts as alive */
 
@@ -48,7 +48,7 @@ static void on_state(void *context, enum err e, bool schema_fits, bool relay_mov
 void health_ask(struct health *h)
 {
 	if (!h->asking && pipeline_is_up(h->node->pipeline))
-		h->asking = calls_state(h->node->pipeline, on_state, h) == OK;
+		h->asking = sql_state(h->node->pipeline, on_state, h) == OK;
 }
 
 static bool is_database_there(const struct health *h)

@@ -483,7 +483,7 @@ void ledger_flush(struct ledger *l)
 	l->under_way++;
 	l->written_ms = clock_monotonic_ms();
 
-	enum err e = calls_flush(l->node->pipeline, l->node->id_text, &c.flush, on_written, w);
+	enum err e = sql_flush(l->node->pipeline, l->node->id_text, &c.flush, on_written, w);
 
 	l->closed_count = 0;
 	buf_free(&l->sent);

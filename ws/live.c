@@ -5,6 +5,7 @@
 
 #include "domain/dialog/live_text.h"
 #include "domain/input/client_message.h"
+#include "store/sidecar/sql_live.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"
 #include "ws/identity.h"
@@ -213,7 +214,7 @@ static void admit(struct session *s)
 	identity_charge(s);
 	a->node = s->node;
 	a->self = subscription_ref(s->self);
-	e = calls_admit(s->node->pipeline,
+	e = sql_admit(s->node->pipeline,
 			&(struct admission){
 				.node_id = s->node->id_text,
 				.user_id = s->user->id,

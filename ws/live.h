@@ -12,7 +12,6 @@
  */
 #pragma once
 
-#include "store/sidecar/sql_node.h"
 #include "ws/session.h"
 
 /* The endpoint of "/ws/health", …; NULL: none. Lent: static. */

@@ -6,7 +6,8 @@
 
 #include "base/hash.h"
 #include "domain/dialog/live_text.h"
-#include "store/request/act_run.h"
+#include "store/sidecar/sql_live.h"
+#include "store/wire/act.h"
 #include "ws/audit.h"
 #include "ws/identity.h"
 #include "ws/live_say.h"
@@ -95,7 +96,7 @@ static enum err give(struct acting *a)
 {
 	const struct config *c = a->queue->node->config;
 
-	return calls_act(a->queue->node->acts,
+	return sql_act(a->queue->node->acts,
 			 &(struct act){
 				 .user_id = a->queue->user_id,
 				 .role = a->role,

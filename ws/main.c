@@ -11,6 +11,7 @@
 #include "base/log/log.h"
 #include "base/process/supervisor.h"
 #include "domain/websocket/inflate.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/catch_up.h"
 #include "ws/control.h"
 #include "ws/door.h"
@@ -257,7 +258,7 @@ static void on_drain_tick(uv_timer_t *timer)
 		s->leaving = SAYING_FAREWELL;
 		n->said_farewell = true;
 		s->farewell_ms = now_ms;
-		if (calls_farewell(n->pipeline, n->id_text, on_farewell, s) != OK)
+		if (sql_farewell(n->pipeline, n->id_text, on_farewell, s) != OK)
 			s->leaving = STOPPED;
 	}
 	if (s->leaving == STOPPED || (s->leaving == SAYING_FAREWELL && now_ms - s->farewell_ms >= GOODBYE_MS))

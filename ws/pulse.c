@@ -6,7 +6,9 @@
 
 #include "base/backoff.h"
 #include "base/log/log.h"
+#include "store/sidecar/sql_live.h"
 #include "store/sidecar/sql_node.h"
+#include "store/sidecar/sql_upkeep.h"
 #include "ws/control.h"
 #include "ws/door.h"
 #include "ws/feed.h"
@@ -159,12 +161,12 @@ static void heartbeat(struct pulse *p)
 	if (n->said_farewell || p->heartbeat_under_way || !pipeline_is_up(n->pipeline))
 		return;
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
-	if (n->renew && calls_farewell(n->pipeline, n->id_text, NULL, NULL) != OK)
+	if (n->renew && sql_farewell(n->pipeline, n->id_text, NULL, NULL) != OK)
 		return;
 	if (know_topics(&topics, n->hub)) {
 		p->heartbeat_decides = n->agreement == DIFFERING;
 		p->heartbeat_ms = clock_monotonic_ms();
-		p->heartbeat_under_way = calls_heartbeat(n->pipeline,
+		p->heartbeat_under_way = sql_heartbeat(n->pipeline,
 							 &(struct heartbeat){
 								 .node_id = n->id_text,
 								 .started_at = n->started_at,
@@ -210,7 +212,7 @@ void pulse_fetches_up(struct pulse *p)
 
 	/* Before anything is fetched: this server may be one that has less, restored under the same epochs. */
 	if (!know_topics(&topics, n->hub) ||
-	    (topics.count > 0 && calls_moved(n->fetches, &topics, on_compared, p) != OK))
+	    (topics.count > 0 && sql_moved(n->fetches, &topics, on_compared, p) != OK))
 		pg_connection_drop(pipeline_connection(n->fetches), "topics cannot be compared");
 	else
 		feed_go_on(n->feed);
@@ -260,7 +262,7 @@ static void ask_accounts(struct pulse *p)
 		s->user->asked = p->accounts_asked;
 		ids[count++] = s->user->id;
 	}
-	p->accounts_under_way = count > 0 && calls_accounts(n->pipeline, ids, count, on_accounts, p) == OK;
+	p->accounts_under_way = count > 0 && sql_accounts(n->pipeline, ids, count, on_accounts, p) == OK;
 	free(ids);
 }
 
@@ -293,7 +295,7 @@ void pulse_relay(struct pulse *p)
 	if (p->relay_under_way)
 		return;
 	uv_timer_stop(&p->relay_timer);
-	p->relay_under_way = calls_relay(p->node->acts, c->queue_max, c->queue_min_age_s, on_relay, p) == OK;
+	p->relay_under_way = sql_relay(p->node->acts, c->queue_max, c->queue_min_age_s, on_relay, p) == OK;
 }
 
 /* ---- the sweep */
@@ -313,7 +315,7 @@ static void sweep_after(struct pulse *p, int64_t id)
 {
 	const struct config *c = p->node->config;
 
-	p->sweep_under_way = calls_sweep(p->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
+	p->sweep_under_way = sql_sweep(p->node->acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
 					 c->keep_topics_days * S_PER_DAY, on_sweep, p) == OK;
 }
 

@@ -5,7 +5,8 @@
 
 #include "base/log/log.h"
 #include "domain/http/problem.h"
-#include "store/request/act_run.h"
+#include "store/sidecar/sql_live.h"
+#include "store/wire/act.h"
 #include "ws/audit.h"
 #include "ws/catch_up.h"
 #include "ws/edition.h"
@@ -336,7 +337,7 @@ static void redeliver(const struct subscription *sub)
 		r->node = s->node;
 		memcpy(r->user_id, s->user->id, size);
 	}
-	if (!r || calls_redeliver(s->node->pipeline, s->user->id, on_redelivered, r) != OK) {
+	if (!r || sql_redeliver(s->node->pipeline, s->user->id, on_redelivered, r) != OK) {
 		log_info("critical notifications wait for their next turn: no memory, or the database is away");
 		free(r);
 	}

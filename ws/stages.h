@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/sidecar/sql_node.h"
+#include "store/sidecar/sql_attach.h"
 #include "ws/catch_up.h"
 #include "ws/node.h"
 #include "ws/session.h"

@@ -22,7 +22,7 @@
 #include "domain/fanout/hub.h"
 #include "domain/topic/resume_point.h"
 #include "domain/topic/selection.h"
-#include "store/sidecar/sql_node.h"
+#include "store/sidecar/sql_attach.h"
 
 struct node;
 struct session;

@@ -13,6 +13,7 @@
 #include "fcgi/db_workers.h"
 #include "fcgi/request_limits.h"
 #include "fcgi/route.h"
+#include "store/request/account.h"
 #include "store/request/act_run.h"
 #include "store/request/connection_admin.h"
 
@@ -195,7 +196,7 @@ static bool check_user(struct visit *v)
 
 	if (!v->worker->config->require_user || is_trusted(v))
 		return true;
-	e = act_user_active(v->worker->db, v->caller.user_id, &active);
+	e = account_is_active(v->worker->db, v->caller.user_id, &active);
 	if (e != OK) {
 		response_fault(v->res, e);
 	} else if (!active) {

@@ -2,7 +2,7 @@
 
 #include "store/blocking/db_internal.h"
 
-static const struct db_statement wrong_statement = {
+static const struct statement wrong_statement = {
 	"durability",
 	"SELECT string_agg(format('%s is %s, and has to be %s', name, current_setting(name), fit), '; ') "
 	"FROM (VALUES ('fsync', 'on'), ('full_page_writes', 'on'), ('server_encoding', 'UTF8')) AS s(name, fit) "

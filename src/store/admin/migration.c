@@ -17,31 +17,30 @@ struct migrations {
 	struct buf code_text; /* all of code/, one after the other */
 };
 
-static const struct db_statement encoding = {"migration_encoding", "SELECT getdatabaseencoding()"};
-static const struct db_statement exists = {"migration_exists", "SELECT to_regclass('tidings.migration') IS NOT NULL"};
-static const struct db_statement list = {"migration_list",
-					 "SELECT version, name, checksum FROM tidings.migration ORDER BY version"};
+static const struct statement encoding = {"migration_encoding", "SELECT getdatabaseencoding()"};
+static const struct statement exists = {"migration_exists", "SELECT to_regclass('tidings.migration') IS NOT NULL"};
+static const struct statement list = {"migration_list",
+				      "SELECT version, name, checksum FROM tidings.migration ORDER BY version"};
 /* The programs' roles see no table, and what is in these two by tidings.applied(). */
-static const struct db_statement may_read = {"migration_may_read",
-					     "SELECT has_table_privilege('tidings.migration', 'SELECT')"};
-static const struct db_statement list_applied = {
+static const struct statement may_read = {"migration_may_read",
+					  "SELECT has_table_privilege('tidings.migration', 'SELECT')"};
+static const struct statement list_applied = {
 	"migration_list_applied",
 	"SELECT version, name, checksum FROM tidings.applied() WHERE version > 0 ORDER BY version"};
-static const struct db_statement checksum = {"migration_checksum", "SELECT encode(sha256($1::bytea), 'hex')"};
+static const struct statement checksum = {"migration_checksum", "SELECT encode(sha256($1::bytea), 'hex')"};
 /* Any two constants that nobody else takes: "tidings" and "migrate" in ASCII, their first four bytes. */
-static const struct db_statement lock = {"migration_lock", "SELECT pg_advisory_lock(1953064041, 1835624306)"};
-static const struct db_statement unlock = {"migration_unlock", "SELECT pg_advisory_unlock(1953064041, 1835624306)"};
-static const struct db_statement record = {"migration_record",
-					   "INSERT INTO tidings.migration (version, name, checksum) VALUES ($1::int, "
-					   "$2, encode(sha256($3::bytea), 'hex'))"};
-static const struct db_statement code_checksum = {"code_checksum", "SELECT checksum FROM tidings.code"};
-static const struct db_statement code_applied = {"code_applied",
-						 "SELECT checksum FROM tidings.applied() WHERE version = 0"};
-static const struct db_statement rule_exists = {"rule_exists",
-						"SELECT EXISTS (SELECT FROM pg_proc WHERE pronamespace = "
-						"to_regnamespace('tidings') AND proname = $1)"};
+static const struct statement lock = {"migration_lock", "SELECT pg_advisory_lock(1953064041, 1835624306)"};
+static const struct statement unlock = {"migration_unlock", "SELECT pg_advisory_unlock(1953064041, 1835624306)"};
+static const struct statement record = {"migration_record",
+					"INSERT INTO tidings.migration (version, name, checksum) VALUES ($1::int, "
+					"$2, encode(sha256($3::bytea), 'hex'))"};
+static const struct statement code_checksum = {"code_checksum", "SELECT checksum FROM tidings.code"};
+static const struct statement code_applied = {"code_applied",
+					      "SELECT checksum FROM tidings.applied() WHERE version = 0"};
+static const struct statement rule_exists = {"rule_exists", "SELECT EXISTS (SELECT FROM pg_proc WHERE pronamespace = "
+							    "to_regnamespace('tidings') AND proname = $1)"};
 /* What this transaction has made or replaced is of its xid. */
-static const struct db_statement code_record = {
+static const struct statement code_record = {
 	"code_record", "INSERT INTO tidings.code (checksum, functions) "
 		       "SELECT encode(sha256($1::bytea), 'hex'), array_agg(p.oid::regprocedure::text) FROM pg_proc p "
 		       "WHERE p.pronamespace = 'tidings'::regnamespace AND p.xmin = pg_current_xact_id()::xid "
@@ -153,7 +152,7 @@ static enum err told(const struct db *db, enum err e, struct buf *problem, const
 	return e;
 }
 
-static enum err run_statement(struct db *db, const struct db_statement *s, struct buf *problem, const char *doing)
+static enum err run_statement(struct db *db, const struct statement *s, struct buf *problem, const char *doing)
 {
 	PGresult *r = NULL;
 	enum err e = db_query(db, s, 0, NULL, NULL, NULL, &r);

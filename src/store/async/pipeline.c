@@ -14,7 +14,7 @@
 
 struct request {
 	STAILQ_ENTRY(request) next;
-	const struct pipeline_statement *statement;
+	const struct statement *statement;
 	pipeline_answer answer;
 	void *context;
 	struct pipeline_params params; /* of one that waits: in the same piece of memory */
@@ -32,7 +32,7 @@ struct pipeline {
 	struct request_list under_way;
 	struct request_list waiting; /* through a pooler: until nothing is under way */
 	PGresult *result;	     /* of the first under way, until its end is seen */
-	const struct pipeline_statement *prepared[STATEMENTS_MAX];
+	const struct statement *prepared[STATEMENTS_MAX];
 	size_t prepared_count;
 };
 
@@ -59,7 +59,7 @@ static void answer_all_away(struct pipeline *p)
 	}
 }
 
-static enum err result_err(const PGresult *result, const struct pipeline_statement *s)
+static enum err result_err(const PGresult *result, const struct statement *s)
 {
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -226,7 +226,7 @@ struct pg_connection *pipeline_connection(struct pipeline *p)
 }
 
 /* Rides along in front of the statement itself. */
-static bool prepare(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s)
+static bool prepare(struct pipeline *p, PGconn *connection, const struct statement *s)
 {
 	for (size_t i = 0; i < p->prepared_count; i++) {
 		if (p->prepared[i] == s)
@@ -238,14 +238,14 @@ static bool prepare(struct pipeline *p, PGconn *connection, const struct pipelin
 	return true;
 }
 
-static bool send_prepared(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
+static bool send_prepared(struct pipeline *p, PGconn *connection, const struct statement *s,
 			  const struct pipeline_params *params)
 {
 	return prepare(p, connection, s) && PQsendQueryPrepared(connection, s->name, params->count, params->values,
 								params->lengths, params->formats, 1);
 }
 
-static bool send_whole(struct pipeline *p, PGconn *connection, const struct pipeline_statement *s,
+static bool send_whole(struct pipeline *p, PGconn *connection, const struct statement *s,
 		       const struct pipeline_params *params)
 {
 	return session_setup_send_for_transaction(connection, p->timeout_ms) &&
@@ -317,7 +317,7 @@ static void send_waiting(struct pipeline *p)
 	pg_connection_drop(p->connection, PQerrorMessage(pg_connection_handle(p->connection)));
 }
 
-enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
+enum err pipeline_send(struct pipeline *p, const struct statement *s, const struct pipeline_params *params,
 		       pipeline_answer to, void *context)
 {
 	PGconn *connection = !p || p->closing ? NULL : pg_connection_handle(p->connection);
@@ -352,7 +352,7 @@ static void on_probed(void *context, enum err e, const PGresult *rows)
 
 static void on_probe(void *context)
 {
-	static const struct pipeline_statement probe = {"probe", PG_CONNECTION_PROBE};
+	static const struct statement probe = {"probe", PG_CONNECTION_PROBE};
 	static const struct pipeline_params none;
 	struct pipeline *p = context;
 

@@ -8,11 +8,7 @@
 #include <libpq-fe.h>
 
 #include "store/async/pipeline.h"
-
-struct pipeline_statement {
-	const char *name;
-	const char *sql;
-};
+#include "store/wire/statement.h"
 
 /* Parameters in libpq's form; all borrowed until pipeline_send() returns. */
 struct pipeline_params {
@@ -32,5 +28,5 @@ typedef void (*pipeline_answer)(void *context, enum err e, const PGresult *rows)
  *	p	NULL: it has been closed, which is as being away
  *	answer	NULL: nobody wants to know
  */
-enum err pipeline_send(struct pipeline *p, const struct pipeline_statement *s, const struct pipeline_params *params,
+enum err pipeline_send(struct pipeline *p, const struct statement *s, const struct pipeline_params *params,
 		       pipeline_answer answer, void *context) MUST_CHECK;

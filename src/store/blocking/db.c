@@ -25,17 +25,17 @@
 #define QUOTED_SIZE 400
 
 struct db {
-	struct hosts *hosts;				     /* owned, with those that are like it */
-	struct conninfo *conninfo;			     /* owned */
-	const char *application_name;			     /* borrowed */
-	size_t host;					     /* that it is connected to */
-	uint64_t left;					     /* hosts_left() before that */
-	int64_t deadline_ms;				     /* of the answer that is awaited; 0: none */
-	bool hurried;					     /* its deadline was brought near */
-	int64_t timeout_ms;				     /* of an answer */
-	int64_t statement_ms;				     /* of a statement, and of a lock, at the server */
-	PGconn *conn;					     /* NULL: not open */
-	const struct db_statement *prepared[STATEMENTS_MAX]; /* on this connection */
+	struct hosts *hosts;				  /* owned, with those that are like it */
+	struct conninfo *conninfo;			  /* owned */
+	const char *application_name;			  /* borrowed */
+	size_t host;					  /* that it is connected to */
+	uint64_t left;					  /* hosts_left() before that */
+	int64_t deadline_ms;				  /* of the answer that is awaited; 0: none */
+	bool hurried;					  /* its deadline was brought near */
+	int64_t timeout_ms;				  /* of an answer */
+	int64_t statement_ms;				  /* of a statement, and of a lock, at the server */
+	PGconn *conn;					  /* NULL: not open */
+	const struct statement *prepared[STATEMENTS_MAX]; /* on this connection */
 	size_t prepared_count;
 	bool pooled;	    /* the connection is to a pooler: in pipeline mode */
 	bool unreplicated;  /* what was committed last may be on this server alone */
@@ -274,7 +274,7 @@ static int64_t answer_ms(const struct db *db)
 	return db->timeout_ms ? db->timeout_ms + GRACE_MS : 0;
 }
 
-static enum err prepare(struct db *db, const struct db_statement *s)
+static enum err prepare(struct db *db, const struct statement *s)
 {
 	PGresult *r = NULL;
 	enum err e = OK;
@@ -293,8 +293,8 @@ static enum err prepare(struct db *db, const struct db_statement *s)
 	return OK;
 }
 
-enum err db_change(struct db *db, const struct db_statement *s, int count, const char *const *values,
-		   const int *lengths, const int *formats, PGresult **result)
+enum err db_change(struct db *db, const struct statement *s, int count, const char *const *values, const int *lengths,
+		   const int *formats, PGresult **result)
 {
 	enum err e = OK;
 
@@ -316,7 +316,7 @@ enum err db_change(struct db *db, const struct db_statement *s, int count, const
 	return receive(db, s->name, answer_ms(db), result);
 }
 
-enum err db_query(struct db *db, const struct db_statement *s, int count, const char *const *values, const int *lengths,
+enum err db_query(struct db *db, const struct statement *s, int count, const char *const *values, const int *lengths,
 		  const int *formats, PGresult **result)
 {
 	enum err e = db_change(db, s, count, values, lengths, formats, result);
@@ -340,7 +340,7 @@ enum err db_run(struct db *db, const char *name, const char *sql)
 
 enum err db_limit(struct db *db, int64_t statement_ms)
 {
-	static const struct db_statement limit = {
+	static const struct statement limit = {
 		"limit",
 		"SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false)",
 	};

@@ -8,14 +8,9 @@
 #include <libpq-fe.h>
 
 #include "store/blocking/db.h"
+#include "store/wire/statement.h"
 
-/* A named constant beside the one function that runs it. */
-struct db_statement {
-	const char *name; /* as prepared, and in the log */
-	const char *sql;  /* parameters as $1, $2, … with a cast where the server cannot know the type */
-};
-
-typedef enum err db_run_statement(struct db *db, const struct db_statement *s, int count, const char *const *values,
+typedef enum err db_run_statement(struct db *db, const struct statement *s, int count, const char *const *values,
 				  const int *lengths, const int *formats, PGresult **result);
 
 /*
@@ -28,7 +23,7 @@ typedef enum err db_run_statement(struct db *db, const struct db_statement *s, i
  * ERR_BUSY      others were in the way; it was undone
  * ERR_DATABASE  the server refused it, and has undone it
  */
-enum err db_query(struct db *db, const struct db_statement *s, int count, const char *const *values, const int *lengths,
+enum err db_query(struct db *db, const struct statement *s, int count, const char *const *values, const int *lengths,
 		  const int *formats, PGresult **result) MUST_CHECK;
 
 /*
@@ -37,8 +32,8 @@ enum err db_query(struct db *db, const struct db_statement *s, int count, const 
  * ERR_AWAY      nothing was done
  * ERR_UNKNOWN   its answer was lost: it may or may not have been committed; or it is, and a failover may lose it
  */
-enum err db_change(struct db *db, const struct db_statement *s, int count, const char *const *values,
-		   const int *lengths, const int *formats, PGresult **result) MUST_CHECK;
+enum err db_change(struct db *db, const struct statement *s, int count, const char *const *values, const int *lengths,
+		   const int *formats, PGresult **result) MUST_CHECK;
 
 /*
  * Runs several statements, without parameters, as one simple query: one transaction unless they say otherwise. Not

@@ -46,7 +46,7 @@ static const enum pgarray_type types[ARRAYS_COUNT] = {
 	[EFFECT_IDS] = PGARRAY_INT8,
 };
 
-static const struct db_statement publish_statement = {
+static const struct statement publish_statement = {
 	"publish_batch",
 	"SELECT item, outcome, seq, clients, at FROM tidings.publish_batch($1::text[], $2::text[], $3::text[], "
 	"(SELECT array_agg(encode(sha256(f), 'hex') ORDER BY n) FROM unnest($4::bytea[]) WITH ORDINALITY AS u(f, n)), "

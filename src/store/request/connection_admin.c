@@ -11,25 +11,25 @@
 
 #define ASK_AGAIN_MS 50
 
-static const struct db_statement ask_statement = {"ask_report", "SELECT tidings.ask_report($1::text)"};
+static const struct statement ask_statement = {"ask_report", "SELECT tidings.ask_report($1::text)"};
 
-static const struct db_statement health_statement = {
+static const struct statement health_statement = {
 	"connection_health",
 	"SELECT outcome, health, fresh FROM tidings.connection_health($1::text, $2::text, $3::text, $4::text)",
 };
 
-static const struct db_statement disconnect_statement = {
+static const struct statement disconnect_statement = {
 	"disconnect",
 	"SELECT tidings.disconnect($1::text, $2::text, $3::text)",
 };
 
-static const struct db_statement reconnect_statement = {
+static const struct statement reconnect_statement = {
 	"reconnect_user",
 	"SELECT outcome, connections FROM tidings.reconnect_user($1::text, $2::text, $3::text)",
 };
 
 /* Of a statement that answers with one row, an outcome in its first column. */
-static enum err ask(struct db *db, db_run_statement *run, const struct db_statement *s, const char *const *values,
+static enum err ask(struct db *db, db_run_statement *run, const struct statement *s, const char *const *values,
 		    int count, PGresult **rows)
 {
 	enum err e = db_ensure(db);
@@ -45,7 +45,7 @@ static enum err ask(struct db *db, db_run_statement *run, const struct db_statem
 	return e;
 }
 
-static enum err tell(struct db *db, const struct db_statement *s, const struct admin_request *r, PGresult **rows)
+static enum err tell(struct db *db, const struct statement *s, const struct admin_request *r, PGresult **rows)
 {
 	const char *values[] = {r->user_id, r->role, r->subject};
 

@@ -8,7 +8,7 @@
 #include "domain/topic/message.h"
 #include "store/blocking/db_internal.h"
 
-static const struct db_statement history_statement = {
+static const struct statement history_statement = {
 	"history",
 	"SELECT outcome, epoch, recovered, missed_from, missed_to, next_seq, seq, body "
 	"FROM tidings.history($1::text, $2::text, $3::text, $4::text, $5::int8, $6::int8, $7::boolean)",

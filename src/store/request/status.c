@@ -17,7 +17,7 @@
 
 enum { WHOLE, TOTALS };
 
-static const struct db_statement status_statement = {
+static const struct statement status_statement = {
 	"status",
 	"SELECT " OUTBOX " || substr(s::text, 2), " OUTBOX
 	" || substr((s::jsonb - 'nodes' - 'connections_by_diagnosis' - 'queued_messages_by_diagnosis')::text, 2) "
@@ -26,7 +26,7 @@ static const struct db_statement status_statement = {
 
 enum { NODES_LIVE, RELAY_MOVES, SCHEMA_FITS };
 
-static const struct db_statement health_statement = {
+static const struct statement health_statement = {
 	"health", "SELECT tidings.live_nodes() > 0, NOT o.stuck, coalesce(" SCHEMA_APPLIED
 		  " = $1::text, false) FROM tidings.outbox_state() AS o"};
 
@@ -36,7 +36,7 @@ static const struct db_statement health_statement = {
  * One that is still waiting, here or on another machine, shows what there is to know: more of them would pile up, since a
  * commit that waits for a standby outlives its connection.
  */
-static const struct db_statement commit_statement = {
+static const struct statement commit_statement = {
 	"commit",
 	"SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity WHERE usename = session_user "
 	"AND application_name = '" COMMIT_NAME "' AND state = 'active' AND pid <> pg_backend_pid() "
@@ -47,7 +47,7 @@ static const struct db_statement commit_statement = {
 
 /* One thing that is read for all: a row of the database, or whether the sidecar answers. */
 struct copy {
-	const struct db_statement *statement;
+	const struct statement *statement;
 	const char *parameter; /* of the statement; NULL: it has none */
 	int64_t age_max_ms;
 	const char *works, *fails;  /* for the log; NULL: it is told already */

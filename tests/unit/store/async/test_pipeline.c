@@ -309,8 +309,8 @@ static void connect_and_hold(struct fixture *f, bool pooler)
 	f->server.answer = 0;
 }
 
-static const struct pipeline_statement first = {"first", "select $1"};
-static const struct pipeline_statement second = {"second", "select $1, $2, $3"};
+static const struct statement first = {"first", "select $1"};
+static const struct statement second = {"second", "select $1, $2, $3"};
 
 static void on_answer(void *context, enum err e, const PGresult *rows)
 {
