@@ -61,7 +61,7 @@ static void say(const char *what, enum err e, const struct buf *problem, struct 
 
 static void check_keys(const struct config *c, struct findings *f)
 {
-	struct token_rules rules = rules_of(c);
+	struct token_rules rules = token_rules_of(c);
 	struct token_keys *keys = NULL;
 	struct buf problem = BUF_EMPTY;
 	enum err e = OK;

@@ -43,17 +43,6 @@ void read_config(struct config *c)
 	log_open("tidings", LOG_OFF_, 0); /* what goes wrong is told by complain() */
 }
 
-struct token_rules rules_of(const struct config *c)
-{
-	return (struct token_rules){
-		.algorithms = c->jwt_algorithms,
-		.issuer = c->jwt_issuer,
-		.audience = c->jwt_audience,
-		.require_exp = c->jwt_require_exp,
-		.leeway_s = c->jwt_leeway_s,
-	};
-}
-
 int main(int argc, char **argv)
 {
 	struct config config;

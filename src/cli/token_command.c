@@ -152,7 +152,7 @@ int token_command(int argc, char **argv)
 	if (answer != 0)
 		return answer;
 	read_config(&config);
-	rules = rules_of(&config);
+	rules = token_rules_of(&config);
 	answer = 1;
 	if (token_keys_load(&keys, config.jwt_keys, &rules, &problem) != OK) {
 		complain("%s", buf_ok(&problem) && problem.len > 0 ? problem.bytes : err_text(ERR_MEMORY));

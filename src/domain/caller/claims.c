@@ -31,6 +31,17 @@ static const struct token_fault malformed_sub = {
 	"malformed sub", "token has a malformed sub",
 	"The token's sub is not a user id: text of 1 to 128 bytes, or an integer of 64 bits."};
 
+struct token_rules token_rules_of(const struct config *c)
+{
+	return (struct token_rules){
+		.algorithms = c->jwt_algorithms,
+		.issuer = c->jwt_issuer,
+		.audience = c->jwt_audience,
+		.require_exp = c->jwt_require_exp,
+		.leeway_s = c->jwt_leeway_s,
+	};
+}
+
 const char *role_text(enum role r)
 {
 	switch (r) {

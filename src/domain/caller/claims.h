@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/defs.h"
+#include "base/process/config.h"
 #include "domain/caller/user.h"
 
 enum role { ROLE_USER, ROLE_CLINICIAN, ROLE_SERVICE, ROLE_ADMIN };
@@ -37,6 +38,9 @@ struct token_rules {
 	bool require_exp;
 	int64_t leeway_s;
 };
+
+/* The rules that the configuration says, for whichever program. Texts are borrowed, for as long as it lives. */
+struct token_rules token_rules_of(const struct config *c);
 
 /* Why a token is refused. All static. */
 struct token_fault {
