@@ -9,7 +9,7 @@
 #include "domain/http/request_head.h"
 #include "domain/topic/selection.h"
 #include "domain/topic/topic.h"
-#include "domain/websocket/deflate.h"
+#include "domain/websocket/extension.h"
 #include "ws/health.h"
 #include "ws/http_socket.h"
 #include "ws/identity.h"
@@ -110,7 +110,7 @@ static const char no_memory[] = "The server is short of memory.";
 static bool offers_deflate(const struct header_list *extensions)
 {
 	for (unsigned i = 0; i < extensions->count; i++)
-		if (deflate_is_offered(extensions->lines[i]))
+		if (extension_deflate_offered(extensions->lines[i]))
 			return true;
 	return false;
 }

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/log/log.h"
-#include "domain/websocket/deflate.h"
+#include "domain/websocket/extension.h"
 #include "domain/websocket/frame.h"
 #include "domain/websocket/frame_reader.h"
 #include "domain/websocket/handshake.h"
@@ -222,7 +222,7 @@ static bool answer(int fd, const struct arrival *a, struct span key)
 	struct buf reply = BUF_EMPTY;
 	bool good;
 
-	handshake_add(&reply, key, a->echo_protocol, a->inflates ? DEFLATE_AGREED : NULL);
+	handshake_add(&reply, key, a->echo_protocol, a->inflates ? EXTENSION_DEFLATE_AGREED : NULL);
 	good = buf_ok(&reply) && send(fd, reply.bytes, reply.len, MSG_NOSIGNAL) == (ssize_t)reply.len;
 	buf_free(&reply);
 	return good;

@@ -25,7 +25,7 @@ static const char usage[] =
 
 static const struct route routes[] = {{"GET", "/ws/history/*", 0}};
 
-struct question {
+struct history_question {
 	char topic[TOPIC_NAME_MAX + 1];
 	struct token_claims caller;
 	bool anonymous;
@@ -34,7 +34,8 @@ struct question {
 	int64_t limit;
 };
 
-static bool read_caller(struct db_worker *worker, const struct request *r, struct question *q, struct response *res)
+static bool read_caller(struct db_worker *worker, const struct request *r, struct history_question *q,
+			struct response *res)
 {
 	enum err e = auth_check(worker->auth, r, &q->caller, res);
 
@@ -48,7 +49,7 @@ static bool read_caller(struct db_worker *worker, const struct request *r, struc
 }
 
 /* False: no memory. */
-static bool read_since(const struct request *r, struct question *q, struct problem *problem)
+static bool read_since(const struct request *r, struct history_question *q, struct problem *problem)
 {
 	struct buf text = BUF_EMPTY;
 	bool good;
@@ -64,7 +65,7 @@ static bool read_since(const struct request *r, struct question *q, struct probl
 }
 
 /* False: no memory. */
-static bool read_limit(const struct request *r, struct question *q, struct problem *problem)
+static bool read_limit(const struct request *r, struct history_question *q, struct problem *problem)
 {
 	struct buf text = BUF_EMPTY;
 	bool good;
@@ -78,8 +79,8 @@ static bool read_limit(const struct request *r, struct question *q, struct probl
 	return good;
 }
 
-static bool read_question(struct db_worker *worker, const struct request *r, struct span id_text, struct question *q,
-			  struct response *res)
+static bool read_question(struct db_worker *worker, const struct request *r, struct span id_text,
+			  struct history_question *q, struct response *res)
 {
 	static const struct query_name names[] = {{"since", true}, {"limit", true}};
 	struct problem problem = PROBLEM_NONE;
@@ -101,7 +102,7 @@ static bool read_question(struct db_worker *worker, const struct request *r, str
 	return res->status == 200;
 }
 
-static void refuse(enum err e, const struct question *q, struct response *res)
+static void refuse(enum err e, const struct history_question *q, struct response *res)
 {
 	bool is_trusted = q->caller.role == ROLE_SERVICE || q->caller.role == ROLE_ADMIN;
 
@@ -134,7 +135,7 @@ static void serve(void *context, const struct request *r, struct response *res)
 {
 	const struct route *route = route_find(routes, ARRAY_LEN(routes), r, res);
 	struct db_worker *worker = context;
-	struct question q = {0};
+	struct history_question q = {0};
 	struct history h = {0};
 	enum err e = OK;
 

@@ -57,7 +57,7 @@ static bool may_see_status(struct db_worker *worker, const struct request *r, bo
 	return false;
 }
 
-static bool is_healthy(const struct health *h)
+static bool is_healthy(const struct health_report *h)
 {
 	for (int i = 0; i < CHECKS_COUNT; i++)
 		if (h->checks[i] != HEALTHY)
@@ -74,7 +74,7 @@ static void serve_status(struct db_worker *worker, const struct request *r, stru
 {
 	struct buf status = BUF_EMPTY;
 	char read[CLOCK_TEXT_SIZE];
-	struct health health;
+	struct health_report health;
 	int64_t read_us = 0;
 	bool totals_only;
 	enum err e = OK;
@@ -103,7 +103,7 @@ static void serve_health(struct db_worker *worker, bool ready, struct response *
 	};
 	static const char *const conditions[] = {
 		[HEALTHY] = "healthy", [UNHEALTHY] = "unhealthy", [UNKNOWN] = "unknown"};
-	struct health health;
+	struct health_report health;
 	char now[CLOCK_TEXT_SIZE];
 
 	status_health(worker->shared, &health);

@@ -3,9 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,16 +11,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/thread.h"
-
-#define LINE_SIZE 2048
-#define AUDIT_ALONE_BYTES (LOG_RING_BYTES / 4)
-#define TAKEN_BYTES PIPE_BUF /* more in one write(2) could be mixed with another program's */
-#define END_WAIT_S 5	     /* without a line that is taken, before the end waits no longer */
+#include "base/log/log_writer.h"
 
 static struct {
 	const char *program;
@@ -116,9 +108,9 @@ static size_t written(int answer, size_t size)
 }
 
 /* The whole line, with a newline where it goes to stderr; its length. */
-static size_t PRINTF(3, 0) compose(char line[LINE_SIZE], enum log_level level, const char *format, va_list args)
+static size_t PRINTF(3, 0) compose(char line[LOG_LINE_SIZE], enum log_level level, const char *format, va_list args)
 {
-	size_t size = LINE_SIZE - 1; /* the newline's place */
+	size_t size = LOG_LINE_SIZE - 1; /* the newline's place */
 	char now[CLOCK_TEXT_SIZE];
 	int saved_errno = errno;
 	size_t head = 0;
@@ -139,13 +131,13 @@ static size_t PRINTF(3, 0) compose(char line[LINE_SIZE], enum log_level level, c
 }
 
 /* Waits for whoever reads it. False: it cannot be written. */
-static bool deliver(enum log_level level, const char *lines, size_t len)
+static bool deliver(int level, const char *lines, size_t len)
 {
 	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 	size_t done = 0;
 
 	if (the_log.to_syslog) {
-		syslog(syslog_priority(level), "%.*s", (int)len, lines);
+		syslog(syslog_priority((enum log_level)level), "%.*s", (int)len, lines);
 		return true;
 	}
 	while (done < len) {
@@ -161,93 +153,7 @@ static bool deliver(enum log_level level, const char *lines, size_t len)
 	return true;
 }
 
-/* ---- the ring */
-
-struct entry {
-	uint16_t len;
-	int8_t level;
-};
-
-static struct {
-	pthread_mutex_t lock;	    /* of all that follows */
-	pthread_cond_t filled;	    /* for the writer */
-	pthread_cond_t taken;	    /* for the end */
-	bool open;		    /* lines go through it */
-	bool idle;		    /* the writer waits */
-	bool failing;		    /* what was written last could not be: a full disk */
-	uint64_t takings;	    /* how many times the writer has come back from writing */
-	uint64_t lost, lost_audit;  /* not told yet; lost_audit of lost */
-	size_t start, used;	    /* bytes */
-	char bytes[LOG_RING_BYTES]; /* an entry and its line, one behind the other, round the end */
-} the_ring = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.filled = PTHREAD_COND_INITIALIZER,
-	.taken = PTHREAD_COND_INITIALIZER,
-};
-
-static void ring_put(const void *bytes, size_t len)
-{
-	size_t at = (the_ring.start + the_ring.used) % LOG_RING_BYTES;
-	size_t first = MIN(len, LOG_RING_BYTES - at);
-
-	memcpy(the_ring.bytes + at, bytes, first);
-	memcpy(the_ring.bytes, (const char *)bytes + first, len - first);
-	the_ring.used += len;
-}
-
-/* `skip` bytes behind the start. */
-static void ring_look(void *out, size_t skip, size_t len)
-{
-	size_t at = (the_ring.start + skip) % LOG_RING_BYTES;
-	size_t first = MIN(len, LOG_RING_BYTES - at);
-
-	memcpy(out, the_ring.bytes + at, first);
-	memcpy((char *)out + first, the_ring.bytes, len - first);
-}
-
-static bool ring_add(enum log_level level, const char *line, size_t len)
-{
-	struct entry e = {(uint16_t)len, (int8_t)level};
-	size_t kept = level == LOG_AUDIT_ ? 0 : AUDIT_ALONE_BYTES;
-
-	if (the_ring.used + sizeof(e) + len > LOG_RING_BYTES - kept)
-		return false;
-	ring_put(&e, sizeof(e));
-	ring_put(line, len);
-	return true;
-}
-
-/* Lines that are written together. */
-struct batch {
-	size_t len;	       /* bytes */
-	uint64_t count, audit; /* lines; audit of count */
-	enum log_level level;  /* of the last */
-	char bytes[TAKEN_BYTES];
-};
-
-/* Whole lines, as many as fit; to syslog one, which has a priority of its own. False: there is none. */
-static bool ring_take(struct batch *b)
-{
-	struct entry e = {0, 0};
-
-	b->len = 0;
-	b->count = b->audit = 0;
-	while (the_ring.used > 0 && (b->len == 0 || !the_log.to_syslog)) {
-		ring_look(&e, 0, sizeof(e));
-		if (b->len + e.len > TAKEN_BYTES)
-			break;
-		ring_look(b->bytes + b->len, sizeof(e), e.len);
-		b->len += e.len;
-		b->level = (enum log_level)e.level;
-		b->count++;
-		b->audit += b->level == LOG_AUDIT_;
-		the_ring.start = (the_ring.start + sizeof(e) + e.len) % LOG_RING_BYTES;
-		the_ring.used -= sizeof(e) + e.len;
-	}
-	return b->len > 0;
-}
-
-static size_t PRINTF(3, 4) compose_own(char line[LINE_SIZE], enum log_level level, const char *format, ...)
+static size_t PRINTF(3, 4) compose_own(char line[LOG_LINE_SIZE], enum log_level level, const char *format, ...)
 {
 	va_list args;
 	size_t len = 0;
@@ -258,104 +164,28 @@ static size_t PRINTF(3, 4) compose_own(char line[LINE_SIZE], enum log_level leve
 	return len;
 }
 
-/*
- * Not before the ring is half empty: or the count would take the room of what is counted. Nor while nothing can be
- * written.
- */
-static void tell_lost(void)
+static struct log_line compose_lost(char line[LOG_LINE_SIZE], uint64_t lost, uint64_t lost_audit)
 {
-	char line[LINE_SIZE];
-	size_t len = 0;
+	size_t len = compose_own(line, LOG_WARNING_,
+				 "log lines were lost: nobody took them, or they could not be written lines=%" PRIu64
+				 " audit=%" PRIu64,
+				 lost, lost_audit);
 
-	if (the_ring.lost == 0 || the_ring.failing || the_ring.used > LOG_RING_BYTES / 2)
-		return;
-	len = compose_own(line, LOG_WARNING_,
-			  "log lines were lost: nobody took them, or they could not be written lines=%" PRIu64
-			  " audit=%" PRIu64,
-			  the_ring.lost, the_ring.lost_audit);
-	if (ring_add(LOG_WARNING_, line, len))
-		the_ring.lost = the_ring.lost_audit = 0;
-}
-
-static void *write_lines(void *unused)
-{
-	struct batch b;
-
-	pthread_mutex_lock(&the_ring.lock);
-	for (;;) {
-		bool written = false;
-
-		tell_lost();
-		if (!ring_take(&b)) {
-			the_ring.idle = true;
-			pthread_cond_signal(&the_ring.taken);
-			pthread_cond_wait(&the_ring.filled, &the_ring.lock);
-			the_ring.idle = false;
-			continue;
-		}
-		pthread_mutex_unlock(&the_ring.lock);
-		written = deliver(b.level, b.bytes, b.len);
-		pthread_mutex_lock(&the_ring.lock);
-		the_ring.failing = !written;
-		the_ring.lost += written ? 0 : b.count;
-		the_ring.lost_audit += written ? 0 : b.audit;
-		the_ring.takings++;
-		pthread_cond_signal(&the_ring.taken);
-	}
-	return unused;
-}
-
-/* The program's end: everything that was logged is written first, unless nobody reads. */
-static void end_writer(void)
-{
-	pthread_mutex_lock(&the_ring.lock);
-	while (!(the_ring.idle && the_ring.used == 0)) {
-		struct timespec until;
-		uint64_t before = the_ring.takings;
-
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += END_WAIT_S;
-		if (pthread_cond_timedwait(&the_ring.taken, &the_ring.lock, &until) == ETIMEDOUT &&
-		    the_ring.takings == before)
-			break;
-	}
-	pthread_mutex_unlock(&the_ring.lock);
+	return (struct log_line){LOG_WARNING_, false, line, len};
 }
 
 enum err log_start_writer(void)
 {
-	enum err e = thread_start(write_lines, NULL);
+	static struct log_sink sink = {.write = deliver, .compose_lost = compose_lost};
 
-	if (e != OK)
-		return e;
-	atexit(end_writer);
-	pthread_mutex_lock(&the_ring.lock);
-	the_ring.open = true;
-	pthread_mutex_unlock(&the_ring.lock);
-	return OK;
-}
-
-/* False: there is no writer. */
-static bool leave_to_writer(enum log_level level, const char *line, size_t len)
-{
-	bool open = false;
-
-	pthread_mutex_lock(&the_ring.lock);
-	open = the_ring.open;
-	if (open && !ring_add(level, line, len)) {
-		the_ring.lost++;
-		the_ring.lost_audit += level == LOG_AUDIT_;
-	}
-	if (open && the_ring.idle)
-		pthread_cond_signal(&the_ring.filled);
-	pthread_mutex_unlock(&the_ring.lock);
-	return open;
+	sink.one_line_each = the_log.to_syslog;
+	return log_writer_start(&sink);
 }
 
 void log_write(enum log_level level, const char *format, ...)
 {
 	int saved_errno = errno;
-	char line[LINE_SIZE];
+	char line[LOG_LINE_SIZE];
 	size_t len = 0;
 	va_list args;
 
@@ -364,7 +194,7 @@ void log_write(enum log_level level, const char *format, ...)
 	va_start(args, format);
 	len = compose(line, level, format, args);
 	va_end(args);
-	if (!leave_to_writer(level, line, len))
+	if (!log_writer_add(&(struct log_line){level, level == LOG_AUDIT_, line, len}))
 		(void)deliver(level, line, len);
 	errno = saved_errno;
 }

@@ -12,10 +12,8 @@
  * escaped by the caller's use of log_quote(). Tokens, keys, passwords and message bodies never go in.
  *
  * A program that serves leaves the writing to a thread (log_start_writer()): a stderr that nobody reads, or a journal that
- * stands still, holds up neither its loop nor its threads. Lines wait in order in a ring of LOG_RING_BYTES. Those that
- * find no room, or cannot be written (a full disk), are lost, are counted, and the count is logged as soon as it can be;
- * the last quarter of the ring is for the audit trail alone. The program's end waits for the ring to be written, as long as somebody reads; what a crash
- * finds in it is lost.
+ * stands still, holds up neither its loop nor its threads. Lines wait in a ring (log_writer.h); those that find no room, or
+ * cannot be written, are lost and counted. What a crash finds in the ring is lost.
  *
  *	… warning: log lines were lost: nobody took them, or they could not be written lines=1012 audit=3
  *
@@ -42,8 +40,6 @@ enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE
  *	to_syslog	else stderr; whether that is the journal is found out here
  */
 void log_open(const char *program, enum log_level up_to, int to_syslog);
-
-#define LOG_RING_BYTES (1 << 20)
 
 /*
  * From now on a thread writes the lines, until the program's end. Call at most once, after log_open().

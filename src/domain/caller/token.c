@@ -41,7 +41,7 @@ static const struct token_fault unreadable =
 static const struct token_fault malformed_payload = FAULT("malformed payload");
 static const struct token_fault no_memory = FAULT("out of memory"); /* of us, not of the token: ERR_MEMORY */
 
-/* --- keys --- */
+/* ---- keys */
 
 enum err token_keys_load(struct token_keys **out, const char *directory, const struct token_rules *rules,
 			 struct buf *problem)
@@ -84,7 +84,7 @@ enum err token_keys_remember(struct token_keys *keys, size_t tokens_max)
 	return token_cache_new(&keys->good, sizeof(struct token_claims), tokens_max);
 }
 
-/* --- verification --- */
+/* ---- verification */
 
 static int base64url_value(char c)
 {
@@ -309,7 +309,7 @@ enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int6
 	return OK;
 }
 
-/* --- making --- */
+/* ---- making */
 
 enum err token_make(const struct token_keys *keys, const char *kid, const char *alg, const char *private_key_pem,
 		    const struct token_claims *claims, int64_t now_s, struct buf *out)

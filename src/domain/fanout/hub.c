@@ -1,23 +1,12 @@
 #include "domain/fanout/hub.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TURN_WRITES 64 /* to one topic, before the next has its turn */
 
 TAILQ_HEAD(hub_topic_list, hub_topic);
-
-struct ephemeral {
-	STAILQ_ENTRY(ephemeral) next;
-	uint64_t number; /* within its topic */
-	struct uuid exclude;
-	bool has_exclude;
-	char *to_user; /* in `bytes`, behind the frame; NULL: everyone */
-	size_t len;
-	char bytes[];
-};
 
 struct hub {
 	const struct hub_ops *ops;
@@ -94,26 +83,14 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 	struct hub_topic *found = hub_find(h, id);
 
 	if (!found) {
-		found = calloc(1, sizeof(*found));
-		if (!found)
-			return ERR_MEMORY;
-		if (tail_new(&found->tail, last_seq, h->tail_max_bytes, h->deflater) != OK) {
-			free(found);
-			return ERR_MEMORY;
-		}
-		found->id = id;
+		enum err e = hub_topic_new(&found, id, name, epoch, last_seq, h->tail_max_bytes, h->deflater);
+
+		if (e != OK)
+			return e;
 		found->serial = ++h->made;
-		snprintf(found->name, sizeof(found->name), "%s", name);
-		snprintf(found->epoch, sizeof(found->epoch), "%s", epoch);
-		TAILQ_INIT(&found->current);
-		TAILQ_INIT(&found->due);
-		TAILQ_INIT(&found->waiting);
-		TAILQ_INIT(&found->ahead);
-		STAILQ_INIT(&found->ephemerals);
 		HASH_ADD(hh, h->by_id, id, sizeof(found->id), found);
 		if (!HASH_HAS(hh, found)) {
-			tail_free(&found->tail);
-			free(found);
+			hub_topic_free(&found);
 			return ERR_MEMORY;
 		}
 	} else if (strcmp(found->epoch, epoch) != 0) {
@@ -123,21 +100,6 @@ enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *n
 	found->holders++;
 	*t = found;
 	return OK;
-}
-
-static void drop_ephemeral(struct hub_topic *t)
-{
-	struct ephemeral *e = STAILQ_FIRST(&t->ephemerals);
-
-	STAILQ_REMOVE_HEAD(&t->ephemerals, next);
-	t->ephemeral_bytes -= e->len;
-	free(e);
-}
-
-static void drop_ephemerals(struct hub_topic *t)
-{
-	while (!STAILQ_EMPTY(&t->ephemerals))
-		drop_ephemeral(t);
 }
 
 void hub_let_go(struct hub *h, struct hub_topic *t)
@@ -152,9 +114,7 @@ void hub_let_go(struct hub *h, struct hub_topic *t)
 	if (t->aging)
 		TAILQ_REMOVE(&h->by_age, t, age_link);
 	h->tails_bytes -= tail_size(t->tail);
-	drop_ephemerals(t);
-	tail_free(&t->tail);
-	free(t);
+	hub_topic_free(&t);
 }
 
 void hub_retire(struct hub *h, struct hub_topic *t)
@@ -191,21 +151,6 @@ size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max)
 	return count;
 }
 
-static bool has_everything(const struct subscriber *s)
-{
-	return s->seq == tail_seq(s->topic->tail) && s->ephemeral == s->topic->ephemeral;
-}
-
-/* A ready subscriber is in the one list or the other by what it has: so a message moves all of them at once. */
-static struct subscriber_list *list_of(struct subscriber *s)
-{
-	if (s->state == SUB_WAITING)
-		return &s->topic->waiting;
-	if (s->state == SUB_AHEAD)
-		return &s->topic->ahead;
-	return has_everything(s) ? &s->topic->current : &s->topic->due;
-}
-
 /* A topic with somebody due has its turn. */
 static void mark_busy(struct hub *h, struct hub_topic *t)
 {
@@ -223,7 +168,7 @@ static void put(struct hub *h, struct subscriber *s, enum subscriber_state state
 	s->state = state;
 	if (state == SUB_OUT)
 		return;
-	TAILQ_INSERT_TAIL(list_of(s), s, link);
+	TAILQ_INSERT_TAIL(subscriber_list_of(s), s, link);
 	mark_busy(h, t);
 }
 
@@ -231,7 +176,7 @@ void hub_leave(struct subscriber *s)
 {
 	if (s->state == SUB_OUT)
 		return;
-	TAILQ_REMOVE(list_of(s), s, link);
+	TAILQ_REMOVE(subscriber_list_of(s), s, link);
 	s->state = SUB_OUT;
 }
 
@@ -259,7 +204,7 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 	struct ephemeral *e;
 	bool more = true;
 
-	STAILQ_FOREACH (e, &s->topic->ephemerals, next) {
+	STAILQ_FOREACH (e, &s->topic->ephemerals.list, next) {
 		if (!more || s->ends_seq != 0)
 			break;
 		if (e->number <= s->ephemeral)
@@ -271,7 +216,7 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 	}
 	/* Those that were dropped have gone by. */
 	if (more)
-		s->ephemeral = s->topic->ephemeral;
+		s->ephemeral = s->topic->ephemerals.last;
 	return more;
 }
 
@@ -304,7 +249,7 @@ static void write_to(struct hub *h, struct subscriber *s, int64_t now_ms)
 void hub_join(struct hub *h, struct subscriber *s)
 {
 	assert(s->state == SUB_OUT);
-	s->ephemeral = s->topic->ephemeral;
+	s->ephemeral = s->topic->ephemerals.last;
 	if (s->reader.inflates)
 		tail_compress(s->topic->tail);
 	if (s->seq < tail_floor(s->topic->tail))
@@ -325,7 +270,7 @@ void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms)
 		return;
 	hub_leave(s);
 	/* What could not be taken as it came has gone by. */
-	s->ephemeral = s->topic->ephemeral;
+	s->ephemeral = s->topic->ephemerals.last;
 	if (s->seq < tail_seq(s->topic->tail))
 		write_to(h, s, now_ms);
 	else
@@ -334,7 +279,7 @@ void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms)
 
 void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms)
 {
-	while (s->state == SUB_READY && !has_everything(s)) {
+	while (s->state == SUB_READY && !subscriber_has_everything(s)) {
 		hub_leave(s);
 		write_to(h, s, now_ms);
 	}
@@ -425,7 +370,7 @@ bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 		if (t->busy)
 			TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
 		else
-			drop_ephemerals(t);
+			ephemerals_clear(&t->ephemerals);
 	}
 	return hub_is_busy(h);
 }
@@ -433,29 +378,13 @@ bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,
 		       const struct uuid *exclude)
 {
-	size_t user_size = to_user ? strlen(to_user) + 1 : 0;
-	struct ephemeral *e;
+	enum err e = OK;
 
 	if (TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due))
 		return OK;
-	e = calloc(1, sizeof(*e) + frame.len + user_size);
-	if (!e)
-		return ERR_MEMORY;
-	e->len = frame.len;
-	memcpy(e->bytes, frame.bytes, frame.len);
-	if (to_user) {
-		e->to_user = e->bytes + frame.len;
-		memcpy(e->to_user, to_user, user_size);
-	}
-	if (exclude) {
-		e->has_exclude = true;
-		e->exclude = *exclude;
-	}
-	while (!STAILQ_EMPTY(&t->ephemerals) && t->ephemeral_bytes + frame.len > EPHEMERALS_MAX_BYTES)
-		drop_ephemeral(t);
-	e->number = ++t->ephemeral;
-	STAILQ_INSERT_TAIL(&t->ephemerals, e, next);
-	t->ephemeral_bytes += frame.len;
+	e = ephemerals_add(&t->ephemerals, frame, to_user, exclude);
+	if (e != OK)
+		return e;
 	/* As with a stored message: whoever had everything lacks this one. */
 	TAILQ_CONCAT(&t->due, &t->current, link);
 	mark_busy(h, t);

@@ -1,15 +1,16 @@
 /*
  * hub - who listens to what on this node, and how a new message reaches them all.
  *
- * A subscriber is a cursor into its topic's tail. A message that comes makes every subscriber who had everything DUE;
- * hub_run() writes to those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor
- * a topic with one. Who could not take all WAITS until its transport is writable again, and then gets whatever has
- * gathered, in one write. Who waited so long that the tail has moved on is BEHIND: its owner reads from the database
- * until it is back within the tail.
+ * A subscriber is a cursor into its topic's tail. A message makes every subscriber that had everything due; hub_run()
+ * writes to those that are due, in slices, so that a topic with 15,000 subscribers delays neither the loop nor a topic
+ * with one. A subscriber whose transport took not all waits until the transport is writable, and then gets whatever has
+ * gathered, in one write. Where the tail has moved on meanwhile, its owner reads from the database until the subscriber
+ * is back within the tail.
  *
- *	hub_join(seq) -> CURRENT --message--> DUE --hub_run()--> CURRENT
- *							 `-> WAITING --hub_writable()--> CURRENT | DUE | WAITING | BEHIND
- *	BEHIND --read from the database--> hub_join(seq)
+ *	hub_join(seq) -> SUB_READY: current, it has everything -- message --> due, it lacks something -- hub_run() --> current
+ *	SUB_READY -- its transport takes no more --> SUB_WAITING -- hub_writable() --> SUB_READY, or still SUB_WAITING
+ *	hub_join(seq), more than the tail has -> SUB_AHEAD -- hub_append() --> SUB_READY
+ *	any -- the tail has no longer what comes next --> SUB_OUT, ops.behind() -- read from the database --> hub_join(seq)
  *
  * Layer    domain: writing is a function of the owner's; no socket; the caller says what time it is (now_ms), for what
  *          expires (stored_message.expires_ms).
@@ -22,67 +23,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/queue.h>
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "base/hash.h"
-#include "domain/fanout/tail.h"
-#include "domain/topic/cursor.h"
-#include "domain/topic/topic.h"
+#include "domain/fanout/hub_topic.h"
 
 struct hub;
-
-enum subscriber_state {
-	SUB_OUT,     /* in no list: not joined, or its owner has it */
-	SUB_READY,   /* in its topic's current or due list: current when it has everything, due when not */
-	SUB_WAITING, /* in its topic's waiting list: its transport takes nothing now */
-	SUB_AHEAD,   /* in its topic's ahead list: it has more than the tail, which is about to be fetched */
-};
-
-struct subscriber {
-	TAILQ_ENTRY(subscriber) link;
-	struct hub_topic *topic; /* borrowed; held by hub_hold() */
-	uint64_t seq;		 /* it has everything up to here */
-	uint64_t ephemeral;	 /* the number of the last ephemeral message that it was given, or that went by */
-	uint64_t ends_seq; /* that message, which is on its way, ends it: what is in no queue is not for it any more;
-			      0: none is known */
-	enum subscriber_state state;
-	struct reader reader;
-};
-
-TAILQ_HEAD(subscriber_list, subscriber);
-
-/* A message that is in no queue, until everybody who is due has had it. */
-struct ephemeral;
-
-STAILQ_HEAD(ephemeral_list, ephemeral);
-
-struct hub_topic {
-	UT_hash_handle hh;		  /* by id */
-	TAILQ_ENTRY(hub_topic) busy_link; /* in hub.busy while due is not empty */
-	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age while `aging`, the longest without a message first */
-	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
-	int64_t id;
-	uint64_t serial; /* no other that this hub has made, or makes, has it: an id may be held anew */
-	char name[TOPIC_NAME_MAX + 1];
-	char epoch[EPOCH_MAX + 1];
-	struct tail *tail;		/* owned */
-	struct subscriber_list current; /* has everything: seq == tail_seq(), and every ephemeral message */
-	struct subscriber_list due;	/* lacks something, and is writable */
-	struct subscriber_list waiting;
-	struct subscriber_list ahead;	  /* seq > tail_seq(); nearly always empty */
-	struct ephemeral_list ephemerals; /* owned; empty while nobody is due */
-	uint64_t ephemeral;		  /* the number of the last */
-	size_t ephemeral_bytes;
-	uint64_t delivered_seq; /* how far some client has been sent, here or as the database said */
-	uint64_t revoked_seq;	/* of the last revocation that went by or is announced; 0: none */
-	unsigned holders;	/* who uses it: the last one out frees it */
-	bool busy;
-	bool aging; /* its tail has memory that can be freed */
-	bool stale; /* hub_retire() */
-	bool rung;  /* the database has something after tail_seq(), as far as anyone knows */
-};
 
 /* What became of a write. */
 enum hub_written {
@@ -110,8 +56,7 @@ struct hub_counters {
 	uint64_t bytes;
 };
 
-#define EPHEMERALS_MAX_BYTES (1 << 20) /* of a topic */
-#define HUB_WRITE_MAX 65536	       /* bytes in one write, one larger frame aside */
+#define HUB_WRITE_MAX 65536 /* bytes in one write, one larger frame aside */
 
 /*
  *	deflater	borrowed; NULL: nothing is compressed, and no reader inflates

@@ -24,7 +24,7 @@ struct limit {
 /* How a message is kept: as it is, and compressed from when on somebody wanted that. */
 enum form { PLAIN, COMPRESSED, FORMS };
 
-struct entry {
+struct tail_entry {
 	uint64_t end[FORMS]; /* offset behind its frame, in frames[form] */
 	struct limit *limit; /* owned; NULL: for everyone */
 	int64_t expires_ms;  /* NEVER */
@@ -39,14 +39,14 @@ struct tail {
 	uint64_t compressed_until; /* messages before this one will be */
 	struct deflater *deflater; /* borrowed; NULL: nothing is compressed */
 	struct byte_fifo frames[FORMS];
-	struct entry *entries; /* circular, by seq */
-	size_t entries_size;   /* a power of two; 0 at first */
-	size_t limited;	       /* how many entries have a limit */
-	size_t expiring;       /* how many entries will expire, or have */
-	int64_t expires_ms;    /* no entry has expired before; NEVER while none will */
+	struct tail_entry *entries; /* circular, by seq */
+	size_t entries_size;	    /* a power of two; 0 at first */
+	size_t limited;		    /* how many entries have a limit */
+	size_t expiring;	    /* how many entries will expire, or have */
+	int64_t expires_ms;	    /* no entry has expired before; NEVER while none will */
 };
 
-static struct entry *entry_at(const struct tail *t, uint64_t seq)
+static struct tail_entry *entry_at(const struct tail *t, uint64_t seq)
 {
 	return &t->entries[seq & (t->entries_size - 1)];
 }
@@ -61,7 +61,7 @@ static bool may_have(const struct reader *r, const struct limit *l)
 	return !l || reader_may_have(r, l->to_user, l->has_exclude ? &l->exclude : NULL);
 }
 
-static bool is_for(const struct reader *r, const struct entry *e, int64_t now_ms)
+static bool is_for(const struct reader *r, const struct tail_entry *e, int64_t now_ms)
 {
 	return now_ms < e->expires_ms && may_have(r, e->limit);
 }
@@ -139,7 +139,7 @@ size_t tail_size(const struct tail *t)
 
 static void evict_oldest(struct tail *t)
 {
-	struct entry *e = entry_at(t, t->first_seq);
+	struct tail_entry *e = entry_at(t, t->first_seq);
 
 	for (enum form form = PLAIN; form < FORMS; form++)
 		byte_fifo_drop(&t->frames[form], e->end[form]);
@@ -186,7 +186,7 @@ static enum err grow_entries(struct tail *t)
 		return OK;
 
 	size_t size = t->entries_size ? t->entries_size * 2 : ENTRIES_FIRST;
-	struct entry *entries = calloc(size, sizeof(*entries));
+	struct tail_entry *entries = calloc(size, sizeof(*entries));
 
 	if (!entries)
 		return ERR_MEMORY;
@@ -260,10 +260,10 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 		byte_fifo_add(&t->frames[PLAIN], payload.bytes, payload.len);
 		/* An expired one has no frame in either form. */
 		add_compressed(t, &compressed, is_compressed || (!m->body.bytes && t->compressed_from != 0));
-		*entry_at(t, m->seq) = (struct entry){.end = {t->frames[PLAIN].end, t->frames[COMPRESSED].end},
-						      .limit = limit,
-						      .expires_ms = expires_ms,
-						      .header = (uint32_t)header_len};
+		*entry_at(t, m->seq) = (struct tail_entry){.end = {t->frames[PLAIN].end, t->frames[COMPRESSED].end},
+							   .limit = limit,
+							   .expires_ms = expires_ms,
+							   .header = (uint32_t)header_len};
 		t->limited += limit != NULL;
 		t->expiring += expires_ms != NEVER;
 		t->expires_ms = MIN(t->expires_ms, expires_ms);
@@ -304,7 +304,7 @@ static uint64_t together(const struct tail *t, uint64_t first, uint64_t end, int
 	if (entry_at(t, first)->limit)
 		return first;
 	for (uint64_t seq = first + 1; seq <= end; seq++) {
-		const struct entry *e = entry_at(t, seq);
+		const struct tail_entry *e = entry_at(t, seq);
 
 		if (e->limit || now_ms >= e->expires_ms)
 			return seq - 1;
@@ -350,7 +350,7 @@ struct tail_text tail_message(const struct tail *t, uint64_t seq, const struct r
 {
 	assert(seq >= t->first_seq && seq < t->next_seq);
 
-	const struct entry *e = entry_at(t, seq);
+	const struct tail_entry *e = entry_at(t, seq);
 	uint64_t start = entry_start(t, seq, PLAIN) + e->header;
 	struct tail_text text = {.expires_ms = e->expires_ms != NEVER ? e->expires_ms : 0,
 				 .private = e->limit && e->limit->to_user};

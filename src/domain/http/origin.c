@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "domain/http/request_head.h"
+#include "domain/http/header_list.h"
 
 bool origin_allowed(const char *allowed, struct span origin)
 {

@@ -25,44 +25,6 @@ static bool span_is(struct span s, const char *text)
 	return s.len == strlen(text) && strncasecmp(s.bytes, text, s.len) == 0;
 }
 
-static struct span trim(struct span s)
-{
-	while (s.len > 0 && (s.bytes[0] == ' ' || s.bytes[0] == '\t')) {
-		s.bytes++;
-		s.len--;
-	}
-	while (s.len > 0 && (s.bytes[s.len - 1] == ' ' || s.bytes[s.len - 1] == '\t'))
-		s.len--;
-	return s;
-}
-
-bool list_next(struct span *list, char separator, struct span *item)
-{
-	while (list->len > 0) {
-		const char *end = memchr(list->bytes, separator, list->len);
-		size_t len = end ? (size_t)(end - list->bytes) : list->len;
-		size_t used = end ? len + 1 : len;
-
-		*item = trim((struct span){list->bytes, len});
-		list->bytes += used;
-		list->len -= used;
-		if (item->len > 0)
-			return true;
-	}
-	return false;
-}
-
-bool header_list_next(struct header_list *list, struct span *item)
-{
-	while (list->count > 0) {
-		if (list_next(&list->lines[0], ',', item))
-			return true;
-		list->count--;
-		memmove(list->lines, list->lines + 1, list->count * sizeof(list->lines[0]));
-	}
-	return false;
-}
-
 /* The line at `*at`, without its CRLF; `*at` moves behind it. False: no CRLF in what is there, or a bare CR or LF. */
 static bool take_line(const char **at, const char *end, struct span *line)
 {
@@ -188,34 +150,26 @@ static bool set_once(struct span *to, struct span value)
 }
 
 /* A head as it is read: also what only says how. */
-struct reading {
+struct head_reading {
 	struct request_head head;
 	struct span content_length, transfer_encoding, host;
 	struct header_list connection;
 };
 
-static bool add_line(struct header_list *to, struct span value)
-{
-	if (to->count == HEADER_LINES_MAX)
-		return false;
-	to->lines[to->count++] = value;
-	return true;
-}
-
 /* The headers that mean something here. */
 static const struct known {
 	const char *name;
 	size_t len;
-	size_t offset; /* of its value, in struct reading */
+	size_t offset; /* of its value, in struct head_reading */
 	bool is_list;
 } known[] = {
-#define KNOWN(name, field)                                                     \
-	{                                                                      \
-		name, sizeof(name) - 1, offsetof(struct reading, field), false \
+#define KNOWN(name, field)                                                          \
+	{                                                                           \
+		name, sizeof(name) - 1, offsetof(struct head_reading, field), false \
 	}
-#define KNOWN_LIST(name, field)                                               \
-	{                                                                     \
-		name, sizeof(name) - 1, offsetof(struct reading, field), true \
+#define KNOWN_LIST(name, field)                                                    \
+	{                                                                          \
+		name, sizeof(name) - 1, offsetof(struct head_reading, field), true \
 	}
 	KNOWN("Authorization", head.authorization),
 	KNOWN_LIST("Upgrade", head.upgrade),
@@ -234,7 +188,7 @@ static const struct known {
 #undef KNOWN_LIST
 };
 
-static int read_header(struct reading *r, struct span line)
+static int read_header(struct head_reading *r, struct span line)
 {
 	const char *colon = memchr(line.bytes, ':', line.len);
 	struct span name, value;
@@ -242,7 +196,7 @@ static int read_header(struct reading *r, struct span line)
 	if (!colon || colon == line.bytes)
 		return 400;
 	name = (struct span){line.bytes, (size_t)(colon - line.bytes)};
-	value = trim((struct span){colon + 1, (size_t)(line.bytes + line.len - colon - 1)});
+	value = list_trim((struct span){colon + 1, (size_t)(line.bytes + line.len - colon - 1)});
 	for (size_t i = 0; i < name.len; i++) {
 		if (!is_token_char(name.bytes[i]))
 			return 400;
@@ -255,20 +209,9 @@ static int read_header(struct reading *r, struct span line)
 		void *to = (char *)r + k->offset;
 
 		if (name.len == k->len && strncasecmp(name.bytes, k->name, k->len) == 0)
-			return (k->is_list ? add_line(to, value) : set_once(to, value)) ? 0 : 400;
+			return (k->is_list ? header_list_add(to, value) : set_once(to, value)) ? 0 : 400;
 	}
 	return 0;
-}
-
-static bool list_has(struct header_list list, const char *wanted)
-{
-	struct span item;
-
-	while (header_list_next(&list, &item)) {
-		if (span_is(item, wanted))
-			return true;
-	}
-	return false;
 }
 
 /* Digits alone: whatever else stands there, two readers may take for different lengths. */
@@ -300,7 +243,7 @@ static bool ends_chunked(struct span codings)
 }
 
 /* How a body is refused; 0: there is none. 400: nobody can tell where it would end (RFC 9112, section 6.3). */
-static int body_status(const struct reading *r)
+static int body_status(const struct head_reading *r)
 {
 	if (r->transfer_encoding.bytes && (r->content_length.bytes || !ends_chunked(r->transfer_encoding)))
 		return 400;
@@ -346,7 +289,7 @@ int request_head_read(struct request_head *out, const char *bytes, size_t len, s
 {
 	size_t skipped = len >= 2 && bytes[0] == '\r' && bytes[1] == '\n' ? 2 : 0;
 	const char *at = bytes + skipped, *whole = NULL, *end;
-	struct reading r = {0};
+	struct head_reading r = {0};
 	struct span line;
 	int status = 0;
 
@@ -375,9 +318,9 @@ int request_head_read(struct request_head *out, const char *bytes, size_t len, s
 	r.head.body_status = body_status(&r);
 	if (r.head.body_status == 400)
 		return 400;
-	r.head.keep_alive = !list_has(r.connection, "close");
+	r.head.keep_alive = !header_list_has(r.connection, "close");
 	/* An upgrade that Connection does not name is none (RFC 9110, section 7.8). */
-	if (!list_has(r.connection, "upgrade"))
+	if (!header_list_has(r.connection, "upgrade"))
 		r.head.upgrade.count = 0;
 	*out = r.head;
 	return 0;
@@ -399,8 +342,9 @@ static bool is_websocket_key(struct span key)
 
 bool request_head_is_websocket(const struct request_head *r)
 {
-	return list_has(r->upgrade, "websocket") && r->method.len == 3 && memcmp(r->method.bytes, "GET", 3) == 0 &&
-	       is_websocket_key(r->websocket_key) && r->websocket_version.bytes && span_is(r->websocket_version, "13");
+	return header_list_has(r->upgrade, "websocket") && r->method.len == 3 &&
+	       memcmp(r->method.bytes, "GET", 3) == 0 && is_websocket_key(r->websocket_key) &&
+	       r->websocket_version.bytes && span_is(r->websocket_version, "13");
 }
 
 struct span request_head_bearer(const struct request_head *r)
@@ -409,5 +353,5 @@ struct span request_head_bearer(const struct request_head *r)
 
 	if (a.len <= strlen("Bearer ") || strncasecmp(a.bytes, "Bearer ", strlen("Bearer ")) != 0)
 		return (struct span){0};
-	return trim((struct span){a.bytes + strlen("Bearer "), a.len - strlen("Bearer ")});
+	return list_trim((struct span){a.bytes + strlen("Bearer "), a.len - strlen("Bearer ")});
 }

@@ -13,15 +13,9 @@
 #include <stddef.h>
 
 #include "base/defs.h"
+#include "domain/http/header_list.h"
 
 #define REQUEST_HEAD_MAX 32768 /* bytes: a JWT of 8 KiB, 100 topics of 128 bytes and their cursors */
-#define HEADER_LINES_MAX 4     /* of one list: more in so many lines are refused */
-
-/* A header that is a list, which may come in several lines (RFC 9110, section 5.3). */
-struct header_list {
-	struct span lines[HEADER_LINES_MAX];
-	unsigned count;
-};
 
 /* All spans are borrowed from the bytes; .bytes NULL: it was not there. */
 struct request_head {
@@ -64,12 +58,3 @@ bool request_head_is_websocket(const struct request_head *r);
 
 /* The token of `Authorization: Bearer …`; .bytes NULL when there is none. */
 struct span request_head_bearer(const struct request_head *r);
-
-/*
- * Goes through a list, separated by commas or semicolons: takes the first item off `list`, without space around it.
- * False at the end. Empty items are passed over.
- */
-bool list_next(struct span *list, char separator, struct span *item);
-
-/* The same for a header's lines, whose items are separated by commas. */
-bool header_list_next(struct header_list *list, struct span *item);

@@ -60,8 +60,7 @@ static void begin_diagnosis(struct publication *p, const char *type, const struc
 	buf_add_text(&p->body, ",\"data\":{");
 }
 
-/* --- recommendation
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- recommendation */
 
 enum { OLD_DATA = DIAGNOSIS_COUNT, NEW_DATA, REASON, RECOMMENDATION_COUNT };
 
@@ -112,8 +111,7 @@ static void make_recommendation(struct publication *p, const struct field *field
 	buf_add_text(&p->body, "}}");
 }
 
-/* --- effectiveness
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- effectiveness */
 
 enum {
 	RECOMMENDATION_ID = DIAGNOSIS_COUNT,
@@ -150,8 +148,7 @@ static void make_effectiveness(struct publication *p, const struct field *fields
 		field_decimal(&fields[OLD_EFFECT], p->effect_old);
 }
 
-/* --- feedback
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- feedback */
 
 enum { FEEDBACK_ID = DIAGNOSIS_COUNT, FEEDBACK_RECOMMENDATION, RATING, EFFECT, COMMENT, FEEDBACK_COUNT };
 
@@ -176,8 +173,7 @@ static void make_feedback(struct publication *p, const struct field *fields, int
 	buf_add_text(&p->body, "}}");
 }
 
-/* --- any topic
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- any topic */
 
 enum { TOPIC = COMMON_COUNT, TYPE, DATA, EPHEMERAL, DELIVER_AT, EXPIRES_AT, PRIORITY, CORRELATION_ID, PUBLISH_COUNT };
 
@@ -240,10 +236,9 @@ static void check_publish(const struct publication *p, const struct field *field
 		problem_add_field(problem, prefix, "expires_at", "must be later than the delivery");
 }
 
-/* --- all of them
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- all of them */
 
-static const struct kind {
+static const struct broadcast_rules {
 	const struct field_rule *rules;
 	size_t rules_count;
 	void (*make)(struct publication *p, const struct field *fields, int64_t now_us);
@@ -262,7 +257,7 @@ _Static_assert(DECIMAL_TEXT_SIZE == FIELD_DECIMAL_SIZE, "a publication holds wha
 static void read_item(enum broadcast_kind kind, struct json_object *object, struct span text, const char *prefix,
 		      int64_t now_us, struct publications *all, struct publication *p, struct problem *problem)
 {
-	const struct kind *k = &kinds[kind];
+	const struct broadcast_rules *k = &kinds[kind];
 	struct field fields[FIELDS_MAX];
 
 	if (!json_object_is_type(object, json_type_object)) {

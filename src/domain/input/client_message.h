@@ -9,9 +9,6 @@
  * is missing or empty, those of the message itself (`{"type":"authenticate","token":"…"}`). A type that changes something
  * refuses members that it does not have: `"hihg"` must not set half of a threshold. The others pass over them.
  *
- * Types are of two sorts: acts, which the database carries out, wherever they come from; and the connection's own,
- * which mean something on a connection only.
- *
  * Layer    domain.
  */
 #pragma once
@@ -23,37 +20,11 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "domain/http/problem.h"
+#include "domain/input/client_type.h"
 #include "domain/text/uuid.h"
 #include "domain/topic/topic.h"
 
 #define CLIENT_NAME_SIZE 513 /* 128 characters of at most four bytes, and the NUL */
-
-enum client_type {
-	CLIENT_ACK,
-	CLIENT_CHAT_MESSAGE,
-	CLIENT_CREATE_CONVERSATION,
-	CLIENT_GET_HEALTH,
-	CLIENT_GET_HISTORY,
-	CLIENT_GET_NOTIFICATIONS,
-	CLIENT_GET_PREFERENCES,
-	CLIENT_GET_THRESHOLDS,
-	CLIENT_HEALTH_UPDATE,
-	CLIENT_JOIN,
-	CLIENT_MARK_READ,
-	CLIENT_SET_PREFERENCES,
-	CLIENT_SET_THRESHOLD,
-	CLIENT_TYPING,
-	/* acts that no message may ask for: by HTTP only, client_message_read_body() */
-	CLIENT_BROADCAST_CHAT,
-	CLIENT_BROADCAST_HEALTH,
-	CLIENT_NOTIFY,
-	/* the connection's own */
-	CLIENT_AUTHENTICATE,
-	CLIENT_PING,
-	CLIENT_REFRESH_TOKEN,
-	CLIENT_SUBSCRIBE,
-	CLIENT_UNSUBSCRIBE,
-};
 
 struct client_message {
 	enum client_type type;
@@ -95,27 +66,3 @@ enum err client_message_read_body(struct client_message *m, enum client_type typ
 				  struct client_fault *fault) MUST_CHECK;
 
 void client_message_free(struct client_message *m);
-
-/* False: it is the connection's own. */
-bool client_type_is_act(enum client_type type);
-
-/* What tidings.act() knows it by. Lent: static. */
-const char *client_type_text(enum client_type type);
-
-/* What is missing where an act of this type finds nothing: "There is no such conversation." Lent: static. */
-const char *client_type_missing(enum client_type type);
-
-/*
- * Appends the answer to a broadcast: what was published, and the ids of what tidings.act() replied.
- *
- *	reply	the whole message: {"type":…,"data":{…},…}
- *	topic	"": it has none yet
- *	seq	0: it has none
- *
- * ERR_INPUT  it is no such message
- */
-enum err client_message_write_broadcast(struct buf *out, struct span reply, const char *topic, int64_t seq,
-					int64_t clients) MUST_CHECK;
-
-/* Appends the `data` of such a reply. */
-enum err client_message_write_data(struct buf *out, struct span reply) MUST_CHECK;

@@ -6,259 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hex.h"
 #include "domain/text/decimal.h"
-#include "domain/text/utf8.h"
+#include "domain/text/json_scan.h"
 
 #define EXACT_DIGITS 18 /* of an integer, its sign included: json-c holds any such */
 
-struct scan {
-	const char *at;
-	const char *end;
-	const char *problem; /* static; set when a scan fails */
-	int depth;
-};
-
-static bool scan_value(struct scan *s);
-
-static bool fail(struct scan *s, const char *problem)
-{
-	s->problem = problem;
-	return false;
-}
-
-static bool is_space(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static void skip_space(struct scan *s)
-{
-	while (s->at < s->end && is_space(*s->at))
-		s->at++;
-}
-
-/* Takes `c` if it is next. */
-static bool take(struct scan *s, char c)
-{
-	if (s->at == s->end || *s->at != c)
-		return false;
-	s->at++;
-	return true;
-}
-
-static bool starts_with(const struct scan *s, const char *word)
-{
-	size_t len = strlen(word);
-
-	return (size_t)(s->end - s->at) >= len && memcmp(s->at, word, len) == 0;
-}
-
-/* What other languages write for a value. */
-static bool fail_value(struct scan *s)
-{
-	static const char *const words[] = {"NaN", "Infinity", "-Infinity", "True", "False", "None", "undefined"};
-
-	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (starts_with(s, words[i]))
-			return fail(s, "The body is not JSON: NaN, Infinity, True, False, None and undefined are no "
-				       "values there.");
-	return fail(s, "The body is not JSON: a value is expected where there is none.");
-}
-
-static bool scan_word(struct scan *s, const char *word)
-{
-	if (!starts_with(s, word))
-		return fail_value(s);
-	s->at += strlen(word);
-	return true;
-}
-
-/* At least one. */
-static bool scan_digits(struct scan *s)
-{
-	const char *start = s->at;
-
-	while (s->at < s->end && is_digit(*s->at))
-		s->at++;
-	return s->at > start;
-}
-
-static bool scan_number(struct scan *s)
-{
-	static const char problem[] = "The body is not JSON: a number is malformed.";
-
-	take(s, '-');
-	if (!take(s, '0') && !scan_digits(s))
-		return fail(s, problem);
-	if (s->at < s->end && is_digit(*s->at))
-		return fail(s, problem);
-	if (take(s, '.') && !scan_digits(s))
-		return fail(s, problem);
-	if (take(s, 'e') || take(s, 'E')) {
-		if (!take(s, '+'))
-			take(s, '-');
-		if (!scan_digits(s))
-			return fail(s, problem);
-	}
-	return true;
-}
-
-/* The four digits of \uXXXX; -1: they are not. */
-static int scan_hex(struct scan *s)
-{
-	int value = 0;
-
-	if (s->end - s->at < 4)
-		return -1;
-	for (int i = 0; i < 4; i++, s->at++) {
-		int digit = hex_value(*s->at);
-
-		if (digit < 0)
-			return -1;
-		value = value * 16 + digit;
-	}
-	return value;
-}
-
-/* After the backslash. */
-static bool scan_escape(struct scan *s)
-{
-	static const char half[] = "The body is not UTF-8: half of a surrogate pair stands alone.";
-	static const char malformed[] = "The body is not JSON: a string has an unknown escape.";
-	int unit = 0;
-
-	if (s->at == s->end)
-		return fail(s, malformed);
-	if (*s->at != 'u') {
-		if (*s->at == '\0' || !strchr("\"\\/bfnrt", *s->at))
-			return fail(s, malformed);
-		s->at++;
-		return true;
-	}
-	s->at++;
-	unit = scan_hex(s);
-	if (unit < 0)
-		return fail(s, malformed);
-	if (unit == 0)
-		return fail(s, "The body holds a NUL character.");
-	if (unit >= 0xdc00 && unit <= 0xdfff)
-		return fail(s, half);
-	if (unit >= 0xd800 && unit <= 0xdbff) {
-		if (!take(s, '\\') || !take(s, 'u'))
-			return fail(s, half);
-		unit = scan_hex(s);
-		if (unit < 0xdc00 || unit > 0xdfff)
-			return fail(s, half);
-	}
-	return true;
-}
-
-static bool scan_string(struct scan *s)
-{
-	if (!take(s, '"'))
-		return fail(s, "The body is not JSON: a key in double quotes is expected.");
-	while (s->at < s->end) {
-		unsigned char c = (unsigned char)*s->at++;
-
-		if (c == '"')
-			return true;
-		if (c < 0x20)
-			return fail(s, "The body is not JSON: a control character stands unescaped in a string.");
-		if (c == '\\' && !scan_escape(s))
-			return false;
-	}
-	return fail(s, "The body is not JSON: a string does not end.");
-}
-
-/* The key and its colon. */
-static bool scan_key(struct scan *s)
-{
-	skip_space(s);
-	if (!scan_string(s))
-		return false;
-	skip_space(s);
-	if (!take(s, ':'))
-		return fail(s, "The body is not JSON: a colon is missing after a key.");
-	return true;
-}
-
-static bool scan_container(struct scan *s, char open, char close)
-{
-	take(s, open);
-	if (++s->depth > JSON_DEPTH_MAX)
-		return fail(s, "The body is nested more than 32 levels deep.");
-	skip_space(s);
-	if (!take(s, close)) {
-		do {
-			if (open == '{' && !scan_key(s))
-				return false;
-			if (!scan_value(s))
-				return false;
-			skip_space(s);
-		} while (take(s, ','));
-		if (!take(s, close))
-			return fail(s, "The body is not JSON: a comma or a closing bracket is missing.");
-	}
-	s->depth--;
-	return true;
-}
-
-static bool scan_value(struct scan *s)
-{
-	skip_space(s);
-	if (s->at == s->end)
-		return fail(s, "The body is not JSON: it ends too early.");
-	switch (*s->at) {
-	case '{':
-		return scan_container(s, '{', '}');
-	case '[':
-		return scan_container(s, '[', ']');
-	case '"':
-		return scan_string(s);
-	case 't':
-		return scan_word(s, "true");
-	case 'f':
-		return scan_word(s, "false");
-	case 'n':
-		return scan_word(s, "null");
-	default:
-		if ((*s->at != '-' && !is_digit(*s->at)) || starts_with(s, "-Infinity"))
-			return fail_value(s);
-		return scan_number(s);
-	}
-}
-
-static enum err check(const char *text, size_t len, const char **problem)
-{
-	struct scan s = {.at = text, .end = text + len};
-
-	if (memchr(text, '\0', len)) {
-		*problem = "The body holds a NUL character.";
-		return ERR_INPUT;
-	}
-	if (!utf8_valid(text, len)) {
-		*problem = "The body is not UTF-8.";
-		return ERR_INPUT;
-	}
-	if (!scan_value(&s)) {
-		*problem = s.problem;
-		return ERR_INPUT;
-	}
-	skip_space(&s);
-	if (s.at != s.end) {
-		*problem = "The body is not JSON: something follows after its end.";
-		return ERR_INPUT;
-	}
-	return OK;
-}
-
-/* --- the tree, of a checked text: nothing but memory, or a key that comes twice, is left to go wrong */
+/* ---- the tree, of a checked text: nothing but memory, or a key that comes twice, is left to go wrong */
 
 static void add_utf8(struct buf *out, unsigned c)
 {
@@ -272,7 +25,7 @@ static void add_utf8(struct buf *out, unsigned c)
 }
 
 /* After the backslash. */
-static void add_escaped(struct scan *s, struct buf *out)
+static void add_escaped(struct json_scan *s, struct buf *out)
 {
 	static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
 	char letter = *s->at++;
@@ -282,16 +35,16 @@ static void add_escaped(struct scan *s, struct buf *out)
 		buf_add(out, meant + (strchr(letters, letter) - letters), 1);
 		return;
 	}
-	unit = (unsigned)scan_hex(s);
+	unit = (unsigned)json_scan_hex(s);
 	if (unit >= 0xd800 && unit <= 0xdbff) {
 		s->at += 2;
-		unit = 0x10000 + ((unit - 0xd800) << 10) + ((unsigned)scan_hex(s) - 0xdc00);
+		unit = 0x10000 + ((unit - 0xd800) << 10) + ((unsigned)json_scan_hex(s) - 0xdc00);
 	}
 	add_utf8(out, unit);
 }
 
 /* The string that is next, as it is meant, with a NUL behind it. */
-static enum err read_string(struct scan *s, struct buf *out)
+static enum err read_string(struct json_scan *s, struct buf *out)
 {
 	buf_clear(out);
 	for (s->at++; *s->at != '"';) {
@@ -300,7 +53,7 @@ static enum err read_string(struct scan *s, struct buf *out)
 		while (*s->at != '"' && *s->at != '\\')
 			s->at++;
 		buf_add(out, start, (size_t)(s->at - start));
-		if (take(s, '\\'))
+		if (json_scan_take(s, '\\'))
 			add_escaped(s, out);
 	}
 	s->at++;
@@ -331,24 +84,24 @@ static struct json_object *new_number(const char *text)
 	return strlen(text) <= EXACT_DIGITS ? json_object_new_int64(strtoll(text, NULL, 10)) : new_long_integer(text);
 }
 
-static enum err build_value(struct scan *s, struct buf *room, struct json_object **out);
+static enum err build_value(struct json_scan *s, struct buf *room, struct json_object **out);
 
 /* Values up to the bracket that closes `made`, which is nobody's where they are not all there. */
-static enum err build_members(struct scan *s, struct buf *room, bool has_keys, struct json_object *made)
+static enum err build_members(struct json_scan *s, struct buf *room, bool has_keys, struct json_object *made)
 {
 	char close = has_keys ? '}' : ']';
 
-	for (s->at++, skip_space(s); !take(s, close); skip_space(s)) {
+	for (s->at++, json_scan_space(s); !json_scan_take(s, close); json_scan_space(s)) {
 		struct json_object *value = NULL;
 		struct buf key = BUF_EMPTY;
 		enum err e = OK;
 
-		take(s, ',');
-		skip_space(s);
+		json_scan_take(s, ',');
+		json_scan_space(s);
 		if (has_keys) {
 			e = read_string(s, &key);
-			skip_space(s);
-			take(s, ':');
+			json_scan_space(s);
+			json_scan_take(s, ':');
 		}
 		if (e == OK && has_keys && json_object_object_get_ex(made, key.bytes, NULL)) {
 			s->problem = "The body has an object with the same key twice.";
@@ -368,13 +121,13 @@ static enum err build_members(struct scan *s, struct buf *room, bool has_keys, s
 	return OK;
 }
 
-static enum err build_value(struct scan *s, struct buf *room, struct json_object **out)
+static enum err build_value(struct json_scan *s, struct buf *room, struct json_object **out)
 {
 	struct json_object *made = NULL;
 	const char *start;
 	enum err e = OK;
 
-	skip_space(s);
+	json_scan_space(s);
 	start = s->at;
 	switch (*start) {
 	case '{':
@@ -398,7 +151,7 @@ static enum err build_value(struct scan *s, struct buf *room, struct json_object
 		*out = NULL;
 		return OK;
 	default:
-		scan_number(s);
+		json_scan_number(s);
 		buf_clear(room);
 		buf_add(room, start, (size_t)(s->at - start));
 		made = buf_ok(room) ? new_number(room->bytes) : NULL;
@@ -414,7 +167,7 @@ static enum err build_value(struct scan *s, struct buf *room, struct json_object
 
 enum err json_read(struct json_object **root, const char *text, size_t len, const char **problem)
 {
-	struct scan s = {.at = text, .end = text + len};
+	struct json_scan s = {.at = text, .end = text + len};
 	struct buf room = BUF_EMPTY;
 	enum err e = OK;
 
@@ -422,7 +175,7 @@ enum err json_read(struct json_object **root, const char *text, size_t len, cons
 		*problem = len == 0 ? "The body is empty: JSON is expected." : "The body is too large.";
 		return ERR_INPUT;
 	}
-	e = check(text, len, problem);
+	e = json_scan_check(text, len, problem);
 	if (e != OK)
 		return e;
 	e = build_value(&s, &room, root);
@@ -434,30 +187,30 @@ enum err json_read(struct json_object **root, const char *text, size_t len, cons
 
 bool json_next(struct span *rest, struct span *value)
 {
-	struct scan s = {.at = rest->bytes, .end = rest->bytes + rest->len};
+	struct json_scan s = {.at = rest->bytes, .end = rest->bytes + rest->len};
 	const char *start = NULL;
 
-	skip_space(&s);
+	json_scan_space(&s);
 	/* The bracket that opens it, or the comma before the next. */
 	if (s.at == s.end || *s.at == '}' || *s.at == ']')
 		return false;
 	s.at++;
-	skip_space(&s);
+	json_scan_space(&s);
 	if (s.at == s.end || *s.at == '}' || *s.at == ']')
 		return false;
 	/* Only an object has a string with a colon after it here. */
 	start = s.at;
 	if (*s.at == '"') {
-		if (!scan_string(&s))
+		if (!json_scan_string(&s))
 			return false;
-		skip_space(&s);
-		if (take(&s, ':'))
-			skip_space(&s);
+		json_scan_space(&s);
+		if (json_scan_take(&s, ':'))
+			json_scan_space(&s);
 		else
 			s.at = start;
 		start = s.at;
 	}
-	if (!scan_value(&s))
+	if (!json_scan_value(&s))
 		return false;
 	*value = (struct span){start, (size_t)(s.at - start)};
 	*rest = (struct span){s.at, (size_t)(s.end - s.at)};
@@ -538,7 +291,7 @@ void json_add_compact(struct buf *out, struct span text)
 			i++;
 		} else if (c == '"') {
 			in_string = !in_string;
-		} else if (!in_string && is_space(c)) {
+		} else if (!in_string && json_is_space(c)) {
 			buf_add(out, text.bytes + start, i - start);
 			start = i + 1;
 		}

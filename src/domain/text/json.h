@@ -2,8 +2,8 @@
  * json - JSON from strangers: read strictly, and passed on as it was written.
  *
  * The tree is json-c's, but not its reader, which forgives more than RFC 8259 does, keeps silent about duplicate keys,
- * rounds numbers that don't fit, and where memory fails ends the program, or gives a tree that lacks something. A small
- * scanner goes over the text first: what it lets through is JSON to every reader, and what is only passed on (`data`,
+ * rounds numbers that don't fit, and where memory fails ends the program, or gives a tree that lacks something. json_scan
+ * goes over the text first: what it lets through is JSON to every reader, and what is only passed on (`data`,
  * `old_data`, …) is copied from the text, not made anew from the tree.
  *
  *	json_read()	text -> checked tree
@@ -21,8 +21,6 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
-
-#define JSON_DEPTH_MAX 32 /* objects and arrays in one another (spec section 3) */
 
 /*
  *	text	borrowed

@@ -1,11 +1,11 @@
 #include "domain/text/rfc3339.h"
 
-struct reader {
+struct time_reader {
 	const char *at;
 	const char *end;
 };
 
-static bool read_digits(struct reader *r, int count, int *value)
+static bool read_digits(struct time_reader *r, int count, int *value)
 {
 	int v = 0;
 
@@ -21,7 +21,7 @@ static bool read_digits(struct reader *r, int count, int *value)
 }
 
 /* Takes either character; they may be the same. */
-static bool take(struct reader *r, char one, char other)
+static bool take(struct time_reader *r, char one, char other)
 {
 	if (r->at == r->end || (*r->at != one && *r->at != other))
 		return false;
@@ -29,7 +29,7 @@ static bool take(struct reader *r, char one, char other)
 	return true;
 }
 
-static bool read_fraction(struct reader *r, int *us)
+static bool read_fraction(struct time_reader *r, int *us)
 {
 	int scale = 100000;
 	int value = 0;
@@ -44,7 +44,7 @@ static bool read_fraction(struct reader *r, int *us)
 	return true;
 }
 
-static bool read_offset(struct reader *r, int *minutes)
+static bool read_offset(struct time_reader *r, int *minutes)
 {
 	int sign = 1;
 	int h = 0;
@@ -89,7 +89,7 @@ static int64_t days_from_epoch(int y, int m, int d)
 
 bool rfc3339_parse(const char *text, size_t len, int64_t *wall_us)
 {
-	struct reader r = {text, text + len};
+	struct time_reader r = {text, text + len};
 	int y = 0, mo = 0, d = 0, h = 0, mi = 0, s = 0, us = 0, offset = 0;
 
 	if (!read_digits(&r, 4, &y) || !take(&r, '-', '-') || !read_digits(&r, 2, &mo) || !take(&r, '-', '-') ||

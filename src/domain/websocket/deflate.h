@@ -11,21 +11,9 @@
  */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
-
-/* What we answer to an offer that we take. */
-#define DEFLATE_AGREED "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-
-/*
- * Is there, in the list of extensions that a client offers (Sec-WebSocket-Extensions), one that DEFLATE_AGREED answers?
- * Not where it wants a smaller window than ours, or says what RFC 7692, section 7.1 does not know.
- */
-bool deflate_is_offered(struct span extensions);
 
 struct deflater; /* opaque */
 

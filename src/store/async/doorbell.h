@@ -31,7 +31,7 @@ struct doorbell_ops {
 	/* A message that is in no queue; to_user and exclude as in struct stored_message. All lent. */
 	void (*ephemeral)(void *context, int64_t topic_id, const char *to_user, const struct uuid *exclude,
 			  struct span body);
-	/* Somebody manages connections: what is to be done (ws/control.h). Lent. */
+	/* An order about connections (sql/code/70_control.sql). Lent. */
 	void (*control)(void *context, const char *order);
 	/* The outbox has something. */
 	void (*outbox)(void *context);

@@ -1,3 +1,6 @@
+/*
+ * More than 400 lines: one state machine, all of whose transitions are here.
+ */
 #include "store/async/pg_connection.h"
 
 #include <arpa/inet.h>

@@ -12,15 +12,15 @@
 
 #define STATEMENTS_MAX 16
 
-struct request {
-	STAILQ_ENTRY(request) next;
+struct pending_statement {
+	STAILQ_ENTRY(pending_statement) next;
 	const struct statement *statement;
 	pipeline_answer answer;
 	void *context;
 	struct pipeline_params params; /* of one that waits: in the same piece of memory */
 };
 
-STAILQ_HEAD(request_list, request);
+STAILQ_HEAD(pending_list, pending_statement);
 
 struct pipeline {
 	struct pg_connection *connection; /* owned */
@@ -29,14 +29,14 @@ struct pipeline {
 	void *context;
 	int64_t timeout_ms;
 	bool closing;
-	struct request_list under_way;
-	struct request_list waiting; /* through a pooler: until nothing is under way */
+	struct pending_list under_way;
+	struct pending_list waiting; /* through a pooler: until nothing is under way */
 	PGresult *result;	     /* of the first under way, until its end is seen */
 	const struct statement *prepared[STATEMENTS_MAX];
 	size_t prepared_count;
 };
 
-static void answer(struct request *r, enum err e, const PGresult *rows)
+static void answer(struct pending_statement *r, enum err e, const PGresult *rows)
 {
 	if (r->answer)
 		r->answer(r->context, e, rows);
@@ -45,8 +45,8 @@ static void answer(struct request *r, enum err e, const PGresult *rows)
 
 static void answer_all_away(struct pipeline *p)
 {
-	struct request_list lost = STAILQ_HEAD_INITIALIZER(lost);
-	struct request *r;
+	struct pending_list lost = STAILQ_HEAD_INITIALIZER(lost);
+	struct pending_statement *r;
 
 	/* Answering may send again: onto lists that are empty now. */
 	STAILQ_CONCAT(&lost, &p->under_way);
@@ -97,7 +97,7 @@ static void on_readable(void *context)
 	/* A NULL result only parts the answers from each other. */
 	while ((connection = pg_connection_handle(p->connection)) && !PQisBusy(connection)) {
 		PGresult *result = PQgetResult(connection);
-		struct request *first = STAILQ_FIRST(&p->under_way);
+		struct pending_statement *first = STAILQ_FIRST(&p->under_way);
 
 		if (!result && (!first || PQisBusy(connection)))
 			break;
@@ -253,7 +253,7 @@ static bool send_whole(struct pipeline *p, PGconn *connection, const struct stat
 				 params->formats, 1);
 }
 
-static enum err send_now(struct pipeline *p, struct request *r, const struct pipeline_params *params)
+static enum err send_now(struct pipeline *p, struct pending_statement *r, const struct pipeline_params *params)
 {
 	PGconn *connection = pg_connection_handle(p->connection);
 	bool sent = pg_connection_is_pooled(p->connection) ? send_whole(p, connection, r->statement, params)
@@ -269,10 +269,11 @@ static enum err send_now(struct pipeline *p, struct request *r, const struct pip
 }
 
 /* What one that waits was given: it is the caller's only until pipeline_send() returns. */
-static struct request *with_params(const struct pipeline_params *given)
+static struct pending_statement *with_params(const struct pipeline_params *given)
 {
-	size_t count = (size_t)given->count, size = sizeof(struct request) + count * (sizeof(char *) + 2 * sizeof(int));
-	struct request *r;
+	size_t count = (size_t)given->count,
+	       size = sizeof(struct pending_statement) + count * (sizeof(char *) + 2 * sizeof(int));
+	struct pending_statement *r;
 	const char **values;
 	int *lengths, *formats;
 	char *bytes;
@@ -306,7 +307,7 @@ static struct request *with_params(const struct pipeline_params *given)
 
 static void send_waiting(struct pipeline *p)
 {
-	struct request *r = STAILQ_FIRST(&p->waiting);
+	struct pending_statement *r = STAILQ_FIRST(&p->waiting);
 
 	if (!r || !STAILQ_EMPTY(&p->under_way) || !pg_connection_handle(p->connection))
 		return;
@@ -322,7 +323,7 @@ enum err pipeline_send(struct pipeline *p, const struct statement *s, const stru
 {
 	PGconn *connection = !p || p->closing ? NULL : pg_connection_handle(p->connection);
 	bool must_wait = connection && pg_connection_is_pooled(p->connection) && !STAILQ_EMPTY(&p->under_way);
-	struct request *r;
+	struct pending_statement *r;
 
 	if (!connection)
 		return ERR_AWAY;

@@ -61,13 +61,13 @@ static void wake(struct waiter *w, enum err outcome)
 	sem_post(&w->done);
 }
 
-struct batch {
+struct publisher_batch {
 	size_t count, items, bytes;
 	bool slow; /* what is in it is alone, and slow */
 };
 
 /* Puts the first that waits into the batch; a request is never split. False: it does not fit. */
-static bool take(struct publisher *p, struct batch *b, struct waiters *from, struct waiter *w)
+static bool take(struct publisher *p, struct publisher_batch *b, struct waiters *from, struct waiter *w)
 {
 	const struct publications *publications = w->request->publications;
 	size_t bytes = 0;
@@ -86,10 +86,10 @@ static bool take(struct publisher *p, struct batch *b, struct waiters *from, str
 }
 
 /* What is due, and then what is new, as far as it fits a batch. Under the lock. */
-static struct batch take_new(struct publisher *p)
+static struct publisher_batch take_new(struct publisher *p)
 {
 	int64_t now_ms = clock_monotonic_ms();
-	struct batch b = {0};
+	struct publisher_batch b = {0};
 	struct waiter *w = NULL;
 	struct waiter *next = NULL;
 
@@ -104,9 +104,9 @@ static struct batch take_new(struct publisher *p)
 }
 
 /* The first part of a batch that failed. */
-static struct batch take_failed(struct publisher *p)
+static struct publisher_batch take_failed(struct publisher *p)
 {
-	struct batch b = {0};
+	struct publisher_batch b = {0};
 	struct waiter *w = TAILQ_FIRST(&p->failed);
 	uint64_t part = w->part;
 
@@ -132,9 +132,9 @@ static void give_up_failed(struct publisher *p)
 }
 
 /* Under the lock. */
-static struct batch take_batch(struct publisher *p)
+static struct publisher_batch take_batch(struct publisher *p)
 {
-	struct batch b = {0};
+	struct publisher_batch b = {0};
 
 	give_up_failed(p);
 	if (TAILQ_EMPTY(&p->failed) || p->failed_last)
@@ -188,7 +188,7 @@ static void postpone(struct publisher *p, struct waiter *w)
 }
 
 /* One request that the database cannot take must not cost the others theirs: so it is looked for, and takes its time last. */
-static void divide(struct publisher *p, const struct batch *b)
+static void divide(struct publisher *p, const struct publisher_batch *b)
 {
 	size_t each = (b->count + PARTS - 1) / PARTS;
 
@@ -202,7 +202,7 @@ static void divide(struct publisher *p, const struct batch *b)
 }
 
 /* Other batches are waited for. Where somebody takes longer than that, whoever needs what they have is tried again. */
-static enum err publish(struct publisher *p, const struct batch *b)
+static enum err publish(struct publisher *p, const struct publisher_batch *b)
 {
 	bool skip = clock_monotonic_ms() < p->skip_until_ms;
 	enum err e = publish_batch_run(p->batch, p->db, p->requests, b->count, skip);
@@ -213,7 +213,7 @@ static enum err publish(struct publisher *p, const struct batch *b)
 	return publish_batch_run(p->batch, p->db, p->requests, b->count, true);
 }
 
-static void run_batch(struct publisher *p, const struct batch *b)
+static void run_batch(struct publisher *p, const struct publisher_batch *b)
 {
 	int64_t statement_ms = p->config->database_timeout_ms;
 	enum err e = db_ensure(p->db);
@@ -288,7 +288,7 @@ static void *run(void *arg)
 	bool go_on = true;
 
 	while (go_on) {
-		struct batch batch = {0};
+		struct publisher_batch batch = {0};
 
 		if (!db_is_open(p->db)) {
 			set_away(p, true);

@@ -296,7 +296,7 @@ static enum condition wait_for_condition(struct copy *c, int64_t asked_ms)
 	return condition;
 }
 
-static void wait_for_health(struct status *s, struct health *health, int64_t asked_ms)
+static void wait_for_health(struct status *s, struct health_report *health, int64_t asked_ms)
 {
 	struct copy *c = &s->health;
 	enum condition *checks = health->checks, nodes = UNKNOWN;
@@ -321,7 +321,8 @@ static void wait_for_health(struct status *s, struct health *health, int64_t ask
 	pthread_mutex_unlock(&s->sidecar.lock);
 }
 
-enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health *health, int64_t *read_us)
+enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health_report *health,
+		     int64_t *read_us)
 {
 	int64_t asked_ms = clock_monotonic_ms();
 	struct copy *c = &s->whole;
@@ -341,7 +342,7 @@ enum err status_read(struct status *s, bool totals_only, struct buf *out, struct
 	return e == OK && !buf_ok(out) ? ERR_MEMORY : e;
 }
 
-void status_health(struct status *s, struct health *health)
+void status_health(struct status *s, struct health_report *health)
 {
 	int64_t asked_ms = clock_monotonic_ms();
 

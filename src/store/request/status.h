@@ -34,7 +34,7 @@ enum check { CHECK_DATABASE, CHECK_SIDECAR, CHECK_RELAY, CHECK_PUBLISHING, CHECK
 
 enum condition { HEALTHY, UNHEALTHY, UNKNOWN };
 
-struct health {
+struct health_report {
 	enum condition checks[CHECKS_COUNT];
 	enum condition schema;
 	enum condition sidecar_ready; /* as CHECK_SIDECAR, and that sidecar says that it is ready */
@@ -59,8 +59,8 @@ void status_close(struct status **s);
  * ERR_AWAY  not within STATUS_WAIT_MS
  * ERR_DATABASE, ERR_MEMORY; on any error health is there all the same
  */
-enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health *health,
+enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health_report *health,
 		     int64_t *read_us) MUST_CHECK;
 
 /* Within STATUS_WAIT_MS. */
-void status_health(struct status *s, struct health *health);
+void status_health(struct status *s, struct health_report *health);

@@ -21,7 +21,7 @@
 struct fetch_row {
 	int64_t topic_id;
 	struct stored_message message; /* lent; expires_ms is on clock_monotonic_ms() */
-	bool revocation;  /* message.to_user (ws/control.h) may not have the topic any more; it has no body */
+	bool revocation;	       /* message.to_user may not have the topic any more; it has no body */
 	bool other_epoch; /* no message: the topic's epoch is not the one asked for, or it is gone. Its only row */
 };
 

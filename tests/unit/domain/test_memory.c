@@ -14,6 +14,7 @@
 #include "domain/caller/rate.h"
 #include "domain/caller/token.h"
 #include "domain/caller/token_cache.h"
+#include "domain/dialog/act_reply.h"
 #include "domain/dialog/dialog.h"
 #include "domain/dialog/live_text.h"
 #include "domain/fanout/hub.h"
@@ -173,7 +174,7 @@ static enum err write_broadcast(void *context)
 {
 	struct body *body = context;
 	struct buf out = BUF_EMPTY;
-	enum err e = client_message_write_broadcast(&out, span_of(body->text), "chat/1", 7, 2);
+	enum err e = act_reply_write_broadcast(&out, span_of(body->text), "chat/1", 7, 2);
 
 	memory_restore();
 	if (!buf_ok(&out))

@@ -180,12 +180,12 @@ static void check_lists(const struct hub_topic *t, size_t expected)
 	TAILQ_FOREACH (s, &t->current, link) {
 		count++;
 		assert_int_equal(s->state, SUB_READY);
-		assert_true(s->seq == seq && s->ephemeral == t->ephemeral);
+		assert_true(s->seq == seq && s->ephemeral == t->ephemerals.last);
 	}
 	TAILQ_FOREACH (s, &t->due, link) {
 		count++;
 		assert_int_equal(s->state, SUB_READY);
-		assert_true(s->seq < seq || s->ephemeral < t->ephemeral);
+		assert_true(s->seq < seq || s->ephemeral < t->ephemerals.last);
 	}
 	TAILQ_FOREACH (s, &t->waiting, link) {
 		count++;
@@ -681,12 +681,12 @@ static void of_ephemeral_frames_that_wait_the_newest_are_kept_within_the_bound(v
 	join(&c, t, 0);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(hub_ephemeral(hub, t, (struct span){frame, SIZE}, NULL, NULL), OK);
-	assert_int_equal(t->ephemeral_bytes, EPHEMERALS_MAX_BYTES);
+	assert_int_equal(t->ephemerals.bytes, EPHEMERALS_MAX_BYTES);
 	assert_int_equal(hub_ephemeral(hub, t, (struct span){frame, SIZE}, NULL, NULL), OK);
-	assert_int_equal(t->ephemeral_bytes, EPHEMERALS_MAX_BYTES);
+	assert_int_equal(t->ephemerals.bytes, EPHEMERALS_MAX_BYTES);
 	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(c.writes, 4);
-	assert_int_equal(t->ephemeral_bytes, 0);
+	assert_int_equal(t->ephemerals.bytes, 0);
 	hub_leave(&c.subscriber);
 	hub_let_go(hub, t);
 }

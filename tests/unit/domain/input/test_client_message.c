@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "domain/dialog/act_reply.h"
 #include "domain/input/client_message.h"
 
 #define CONVERSATION "0f0f0f0f-aaaa-4bbb-8ccc-123456789abc"
@@ -543,9 +544,8 @@ static void answers_a_broadcast_with_the_ids_of_what_it_became(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct buf out = BUF_EMPTY;
 
-		assert_int_equal(client_message_write_broadcast(&out,
-								(struct span){cases[i].reply, strlen(cases[i].reply)},
-								cases[i].topic, cases[i].seq, 2),
+		assert_int_equal(act_reply_write_broadcast(&out, (struct span){cases[i].reply, strlen(cases[i].reply)},
+							   cases[i].topic, cases[i].seq, 2),
 				 OK);
 		assert_string_equal(out.bytes, cases[i].answer);
 		buf_free(&out);
@@ -559,11 +559,11 @@ static void takes_data_out_of_a_reply(void **state)
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	assert_int_equal(client_message_write_data(&out, (struct span){reply, strlen(reply)}), OK);
+	assert_int_equal(act_reply_write_data(&out, (struct span){reply, strlen(reply)}), OK);
 	assert_string_equal(out.bytes, "{\"id\":\"a\"}");
 	buf_free(&out);
 	for (size_t i = 0; i < ARRAY_LEN(none); i++)
-		assert_int_equal(client_message_write_data(&out, (struct span){none[i], strlen(none[i])}), ERR_INPUT);
+		assert_int_equal(act_reply_write_data(&out, (struct span){none[i], strlen(none[i])}), ERR_INPUT);
 	assert_int_equal(out.len, 0);
 }
 

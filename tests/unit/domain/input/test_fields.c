@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "domain/input/fields.h"
+#include "domain/text/json.h"
 
 enum { NUMBER, ANYTHING, NAME, RULES_COUNT };
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "domain/text/json.h"
+#include "domain/text/json_scan.h"
 
 static enum err read_text(const char *text, size_t len, const char **problem)
 {

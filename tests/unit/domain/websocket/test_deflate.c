@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "domain/websocket/deflate.h"
+#include "domain/websocket/extension.h"
 #include "tests/unit/inflate.h"
 
 static struct span span_of(const char *text)
@@ -130,10 +131,10 @@ static void an_offer_is_taken_where_our_answer_fits_it(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		if (deflate_is_offered(span_of(cases[i].offer)) != cases[i].taken)
+		if (extension_deflate_offered(span_of(cases[i].offer)) != cases[i].taken)
 			fail_msg("%s", cases[i].offer);
 	}
-	assert_false(deflate_is_offered((struct span){0}));
+	assert_false(extension_deflate_offered((struct span){0}));
 }
 
 int main(void)
