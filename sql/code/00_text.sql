@@ -5,7 +5,7 @@ language sql stable as $$
 	select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
--- A user id as JSON has it: an integer when the id is one that JavaScript holds exactly, else text. See src/domain/caller/user.h.
+-- A user id as JSON has it: an integer when the id is one that JavaScript holds exactly, else text. See src/domain/caller/user_id.h.
 create or replace function tidings.user_json(p_user text) returns json
 language sql immutable as $$
 	select case when p_user ~ '^(0|-?[1-9][0-9]{0,14})$' then p_user::json else to_json(p_user) end

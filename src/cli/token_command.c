@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/command.h"
-#include "domain/caller/user.h"
+#include "domain/caller/user_id.h"
 
 #define KEY_FILE_MAX 16384  /* bytes */
 #define TTL_MAX_S 315360000 /* ten years */

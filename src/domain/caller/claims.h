@@ -14,7 +14,7 @@
 
 #include "base/defs.h"
 #include "base/process/config.h"
-#include "domain/caller/user.h"
+#include "domain/caller/user_id.h"
 
 enum role { ROLE_USER, ROLE_CLINICIAN, ROLE_SERVICE, ROLE_ADMIN };
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/caller/user.h"
+#include "domain/caller/user_id.h"
 #include "domain/http/problem.h"
 #include "domain/input/fields.h"
 #include "domain/text/json.h"

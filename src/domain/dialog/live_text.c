@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/caller/user.h"
+#include "domain/caller/user_id.h"
 #include "domain/text/json.h"
 
 static void begin(struct buf *out, const char *type)

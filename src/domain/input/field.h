@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 #include "base/defs.h"
-#include "domain/caller/user.h"
+#include "domain/caller/user_id.h"
 
 enum field_kind {
 	FIELD_ANY, /* any value, null too */

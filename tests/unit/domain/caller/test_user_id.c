@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/defs.h"
-#include "domain/caller/user.h"
+#include "domain/caller/user_id.h"
 
 static void assert_json(const char *user_id, const char *json)
 {

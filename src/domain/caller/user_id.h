@@ -1,5 +1,5 @@
 /*
- * user - user ids as JSON has them: an integer when the id is one, else text (spec section 4).
+ * user_id - user ids as JSON has them: an integer when the id is one, else text (spec section 4).
  *
  * Inside, an id is always text: 456 and "456" are the same user.
  *

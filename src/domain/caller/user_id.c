@@ -1,4 +1,4 @@
-#include "domain/caller/user.h"
+#include "domain/caller/user_id.h"
 
 #include <string.h>
 
