@@ -152,12 +152,12 @@ void inbound_piece(struct session *s, const struct frame_piece *p)
 
 	if (s->state == SESSION_CLOSING)
 		return;
-	if (p->binary) {
+	if (p->message.binary) {
 		session_close(s, CLOSE_UNSUPPORTED, "text only");
 		return;
 	}
 	if (p->first)
-		s->packed = p->packed;
+		s->packed = p->message.packed;
 	else if (p->frame && !take(s, DIALOG_FRAGMENT_COST))
 		bear(s);
 	if (s->state == SESSION_CLOSING)

@@ -109,10 +109,10 @@ void hub_let_go(struct hub *h, struct hub_topic *t)
 		return;
 	assert(TAILQ_EMPTY(&t->current) && TAILQ_EMPTY(&t->due) && TAILQ_EMPTY(&t->waiting) && TAILQ_EMPTY(&t->ahead));
 	hub_retire(h, t);
-	if (t->busy)
-		TAILQ_REMOVE(&h->busy, t, busy_link);
-	if (t->aging)
-		TAILQ_REMOVE(&h->by_age, t, age_link);
+	if (t->busy.on)
+		TAILQ_REMOVE(&h->busy, t, busy.link);
+	if (t->age.on)
+		TAILQ_REMOVE(&h->by_age, t, age.link);
 	h->tails_bytes -= tail_size(t->tail);
 	hub_topic_free(&t);
 }
@@ -123,19 +123,19 @@ void hub_retire(struct hub *h, struct hub_topic *t)
 		return;
 	t->stale = true;
 	HASH_DELETE(hh, h->by_id, t);
-	if (t->rung)
-		TAILQ_REMOVE(&h->rung, t, rung_link);
-	t->rung = false;
+	if (t->rung.on)
+		TAILQ_REMOVE(&h->rung, t, rung.link);
+	t->rung.on = false;
 }
 
 void hub_ring(struct hub *h, int64_t id)
 {
 	struct hub_topic *t = hub_find(h, id);
 
-	if (!t || t->rung)
+	if (!t || t->rung.on)
 		return;
-	t->rung = true;
-	TAILQ_INSERT_TAIL(&h->rung, t, rung_link);
+	t->rung.on = true;
+	TAILQ_INSERT_TAIL(&h->rung, t, rung.link);
 }
 
 size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max)
@@ -144,8 +144,8 @@ size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max)
 	size_t count = 0;
 
 	while (count < max && (t = TAILQ_FIRST(&h->rung))) {
-		TAILQ_REMOVE(&h->rung, t, rung_link);
-		t->rung = false;
+		TAILQ_REMOVE(&h->rung, t, rung.link);
+		t->rung.on = false;
 		topics[count++] = t;
 	}
 	return count;
@@ -154,10 +154,10 @@ size_t hub_take_rung(struct hub *h, struct hub_topic **topics, size_t max)
 /* A topic with somebody due has its turn. */
 static void mark_busy(struct hub *h, struct hub_topic *t)
 {
-	if (t->busy || TAILQ_EMPTY(&t->due))
+	if (t->busy.on || TAILQ_EMPTY(&t->due))
 		return;
-	t->busy = true;
-	TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+	t->busy.on = true;
+	TAILQ_INSERT_TAIL(&h->busy, t, busy.link);
 }
 
 static void put(struct hub *h, struct subscriber *s, enum subscriber_state state)
@@ -288,11 +288,11 @@ void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms)
 /* Among those whose tails have memory the newest; those without are not looked at. */
 static void set_age(struct hub *h, struct hub_topic *t)
 {
-	if (t->aging)
-		TAILQ_REMOVE(&h->by_age, t, age_link);
-	t->aging = tail_size(t->tail) > 0;
-	if (t->aging)
-		TAILQ_INSERT_TAIL(&h->by_age, t, age_link);
+	if (t->age.on)
+		TAILQ_REMOVE(&h->by_age, t, age.link);
+	t->age.on = tail_size(t->tail) > 0;
+	if (t->age.on)
+		TAILQ_INSERT_TAIL(&h->by_age, t, age.link);
 }
 
 /* Frees tails until there is room, the longest unused first; not the one that is being written. */
@@ -301,7 +301,7 @@ static void make_room(struct hub *h, const struct hub_topic *keep)
 	struct hub_topic *t, *next;
 
 	for (t = TAILQ_FIRST(&h->by_age); t && h->tails_bytes > h->tails_max_bytes; t = next) {
-		next = TAILQ_NEXT(t, age_link);
+		next = TAILQ_NEXT(t, age.link);
 		if (t == keep || !TAILQ_EMPTY(&t->due))
 			continue;
 		h->tails_bytes -= tail_size(t->tail);
@@ -365,10 +365,10 @@ bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 			write_to(h, s, now_ms);
 			writes_max--;
 		}
-		TAILQ_REMOVE(&h->busy, t, busy_link);
-		t->busy = !TAILQ_EMPTY(&t->due);
-		if (t->busy)
-			TAILQ_INSERT_TAIL(&h->busy, t, busy_link);
+		TAILQ_REMOVE(&h->busy, t, busy.link);
+		t->busy.on = !TAILQ_EMPTY(&t->due);
+		if (t->busy.on)
+			TAILQ_INSERT_TAIL(&h->busy, t, busy.link);
 		else
 			ephemerals_clear(&t->ephemerals);
 	}

@@ -42,11 +42,19 @@ struct subscriber {
 
 TAILQ_HEAD(subscriber_list, subscriber);
 
+/* Of a topic in one of the hub's lists. */
+struct hub_topic_link {
+	TAILQ_ENTRY(hub_topic) link;
+	bool on; /* it is in that list */
+};
+
 struct hub_topic {
-	UT_hash_handle hh;		  /* by id */
-	TAILQ_ENTRY(hub_topic) busy_link; /* in hub.busy while due is not empty */
-	TAILQ_ENTRY(hub_topic) age_link;  /* in hub.by_age while `aging`, the longest without a message first */
-	TAILQ_ENTRY(hub_topic) rung_link; /* in hub.rung while `rung` */
+	UT_hash_handle hh;	    /* by id */
+	struct hub_topic_link busy; /* in hub.busy: while due is not empty */
+	struct hub_topic_link
+		age; /* in hub.by_age, the longest without a message first: its tail has memory that can be freed */
+	struct hub_topic_link
+		rung; /* in hub.rung: the database has something after tail_seq(), as far as anyone knows */
 	int64_t id;
 	uint64_t serial; /* no other that this hub has made, or makes, has it: an id may be held anew */
 	char name[TOPIC_NAME_MAX + 1];
@@ -60,10 +68,7 @@ struct hub_topic {
 	uint64_t delivered_seq;	      /* how far some client has been sent, here or as the database said */
 	uint64_t revoked_seq;	      /* of the last revocation that went by or is announced; 0: none */
 	unsigned holders;	      /* who uses it: the last one out frees it */
-	bool busy;
-	bool aging; /* its tail has memory that can be freed */
-	bool stale; /* hub_retire() */
-	bool rung;  /* the database has something after tail_seq(), as far as anyone knows */
+	bool stale;		      /* hub_retire() */
 };
 
 /*

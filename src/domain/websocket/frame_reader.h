@@ -23,35 +23,45 @@
 #define FRAME_CONTROL_MAX 125	   /* bytes of payload of a ping, pong or close (RFC 6455, section 5.5) */
 #define FRAME_CLIENT_HEADER_MAX 14 /* bytes, mask included */
 
+/* What a message's first frame says of it. */
+struct frame_message {
+	bool binary;
+	bool packed; /* compressed */
+};
+
+enum frame_place {
+	FRAME_IN_HEADER,
+	FRAME_IN_PAYLOAD,
+	FRAME_ENDED, /* a close or a breach: what follows is passed over */
+};
+
 /* All zero but for `inflates` at first. */
 struct frame_reader {
 	bool inflates; /* permessage-deflate is agreed: a message's first frame may have RSV1 (RFC 7692, section 6) */
-	bool ended;    /* a close or a breach: what follows is passed over */
 	bool in_message;
-	bool in_payload; /* of a frame whose header is whole */
+	enum frame_place place;
 	uint8_t header_len;
 	uint8_t control_len;
 	uint8_t header[FRAME_CLIENT_HEADER_MAX];
 	uint8_t control[FRAME_CONTROL_MAX];
 	uint8_t mask_at; /* of the next byte of payload, 0..3 */
-	bool first;	 /* the next piece is its message's first */
-	bool frame;	 /* the next piece is its frame's first */
-	bool binary;	 /* the message is */
-	bool packed;	 /* the message is compressed */
-	uint64_t left;	 /* bytes of the frame's payload that have not come */
+	struct {
+		bool message, frame;
+	} begins; /* with the next piece */
+	struct frame_message message;
+	uint64_t left; /* bytes of the frame's payload that have not come */
 };
 
 enum frame_event { FRAME_NOTHING, FRAME_PIECE, FRAME_PING, FRAME_PONG, FRAME_CLOSE, FRAME_BREACH };
 
 /* What there is to an event. Lent until the next frame_read(). */
 struct frame_piece {
-	struct span bytes;  /* FRAME_PIECE: perhaps none; FRAME_PING and FRAME_PONG: the payload */
-	bool first, last;   /* FRAME_PIECE: of its message */
-	bool frame;	    /* FRAME_PIECE: the first of its frame */
-	bool binary;	    /* FRAME_PIECE: of a binary message */
-	bool packed;	    /* FRAME_PIECE: of a compressed message */
-	uint16_t code;	    /* FRAME_CLOSE: the client's, 0: it gave none; FRAME_BREACH: 1002 or 1007 */
-	const char *reason; /* FRAME_BREACH: static */
+	struct span bytes;	      /* FRAME_PIECE: perhaps none; FRAME_PING and FRAME_PONG: the payload */
+	bool first, last;	      /* FRAME_PIECE: of its message */
+	bool frame;		      /* FRAME_PIECE: the first of its frame */
+	struct frame_message message; /* FRAME_PIECE */
+	uint16_t code;		      /* FRAME_CLOSE: the client's, 0: it gave none; FRAME_BREACH: 1002 or 1007 */
+	const char *reason;	      /* FRAME_BREACH: static */
 };
 
 /*

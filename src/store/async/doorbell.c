@@ -18,17 +18,28 @@ enum channel { MESSAGES, EPHEMERAL, OUTBOX, CONTROL, CHANNELS };
 
 static const char *const purposes[CHANNELS] = {"messages", "ephemeral", "outbox", "control"};
 
+enum doorbell_state {
+	DOORBELL_DOWN,	 /* or deaf: through a pooler */
+	DOORBELL_ASKING, /* for the channels' names */
+	DOORBELL_TOLD,	 /* them; the answer's end has not come */
+	DOORBELL_LISTENING,
+};
+
+enum doorbell_probe {
+	PROBE_NONE,
+	PROBE_ASKED,	   /* PG_CONNECTION_PROBE */
+	PROBE_ASKED_RENEW, /* the names are to be asked for, once that is answered */
+};
+
 struct doorbell {
+	enum doorbell_state state;
+	enum doorbell_probe probe;
 	struct pg_connection *connection; /* owned */
 	const struct doorbell_ops *ops;
 	void *loop;
 	void *context;
 	bool keeps_sessions;
 	char names[CHANNELS][CHANNEL_NAME_SIZE]; /* of the channels: secret */
-	bool knows_names;
-	bool listening; /* the names are known */
-	bool probing;	/* PG_CONNECTION_PROBE is asked */
-	bool renew;	/* the names are to be asked for, once that is answered */
 	bool said_deaf;
 };
 
@@ -137,25 +148,27 @@ static void on_result(struct doorbell *d, const PGresult *result)
 {
 	char why[256];
 
-	if (d->probing) {
+	if (d->probe != PROBE_NONE) {
 		on_probed(d, result);
 		return;
 	}
-	d->knows_names = take_names(d, result);
-	if (d->knows_names)
+	if (take_names(d, result)) {
+		d->state = DOORBELL_TOLD;
 		return;
+	}
 	log_quote(why, sizeof(why), PQresultErrorMessage(result), strcspn(PQresultErrorMessage(result), "\n"));
-	if (d->listening)
+	if (d->state == DOORBELL_LISTENING) {
 		pg_connection_drop(d->connection, why);
-	else /* The connection is made anew when no answer has come in time: so there is no need for a timer here. */
-		log_warning("no notifications: tidings.listen() failed why=%s", why);
+		return;
+	}
+	/* The connection is made anew when no answer has come in time: so there is no need for a timer here. */
+	d->state = DOORBELL_ASKING;
+	log_warning("no notifications: tidings.listen() failed why=%s", why);
 }
 
 static void listen_to_all(struct doorbell *d)
 {
-	d->listening = false;
-	d->knows_names = false;
-	d->renew = false;
+	d->state = DOORBELL_ASKING;
 	if (!PQsendQuery(pg_connection_handle(d->connection), LISTEN)) {
 		pg_connection_drop(d->connection, "LISTEN cannot be sent");
 		return;
@@ -176,13 +189,15 @@ static void on_readable(void *context)
 		on_result(d, result);
 		PQclear(result);
 	}
-	if (connection && !PQisBusy(connection) && d->probing) {
-		d->probing = false;
+	if (connection && !PQisBusy(connection) && d->probe != PROBE_NONE) {
+		bool renew = d->probe == PROBE_ASKED_RENEW;
+
+		d->probe = PROBE_NONE;
 		pg_connection_await(d->connection, false);
-		if (d->renew)
+		if (renew)
 			listen_to_all(d);
-	} else if (connection && !PQisBusy(connection) && d->knows_names && !d->listening) {
-		d->listening = true;
+	} else if (connection && !PQisBusy(connection) && d->state == DOORBELL_TOLD) {
+		d->state = DOORBELL_LISTENING;
 		pg_connection_await(d->connection, false);
 		d->ops->up(d->context);
 	}
@@ -199,22 +214,25 @@ bool doorbell_is_deaf(const struct doorbell *d)
 
 bool doorbell_is_settled(const struct doorbell *d)
 {
-	return d->listening || doorbell_is_deaf(d);
+	return d->state == DOORBELL_LISTENING || doorbell_is_deaf(d);
 }
 
 void doorbell_renew(struct doorbell *d)
 {
-	if (d->listening && d->probing)
-		d->renew = true;
-	else if (d->listening)
+	if (d->state != DOORBELL_LISTENING)
+		return;
+	if (d->probe == PROBE_NONE)
 		listen_to_all(d);
+	else
+		d->probe = PROBE_ASKED_RENEW;
 }
 
 static void on_up(void *context)
 {
 	struct doorbell *d = context;
 
-	d->listening = d->probing = d->renew = false;
+	d->state = DOORBELL_DOWN;
+	d->probe = PROBE_NONE;
 	if (doorbell_is_deaf(d)) {
 		if (!d->said_deaf)
 			log_warning(
@@ -231,7 +249,7 @@ static void on_down(void *context)
 {
 	struct doorbell *d = context;
 
-	d->listening = false;
+	d->state = DOORBELL_DOWN;
 }
 
 static void on_probe(void *context)
@@ -242,7 +260,7 @@ static void on_probe(void *context)
 		pg_connection_drop(d->connection, "a probe cannot be sent");
 		return;
 	}
-	d->probing = true;
+	d->probe = PROBE_ASKED;
 	pg_connection_await(d->connection, true);
 	pg_connection_flush(d->connection);
 }

@@ -23,7 +23,25 @@
 #define LEFT_MS 1000	/* for an answer, once another connection has found the server to hang */
 #define LOOK_MS 250	/* how often a connection that is up looks at the clock */
 
-enum pg_connection_state { PG_DOWN, PG_LOOKING_UP, PG_CONNECTING, PG_SETTING_UP, PG_UP };
+enum pg_connection_state {
+	PG_DOWN,
+	PG_LOOKING_UP,
+	PG_CONNECTING,
+	PG_SETTING_UP, /* the statement of store/wire/session_setup.h is sent */
+	PG_SET_UP,     /* and answered, but for the answer's end */
+	PG_UP,
+};
+
+/* An attempt to connect, or the connection that it became. */
+struct pg_attempt {
+	size_t host;	       /* of hosts_get() */
+	size_t tried;	       /* hosts, since the last wait */
+	uint64_t left;	       /* hosts_left() before it, or as last seen */
+	struct lookup *lookup; /* owned; PG_LOOKING_UP */
+	char addresses[LOOKUP_ADDRESSES_MAX][LOOKUP_ADDRESS_SIZE];
+	size_t addresses_count; /* 0: none was looked up */
+	size_t address;		/* the one that is tried */
+};
 
 struct pg_connection {
 	enum pg_connection_state state;
@@ -35,20 +53,12 @@ struct pg_connection {
 	int64_t due_ms;	      /* PG_UP: when it looks at the clock next */
 	int64_t answer_by_ms; /* it is given up then; 0: no answer is awaited */
 	int64_t heard_ms;     /* PG_UP: when bytes came last */
-	bool answered;	      /* the database has answered the set-up */
 	bool pooled;	      /* once it is up */
 	bool unreplicated;    /* see pg_connection_take_unreplicated() */
 	struct backoff backoff;
 	bool said_away; /* an outage is one line in the log */
 
-	/* the attempt, or the connection that it became */
-	size_t host;	       /* of hosts_get() */
-	size_t tried;	       /* hosts, since the last wait */
-	uint64_t left;	       /* hosts_left() before it, or as last seen */
-	struct lookup *lookup; /* owned; PG_LOOKING_UP */
-	char addresses[LOOKUP_ADDRESSES_MAX][LOOKUP_ADDRESS_SIZE];
-	size_t addresses_count; /* 0: none was looked up */
-	size_t address;		/* the one that is tried */
+	struct pg_attempt attempt;
 
 	const struct pg_connection_ops *ops;
 	void *loop;
@@ -80,7 +90,7 @@ bool pg_connection_take_unreplicated(struct pg_connection *c)
 
 static const char *host_text(const struct pg_connection *c)
 {
-	struct host host = hosts_get(c->hosts, c->host);
+	struct host host = hosts_get(c->hosts, c->attempt.host);
 	const char *text = host.name ? host.name : host.address;
 
 	return text ? text : "";
@@ -104,7 +114,7 @@ static void end_connection(struct pg_connection *c, int64_t due_ms)
 	c->state = PG_DOWN;
 	c->answer_by_ms = 0;
 	c->ops->watch(c->loop, -1, false, false, due_ms);
-	lookup_free(&c->lookup);
+	lookup_free(&c->attempt.lookup);
 	PQfinish(c->pq);
 	c->pq = NULL;
 	c->unreplicated = false;
@@ -112,7 +122,7 @@ static void end_connection(struct pg_connection *c, int64_t due_ms)
 
 static void wait_and_retry(struct pg_connection *c)
 {
-	c->tried = 0;
+	c->attempt.tried = 0;
 	end_connection(c, clock_monotonic_ms() + backoff_wait_ms(&c->backoff, backoff_random()));
 }
 
@@ -131,13 +141,13 @@ static void try_host(struct pg_connection *c);
 static void attempt_failed(struct pg_connection *c, const char *why)
 {
 	log_away(c, why);
-	if (c->addresses_count > 0 && ++c->address < c->addresses_count) {
+	if (c->attempt.addresses_count > 0 && ++c->attempt.address < c->attempt.addresses_count) {
 		end_connection(c, 0);
 		try_address(c);
 		return;
 	}
-	hosts_pass(c->hosts, c->host);
-	if (++c->tried < hosts_count(c->hosts)) {
+	hosts_pass(c->hosts, c->attempt.host);
+	if (++c->attempt.tried < hosts_count(c->hosts)) {
 		end_connection(c, 0);
 		try_host(c);
 		return;
@@ -161,7 +171,7 @@ static void go_up(struct pg_connection *c)
 	c->state = PG_UP;
 	c->answer_by_ms = 0;
 	c->said_away = false;
-	c->tried = 0;
+	c->attempt.tried = 0;
 	c->heard_ms = clock_monotonic_ms();
 	c->due_ms = c->heard_ms + LOOK_MS;
 	backoff_reset(&c->backoff);
@@ -180,8 +190,8 @@ static void go_on_setting_up(struct pg_connection *c)
 	while (!PQisBusy(c->pq) && (answer = PQgetResult(c->pq))) {
 		const char *why = NULL;
 
-		c->answered = session_setup_read(answer, &c->pooled, &why);
-		if (!c->answered) {
+		c->state = PG_SET_UP;
+		if (!session_setup_read(answer, &c->pooled, &why)) {
 			attempt_failed(c, why);
 			PQclear(answer);
 			return;
@@ -190,7 +200,7 @@ static void go_on_setting_up(struct pg_connection *c)
 	}
 	if (PQisBusy(c->pq))
 		return;
-	if (c->answered)
+	if (c->state == PG_SET_UP)
 		go_up(c);
 	else
 		attempt_failed(c, "no answer");
@@ -228,7 +238,6 @@ static void go_on_connecting(struct pg_connection *c)
 	} else if (next == PGRES_POLLING_OK && PQsetnonblocking(c->pq, 1) == 0 &&
 		   session_setup_send(c->pq, c->timeout_ms)) {
 		c->state = PG_SETTING_UP;
-		c->answered = false;
 		c->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(c->hosts);
 		flush(c);
 	} else {
@@ -238,7 +247,8 @@ static void go_on_connecting(struct pg_connection *c)
 
 static void try_address(struct pg_connection *c)
 {
-	conninfo_set_host(c->conninfo, c->host, c->addresses_count > 0 ? c->addresses[c->address] : NULL);
+	conninfo_set_host(c->conninfo, c->attempt.host,
+			  c->attempt.addresses_count > 0 ? c->attempt.addresses[c->attempt.address] : NULL);
 	c->state = PG_CONNECTING;
 	c->pq = PQconnectStartParams(c->conninfo->keywords, c->conninfo->values, 1);
 	if (!c->pq || PQstatus(c->pq) == CONNECTION_BAD) {
@@ -255,9 +265,9 @@ static void go_on_looking_up(struct pg_connection *c)
 {
 	const char *why = NULL;
 
-	c->addresses_count = lookup_take(c->lookup, c->addresses, &why);
+	c->attempt.addresses_count = lookup_take(c->attempt.lookup, c->attempt.addresses, &why);
 	end_connection(c, 0);
-	if (c->addresses_count > 0)
+	if (c->attempt.addresses_count > 0)
 		try_address(c);
 	else
 		attempt_failed(c, why);
@@ -276,18 +286,18 @@ static void try_host(struct pg_connection *c)
 {
 	struct host host;
 
-	c->host = hosts_first(c->hosts);
-	c->left = hosts_left(c->hosts);
-	c->addresses_count = c->address = 0;
-	host = hosts_get(c->hosts, c->host);
+	c->attempt.host = hosts_first(c->hosts);
+	c->attempt.left = hosts_left(c->hosts);
+	c->attempt.addresses_count = c->attempt.address = 0;
+	host = hosts_get(c->hosts, c->attempt.host);
 	if (!is_name(&host)) {
 		try_address(c);
-	} else if (lookup_start(&c->lookup, host.name) != OK) {
+	} else if (lookup_start(&c->attempt.lookup, host.name) != OK) {
 		attempt_failed(c, "its name cannot be looked up");
 	} else {
 		c->state = PG_LOOKING_UP;
 		c->answer_by_ms = clock_monotonic_ms() + hosts_connect_ms(c->hosts);
-		c->ops->watch(c->loop, lookup_fd(c->lookup), true, false, c->answer_by_ms);
+		c->ops->watch(c->loop, lookup_fd(c->attempt.lookup), true, false, c->answer_by_ms);
 	}
 }
 
@@ -358,7 +368,7 @@ void pg_connection_ready(struct pg_connection *c, bool readable, bool writable)
 			attempt_failed(c, PQerrorMessage(c->pq));
 		return;
 	}
-	if (c->state == PG_SETTING_UP) {
+	if (c->state == PG_SETTING_UP || c->state == PG_SET_UP) {
 		go_on_setting_up(c);
 		return;
 	}
@@ -382,7 +392,7 @@ static void hurry(struct pg_connection *c, int64_t now_ms)
 		give_up(c, "another connection has left its server");
 		return;
 	}
-	c->left = hosts_left(c->hosts);
+	c->attempt.left = hosts_left(c->hosts);
 	if (c->answer_by_ms == 0)
 		c->ops->probe(c->context);
 	if (c->state == PG_UP)
@@ -398,7 +408,7 @@ static void look(struct pg_connection *c)
 		pg_connection_leave_server(c, "no answer");
 		return;
 	}
-	if (hosts_left(c->hosts) != c->left)
+	if (hosts_left(c->hosts) != c->attempt.left)
 		hurry(c, now_ms);
 	else if (c->answer_by_ms == 0 && now_ms - c->heard_ms >= SILENCE_MS)
 		c->ops->probe(c->context);
@@ -419,6 +429,7 @@ void pg_connection_due(struct pg_connection *c)
 		attempt_failed(c, "connecting takes too long");
 		break;
 	case PG_SETTING_UP:
+	case PG_SET_UP:
 		attempt_failed(c, "no answer");
 		break;
 	case PG_UP:
@@ -439,6 +450,6 @@ void pg_connection_leave_server(struct pg_connection *c, const char *why)
 {
 	if (c->state != PG_UP)
 		return;
-	hosts_leave(c->hosts, c->host, c->left);
+	hosts_leave(c->hosts, c->attempt.host, c->attempt.left);
 	give_up(c, why);
 }

@@ -7,7 +7,7 @@
  *
  *	ops.watch(fd, read, write, due)	-> the loop -> pg_connection_ready() and pg_connection_due()
  *
- *	PG_DOWN -> PG_LOOKING_UP -> PG_CONNECTING -> PG_SETTING_UP (store/wire/session_setup.h) -> PG_UP
+ *	PG_DOWN -> PG_LOOKING_UP -> PG_CONNECTING -> PG_SETTING_UP -> PG_SET_UP -> PG_UP
  *	any of them -- lost, or no answer in time --> PG_DOWN, until the next attempt
  *
  * A server that hangs is found out: what was asked has to be answered a second after the server should have given it up,

@@ -46,6 +46,8 @@ static const struct statement commit_statement = {
 #define COLUMNS_MAX 3
 
 /* One thing that is read for all: a row of the database, or whether the sidecar answers. */
+enum copy_order { COPY_REST, COPY_READ, COPY_STOP };
+
 struct copy {
 	const struct statement *statement;
 	const char *parameter; /* of the statement; NULL: it has none */
@@ -57,7 +59,7 @@ struct copy {
 	pthread_t thread;
 	pthread_mutex_t lock; /* of all that follows */
 	pthread_cond_t asked, done;
-	bool wanted, stop;
+	enum copy_order order;
 	int64_t reading_ms; /* since when it is being read; 0: it is not */
 	int64_t began_ms;   /* when the reading of what is here began; 0: nothing was read yet */
 	int64_t began_us;   /* the same, since 1970 */
@@ -120,13 +122,13 @@ static void *run(void *context)
 		int64_t now_ms = clock_monotonic_ms(), now_us = clock_wall_us();
 		enum err e;
 
-		if (c->stop)
+		if (c->order == COPY_STOP)
 			break;
-		if (!c->wanted) {
+		if (c->order == COPY_REST) {
 			pthread_cond_wait(&c->asked, &c->lock);
 			continue;
 		}
-		c->wanted = false;
+		c->order = COPY_REST;
 		c->reading_ms = now_ms;
 		pthread_mutex_unlock(&c->lock);
 		e = c->db ? read_row(c, &row) : http_probe_run(c->sidecar, STATUS_WAIT_MS);
@@ -152,8 +154,8 @@ static bool is_fresh(struct copy *c, int64_t asked_ms)
 {
 	if (c->began_ms != 0 && c->began_ms >= asked_ms - c->age_max_ms)
 		return true;
-	if (!c->wanted) {
-		c->wanted = true;
+	if (c->order == COPY_REST) {
+		c->order = COPY_READ;
 		pthread_cond_signal(&c->asked);
 	}
 	return false;
@@ -210,7 +212,7 @@ static void copy_close(struct copy *c)
 {
 	if (c->started) {
 		pthread_mutex_lock(&c->lock);
-		c->stop = true;
+		c->order = COPY_STOP;
 		pthread_cond_signal(&c->asked);
 		pthread_mutex_unlock(&c->lock);
 		pthread_join(c->thread, NULL);

@@ -197,7 +197,7 @@ static void check_lists(const struct hub_topic *t, size_t expected)
 		assert_true(s->seq > seq);
 	}
 	assert_int_equal(count, expected);
-	assert_true(TAILQ_EMPTY(&t->due) || t->busy);
+	assert_true(TAILQ_EMPTY(&t->due) || t->busy.on);
 }
 
 static void holds_a_topic_until_its_last_holder_lets_go(void **state)

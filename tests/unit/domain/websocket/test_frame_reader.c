@@ -52,7 +52,7 @@ static void describe(struct buf *out, struct frame_reader *r, char *bytes, size_
 		switch (event) {
 		case FRAME_PIECE:
 			if (p.first)
-				buf_printf(out, "%s%s", p.binary ? "b" : "t", p.packed ? "z" : "");
+				buf_printf(out, "%s%s", p.message.binary ? "b" : "t", p.message.packed ? "z" : "");
 			if (p.first)
 				buf_add_text(out, "(");
 			buf_add(out, p.bytes.bytes, p.bytes.len);
