@@ -79,7 +79,7 @@ static void answer_ping(struct websocket *w, struct span payload)
  */
 static void end_if_over(struct websocket *w)
 {
-	if (w->reader.place == FRAME_ENDED && session_is_over(w->session))
+	if (w->reader.part == FRAME_ENDED && session_is_over(w->session))
 		shutdown(w->fd, SHUT_WR);
 }
 

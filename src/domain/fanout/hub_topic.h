@@ -33,9 +33,9 @@ struct subscriber {
 	struct hub_topic *topic; /* borrowed; held by hub_hold() */
 	uint64_t seq;		 /* it has everything up to here */
 	uint64_t ephemeral;	 /* the number of the last ephemeral message that it was given, or that went by */
-	uint64_t
-		ends_seq; /* seq of the announced message that revokes its reader's right. Stored messages before it are still
-			      the reader's; ephemeral ones are not. 0: none announced */
+	/* seq of the announced message that revokes its reader's right. Stored messages before it are still the reader's;
+	 * ephemeral ones are not. 0: none announced. */
+	uint64_t ends_seq;
 	enum subscriber_state state;
 	struct reader reader;
 };
@@ -51,10 +51,8 @@ struct hub_topic_link {
 struct hub_topic {
 	UT_hash_handle hh;	    /* by id */
 	struct hub_topic_link busy; /* in hub.busy: while due is not empty */
-	struct hub_topic_link
-		age; /* in hub.by_age, the longest without a message first: its tail has memory that can be freed */
-	struct hub_topic_link
-		rung; /* in hub.rung: the database has something after tail_seq(), as far as anyone knows */
+	struct hub_topic_link age;  /* in hub.by_age, the longest without a message first: its tail can be freed */
+	struct hub_topic_link rung; /* in hub.rung: the database has, or may have, more than the tail */
 	int64_t id;
 	uint64_t serial; /* no other that this hub has made, or makes, has it: an id may be held anew */
 	char name[TOPIC_NAME_MAX + 1];

@@ -38,8 +38,8 @@ struct publication {
 struct publications {
 	struct publication *items; /* owned */
 	size_t count;
-	struct buf
-		ignored; /* owned: names of members that nothing was done with, as JSON strings, with commas between */
+	/* owned: names of members that nothing was done with, as JSON strings, with commas between */
+	struct buf ignored;
 	size_t ignored_count;
 };
 

@@ -68,7 +68,7 @@ static bool read_length(struct frame_reader *r)
 static enum frame_event breach(struct frame_reader *r, struct frame_piece *piece, enum close_code code,
 			       const char *reason)
 {
-	r->place = FRAME_ENDED;
+	r->part = FRAME_ENDED;
 	piece->code = (uint16_t)code;
 	piece->reason = reason;
 	return FRAME_BREACH;
@@ -77,7 +77,7 @@ static enum frame_event breach(struct frame_reader *r, struct frame_piece *piece
 /* Takes bytes of the header. FRAME_NOTHING: it is whole, or there are no more. */
 static enum frame_event read_header(struct frame_reader *r, char **bytes, size_t *len, struct frame_piece *piece)
 {
-	while (*len > 0 && r->place == FRAME_IN_HEADER) {
+	while (*len > 0 && r->part == FRAME_IN_HEADER) {
 		const char *wrong = NULL;
 
 		r->header[r->header_len++] = (uint8_t) * *bytes;
@@ -91,7 +91,7 @@ static enum frame_event read_header(struct frame_reader *r, char **bytes, size_t
 			continue;
 		if (!read_length(r))
 			return breach(r, piece, CLOSE_PROTOCOL, "a length that is not in its shortest form");
-		r->place = FRAME_IN_PAYLOAD;
+		r->part = FRAME_IN_PAYLOAD;
 		r->begins.frame = true;
 		r->mask_at = 0;
 		if (!is_control(r) && !r->in_message) {
@@ -114,7 +114,7 @@ static void unmask(struct frame_reader *r, char *bytes, size_t len)
 
 static void end_frame(struct frame_reader *r)
 {
-	r->place = FRAME_IN_HEADER;
+	r->part = FRAME_IN_HEADER;
 	r->header_len = 0;
 }
 
@@ -137,7 +137,7 @@ static enum frame_event read_close(struct frame_reader *r, struct frame_piece *p
 		if (!utf8_valid(body + 2, r->control_len - 2U))
 			return breach(r, piece, CLOSE_UNREADABLE, "a close reason that is not UTF-8");
 	}
-	r->place = FRAME_ENDED;
+	r->part = FRAME_ENDED;
 	return FRAME_CLOSE;
 }
 
@@ -179,7 +179,7 @@ static enum frame_event read_data(struct frame_reader *r, char *bytes, size_t le
 enum frame_event frame_read(struct frame_reader *r, char **bytes, size_t *len, struct frame_piece *piece)
 {
 	*piece = (struct frame_piece){0};
-	while (r->place != FRAME_ENDED) {
+	while (r->part != FRAME_ENDED) {
 		enum frame_event event = read_header(r, bytes, len, piece);
 		char *payload = *bytes;
 		size_t taken;
@@ -187,7 +187,7 @@ enum frame_event frame_read(struct frame_reader *r, char **bytes, size_t *len, s
 		if (event != FRAME_NOTHING)
 			return event;
 		/* A frame without payload is whole with its header. */
-		if (r->place == FRAME_IN_HEADER || (*len == 0 && r->left > 0))
+		if (r->part == FRAME_IN_HEADER || (*len == 0 && r->left > 0))
 			return FRAME_NOTHING;
 		taken = (size_t)MIN(r->left, *len);
 		unmask(r, payload, taken);

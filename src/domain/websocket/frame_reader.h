@@ -29,7 +29,7 @@ struct frame_message {
 	bool packed; /* compressed */
 };
 
-enum frame_place {
+enum frame_part {
 	FRAME_IN_HEADER,
 	FRAME_IN_PAYLOAD,
 	FRAME_ENDED, /* a close or a breach: what follows is passed over */
@@ -39,7 +39,7 @@ enum frame_place {
 struct frame_reader {
 	bool inflates; /* permessage-deflate is agreed: a message's first frame may have RSV1 (RFC 7692, section 6) */
 	bool in_message;
-	enum frame_place place;
+	enum frame_part part;
 	uint8_t header_len;
 	uint8_t control_len;
 	uint8_t header[FRAME_CLIENT_HEADER_MAX];
