@@ -5,8 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include "domain/origin.h"
-#include "domain/query.h"
+#include "domain/http/origin.h"
+#include "domain/http/query.h"
+
+#define KEY_MAX 128 /* characters */
 
 const char *request_param(const struct request *r, const char *name)
 {
@@ -74,6 +76,30 @@ bool request_token(const struct request *r, struct buf *token)
 		header++;
 	buf_add_text(token, header);
 	return true;
+}
+
+static bool is_key(const char *text)
+{
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < 0x20 || text[i] > 0x7e)
+			return false;
+	return len >= 1 && len <= KEY_MAX;
+}
+
+void request_idempotency_key(const struct request *r, const char **key, struct problem *problem)
+{
+	*key = request_param(r, "HTTP_IDEMPOTENCY_KEY");
+	if (*key && !is_key(*key) && problem->status != 400)
+		problem_add_field(problem, "", "Idempotency-Key", "must be 1 to 128 printable ASCII characters");
+}
+
+void request_fingerprint(const struct request *r, const struct buf *body, struct buf *out)
+{
+	buf_add_text(out, r->path);
+	buf_add(out, "\n", 1);
+	buf_add(out, body->bytes, body->len);
 }
 
 bool request_is_json(const struct request *r)

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "domain/http/problem.h"
 
 #define REQUEST_PATH_MAX 512 /* bytes; no route is nearly as long */
 
@@ -48,6 +49,17 @@ bool request_query(const struct request *r, const char *name, struct buf *value)
 
 /* The token: of `Authorization: Bearer …`, else of ?token=. Appends it; false: there is none. */
 bool request_token(const struct request *r, struct buf *token);
+
+/*
+ * Idempotency-Key.
+ *
+ *	key	out: lent by the request; NULL: none
+ *	problem	what is wrong with the key is added, unless the problem is a 400
+ */
+void request_idempotency_key(const struct request *r, const char **key, struct problem *problem);
+
+/* Appends what must be the same when the key is: path and body. */
+void request_fingerprint(const struct request *r, const struct buf *body, struct buf *out);
 
 /* True: Content-Type is application/json, whatever its parameters. */
 bool request_is_json(const struct request *r);

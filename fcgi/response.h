@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "domain/problem.h"
+#include "domain/http/problem.h"
 #include "fcgi/request.h"
 
 struct response {

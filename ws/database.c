@@ -1,7 +1,7 @@
 #include "ws/database.h"
 
-#include "base/log.h"
-#include "store/hosts.h"
+#include "base/log/log.h"
+#include "store/wire/hosts.h"
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"
 #include "ws/net/acceptor.h"
@@ -81,7 +81,7 @@ static void on_outbox(void *context)
 	relay_run(((struct node *)context)->upkeep.relay);
 }
 
-static const struct listener_ops listener_ops = {
+static const struct doorbell_ops doorbell_ops = {
 	.watch = pg_watch_set,
 	.up = on_listening,
 	.rung = fetcher_rung,
@@ -115,18 +115,18 @@ enum err database_open(struct node *n)
 		e = pipeline_open(&db->acts, "acts", "tidings-ws acts", hosts, c->database_timeout_ms, &acts_ops,
 				  &db->acts_watch, n);
 	if (e == OK)
-		e = listener_open(&db->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
-				  c->database_timeout_ms, &listener_ops, &db->listener_watch, n);
+		e = doorbell_open(&db->listener, listen_hosts ? listen_hosts : hosts, c->listen_database != NULL,
+				  c->database_timeout_ms, &doorbell_ops, &db->listener_watch, n);
 	hosts_free(&hosts);
 	hosts_free(&listen_hosts);
 	if (e != OK) {
 		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;
 	}
-	db->fetches_watch.link = pipeline_link(db->fetches);
-	db->queries_watch.link = pipeline_link(db->queries);
-	db->acts_watch.link = pipeline_link(db->acts);
-	db->listener_watch.link = listener_link(db->listener);
+	db->fetches_watch.link = pipeline_connection(db->fetches);
+	db->queries_watch.link = pipeline_connection(db->queries);
+	db->acts_watch.link = pipeline_connection(db->acts);
+	db->listener_watch.link = doorbell_connection(db->listener);
 	return OK;
 }
 
@@ -137,7 +137,7 @@ void database_close(struct node *n)
 	pipeline_close(&db->acts);
 	pipeline_close(&db->fetches);
 	pipeline_close(&db->queries);
-	listener_close(&db->listener);
+	doorbell_close(&db->listener);
 	pg_watch_close(&db->acts_watch);
 	pg_watch_close(&db->fetches_watch);
 	pg_watch_close(&db->queries_watch);

@@ -1,8 +1,8 @@
 #include "ws/drain.h"
 
-#include "base/log.h"
-#include "base/supervisor.h"
-#include "store/calls.h"
+#include "base/log/log.h"
+#include "base/process/supervisor.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/deliver/presence.h"
 #include "ws/net/acceptor.h"
 #include "ws/session/session.h"
@@ -52,7 +52,7 @@ static void say_farewell(struct drain *d, int64_t now_ms)
 	d->state = DRAIN_FAREWELL;
 	d->farewell_ms = now_ms;
 	n->phase = NODE_GONE;
-	if (calls_farewell(n->db.queries, n->id_text, on_farewell, d) != OK)
+	if (sql_farewell(n->db.queries, n->id_text, on_farewell, d) != OK)
 		d->state = DRAIN_DONE;
 }
 

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "base/log.h"
-#include "base/supervisor.h"
-#include "domain/inflate.h"
+#include "base/log/log.h"
+#include "base/process/supervisor.h"
+#include "domain/websocket/inflate.h"
 #include "ws/database.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/fetcher.h"

@@ -27,16 +27,16 @@
 #include <sys/queue.h>
 
 #include "base/clock.h"
-#include "base/config.h"
-#include "domain/budget.h"
-#include "domain/dialog.h"
-#include "domain/hub.h"
-#include "domain/rate.h"
-#include "domain/token.h"
-#include "domain/uuid.h"
-#include "domain/wheel.h"
-#include "store/listener.h"
-#include "store/pipeline.h"
+#include "base/process/config.h"
+#include "domain/caller/rate.h"
+#include "domain/caller/token.h"
+#include "domain/dialog/dialog.h"
+#include "domain/fanout/budget.h"
+#include "domain/fanout/hub.h"
+#include "domain/fanout/wheel.h"
+#include "domain/text/uuid.h"
+#include "store/async/doorbell.h"
+#include "store/async/pipeline.h"
 #include "ws/agreement.h"
 #include "ws/loop/client_socket.h"
 #include "ws/loop/pg_watch.h"
@@ -52,7 +52,7 @@ struct node_database {
 	struct pipeline *fetches; /* what brings messages, and nothing else: it waits for nobody's lock or rule */
 	struct pipeline *queries; /* who may have them, who is here, what was delivered, heartbeats */
 	struct pipeline *acts;	  /* what clients say, the relay, the sweep */
-	struct listener *listener;
+	struct doorbell *listener;
 	enum agreement agreement; /* of `fetches` and `queries` */
 	struct pg_watch fetches_watch, queries_watch, acts_watch, listener_watch;
 };

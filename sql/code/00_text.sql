@@ -5,7 +5,7 @@ language sql stable as $$
 	select to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
--- A user id as JSON has it: an integer when the id is one that JavaScript holds exactly, else text. See src/domain/user.h.
+-- A user id as JSON has it: an integer when the id is one that JavaScript holds exactly, else text. See src/domain/caller/user_id.h.
 create or replace function tidings.user_json(p_user text) returns json
 language sql immutable as $$
 	select case when p_user ~ '^(0|-?[1-9][0-9]{0,14})$' then p_user::json else to_json(p_user) end
@@ -18,7 +18,7 @@ language sql immutable as $$
 	select user_id ~ '^[A-Za-z0-9_.:/-]+$' and octet_length(user_id) <= 114
 $$;
 
--- The 123 of 'diagnosis/123'; null for any other topic. See topic_parse_id() in src/domain/topic.h.
+-- The 123 of 'diagnosis/123'; null for any other topic. See topic_parse_id() in src/domain/topic/topic.h.
 create or replace function tidings.diagnosis_of(topic text) returns bigint
 language sql immutable as $$
 	select case when topic ~ '^diagnosis/[1-9][0-9]{0,18}$'

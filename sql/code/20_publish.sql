@@ -10,7 +10,7 @@ begin
 end
 $$;
 
--- One transaction for many requests, each with one or more items. See src/store/publisher.h for the caller's side.
+-- One transaction for many requests, each with one or more items. See src/store/publish/publisher.h for the caller's side.
 --
 --	p_callers … p_hashes		a row per request; p_keys and p_hashes null without Idempotency-Key
 --	p_requests … p_effect_olds	a row per item; p_requests is its request, from 1

@@ -1,13 +1,13 @@
 -- Publishing from inside anyone's own transaction, and what is for later.
 
--- The types of the messages that the server says itself, about a connection: no publisher's. The same as in src/domain/message_type.c.
+-- The types of the messages that the server says itself, about a connection: no publisher's. The same as in src/domain/topic/message_type.c.
 create or replace function tidings.type_is_own(p_type text) returns boolean
 language sql immutable as $$
 	select p_type in ('authenticated', 'close', 'connect', 'connection_established', 'error', 'heartbeat', 'join', 'leave', 'pong', 'presence',
 		'reconnect_messages', 'revoked', 'subscribed', 'token_expiring', 'token_refreshed', 'unsubscribed')
 $$;
 
--- Does a name only look like one of the product's own topics ('Diagnosis/1', 'diagnosis/01')? The same as in src/domain/topic.c.
+-- Does a name only look like one of the product's own topics ('Diagnosis/1', 'diagnosis/01')? The same as in src/domain/topic/topic.c.
 create or replace function tidings.topic_misleads(p_topic text) returns boolean
 language sql immutable as $$
 	select p_topic ~* '^(chats?|diagnosis|health|notifications)(/|$)' and diagnosis_of(p_topic) is null

@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 #include "cli/command.h"
-#include "store/durability.h"
-#include "store/migration.h"
+#include "store/admin/durability.h"
+#include "store/admin/schema_files.h"
+#include "store/admin/schema_state.h"
 
 #define NOT_LOOKED_AT 3 /* exit status: nothing is wrong, but not everything could be looked at */
 
@@ -61,7 +62,7 @@ static void say(const char *what, enum err e, const struct buf *problem, struct 
 
 static void check_keys(const struct config *c, struct findings *f)
 {
-	struct token_rules rules = rules_of(c);
+	struct token_rules rules = token_rules_of(c);
 	struct token_keys *keys = NULL;
 	struct buf problem = BUF_EMPTY;
 	enum err e = OK;
@@ -77,10 +78,10 @@ static void check_keys(const struct config *c, struct findings *f)
 	buf_free(&problem);
 }
 
-static enum err compare(const struct migrations *migrations, struct db *db, struct buf *problem)
+static enum err compare(const struct schema_files *files, struct db *db, struct buf *problem)
 {
 	struct buf pending = BUF_EMPTY;
-	enum err e = migrations_compare(migrations, db, &pending, problem);
+	enum err e = schema_state_compare(files, db, &pending, problem);
 
 	if (e == OK && pending.len > 0) {
 		buf_add_text(problem, "the schema is not up to date: run tidings migrate");
@@ -93,18 +94,18 @@ static enum err compare(const struct migrations *migrations, struct db *db, stru
 /*	db	NULL: no login that may look */
 static void check_migrations(struct db *db, const char *directory, struct findings *f)
 {
-	struct migrations *migrations = NULL;
+	struct schema_files *files = NULL;
 	struct buf problem = BUF_EMPTY;
-	enum err e = migrations_load(&migrations, directory, &problem);
+	enum err e = schema_files_load(&files, directory, &problem);
 
 	if (e == OK && db) {
-		e = compare(migrations, db, &problem);
+		e = compare(files, db, &problem);
 	} else if (e == OK) {
 		buf_add_text(&problem, "it takes tidings_reader, or the login of tidings migrate");
 		e = ERR_FORBIDDEN;
 	}
 	say("migrations", e, &problem, f);
-	migrations_free(&migrations);
+	schema_files_free(&files);
 	buf_free(&problem);
 }
 

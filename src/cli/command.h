@@ -8,9 +8,9 @@
  */
 #pragma once
 
-#include "base/config.h"
 #include "base/defs.h"
-#include "domain/token.h"
+#include "base/process/config.h"
+#include "domain/caller/token.h"
 
 int token_command(int argc, char **argv);
 int migrate_command(int argc, char **argv);
@@ -22,6 +22,3 @@ void complain(const char *format, ...) PRINTF(1, 2);
 
 /* The environment, or a line for each problem on stderr and exit 2. */
 void read_config(struct config *c);
-
-/* What the configuration says about tokens; borrowed texts, as long as the configuration lives. */
-struct token_rules rules_of(const struct config *c);

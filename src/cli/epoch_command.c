@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "cli/command.h"
-#include "store/numbering.h"
+#include "store/admin/numbering.h"
 
 static const char usage[] =
 	"usage: tidings epoch renew\n"

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "cli/command.h"
-#include "store/migration.h"
+#include "store/admin/migration.h"
+#include "store/admin/schema_files.h"
+#include "store/admin/schema_state.h"
 
 static const char usage[] = "usage: tidings migrate [--status] [--dir DIR]\n"
 			    "\n"
@@ -46,7 +48,7 @@ int migrate_command(int argc, char **argv)
 {
 	bool status = false;
 	const char *directory = take_directory(argc, argv, &status);
-	struct migrations *migrations = NULL;
+	struct schema_files *files = NULL;
 	struct buf problem = BUF_EMPTY;
 	struct buf report = BUF_EMPTY;
 	struct config config;
@@ -56,7 +58,7 @@ int migrate_command(int argc, char **argv)
 	if (!directory)
 		return 2;
 	read_config(&config);
-	e = migrations_load(&migrations, directory, &problem);
+	e = schema_files_load(&files, directory, &problem);
 	if (e == OK) {
 		/* No timeout: a migration of a large table takes its time, and so does another that runs now. */
 		e = db_open(&db, config.database, NULL, "tidings migrate", 0);
@@ -64,9 +66,9 @@ int migrate_command(int argc, char **argv)
 			buf_printf(&problem, "the database cannot be reached: %s", db ? db_problem(db) : err_text(e));
 	}
 	if (e == OK && status)
-		e = migrations_compare(migrations, db, &report, &problem);
+		e = schema_state_compare(files, db, &report, &problem);
 	else if (e == OK)
-		e = migrations_apply(migrations, db, &report, &problem);
+		e = migration_apply(files, db, &report, &problem);
 	if (status && report.len > 0)
 		puts("missing:");
 	if (report.len > 0)
@@ -77,7 +79,7 @@ int migrate_command(int argc, char **argv)
 	if (e != OK)
 		complain("%s", problem.len > 0 ? problem.bytes : err_text(e));
 	db_close(&db);
-	migrations_free(&migrations);
+	schema_files_free(&files);
 	buf_free(&problem);
 	buf_free(&report);
 	return e == OK ? 0 : 1;

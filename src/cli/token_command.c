@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/command.h"
-#include "domain/user.h"
+#include "domain/caller/user_id.h"
 
 #define KEY_FILE_MAX 16384  /* bytes */
 #define TTL_MAX_S 315360000 /* ten years */
@@ -152,7 +152,7 @@ int token_command(int argc, char **argv)
 	if (answer != 0)
 		return answer;
 	read_config(&config);
-	rules = rules_of(&config);
+	rules = token_rules_of(&config);
 	answer = 1;
 	if (token_keys_load(&keys, config.jwt_keys, &rules, &problem) != OK) {
 		complain("%s", buf_ok(&problem) && problem.len > 0 ? problem.bytes : err_text(ERR_MEMORY));

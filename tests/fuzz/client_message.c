@@ -1,8 +1,8 @@
 /* A client's message; and the same as the body of each broadcast. */
 #include <string.h>
 
-#include "domain/client_message.h"
-#include "domain/json.h"
+#include "domain/input/client_message.h"
+#include "domain/text/json.h"
 #include "tests/fuzz/fuzz.h"
 
 /* One line of JSON of this kind. */

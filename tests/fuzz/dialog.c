@@ -1,8 +1,8 @@
 /* A whole conversation: a message a line. */
 #include <string.h>
 
-#include "domain/dialog.h"
-#include "domain/json.h"
+#include "domain/dialog/dialog.h"
+#include "domain/text/json.h"
 #include "tests/fuzz/fuzz.h"
 
 #define WALL_US INT64_C(1800000000000000)

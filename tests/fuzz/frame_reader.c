@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "domain/frame_reader.h"
+#include "domain/websocket/frame_reader.h"
 #include "tests/fuzz/fuzz.h"
 
 /* All events, one after the other; pieces of a message joined. */
@@ -25,7 +25,7 @@ static void read_all(struct buf *out, const uint8_t *data, size_t len, size_t st
 			MUST_HOLD(event != FRAME_BREACH || (p.reason && (p.code == 1002 || p.code == 1007)));
 			MUST_HOLD(event == FRAME_PIECE || p.bytes.len <= FRAME_CONTROL_MAX);
 			if (event != FRAME_PIECE || p.first)
-				buf_printf(out, "|%d %u %d %d|", event, p.code, p.binary, p.packed);
+				buf_printf(out, "|%d %u %d %d|", event, p.code, p.message.binary, p.message.packed);
 			buf_add(out, p.bytes.bytes, p.bytes.len);
 			if (p.last)
 				buf_add_text(out, "|last|");

@@ -3,7 +3,7 @@
  *
  * `make check` replays the inputs in corpus/<target>/ (replay.c). To look for new ones, with clang:
  *
- *	clang -g -fsanitize=fuzzer,address,undefined … tests/fuzz/json.c src/domain/json.c …
+ *	clang -g -fsanitize=fuzzer,address,undefined … tests/fuzz/json.c src/domain/text/json.c …
  */
 #pragma once
 

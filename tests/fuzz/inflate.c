@@ -1,7 +1,7 @@
 /* What a client has compressed: never more than a message, and the next one is read all the same. */
 #include <string.h>
 
-#include "domain/inflate.h"
+#include "domain/websocket/inflate.h"
 #include "tests/fuzz/fuzz.h"
 
 #define TEXT_MAX 4096

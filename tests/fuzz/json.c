@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "domain/json.h"
-#include "domain/utf8.h"
+#include "domain/text/json.h"
+#include "domain/text/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 /* The walk over the text meets as many values as the tree has. */

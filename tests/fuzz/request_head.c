@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "domain/query.h"
-#include "domain/request_head.h"
+#include "domain/http/query.h"
+#include "domain/http/request_head.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check_span(struct span s, const char *bytes, size_t len)

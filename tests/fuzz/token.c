@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "domain/token.h"
+#include "domain/caller/token.h"
 #include "tests/fuzz/fuzz.h"
 
 #define SECRET "0123456789abcdef0123456789abcdef"

@@ -1,11 +1,11 @@
 /* Reads server frames of which some are compressed by permessage-deflate without context takeover: the other side of
- * domain/deflate. */
+ * domain/websocket/deflate. */
 #pragma once
 
 #include <zlib.h>
 
 #include "base/buf.h"
-#include "domain/frame.h"
+#include "domain/websocket/frame.h"
 
 /* Takes the first of several whole frames off `frames` and appends its text. False: there is none, or it is no such
  * frame. */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "store/calls.h"
+#include "store/sidecar/sql_fetch.h"
 #include "ws/deliver/page.h"
 #include "ws/deliver/presence.h"
 #include "ws/session/session_output.h"
@@ -87,17 +87,17 @@ static enum err send_request(struct page_request *r, size_t bytes)
 	if (r->unsent) {
 		/* Before it, on the same connection: so that what has been sent is not found again. */
 		presence_flush(n->fanout.presence);
-		return calls_unsent(n->db.queries,
-				    &(struct unsent){
-					    .topic_id = r->topic_id,
-					    .user_id = sub->subscriber.reader.user_id,
-					    .after = sub->unsent.after,
-					    .up_to = sub->unsent.up_to,
-				    },
-				    PAGE_ROWS, (int64_t)bytes, on_page, r);
+		return sql_unsent(n->db.queries,
+				  &(struct unsent){
+					  .topic_id = r->topic_id,
+					  .user_id = sub->subscriber.reader.user_id,
+					  .after = sub->unsent.after,
+					  .up_to = sub->unsent.up_to,
+				  },
+				  PAGE_ROWS, (int64_t)bytes, on_page, r);
 	}
-	return calls_fetch(n->db.fetches, &r->topic_id, &r->place.after, &epoch, 1, PAGE_ROWS, (int64_t)bytes, on_page,
-			   r);
+	return sql_fetch(n->db.fetches, &r->topic_id, &r->place.after, &epoch, 1, PAGE_ROWS, (int64_t)bytes, on_page,
+			 r);
 }
 
 static bool is_awaited(const struct page_request *r)

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "store/calls.h"
+#include "store/sidecar/sql_node.h"
 
 /* How far a topic was delivered, not yet written. */
 struct delivered {

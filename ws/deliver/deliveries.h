@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "domain/hub.h"
+#include "domain/fanout/hub.h"
 
 struct flush;
 struct delivered;

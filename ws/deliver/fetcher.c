@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
-#include "base/log.h"
-#include "domain/frame.h"
-#include "store/calls.h"
+#include "base/log/log.h"
+#include "domain/websocket/frame.h"
+#include "store/sidecar/sql_fetch.h"
 
 #define FETCH_TOPICS 64
 #define FETCH_ROWS 500	   /* of a topic */
@@ -179,8 +179,8 @@ static void fetch(struct fetcher *f)
 	}
 	f->under_way = true;
 	f->fetches++;
-	if (calls_fetch(f->node->db.fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch,
-			f) != OK)
+	if (sql_fetch(f->node->db.fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) !=
+	    OK)
 		fetch_failed(f);
 }
 

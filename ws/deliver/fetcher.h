@@ -27,7 +27,7 @@ void fetcher_ring(struct fetcher *f, int64_t topic_id);
 void fetcher_run(struct fetcher *f);
 
 /*
- * What the doorbell tells, as struct listener_ops has it: a topic that was rung; a message that is in no queue.
+ * What the doorbell tells, as struct doorbell_ops has it: a topic that was rung; a message that is in no queue.
  *
  *	node	a struct node
  */

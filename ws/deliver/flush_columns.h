@@ -1,5 +1,5 @@
 /*
- * flush_columns - the arrays of one calls_flush(), and the texts that they point to.
+ * flush_columns - the arrays of one sql_flush(), and the texts that they point to.
  *
  * Layer    ws.
  */
@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 #include "base/clock.h"
-#include "domain/uuid.h"
-#include "store/calls.h"
+#include "domain/text/uuid.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/session/subscription.h"
 
 struct flush_columns {

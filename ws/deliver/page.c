@@ -1,6 +1,6 @@
 #include "ws/deliver/page.h"
 
-#include "domain/message.h"
+#include "domain/topic/message.h"
 #include "ws/session/session.h"
 
 static void add_mark(struct page *p, const struct mark *mark)

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "domain/tail.h"
+#include "domain/fanout/tail.h"
 #include "ws/session/subscription.h"
 
 struct page {

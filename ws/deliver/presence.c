@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "base/log.h"
-#include "store/calls.h"
+#include "base/log/log.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/deliver/deliveries.h"
 #include "ws/deliver/flush_columns.h"
 
@@ -385,7 +385,7 @@ void presence_flush(struct presence *p)
 	p->calls++;
 	p->written_ms = clock_monotonic_ms();
 
-	e = calls_flush(p->node->db.queries, p->node->id_text, &c.flush, on_written, w);
+	e = sql_flush(p->node->db.queries, p->node->id_text, &c.flush, on_written, w);
 	p->closed_count = 0;
 	deliveries_forget(&p->deliveries);
 	flush_columns_free(&c);

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "store/acts.h"
-#include "store/calls.h"
+#include "base/log/log.h"
+#include "store/sidecar/sql_live.h"
+#include "store/wire/act.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/session/session.h"
@@ -44,7 +44,7 @@ void redelivery_ask(const struct subscription *sub)
 		r->node = s->node;
 		memcpy(r->user_id, s->user->id, size);
 	}
-	if (!r || calls_redeliver(s->node->db.queries, s->user->id, on_redelivered, r) != OK) {
+	if (!r || sql_redeliver(s->node->db.queries, s->user->id, on_redelivered, r) != OK) {
 		log_info("critical notifications wait for their next turn: no memory, or the database is away");
 		free(r);
 	}

@@ -3,7 +3,7 @@
 #include <ctype.h>
 
 #include "base/clock.h"
-#include "domain/problem.h"
+#include "domain/http/problem.h"
 #include "ws/encode/encode_parts.h"
 
 #define RETRY_AFTER_S 5

@@ -1,8 +1,8 @@
 #include "ws/encode/encode_live.h"
 
 #include "base/clock.h"
-#include "domain/frame.h"
-#include "domain/live.h"
+#include "domain/dialog/live_text.h"
+#include "domain/websocket/frame.h"
 #include "ws/encode/encode_parts.h"
 #include "ws/encode/encode_websocket.h"
 
@@ -24,7 +24,7 @@ static void heartbeat(struct buf *out)
 {
 	struct buf text = BUF_EMPTY;
 
-	live_heartbeat(&text, clock_wall_us());
+	live_text_heartbeat(&text, clock_wall_us());
 	encode_text_frame(out, &text);
 	encode_ping(out);
 }
@@ -34,7 +34,7 @@ static void goodbye(struct buf *out, const struct session *s)
 	struct buf text = BUF_EMPTY;
 
 	if (s->end.error_code) {
-		live_error(&text, s->end.error_code, encode_sentence(s), NULL, NULL, clock_wall_us());
+		live_text_error(&text, s->end.error_code, encode_sentence(s), NULL, NULL, clock_wall_us());
 		encode_text_frame(out, &text);
 	}
 	encode_websocket_end(out, s);

@@ -1,7 +1,7 @@
 #include "ws/encode/encode_parts.h"
 
 #include "base/clock.h"
-#include "domain/dialog.h"
+#include "domain/dialog/dialog.h"
 #include "ws/identity/user_sessions.h"
 
 void encode_places(struct encode_places *p, const struct session *s)
@@ -14,10 +14,10 @@ void encode_places(struct encode_places *p, const struct session *s)
 void encode_connect(struct buf *out, const struct session *s)
 {
 	struct encode_places p;
-	struct dialog_welcome w = {.user_id = s->user ? s->user->id : NULL, .connection_id = s->id, .places = p.items};
+	struct dialog_welcome w = {.user_id = s->user ? s->user->id : NULL, .connection_id = s->id, .points = p.items};
 
 	encode_places(&p, s);
-	w.places_count = p.count;
+	w.points_count = p.count;
 	dialog_connect(out, &s->dialog, &w, clock_wall_us());
 }
 

@@ -10,7 +10,7 @@
 /* For each topic, where the client goes on. */
 struct encode_places {
 	size_t count;
-	struct place items[SELECTION_MAX];
+	struct resume_point items[SELECTION_MAX];
 };
 
 void encode_places(struct encode_places *p, const struct session *s);

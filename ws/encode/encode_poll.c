@@ -1,8 +1,8 @@
 #include "ws/encode/encode_poll.h"
 
 #include "base/clock.h"
-#include "domain/dialog.h"
-#include "domain/frame.h"
+#include "domain/dialog/dialog.h"
+#include "domain/websocket/frame.h"
 #include "ws/encode/encode_http.h"
 #include "ws/encode/encode_parts.h"
 
@@ -35,13 +35,13 @@ void encode_poll_reply(struct buf *out, const struct session *s, struct span mes
 
 	encode_places(&p, s);
 	buf_add_text(&body, "{\"cursor\":\"");
-	places_add_cursor(&body, p.items, p.count);
+	resume_points_add_cursor(&body, p.items, p.count);
 	buf_add_text(&body, "\",\"messages\":[");
 	if (add_held(&body, s) && messages.len > 0)
 		buf_add_text(&body, ",");
 	buf_add(&body, messages.bytes, messages.len);
 	buf_add_text(&body, "],");
-	places_add_recovery(&body, p.items, p.count, s->dialog.diagnosis_id == 0);
+	resume_points_add_recovery(&body, p.items, p.count, s->dialog.diagnosis_id == 0);
 	buf_add_text(&body, "}");
 	encode_http_reply(out, s, 200, "application/json", &body);
 }

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "domain/frame.h"
-#include "domain/message.h"
+#include "domain/topic/message.h"
+#include "domain/websocket/frame.h"
 #include "ws/encode/encode_http.h"
 #include "ws/encode/encode_parts.h"
 
@@ -20,7 +20,7 @@ static void add_id(struct buf *out, const struct subscription *sub, uint64_t seq
 		if (s->subscriptions.items[i] == sub)
 			p.items[i].seq = seq;
 	buf_add_text(out, "id: ");
-	places_add_cursor(out, p.items, p.count);
+	resume_points_add_cursor(out, p.items, p.count);
 	buf_add_text(out, "\n");
 }
 
@@ -51,7 +51,7 @@ static void sse_welcome(struct buf *out, const struct session *s)
 	encode_places(&p, s);
 	encode_http_head(out, s, 200, "text/event-stream; charset=utf-8", SIZE_MAX);
 	buf_printf(out, "retry: %d\nid: ", RETRY_MS);
-	places_add_cursor(out, p.items, p.count);
+	resume_points_add_cursor(out, p.items, p.count);
 	buf_add_text(out, "\nevent: connect\ndata: ");
 	encode_connect(out, s);
 	buf_add_text(out, "\n\n");

@@ -1,7 +1,7 @@
 #include "ws/encode/encode_websocket.h"
 
-#include "domain/dialog.h"
-#include "domain/frame.h"
+#include "domain/dialog/dialog.h"
+#include "domain/websocket/frame.h"
 #include "ws/encode/encode_parts.h"
 
 void encode_frame(struct buf *out, struct span text)

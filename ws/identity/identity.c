@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "base/log.h"
-#include "domain/rate.h"
+#include "base/log/log.h"
+#include "domain/caller/rate.h"
 #include "ws/identity/strangers.h"
 #include "ws/identity/user_sessions.h"
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "base/audit.h"
+#include "base/log/audit.h"
 #include "ws/identity/user_sessions.h"
 
 static void write_line(const struct session *s, const char *event, const char *key, const char *value,

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "domain/uuid.h"
+#include "domain/text/uuid.h"
 #include "ws/node.h"
 
 /* More have a place than TIDINGS_CONNECTIONS_MAX: those that are being closed have none. */

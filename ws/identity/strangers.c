@@ -1,6 +1,6 @@
 #include "ws/identity/strangers.h"
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "ws/identity/session_index.h"
 #include "ws/session/session.h"
 

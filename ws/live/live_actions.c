@@ -5,8 +5,9 @@
 #include <sys/queue.h>
 
 #include "base/hash.h"
-#include "domain/live.h"
-#include "store/acts.h"
+#include "domain/dialog/live_text.h"
+#include "store/sidecar/sql_live.h"
+#include "store/wire/act.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
@@ -57,7 +58,7 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 		live_say_error(s, "unavailable", "The database is away: what was sent may not have been stored.",
 			       a->correlation);
 	} else if (row->outcome == ERR_LIMIT) {
-		live_over_quota(&text, a->correlation, clock_wall_us());
+		live_text_over_quota(&text, a->correlation, clock_wall_us());
 		live_say(s, &text);
 	} else if (row->outcome == ERR_INPUT) {
 		live_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);
@@ -97,20 +98,20 @@ static enum err give(struct acting *a)
 {
 	const struct config *c = a->queue->node->config;
 
-	return calls_act(a->queue->node->db.acts,
-			 &(struct act){
-				 .user_id = a->queue->user_id,
-				 .role = a->role,
-				 .connection_id = a->connection_id,
-				 .type = client_type_text(a->type),
-				 .data = a->data.bytes,
-				 .correlation = a->correlation,
-				 .queue_max = c->queue_max,
-				 .queue_min_age_s = c->queue_min_age_s,
-				 .require_user = a->require_user,
-				 .daily_max_kib = c->user_daily_max_kib,
-			 },
-			 on_act, a);
+	return sql_act(a->queue->node->db.acts,
+		       &(struct act){
+			       .user_id = a->queue->user_id,
+			       .role = a->role,
+			       .connection_id = a->connection_id,
+			       .type = client_type_text(a->type),
+			       .data = a->data.bytes,
+			       .correlation = a->correlation,
+			       .queue_max = c->queue_max,
+			       .queue_min_age_s = c->queue_min_age_s,
+			       .require_user = a->require_user,
+			       .daily_max_kib = c->user_daily_max_kib,
+		       },
+		       on_act, a);
 }
 
 /* The next one, unless one is under way; a queue in which nothing is left is no more. */

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "domain/client_message.h"
+#include "domain/input/client_message.h"
 #include "ws/session/session.h"
 
 /* It is answered when the database has; or refused. */

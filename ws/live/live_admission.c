@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "store/calls.h"
+#include "store/sidecar/sql_live.h"
 #include "ws/deliver/presence.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
@@ -62,17 +62,17 @@ void live_admit(struct session *s)
 	identity_charge(s);
 	a->node = s->node;
 	a->self = subscription_ref(self);
-	e = calls_admit(s->node->db.queries,
-			&(struct admission){
-				.node_id = s->node->id_text,
-				.user_id = s->user->id,
-				.connection_id = uuid_text(id, &s->id),
-				.transport = s->kind->transport_name,
-				.connected_at = clock_text(connected_at, self->record.connected_us),
-				.require_user = identity_needs_account(s),
-				.connections_max = c->live_connections_max,
-			},
-			on_admit, a);
+	e = sql_admit(s->node->db.queries,
+		      &(struct admission){
+			      .node_id = s->node->id_text,
+			      .user_id = s->user->id,
+			      .connection_id = uuid_text(id, &s->id),
+			      .transport = s->kind->transport_name,
+			      .connected_at = clock_text(connected_at, self->record.connected_us),
+			      .require_user = identity_needs_account(s),
+			      .connections_max = c->live_connections_max,
+		      },
+		      on_admit, a);
 	if (e != OK)
 		on_admit(a, e);
 }

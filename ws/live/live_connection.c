@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "domain/client_message.h"
-#include "domain/live.h"
+#include "domain/dialog/live_text.h"
+#include "domain/input/client_message.h"
+#include "store/wire/act.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
 #include "ws/deliver/redelivery.h"
@@ -54,8 +55,8 @@ static void say_authenticated(struct session *s, const char *subscription)
 	struct live_session *live = live_session_of(s);
 	struct buf text = BUF_EMPTY;
 
-	live_authenticated(&text, s->user->id, role_text(s->role), s->times.expires_s, subscription,
-			   STAILQ_FIRST(&live->self->askers)->correlation, clock_wall_us());
+	live_text_authenticated(&text, s->user->id, role_text(s->role), s->times.expires_s, subscription,
+				STAILQ_FIRST(&live->self->askers)->correlation, clock_wall_us());
 	subscription_answered(live->self);
 	live->authenticated = true;
 	live_say(s, &text);
@@ -137,7 +138,7 @@ static void revoked(struct subscription *sub)
 		refused(sub, ERR_FORBIDDEN);
 		return;
 	}
-	live_unsubscribed(&text, sub->name, subscription_topic(sub), "revoked", NULL, clock_wall_us());
+	live_text_unsubscribed(&text, sub->name, subscription_topic(sub), "revoked", NULL, clock_wall_us());
 	live_say(sub->session, &text);
 	session_audit_unsubscribe(sub->session, subscription_topic(sub), "revoked");
 	live_end_subscription(sub);
@@ -211,7 +212,7 @@ static void begin(struct session *s, const struct arrival *a)
 	live->self->session = s;
 	s->greeted = true;
 	session_set_deadline(s, s->times.opened_ms);
-	live_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
+	live_text_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
 	live_say(s, &text);
 	/* One that could not be told is not let in any more. */
 	if (s->state == SESSION_CLOSING)
@@ -241,7 +242,7 @@ static void refresh(struct session *s, const struct client_message *m)
 	live->told_expiring = false;
 	session_set_deadline(s, clock_monotonic_ms());
 	session_audit_authenticate(s, "refreshed");
-	live_token_refreshed(&text, s->times.expires_s, m->correlation_id.bytes, clock_wall_us());
+	live_text_token_refreshed(&text, s->times.expires_s, m->correlation_id.bytes, clock_wall_us());
 	live_say(s, &text);
 }
 
@@ -252,7 +253,7 @@ static void hear(struct session *s, const struct client_message *m)
 	struct buf text = BUF_EMPTY;
 
 	if (m->type == CLIENT_PING) {
-		live_pong(&text, m->correlation_id.bytes, clock_wall_us());
+		live_text_pong(&text, m->correlation_id.bytes, clock_wall_us());
 		live_say(s, &text);
 	} else if (m->type == CLIENT_AUTHENTICATE) {
 		if (s->user)
@@ -310,7 +311,7 @@ static void due(struct session *s, int64_t now_ms)
 	struct buf text = BUF_EMPTY;
 
 	live_session_of(s)->told_expiring = true;
-	live_token_expiring(&text, MAX(s->times.expires_s - clock_wall_us() / 1000000, 0), clock_wall_us());
+	live_text_token_expiring(&text, MAX(s->times.expires_s - clock_wall_us() / 1000000, 0), clock_wall_us());
 	live_say(s, &text);
 	session_set_deadline(s, now_ms);
 }

@@ -1,6 +1,6 @@
 #include "ws/live/live_reply.h"
 
-#include "domain/live.h"
+#include "domain/dialog/live_text.h"
 #include "ws/node.h"
 #include "ws/session/session_output.h"
 
@@ -14,7 +14,7 @@ void live_say_error(struct session *s, const char *code, const char *message, co
 {
 	struct buf text = BUF_EMPTY;
 
-	live_error(&text, code, message, NULL, correlation, clock_wall_us());
+	live_text_error(&text, code, message, NULL, correlation, clock_wall_us());
 	live_say(s, &text);
 }
 
@@ -26,7 +26,7 @@ static void refuse(struct session *s, const char *code, const char *message, con
 	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->times.heard_ms * 1000)) {
 		session_close_bad(s);
 	} else {
-		live_error(&text, code, message, wrong, correlation, clock_wall_us());
+		live_text_error(&text, code, message, wrong, correlation, clock_wall_us());
 		live_say(s, &text);
 	}
 }

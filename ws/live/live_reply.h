@@ -6,7 +6,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "domain/client_message.h"
+#include "domain/input/client_message.h"
 #include "ws/session/session.h"
 
 /* What cannot be done while the database is away. */

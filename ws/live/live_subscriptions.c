@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "domain/live.h"
+#include "domain/dialog/live_text.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
 #include "ws/identity/session_audit.h"
@@ -42,10 +42,10 @@ static struct subscription *find_subscription(const struct session *s, const cha
 
 static void say_subscribed(struct subscription *sub, const char *name, const char *correlation)
 {
-	struct place place = subscription_place(sub);
+	struct resume_point place = subscription_place(sub);
 	struct buf text = BUF_EMPTY;
 
-	live_subscribed(&text, name, &place, correlation, clock_wall_us());
+	live_text_subscribed(&text, name, &place, correlation, clock_wall_us());
 	live_say(sub->session, &text);
 }
 
@@ -131,7 +131,7 @@ void live_on_unsubscribe(struct session *s, const struct client_message *m)
 		session_audit_unsubscribe(s, topic, "ok");
 		live_end_subscription(sub);
 	}
-	live_unsubscribed(&text, m->subscription, topic, NULL, m->correlation_id.bytes, clock_wall_us());
+	live_text_unsubscribed(&text, m->subscription, topic, NULL, m->correlation_id.bytes, clock_wall_us());
 	live_say(s, &text);
 }
 

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "domain/client_message.h"
+#include "domain/input/client_message.h"
 #include "ws/session/session.h"
 
 /* The topic that a client means: one of its own streams, or a topic by its name. False: there is no such. */

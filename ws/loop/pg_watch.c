@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log/log.h"
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
@@ -12,7 +12,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	/* An error shows when the descriptor is read, once all that came before it has been; and libuv has stopped. */
 	if (status < 0)
 		uv_poll_start(poll, w->events, on_poll);
-	link_ready(w->link, status < 0 || (events & UV_READABLE), status >= 0 && (events & UV_WRITABLE));
+	pg_connection_ready(w->link, status < 0 || (events & UV_READABLE), status >= 0 && (events & UV_WRITABLE));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -20,7 +20,7 @@ static void on_timer(uv_timer_t *timer)
 	struct pg_watch *w = timer->data;
 
 	w->due_ms = 0;
-	link_due(w->link);
+	pg_connection_due(w->link);
 }
 
 static void on_closed(uv_handle_t *handle)

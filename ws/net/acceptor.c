@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "base/log.h"
-#include "base/supervisor.h"
-#include "domain/request_head.h"
+#include "base/log/log.h"
+#include "base/process/supervisor.h"
+#include "domain/http/request_head.h"
 #include "ws/loop/client_socket.h"
 #include "ws/loop/port.h"
 #include "ws/net/requester.h"
@@ -225,7 +225,7 @@ void acceptor_open_if_complete(struct acceptor *a)
 	const struct node_database *db = &a->node->db;
 
 	if (pipeline_is_up(db->fetches) && pipeline_is_up(db->queries) && pipeline_is_up(db->acts) &&
-	    listener_is_settled(db->listener))
+	    doorbell_is_settled(db->listener))
 		open_first(a);
 }
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/problem.h"
-#include "store/calls.h"
+#include "domain/http/problem.h"
+#include "store/sidecar/sql_upkeep.h"
 
 #define KNOWN_MS 15000 /* as long as a node that has not been heard of counts as alive */
 
@@ -48,7 +48,7 @@ static void on_state(void *context, enum err e, bool schema_fits, bool relay_mov
 void health_ask(struct node_health *h)
 {
 	if (!h->asking && pipeline_is_up(h->node->db.queries))
-		h->asking = calls_state(h->node->db.queries, on_state, h) == OK;
+		h->asking = sql_state(h->node->db.queries, on_state, h) == OK;
 }
 
 static bool is_database_there(const struct node_health *h)
@@ -72,7 +72,7 @@ static bool write_checks(struct buf *out, const struct node_health *h)
 	const char *conditions[CHECKS_COUNT] = {
 		[DATABASE] = database ? "healthy" : "unhealthy",
 		[SIDECAR] = n->phase >= NODE_DRAINING ? "unhealthy" : "healthy",
-		[LISTENER] = listener_is_settled(n->db.listener) ? "healthy" : "unhealthy",
+		[LISTENER] = doorbell_is_settled(n->db.listener) ? "healthy" : "unhealthy",
 		[SCHEMA] = !database	    ? "unknown"
 			   : h->schema_fits ? "healthy"
 					    : "unhealthy",

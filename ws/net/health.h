@@ -12,7 +12,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/request_head.h"
+#include "domain/http/request_head.h"
 #include "ws/net/requester.h"
 #include "ws/node.h"
 

@@ -1,8 +1,8 @@
 #include "ws/net/inbound.h"
 
-#include "base/log.h"
-#include "domain/inflate.h"
-#include "domain/utf8.h"
+#include "base/log/log.h"
+#include "domain/text/utf8.h"
+#include "domain/websocket/inflate.h"
 #include "ws/session/session_output.h"
 
 #define UNFINISHED_MAX (16 << 20) /* bytes of messages that have not come whole, in all sessions */
@@ -102,12 +102,12 @@ void inbound_piece(struct session *s, const struct frame_piece *p)
 
 	if (s->state == SESSION_CLOSING)
 		return;
-	if (p->binary) {
+	if (p->message.binary) {
 		session_close(s, CLOSE_UNSUPPORTED, "text only");
 		return;
 	}
 	if (p->first)
-		s->in.packed = p->packed;
+		s->in.packed = p->message.packed;
 	else if (p->frame && !take(s, DIALOG_FRAGMENT_COST))
 		bear(s);
 	if (s->state == SESSION_CLOSING)

@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-#include "domain/frame_reader.h"
+#include "domain/websocket/frame_reader.h"
 #include "ws/node.h"
 
 /* Part of a message. */

@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "domain/problem.h"
+#include "domain/http/problem.h"
 
 /*
  * How long it may stay so. KEPT_ALIVE: nginx keeps an idle connection to an upstream for 60 s; it is to be the one that

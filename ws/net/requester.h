@@ -20,8 +20,8 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/problem.h"
-#include "domain/request_head.h"
+#include "domain/http/problem.h"
+#include "domain/http/request_head.h"
 #include "ws/loop/client_socket.h"
 #include "ws/node.h"
 

@@ -4,12 +4,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "domain/deflate.h"
-#include "domain/origin.h"
-#include "domain/query.h"
-#include "domain/request_head.h"
-#include "domain/selection.h"
-#include "domain/topic.h"
+#include "domain/http/origin.h"
+#include "domain/http/query.h"
+#include "domain/http/request_head.h"
+#include "domain/topic/selection.h"
+#include "domain/topic/topic.h"
+#include "domain/websocket/extension.h"
 #include "ws/identity/identity.h"
 #include "ws/live/live_connection.h"
 #include "ws/net/health.h"
@@ -110,7 +110,7 @@ static const char no_memory[] = "The server is short of memory.";
 static bool offers_deflate(const struct header_list *extensions)
 {
 	for (unsigned i = 0; i < extensions->count; i++)
-		if (deflate_is_offered(extensions->lines[i]))
+		if (extension_deflate_offered(extensions->lines[i]))
 			return true;
 	return false;
 }

@@ -8,11 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "domain/deflate.h"
-#include "domain/frame.h"
-#include "domain/frame_reader.h"
-#include "domain/handshake.h"
+#include "base/log/log.h"
+#include "domain/websocket/extension.h"
+#include "domain/websocket/frame.h"
+#include "domain/websocket/frame_reader.h"
+#include "domain/websocket/handshake.h"
 #include "ws/net/inbound.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/subscribe.h"
@@ -88,7 +88,7 @@ static void answer_ping(struct websocket *w, struct span payload)
  */
 static void end_if_over(struct websocket *w)
 {
-	if (w->reader.ended && session_is_over(w->session))
+	if (w->reader.part == FRAME_ENDED && session_is_over(w->session))
 		shutdown(w->fd, SHUT_WR);
 }
 
@@ -259,7 +259,7 @@ static bool answer(int fd, const struct arrival *a, struct span key)
 	struct buf reply = BUF_EMPTY;
 	bool good;
 
-	handshake_add(&reply, key, a->echo_protocol, a->inflates ? DEFLATE_AGREED : NULL);
+	handshake_add(&reply, key, a->echo_protocol, a->inflates ? EXTENSION_DEFLATE_AGREED : NULL);
 	good = buf_ok(&reply) && send(fd, reply.bytes, reply.len, MSG_NOSIGNAL) == (ssize_t)reply.len;
 	buf_free(&reply);
 	return good;

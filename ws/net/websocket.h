@@ -1,5 +1,5 @@
 /*
- * websocket - WebSockets: the sockets are libwebsockets', raw, on our libuv loop; frames are read by domain/frame_reader and
+ * websocket - WebSockets: the sockets are libwebsockets', raw, on our libuv loop; frames are read by domain/websocket/frame_reader and
  * written by the sessions.
  *
  * libwebsockets carries them raw because its own reader (4.1, 4.3) takes frames that are not masked, answers only the first

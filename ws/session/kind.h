@@ -14,7 +14,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/hub.h"
+#include "domain/fanout/hub.h"
 #include "ws/session/encoder.h"
 
 struct arrival;

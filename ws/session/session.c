@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 #define LEAVING_MS 5000 /* for what comes before the end of its subscriptions */
 

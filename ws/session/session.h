@@ -18,8 +18,8 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
-#include "domain/close_code.h"
-#include "domain/dialog.h"
+#include "domain/dialog/dialog.h"
+#include "domain/websocket/close_code.h"
 #include "ws/node.h"
 #include "ws/session/kind.h"
 #include "ws/session/outlet.h"

@@ -1,6 +1,6 @@
 #include "ws/session/session_output.h"
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
 #define PENDING_MAX (1 << 20)

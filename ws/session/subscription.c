@@ -123,9 +123,9 @@ const char *subscription_topic(const struct subscription *sub)
 	return sub->subscriber.topic ? sub->subscriber.topic->name : sub->wanted ? sub->wanted->topic : "";
 }
 
-struct place subscription_place(const struct subscription *sub)
+struct resume_point subscription_place(const struct subscription *sub)
 {
-	return (struct place){
+	return (struct resume_point){
 		.topic = sub->subscriber.topic->name,
 		.epoch = sub->subscriber.topic->epoch,
 		.seq = sub->subscriber.seq,

@@ -20,10 +20,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "domain/hub.h"
-#include "domain/place.h"
-#include "domain/selection.h"
-#include "store/calls.h"
+#include "domain/fanout/hub.h"
+#include "domain/topic/resume_point.h"
+#include "domain/topic/selection.h"
+#include "store/sidecar/sql_attach.h"
 
 struct node;
 struct page;
@@ -165,7 +165,7 @@ int64_t subscription_topic_id(const struct subscription *sub);
 /* The name of its topic, attached or not. Lent. */
 const char *subscription_topic(const struct subscription *sub);
 
-struct place subscription_place(const struct subscription *sub);
+struct resume_point subscription_place(const struct subscription *sub);
 
 /* The database has told where its topic is: finds the place that it goes on from. Its topic is held. */
 void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max);

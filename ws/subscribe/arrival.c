@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "base/log.h"
-#include "domain/problem.h"
+#include "base/log/log.h"
+#include "domain/http/problem.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/session_index.h"

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "domain/selection.h"
+#include "domain/topic/selection.h"
 #include "ws/node.h"
 #include "ws/session/kind.h"
 #include "ws/session/transport.h"

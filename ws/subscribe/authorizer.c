@@ -152,13 +152,13 @@ static void ask_next(struct authorizer *a)
 		presence_flush(a->node->fanout.presence);
 		b->calls = presence_calls(a->node->fanout.presence);
 		if (b->count > 0)
-			e = calls_attach(a->node->db.queries,
-					 &(struct attach_call){
-						 .node_id = a->node->id_text,
-						 .opened_ever = (int64_t)a->node->sessions.opened,
-						 .require_user = a->node->config->require_user,
-					 },
-					 b->items, b->count, on_attach, b);
+			e = sql_attach(a->node->db.queries,
+				       &(struct attach_node){
+					       .id = a->node->id_text,
+					       .opened_ever = (int64_t)a->node->sessions.opened,
+					       .require_user = a->node->config->require_user,
+				       },
+				       b->items, b->count, on_attach, b);
 		if (e != OK)
 			finish_batch(b, e, NULL);
 	}

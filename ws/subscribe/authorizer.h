@@ -6,7 +6,6 @@
  */
 #pragma once
 
-#include "store/calls.h"
 #include "ws/node.h"
 #include "ws/session/session.h"
 

@@ -1,7 +1,7 @@
 #include "ws/subscribe/stream.h"
 
-#include "base/log.h"
-#include "store/acts.h"
+#include "base/log/log.h"
+#include "store/wire/act.h"
 #include "ws/deliver/page.h"
 #include "ws/deliver/redelivery.h"
 #include "ws/encode/encode_cache.h"

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"

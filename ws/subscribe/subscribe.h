@@ -23,7 +23,7 @@
 
 #include <stdbool.h>
 
-#include "domain/hub.h"
+#include "domain/fanout/hub.h"
 #include "ws/session/session.h"
 
 /* What the hub asks of subscriptions, and tells; its context is the node. */

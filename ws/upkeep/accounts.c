@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "store/calls.h"
+#include "store/sidecar/sql_live.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/node.h"
@@ -70,12 +70,12 @@ void accounts_ask(struct accounts *a)
 		s->user->asked = a->asked;
 		ids[count++] = s->user->id;
 	}
-	a->under_way = count > 0 && calls_accounts(n->db.queries, ids, count, on_accounts, a) == OK;
+	a->under_way = count > 0 && sql_accounts(n->db.queries, ids, count, on_accounts, a) == OK;
 	free(ids);
 }
 
 void accounts_check(struct accounts *a)
 {
-	if (a->due || listener_is_deaf(a->node->db.listener))
+	if (a->due || doorbell_is_deaf(a->node->db.listener))
 		accounts_ask(a);
 }

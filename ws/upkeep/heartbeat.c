@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "store/calls.h"
+#include "base/log/log.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"
 #include "ws/node.h"
@@ -106,7 +106,7 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 		agreement_contradicted(&h->node->db.agreement);
 	if (unknown) {
 		presence_renew(h->node->fanout.presence);
-		listener_renew(h->node->db.listener);
+		doorbell_renew(h->node->db.listener);
 	}
 	if (again)
 		heartbeat_send(h);
@@ -147,20 +147,20 @@ void heartbeat_send(struct heartbeat_sender *h)
 	if (n->phase == NODE_GONE || h->state != HEARTBEAT_NONE || !pipeline_is_up(n->db.queries))
 		return;
 	/* The heartbeat then finds this node unknown: that renews. Where this fails, the next heartbeat tries again. */
-	if (presence_is_doubted(n->fanout.presence) && calls_farewell(n->db.queries, n->id_text, NULL, NULL) != OK)
+	if (presence_is_doubted(n->fanout.presence) && sql_farewell(n->db.queries, n->id_text, NULL, NULL) != OK)
 		return;
 	if (know_topics(&topics, n->fanout.hub)) {
 		h->decides = n->db.agreement == DIFFERING;
 		h->sent_ms = clock_monotonic_ms();
-		if (calls_heartbeat(n->db.queries,
-				    &(struct heartbeat){
-					    .node_id = n->id_text,
-					    .started_at = n->started_at,
-					    .connections = (int64_t)n->sessions.count,
-					    .opened = (int64_t)n->sessions.opened,
-					    .topics = &topics,
-				    },
-				    on_heartbeat, h) == OK)
+		if (sql_heartbeat(n->db.queries,
+				  &(struct heartbeat){
+					  .node_id = n->id_text,
+					  .started_at = n->started_at,
+					  .connections = (int64_t)n->sessions.count,
+					  .opened = (int64_t)n->sessions.opened,
+					  .topics = &topics,
+				  },
+				  on_heartbeat, h) == OK)
 			h->state = HEARTBEAT_UNDER_WAY;
 	}
 	known_topics_free(&topics);
@@ -188,8 +188,8 @@ static void part(struct node *n)
 	static const char why[] = "the two connections see different epochs";
 
 	n->db.agreement = AGREED;
-	link_drop(pipeline_link(n->db.fetches), why);
-	link_drop(pipeline_link(n->db.queries), why);
+	pg_connection_drop(pipeline_connection(n->db.fetches), why);
+	pg_connection_drop(pipeline_connection(n->db.queries), why);
 }
 
 void heartbeat_compare_fetches(struct heartbeat_sender *h)
@@ -199,8 +199,8 @@ void heartbeat_compare_fetches(struct heartbeat_sender *h)
 
 	/* Before anything is fetched: this server may be one that has less, restored under the same epochs. */
 	if (!know_topics(&topics, n->fanout.hub) ||
-	    (topics.count > 0 && calls_moved(n->db.fetches, &topics, on_compared, h) != OK))
-		link_drop(pipeline_link(n->db.fetches), "topics cannot be compared");
+	    (topics.count > 0 && sql_moved(n->db.fetches, &topics, on_compared, h) != OK))
+		pg_connection_drop(pipeline_connection(n->db.fetches), "topics cannot be compared");
 	else
 		fetcher_go_on(n->fanout.fetcher);
 	known_topics_free(&topics);

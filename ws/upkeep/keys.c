@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 struct key_reading {
 	uv_work_t work;
@@ -13,13 +13,7 @@ struct key_reading {
 /* In whatever thread. */
 static enum err load(const struct config *c, struct token_keys **keys)
 {
-	struct token_rules rules = {
-		.algorithms = c->jwt_algorithms,
-		.issuer = c->jwt_issuer,
-		.audience = c->jwt_audience,
-		.require_exp = c->jwt_require_exp,
-		.leeway_s = c->jwt_leeway_s,
-	};
+	struct token_rules rules = token_rules_of(c);
 	struct buf problem = BUF_EMPTY;
 	enum err e = token_keys_load(keys, c->jwt_keys, &rules, &problem);
 

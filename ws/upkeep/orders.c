@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "store/calls.h"
+#include "base/log/log.h"
+#include "store/sidecar/sql_node.h"
 #include "ws/identity/session_index.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/parked_polls.h"
@@ -44,7 +44,7 @@ static void report(struct node *n, const struct uuid *id)
 	if (!s)
 		return;
 	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->times.heard_ms) * 1000);
-	if (calls_report(n->db.queries, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
+	if (sql_report(n->db.queries, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
 		log_info("a connection could not be reported: the database is away");
 }
 

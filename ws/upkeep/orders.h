@@ -13,7 +13,7 @@
 #pragma once
 
 /*
- * As struct listener_ops has it. What is no order is passed over.
+ * As struct doorbell_ops has it. What is no order is passed over.
  *
  *	node	a struct node
  */

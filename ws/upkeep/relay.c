@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "store/calls.h"
+#include "store/sidecar/sql_upkeep.h"
 #include "ws/node.h"
 
 #define RELAY_AGAIN_MS 1000 /* another node is at it */
@@ -59,5 +59,5 @@ void relay_run(struct relay *r)
 	if (r->under_way)
 		return;
 	uv_timer_stop(&r->timer);
-	r->under_way = calls_relay(r->node->db.acts, c->queue_max, c->queue_min_age_s, on_relay, r) == OK;
+	r->under_way = sql_relay(r->node->db.acts, c->queue_max, c->queue_min_age_s, on_relay, r) == OK;
 }

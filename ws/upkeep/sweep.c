@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/backoff.h"
-#include "store/calls.h"
+#include "store/sidecar/sql_upkeep.h"
 #include "ws/node.h"
 
 #define SWEEP_MS 60000
@@ -47,8 +47,8 @@ static void sweep_after(struct sweep *s, int64_t id)
 {
 	const struct config *c = s->node->config;
 
-	s->under_way = calls_sweep(s->node->db.acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
-				   c->keep_topics_days * S_PER_DAY, on_sweep, s) == OK;
+	s->under_way = sql_sweep(s->node->db.acts, id, c->queue_max, c->queue_min_age_s, c->queue_ttl_s,
+				 c->keep_topics_days * S_PER_DAY, on_sweep, s) == OK;
 }
 
 void sweep_check(struct sweep *s, int64_t now_ms)

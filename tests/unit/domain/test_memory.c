@@ -11,24 +11,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "domain/broadcast.h"
-#include "domain/client_message.h"
-#include "domain/deflate.h"
-#include "domain/dialog.h"
-#include "domain/frame.h"
-#include "domain/handshake.h"
-#include "domain/hub.h"
-#include "domain/inflate.h"
-#include "domain/json.h"
-#include "domain/live.h"
-#include "domain/memo.h"
-#include "domain/message.h"
-#include "domain/problem.h"
-#include "domain/query.h"
-#include "domain/rate.h"
-#include "domain/selection.h"
-#include "domain/tail.h"
-#include "domain/token.h"
+#include "domain/caller/rate.h"
+#include "domain/caller/token.h"
+#include "domain/caller/token_cache.h"
+#include "domain/dialog/act_reply.h"
+#include "domain/dialog/dialog.h"
+#include "domain/dialog/live_text.h"
+#include "domain/fanout/hub.h"
+#include "domain/fanout/tail.h"
+#include "domain/http/problem.h"
+#include "domain/http/query.h"
+#include "domain/input/broadcast.h"
+#include "domain/input/client_message.h"
+#include "domain/text/json.h"
+#include "domain/topic/message.h"
+#include "domain/topic/selection.h"
+#include "domain/websocket/deflate.h"
+#include "domain/websocket/frame.h"
+#include "domain/websocket/handshake.h"
+#include "domain/websocket/inflate.h"
 
 #define NOW_S INT64_C(1800000000)
 #define NOW_US (NOW_S * 1000000)
@@ -173,7 +174,7 @@ static enum err write_broadcast(void *context)
 {
 	struct body *body = context;
 	struct buf out = BUF_EMPTY;
-	enum err e = client_message_write_broadcast(&out, span_of(body->text), "chat/1", 7, 2);
+	enum err e = act_reply_write_broadcast(&out, span_of(body->text), "chat/1", 7, 2);
 
 	memory_restore();
 	if (!buf_ok(&out))
@@ -629,22 +630,22 @@ static enum err limit_rates(void *context)
 
 static enum err remember(void *context)
 {
-	struct memo *m = NULL;
-	enum err e = memo_new(&m, sizeof(int), 8);
+	struct token_cache *m = NULL;
+	enum err e = token_cache_new(&m, sizeof(int), 8);
 	int value = 7;
 	const int *kept;
 
 	(void)context;
 	if (e == OK) {
-		memo_keep(m, span_of(LONG_TEXT), &value);
-		kept = memo_find(m, span_of(LONG_TEXT));
+		token_cache_keep(m, span_of(LONG_TEXT), &value);
+		kept = token_cache_find(m, span_of(LONG_TEXT));
 		assert_true(!kept || *kept == 7);
 		memory_restore();
-		memo_keep(m, span_of(LONG_TEXT), &value);
-		assert_non_null(memo_find(m, span_of(LONG_TEXT)));
+		token_cache_keep(m, span_of(LONG_TEXT), &value);
+		assert_non_null(token_cache_find(m, span_of(LONG_TEXT)));
 	}
 	memory_restore();
-	memo_free(&m);
+	token_cache_free(&m);
 	return e;
 }
 
@@ -673,12 +674,12 @@ static void tables_go_on(void **state)
 
 static void write_connect(struct buf *out)
 {
-	const struct place places[] = {
+	const struct resume_point points[] = {
 		{.topic = "diagnosis/1", .epoch = "abc", .seq = 7, .recovered = true},
 		{.topic = "health/1", .epoch = "def", .seq = 1, .missed_from = 2, .missed_to = 3}};
 	const struct dialog d = {0};
 
-	dialog_connect(out, &d, &(struct dialog_welcome){.user_id = LONG_TEXT, .places = places, .places_count = 2},
+	dialog_connect(out, &d, &(struct dialog_welcome){.user_id = LONG_TEXT, .points = points, .points_count = 2},
 		       NOW_US);
 }
 
@@ -689,7 +690,7 @@ static void write_handshake(struct buf *out)
 
 static void write_error(struct buf *out)
 {
-	live_error(out, "invalid_message", LONG_TEXT "\n\"", NULL, "\"a\"", NOW_US);
+	live_text_error(out, "invalid_message", LONG_TEXT "\n\"", NULL, "\"a\"", NOW_US);
 }
 
 static void write_query(struct buf *out)

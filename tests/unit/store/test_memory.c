@@ -7,10 +7,10 @@
 #include <poll.h>
 #include <string.h>
 
-#include "store/conninfo.h"
-#include "store/hosts.h"
-#include "store/lookup.h"
-#include "store/pgarray.h"
+#include "store/async/lookup.h"
+#include "store/wire/conninfo.h"
+#include "store/wire/hosts.h"
+#include "store/wire/pgarray.h"
 
 /* A string that libpq had no memory to read was a wrong one: the program ended, not to be started again. */
 static enum err make_conninfo(void *context)

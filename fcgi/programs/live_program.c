@@ -1,0 +1,233 @@
+/*
+ * live.fcgi - live health by HTTP (spec sections 3.3, 3.4 and 6): its broadcasts, what clients without WebSocket have
+ * to say, and the management of connections.
+ */
+#include <string.h>
+
+#include "base/log/log.h"
+#include "base/process/config.h"
+#include "domain/dialog/act_reply.h"
+#include "domain/input/client_message.h"
+#include "fcgi/db_workers.h"
+#include "fcgi/programs/live_connections.h"
+#include "fcgi/programs/live_visit.h"
+#include "fcgi/request_limits.h"
+#include "store/request/act_run.h"
+
+#define THREADS_MAX 16
+
+static const char usage[] =
+	"Usage: live.fcgi [--check-config | --version | --help]\n"
+	"Takes health readings, chat messages and notifications by FastCGI on descriptor 0, where a web server\n"
+	"starts it, and manages connections. Configured by TIDINGS_ variables: see tidings.conf(5).\n";
+
+enum { BROADCAST_CHAT, BROADCAST_HEALTH, BROADCAST_NOTIFICATION, SEND, RECEIPT, HEALTH, DISCONNECT, RECONNECT };
+
+static const struct route routes[] = {
+	{"POST", "/ws/broadcast-chat-message", BROADCAST_CHAT},
+	{"POST", "/ws/broadcast-health-update", BROADCAST_HEALTH},
+	{"POST", "/ws/broadcast-notification", BROADCAST_NOTIFICATION},
+	{"POST", "/ws/send", SEND},
+	{"GET", "/ws/notification/*/receipt", RECEIPT},
+	{"GET", "/ws/connection/*/health", HEALTH},
+	{"DELETE", "/ws/connection/*", DISCONNECT},
+	{"POST", "/ws/user/**/reconnect", RECONNECT},
+};
+
+/* ---- acts */
+
+/* A message, on its way into the database. */
+struct saying {
+	struct client_message message;
+	struct buf body;
+	const char *key; /* Idempotency-Key; NULL: none */
+	struct act_result result;
+};
+
+static void refuse_own_type(struct live_visit *v)
+{
+	struct problem problem = PROBLEM_NONE;
+
+	problem_add_field(&problem, "", "type", "means something on a WebSocket only");
+	response_problem(v->res, &problem);
+	problem_free(&problem);
+}
+
+static bool read_saying(struct live_visit *v, struct saying *s)
+{
+	struct client_fault fault = CLIENT_FAULT_NONE;
+	struct span body = {s->body.bytes ? s->body.bytes : "", s->body.len};
+	enum err e = OK;
+
+	switch (v->route->id) {
+	case BROADCAST_CHAT:
+		e = client_message_read_body(&s->message, CLIENT_BROADCAST_CHAT, body, &fault);
+		break;
+	case BROADCAST_HEALTH:
+		e = client_message_read_body(&s->message, CLIENT_BROADCAST_HEALTH, body, &fault);
+		break;
+	case BROADCAST_NOTIFICATION:
+		e = client_message_read_body(&s->message, CLIENT_NOTIFY, body, &fault);
+		break;
+	default:
+		e = client_message_read(&s->message, body, &fault);
+		break;
+	}
+	request_idempotency_key(v->request, &s->key, &fault.problem);
+	if (e != OK && e != ERR_INPUT)
+		response_fault(v->res, e);
+	else if (fault.problem.status != 0)
+		response_problem(v->res, &fault.problem);
+	else if (!client_type_is_act(s->message.type))
+		refuse_own_type(v);
+	else
+		v->audit.type = client_type_text(s->message.type);
+	problem_free(&fault.problem);
+	return v->res->status == 200;
+}
+
+static bool carry_out(struct live_visit *v, struct saying *s)
+{
+	const struct act act = {
+		.user_id = v->caller.user_id,
+		.role = role_text(v->caller.role),
+		.type = client_type_text(s->message.type),
+		.data = s->message.data.bytes,
+		.correlation = s->message.correlation_id.bytes,
+		.queue_max = v->worker->config->queue_max,
+		.queue_min_age_s = v->worker->config->queue_min_age_s,
+		.require_user = v->worker->config->require_user,
+		.daily_max_kib = v->worker->config->user_daily_max_kib,
+	};
+	struct buf fingerprint = BUF_EMPTY;
+	enum err e = ERR_MEMORY;
+
+	if (s->key)
+		request_fingerprint(v->request, &s->body, &fingerprint);
+	if (buf_ok(&fingerprint))
+		e = act_run(v->worker->db, &act, s->key, (struct span){fingerprint.bytes, fingerprint.len}, &s->result);
+	buf_free(&fingerprint);
+	if (e == OK)
+		request_limits_charge(v->worker->shared, &v->caller, act_cost(s->result.size));
+	if (e == OK)
+		e = s->result.outcome;
+	if (e != OK) {
+		live_visit_refuse(v, e, &s->result.detail, client_type_missing(s->message.type));
+		return false;
+	}
+	v->audit.outcome = "ok";
+	v->audit.topic = s->result.topic[0] ? s->result.topic : NULL;
+	v->audit.seq = s->result.seq;
+	return true;
+}
+
+static void reply(struct live_visit *v, const struct saying *s)
+{
+	struct span said = {s->result.reply.bytes, s->result.reply.len};
+
+	if (v->route->id == SEND)
+		buf_add(&v->res->body, said.bytes, said.len);
+	else if (act_reply_write_broadcast(&v->res->body, said, s->result.topic, s->result.seq, s->result.clients) !=
+		 OK)
+		response_fault(v->res, ERR_UNKNOWN);
+}
+
+static void serve_saying(struct live_visit *v)
+{
+	struct request_limits *limits = v->worker->shared;
+	struct saying s = {0};
+
+	v->audit.outcome = "refused";
+	if (live_visit_may_ask(v, RATE_ONE) && request_limits_body(limits, v->request, &s.body, v->res) &&
+	    read_saying(v, &s) && carry_out(v, &s))
+		reply(v, &s);
+	v->audit.why = v->res->why;
+	audit_write("publish", &v->audit);
+	client_message_free(&s.message);
+	act_result_free(&s.result);
+	buf_free(&s.body);
+}
+
+static void serve_receipt(struct live_visit *v)
+{
+	struct act_result result = {0};
+	struct buf data = BUF_EMPTY;
+	char id[UUID_TEXT_SIZE];
+	struct act act = {
+		.user_id = v->caller.user_id,
+		.role = role_text(v->caller.role),
+		.type = "get_receipt",
+	};
+	enum err e = OK;
+
+	if (!live_visit_read_id(v, id) || !live_visit_may_ask(v, RATE_ONE))
+		return;
+	buf_printf(&data, "{\"id\":\"%s\"}", id);
+	act.data = data.bytes;
+	e = buf_ok(&data) ? act_run(v->worker->db, &act, NULL, (struct span){0}, &result) : ERR_MEMORY;
+	if (e == OK)
+		e = result.outcome;
+	if (e == OK)
+		e = act_reply_write_data(&v->res->body, (struct span){result.reply.bytes, result.reply.len});
+	if (e != OK)
+		live_visit_refuse(v, e, &result.detail, "There is no such notification.");
+	buf_free(&data);
+	act_result_free(&result);
+}
+
+/* ---- all of them */
+
+static void serve(void *context, const struct request *r, struct response *res)
+{
+	struct live_visit v = {.worker = context, .request = r, .res = res};
+
+	v.route = route_find(routes, ARRAY_LEN(routes), r, res);
+	if (!v.route || auth_check(v.worker->auth, r, &v.caller, res) != OK)
+		return;
+	v.audit = (struct audit){
+		.user_id = v.caller.user_id,
+		.role = role_text(v.caller.role),
+		.path = r->path,
+	};
+	switch (v.route->id) {
+	case RECEIPT:
+		serve_receipt(&v);
+		break;
+	case HEALTH:
+		live_connection_health(&v);
+		break;
+	case DISCONNECT:
+		live_connection_disconnect(&v);
+		break;
+	case RECONNECT:
+		live_connection_reconnect(&v);
+		break;
+	default:
+		serve_saying(&v);
+		break;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct config config;
+	struct db_workers_job job = {
+		.config = &config,
+		.database_role = "tidings_publisher",
+		.application_name = "tidings live",
+		.threads_max = THREADS_MAX,
+		.serve = serve,
+	};
+	struct request_limits *limits = NULL;
+	enum err e = OK;
+
+	config_start(&config, "live.fcgi", usage, argc, argv);
+	e = request_limits_new(&limits, &config);
+	job.shared = limits;
+	if (e == OK)
+		e = db_workers_run(&job);
+	request_limits_free(&limits);
+	if (e != OK)
+		log_error("stopped: %s", err_text(e));
+	return err_exit_status(e);
+}

@@ -1,0 +1,65 @@
+/*
+ * log - one line per event, to stderr or syslog.
+ *
+ *	2026-11-21T10:00:00.123Z tidings-ws[812] notice: listening port=8001
+ *
+ * Where stderr is systemd's journal, which knows time, program and process, the priority goes before the line as it takes it
+ * (sd-daemon(3)):
+ *
+ *	<5>listening port=8001
+ *
+ * A message is a few words, then key=value pairs; a value with a space or a control character in it is quoted and
+ * escaped by the caller's use of log_quote(). Tokens, keys, passwords and message bodies never go in.
+ *
+ * A program that serves leaves the writing to a thread (log_start_writer()): a stderr that nobody reads, or a journal that
+ * stands still, holds up neither its loop nor its threads. Lines wait in a ring (log_writer.h); those that find no room, or
+ * cannot be written, are lost and counted. What a crash finds in the ring is lost.
+ *
+ *	… warning: log lines were lost: nobody took them, or they could not be written lines=1012 audit=3
+ *
+ * Layer    base.
+ * Threads  any. Lines that are written together are whole lines, at most PIPE_BUF bytes: programs may share a pipe.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+
+/*
+ * LOG_OFF_ is for log_open() alone: a program at a terminal, which tells its user itself. LOG_AUDIT_ is for
+ * audit_write() alone: a notice that is written whatever the level is.
+ */
+enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE_, LOG_INFO_, LOG_DEBUG_ };
+
+/*
+ * Call once, before threads.
+ *
+ *	program		borrowed, for good
+ *	to_syslog	else stderr; whether that is the journal is found out here
+ */
+void log_open(const char *program, enum log_level up_to, int to_syslog);
+
+/*
+ * From now on a thread writes the lines, until the program's end. Call at most once, after log_open().
+ *
+ * ERR_SYSTEM  there is no thread: each line is written where it is logged, as before
+ */
+enum err log_start_writer(void) MUST_CHECK;
+
+void log_write(enum log_level level, const char *format, ...) PRINTF(2, 3);
+
+/*
+ * Text of a client made safe for a log line: control characters, quotes, backslashes and non-ASCII as \xNN, cut at
+ * `out_size`; in quotes of its own when it is empty or holds more than [A-Za-z0-9_.:/@+-]. Returns `out`.
+ *
+ *	out_size	at least 8
+ */
+const char *log_quote(char *out, size_t out_size, const char *text, size_t len);
+
+#define log_error(...) log_write(LOG_ERROR_, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_WARNING_, __VA_ARGS__)
+#define log_notice(...) log_write(LOG_NOTICE_, __VA_ARGS__)
+#define log_info(...) log_write(LOG_INFO_, __VA_ARGS__)
+#define log_debug(...) log_write(LOG_DEBUG_, __VA_ARGS__)

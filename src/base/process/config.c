@@ -1,0 +1,302 @@
+#include "base/process/config.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log/log.h"
+
+#define PREFIX "TIDINGS_"
+
+enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_OTHER };
+
+struct option {
+	const char *name;
+	enum kind kind;
+	size_t offset;	  /* of the field in struct config */
+	const char *text; /* KIND_TEXT: default; KIND_CHOICE: the words */
+	int64_t number;	  /* KIND_NUMBER and KIND_CHOICE: default */
+	int64_t min;	  /* KIND_NUMBER */
+	int64_t max;
+};
+
+static const struct option options[] = {
+#define TEXT(NAME, FIELD, VALUE) \
+	{.name = NAME, .kind = KIND_TEXT, .offset = offsetof(struct config, FIELD), .text = VALUE},
+#define NUMBER(NAME, FIELD, VALUE, MIN_, MAX_)     \
+	{.name = NAME,                             \
+	 .kind = KIND_NUMBER,                      \
+	 .offset = offsetof(struct config, FIELD), \
+	 .number = VALUE,                          \
+	 .min = MIN_,                              \
+	 .max = MAX_},
+#define CHOICE(NAME, FIELD, VALUE, WORDS) \
+	{.name = NAME, .kind = KIND_CHOICE, .offset = offsetof(struct config, FIELD), .number = VALUE, .text = WORDS},
+#define OTHER(NAME) {.name = NAME, .kind = KIND_OTHER},
+#include "base/process/options.def"
+#undef TEXT
+#undef NUMBER
+#undef CHOICE
+#undef OTHER
+};
+
+static const char **text_field(struct config *c, const struct option *o)
+{
+	return (const char **)(void *)((char *)c + o->offset);
+}
+
+static int64_t *number_field(struct config *c, const struct option *o)
+{
+	return (int64_t *)(void *)((char *)c + o->offset);
+}
+
+static int *choice_field(struct config *c, const struct option *o)
+{
+	return (int *)(void *)((char *)c + o->offset);
+}
+
+static void set_default(struct config *c, const struct option *o)
+{
+	switch (o->kind) {
+	case KIND_TEXT:
+		*text_field(c, o) = o->text;
+		break;
+	case KIND_NUMBER:
+		*number_field(c, o) = o->number;
+		break;
+	case KIND_CHOICE:
+		*choice_field(c, o) = (int)o->number;
+		break;
+	case KIND_OTHER:
+		break;
+	}
+}
+
+/* Decimal digits, a minus sign before them at most. */
+static bool parse_number(const char *text, int64_t *number)
+{
+	bool negative = text[0] == '-';
+	int64_t value = 0;
+
+	text += negative;
+	if (*text == '\0')
+		return false;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9')
+			return false;
+		int64_t digit = *text - '0';
+
+		if (value > (INT64_MAX - digit) / 10)
+			return false;
+		value = value * 10 + digit;
+	}
+	*number = negative ? -value : value;
+	return true;
+}
+
+/* Where `word` is in "a|b|c"; -1: nowhere. */
+static int word_index(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (int i = 0;; i++) {
+		size_t this_len = strcspn(words, "|");
+
+		if (this_len == len && memcmp(words, word, len) == 0)
+			return i;
+		if (words[this_len] == '\0')
+			return -1;
+		words += this_len + 1;
+	}
+}
+
+static const char *word_at(const char *words, int index, size_t *len)
+{
+	for (; index > 0; index--)
+		words += strcspn(words, "|") + 1;
+	*len = strcspn(words, "|");
+	return words;
+}
+
+static void read_value(struct config *c, const struct option *o, const char *value, struct buf *problems)
+{
+	int64_t number = 0;
+	int index = -1;
+
+	switch (o->kind) {
+	case KIND_TEXT:
+		*text_field(c, o) = value;
+		break;
+	case KIND_NUMBER:
+		if (!parse_number(value, &number) || number < o->min || number > o->max)
+			buf_printf(problems, "%s must be a whole number from %" PRId64 " to %" PRId64 ", not \"%s\"\n",
+				   o->name, o->min, o->max, value);
+		else
+			*number_field(c, o) = number;
+		break;
+	case KIND_CHOICE:
+		index = word_index(o->text, value);
+		if (index < 0)
+			buf_printf(problems, "%s must be one of %s, not \"%s\"\n", o->name, o->text, value);
+		else
+			*choice_field(c, o) = index;
+		break;
+	case KIND_OTHER:
+		break;
+	}
+}
+
+static const struct option *find_option(const char *name, size_t len)
+{
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		if (strlen(options[i].name) == len && memcmp(options[i].name, name, len) == 0)
+			return &options[i];
+	return NULL;
+}
+
+enum err config_read(struct config *c, char **environment, struct buf *problems)
+{
+	size_t problems_before = problems->len;
+
+	memset(c, 0, sizeof(*c));
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		set_default(c, &options[i]);
+	for (char **entry = environment; *entry; entry++) {
+		size_t len = strcspn(*entry, "=");
+		const struct option *o = NULL;
+
+		if (strncmp(*entry, PREFIX, strlen(PREFIX)) != 0)
+			continue;
+		o = find_option(*entry, len);
+		if (!o)
+			buf_printf(problems, "%.*s is not an option of tidings\n", (int)len, *entry);
+		else if ((*entry)[len] == '=' && (*entry)[len + 1] != '\0')
+			read_value(c, o, *entry + len + 1, problems);
+	}
+	return buf_ok(problems) && problems->len == problems_before ? OK : ERR_CONFIG;
+}
+
+/* The end of a value of a connection string: quoted in '…', or up to a space; \ takes the next byte as it is. */
+static const char *value_end(const char *value)
+{
+	bool quoted = *value == '\'';
+
+	for (value += quoted; *value; value++) {
+		if (*value == '\\' && value[1] != '\0')
+			value++;
+		else if (quoted ? *value == '\'' : *value == ' ')
+			return value + quoted;
+	}
+	return value;
+}
+
+/* postgresql://user:PASSWORD@host/…, and …password=PASSWORD… in either form. */
+static void print_database(const char *text, struct buf *out)
+{
+	const char *authority = strstr(text, "://");
+
+	if (authority) {
+		const char *start = authority + 3;
+		const char *at = start + strcspn(start, "/?");
+		const char *colon = memchr(start, ':', (size_t)(at - start));
+
+		while (at > start && *at != '@')
+			at--;
+		if (colon && colon < at) {
+			buf_add(out, text, (size_t)(colon + 1 - text));
+			buf_add_text(out, "***");
+			text = at;
+		}
+	}
+	for (;;) {
+		const char *password = strstr(text, "password");
+		const char *value = password ? password + strlen("password") : NULL;
+
+		while (value && *value == ' ')
+			value++;
+		if (!value || *value != '=') {
+			size_t len = value ? (size_t)(value - text) : strlen(text);
+
+			buf_add(out, text, len);
+			if (!value)
+				return;
+			text = value;
+			continue;
+		}
+		value++;
+		while (*value == ' ')
+			value++;
+		buf_add(out, text, (size_t)(value - text));
+		buf_add_text(out, "***");
+		text = authority ? value + strcspn(value, "&") : value_end(value);
+	}
+}
+
+void config_print(const struct config *config, struct buf *out)
+{
+	struct config copy = *config;
+
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		const struct option *o = &options[i];
+		const char *text = NULL;
+		size_t len = 0;
+
+		switch (o->kind) {
+		case KIND_TEXT:
+			text = *text_field(&copy, o);
+			buf_printf(out, "%s=", o->name);
+			if (text && (o->offset == offsetof(struct config, database) ||
+				     o->offset == offsetof(struct config, listen_database)))
+				print_database(text, out);
+			else if (text)
+				buf_add_text(out, text);
+			buf_add_text(out, "\n");
+			break;
+		case KIND_NUMBER:
+			buf_printf(out, "%s=%" PRId64 "\n", o->name, *number_field(&copy, o));
+			break;
+		case KIND_CHOICE:
+			text = word_at(o->text, *choice_field(&copy, o), &len);
+			buf_printf(out, "%s=%.*s\n", o->name, (int)len, text);
+			break;
+		case KIND_OTHER:
+			break;
+		}
+	}
+}
+
+void config_start(struct config *c, const char *program, const char *usage, int argc, char **argv)
+{
+	struct buf text = BUF_EMPTY;
+	bool check = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0) {
+			fputs(usage, stdout);
+			exit(0);
+		}
+		if (strcmp(argv[i], "--version") == 0) {
+			printf("%s %s\n", program, PACKAGE_VERSION);
+			exit(0);
+		}
+		if (strcmp(argv[i], "--check-config") != 0) {
+			fprintf(stderr, "%s: unknown argument %s\n%s", program, argv[i], usage);
+			exit(2);
+		}
+		check = true;
+	}
+	if (config_read(c, environ, &text) != OK) {
+		fputs(buf_ok(&text) ? text.bytes : "no memory\n", stderr);
+		exit(2);
+	}
+	if (check) {
+		config_print(c, &text);
+		fputs(buf_ok(&text) ? text.bytes : "no memory\n", stdout);
+		exit(0);
+	}
+	buf_free(&text);
+	log_open(program, (enum log_level)c->log_level, c->log_to);
+}

@@ -1,0 +1,66 @@
+/*
+ * claims - what a token's payload says, and whether that lets its bearer in now (RFC 7519 section 4).
+ *
+ * Only exp, nbf, iss, aud, sub, role and roles are looked at.
+ *
+ * Layer    domain: `now` comes in.
+ * Threads  any number at once.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/defs.h"
+#include "base/process/config.h"
+#include "domain/caller/user_id.h"
+
+enum role { ROLE_USER, ROLE_CLINICIAN, ROLE_SERVICE, ROLE_ADMIN };
+
+/* "user", "clinician", …; lent: static. */
+const char *role_text(enum role r);
+
+/* A service that listens is told this, wherever it does: it may know, and would look for the fault elsewhere. */
+#define ROLE_SERVICE_READS_NOTHING "A service publishes, and reads nothing."
+
+struct token_claims {
+	char user_id[USER_ID_MAX + 1]; /* sub, as text; 1..128 printable bytes without control characters */
+	enum role role;		       /* the most powerful of role and roles that we know; else ROLE_USER */
+	int64_t expires_s;	       /* seconds since 1970, leeway included: refused from then on; never beyond the
+					  year 9999; 0: never */
+};
+
+struct token_rules {
+	const char *algorithms; /* borrowed: "HS256,RS256": those that may be used */
+	const char *issuer;	/* borrowed; NULL: any */
+	const char *audience;	/* borrowed; NULL: any */
+	bool require_exp;
+	int64_t leeway_s;
+};
+
+/* The rules that the configuration says, for whichever program. Texts are borrowed, for as long as it lives. */
+struct token_rules token_rules_of(const struct config *c);
+
+/* Why a token is refused. All static. */
+struct token_fault {
+	const char *why;    /* for the log */
+	const char *reason; /* for the bearer: a few words, as of a WebSocket's close */
+	const char *detail; /* for the bearer: one sentence, without " or \ */
+};
+
+/*
+ *	payload	borrowed: an object that json_read() accepted
+ *	claims	out: set only when good
+ *
+ * NULL: good. Else what is wrong, lent: static. It is told whoever bears the token: its signature has been found good.
+ */
+const struct token_fault *claims_judge(const struct token_rules *rules, json_object *payload, int64_t now_s,
+				       struct token_claims *claims) MUST_CHECK;
+
+/* Appends the claims as the JSON object that claims_judge() accepts. expires_s 0: no exp. */
+void claims_add_json(struct buf *out, const struct token_rules *rules, const struct token_claims *claims,
+		     int64_t now_s);
+
+/* NULL: not a text. Lent, valid as long as the object; json_read() has let no NUL in. */
+const char *claims_text(json_object *value);

@@ -1,0 +1,51 @@
+#include "domain/fanout/hub_topic.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum err hub_topic_new(struct hub_topic **t, int64_t id, const char *name, const char *epoch, uint64_t last_seq,
+		       size_t tail_max_bytes, struct deflater *deflater)
+{
+	struct hub_topic *made = calloc(1, sizeof(*made));
+
+	if (!made)
+		return ERR_MEMORY;
+	if (tail_new(&made->tail, last_seq, tail_max_bytes, deflater) != OK) {
+		free(made);
+		return ERR_MEMORY;
+	}
+	made->id = id;
+	snprintf(made->name, sizeof(made->name), "%s", name);
+	snprintf(made->epoch, sizeof(made->epoch), "%s", epoch);
+	TAILQ_INIT(&made->current);
+	TAILQ_INIT(&made->due);
+	TAILQ_INIT(&made->waiting);
+	TAILQ_INIT(&made->ahead);
+	ephemerals_init(&made->ephemerals);
+	*t = made;
+	return OK;
+}
+
+void hub_topic_free(struct hub_topic **t)
+{
+	if (!*t)
+		return;
+	ephemerals_clear(&(*t)->ephemerals);
+	tail_free(&(*t)->tail);
+	free(*t);
+	*t = NULL;
+}
+
+bool subscriber_has_everything(const struct subscriber *s)
+{
+	return s->seq == tail_seq(s->topic->tail) && s->ephemeral == s->topic->ephemerals.last;
+}
+
+struct subscriber_list *subscriber_list_of(struct subscriber *s)
+{
+	if (s->state == SUB_WAITING)
+		return &s->topic->waiting;
+	if (s->state == SUB_AHEAD)
+		return &s->topic->ahead;
+	return subscriber_has_everything(s) ? &s->topic->current : &s->topic->due;
+}

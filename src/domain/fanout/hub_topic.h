@@ -1,0 +1,87 @@
+/*
+ * hub_topic - a topic that somebody holds on this node: its tail, and its subscribers in lists by what they lack.
+ *
+ * The hub alone moves a subscriber from one list to another (hub.h); its state says which one it is on.
+ *
+ * Layer    domain.
+ * Threads  none: the event loop's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "domain/fanout/ephemeral.h"
+#include "domain/fanout/tail.h"
+#include "domain/topic/cursor.h"
+#include "domain/topic/topic.h"
+
+enum subscriber_state {
+	SUB_OUT,     /* in no list: not joined, or its owner has it */
+	SUB_READY,   /* in its topic's current or due list: current when it has everything, due when not */
+	SUB_WAITING, /* in its topic's waiting list: its transport takes nothing now */
+	SUB_AHEAD,   /* in its topic's ahead list: it has more than the tail, which is about to be fetched */
+};
+
+struct subscriber {
+	TAILQ_ENTRY(subscriber) link;
+	struct hub_topic *topic; /* borrowed; held by hub_hold() */
+	uint64_t seq;		 /* it has everything up to here */
+	uint64_t ephemeral;	 /* the number of the last ephemeral message that it was given, or that went by */
+	/* seq of the announced message that revokes its reader's right. Stored messages before it are still the reader's;
+	 * ephemeral ones are not. 0: none announced. */
+	uint64_t ends_seq;
+	enum subscriber_state state;
+	struct reader reader;
+};
+
+TAILQ_HEAD(subscriber_list, subscriber);
+
+/* Of a topic in one of the hub's lists. */
+struct hub_topic_link {
+	TAILQ_ENTRY(hub_topic) link;
+	bool on; /* it is in that list */
+};
+
+struct hub_topic {
+	UT_hash_handle hh;	    /* by id */
+	struct hub_topic_link busy; /* in hub.busy: while due is not empty */
+	struct hub_topic_link age;  /* in hub.by_age, the longest without a message first: its tail can be freed */
+	struct hub_topic_link rung; /* in hub.rung: the database has, or may have, more than the tail */
+	int64_t id;
+	uint64_t serial; /* no other that this hub has made, or makes, has it: an id may be held anew */
+	char name[TOPIC_NAME_MAX + 1];
+	char epoch[EPOCH_MAX + 1];
+	struct tail *tail;		/* owned */
+	struct subscriber_list current; /* has everything: seq == tail_seq(), and every ephemeral message */
+	struct subscriber_list due;	/* lacks something, and is writable */
+	struct subscriber_list waiting;
+	struct subscriber_list ahead; /* seq > tail_seq(); nearly always empty */
+	struct ephemerals ephemerals; /* owned; empty while nobody is due */
+	uint64_t delivered_seq;	      /* how far some client has been sent, here or as the database said */
+	uint64_t revoked_seq;	      /* of the last revocation that went by or is announced; 0: none */
+	unsigned holders;	      /* who uses it: the last one out frees it */
+	bool stale;		      /* hub_retire() */
+};
+
+/*
+ * A topic with an empty tail after last_seq, without subscribers.
+ *
+ *	name, epoch	copied
+ *	deflater	borrowed; NULL: nothing is compressed
+ */
+enum err hub_topic_new(struct hub_topic **t, int64_t id, const char *name, const char *epoch, uint64_t last_seq,
+		       size_t tail_max_bytes, struct deflater *deflater) MUST_CHECK;
+void hub_topic_free(struct hub_topic **t);
+
+/* Whether nothing lies between what the subscriber has and the newest message, ephemeral ones included. */
+bool subscriber_has_everything(const struct subscriber *s);
+
+/* The list that a subscriber with this state is on. A ready one is current or due by what it has: so a message moves all of
+ * them at once. */
+struct subscriber_list *subscriber_list_of(struct subscriber *s);

@@ -1,0 +1,185 @@
+#include "domain/input/client_type.h"
+
+#include <string.h>
+
+#include "base/defs.h"
+
+/* ---- acts */
+
+static const struct field_rule ack_rules[] = {
+	[ACK_TOPIC] = {"topic", FIELD_TOPIC, false},
+	[ACK_SEQ] = {"seq", FIELD_COUNT, false},
+	[ACK_ID] = {"id", FIELD_UUID, false},
+};
+
+static const struct field_rule chat_message_rules[] = {
+	{"conversation_id", FIELD_UUID, true},
+	{"message", FIELD_WORDS, true},
+	{"sender", FIELD_NAME, false},
+};
+
+static const struct field_rule create_conversation_rules[] = {
+	{"participants", FIELD_USERS, true},
+	{"conversation_id", FIELD_UUID, false},
+};
+
+static const struct field_rule get_health_rules[] = {
+	{"metric", FIELD_NAME, false},
+	{"since", FIELD_TIME, false},
+	{"limit", FIELD_UP_TO_500, false},
+	{"user_id", FIELD_USER, false},
+};
+
+static const struct field_rule get_history_rules[] = {
+	{"conversation_id", FIELD_UUID, true},
+	{"before", FIELD_ID, false},
+	{"limit", FIELD_UP_TO_100, false},
+};
+
+static const struct field_rule get_notifications_rules[] = {
+	{"unread_only", FIELD_BOOL, false},
+	{"limit", FIELD_UP_TO_100, false},
+};
+
+static const struct field_rule get_thresholds_rules[] = {
+	{"user_id", FIELD_USER, false},
+};
+
+static const struct field_rule health_update_rules[] = {
+	{"metric", FIELD_NAME, true},	  {"value", FIELD_NUMBER, true},  {"unit", FIELD_NAME, false},
+	{"timestamp", FIELD_TIME, false}, {"user_id", FIELD_USER, false},
+};
+
+static const struct field_rule broadcast_health_rules[] = {
+	{"user_id", FIELD_USER, true}, {"metric", FIELD_NAME, true},	 {"value", FIELD_NUMBER, true},
+	{"unit", FIELD_NAME, false},   {"timestamp", FIELD_TIME, false},
+};
+
+static const struct field_rule join_rules[] = {
+	{"conversation_id", FIELD_UUID, true},
+	{"user_id", FIELD_USER, false},
+};
+
+static const struct field_rule mark_read_rules[] = {
+	{"id", FIELD_UUID, true},
+};
+
+static const struct field_rule notify_rules[] = {
+	{"user_id", FIELD_USER, true},	{"type", FIELD_NOTICE, true},	     {"title", FIELD_NAME, true},
+	{"message", FIELD_WORDS, true}, {"priority", FIELD_PRIORITY, false}, {"deliver_at", FIELD_TIME, false},
+};
+
+static const struct field_rule set_preferences_rules[] = {
+	{"types", FIELD_SWITCHES, false},
+	{"quiet_hours", FIELD_QUIET_HOURS, false},
+};
+
+static const struct field_rule set_threshold_rules[] = {
+	{"metric", FIELD_NAME, true},
+	[THRESHOLD_LOW] = {"low", FIELD_BOUND, false},
+	[THRESHOLD_HIGH] = {"high", FIELD_BOUND, false},
+	[THRESHOLD_SEVERITY] = {"severity", FIELD_PRIORITY, false},
+	{"user_id", FIELD_USER, false},
+};
+
+static const struct field_rule typing_rules[] = {
+	{"conversation_id", FIELD_UUID, true},
+	{"is_typing", FIELD_BOOL, true},
+};
+
+/* ---- the connection's own */
+
+static const struct field_rule token_rules[] = {
+	[AUTHENTICATE_TOKEN] = {"token", FIELD_TOKEN, true},
+};
+
+static const struct field_rule subscribe_rules[] = {
+	[SUBSCRIBE_NAME] = {"subscription", FIELD_NAME, true},
+	[SUBSCRIBE_CURSOR] = {"cursor", FIELD_NAME, false},
+};
+
+static const struct field_rule unsubscribe_rules[] = {
+	[SUBSCRIBE_NAME] = {"subscription", FIELD_NAME, true},
+};
+
+/* ---- all of them */
+
+enum sort { ACT, HTTP_ACT, QUESTION, OWN }; /* a question changes nothing */
+
+#define RULES(table) (table), ARRAY_LEN(table)
+
+static const struct type_rules {
+	const char *name;
+	enum sort sort;
+	const struct field_rule *rules;
+	size_t rules_count;
+} kinds[] = {
+	[CLIENT_ACK] = {"ack", ACT, RULES(ack_rules)},
+	[CLIENT_AUTHENTICATE] = {"authenticate", OWN, RULES(token_rules)},
+	[CLIENT_BROADCAST_CHAT] = {"chat_message", HTTP_ACT, RULES(chat_message_rules)},
+	[CLIENT_BROADCAST_HEALTH] = {"health_update", HTTP_ACT, RULES(broadcast_health_rules)},
+	[CLIENT_CHAT_MESSAGE] = {"chat_message", ACT, RULES(chat_message_rules)},
+	[CLIENT_CREATE_CONVERSATION] = {"create_conversation", ACT, RULES(create_conversation_rules)},
+	[CLIENT_GET_HEALTH] = {"get_health", QUESTION, RULES(get_health_rules)},
+	[CLIENT_GET_HISTORY] = {"get_history", QUESTION, RULES(get_history_rules)},
+	[CLIENT_GET_NOTIFICATIONS] = {"get_notifications", QUESTION, RULES(get_notifications_rules)},
+	[CLIENT_GET_PREFERENCES] = {"get_preferences", QUESTION, NULL, 0},
+	[CLIENT_GET_THRESHOLDS] = {"get_thresholds", QUESTION, RULES(get_thresholds_rules)},
+	[CLIENT_HEALTH_UPDATE] = {"health_update", ACT, RULES(health_update_rules)},
+	[CLIENT_JOIN] = {"join", ACT, RULES(join_rules)},
+	[CLIENT_MARK_READ] = {"mark_read", ACT, RULES(mark_read_rules)},
+	[CLIENT_NOTIFY] = {"notify", HTTP_ACT, RULES(notify_rules)},
+	[CLIENT_PING] = {"ping", OWN, NULL, 0},
+	[CLIENT_REFRESH_TOKEN] = {"refresh_token", OWN, RULES(token_rules)},
+	[CLIENT_SET_PREFERENCES] = {"set_preferences", ACT, RULES(set_preferences_rules)},
+	[CLIENT_SET_THRESHOLD] = {"set_threshold", ACT, RULES(set_threshold_rules)},
+	[CLIENT_SUBSCRIBE] = {"subscribe", OWN, RULES(subscribe_rules)},
+	[CLIENT_TYPING] = {"typing", ACT, RULES(typing_rules)},
+	[CLIENT_UNSUBSCRIBE] = {"unsubscribe", OWN, RULES(unsubscribe_rules)},
+};
+
+_Static_assert(ARRAY_LEN(health_update_rules) <= CLIENT_FIELDS_MAX && ARRAY_LEN(notify_rules) <= CLIENT_FIELDS_MAX &&
+		       ARRAY_LEN(set_threshold_rules) <= CLIENT_FIELDS_MAX,
+	       "a table is larger than its readers have room for");
+
+bool client_type_is_act(enum client_type type)
+{
+	return kinds[type].sort != OWN;
+}
+
+const char *client_type_text(enum client_type type)
+{
+	return kinds[type].name;
+}
+
+const char *client_type_missing(enum client_type type)
+{
+	if (kinds[type].rules == chat_message_rules || kinds[type].rules == get_history_rules ||
+	    kinds[type].rules == join_rules || kinds[type].rules == typing_rules)
+		return "There is no such conversation.";
+	if (kinds[type].rules == ack_rules || kinds[type].rules == mark_read_rules)
+		return "There is no such notification.";
+	return "There is no such user.";
+}
+
+bool client_type_find(const char *name, enum client_type *type)
+{
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (kinds[i].sort != HTTP_ACT && strcmp(kinds[i].name, name) == 0) {
+			*type = (enum client_type)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool client_type_changes_something(enum client_type type)
+{
+	return kinds[type].sort == ACT || kinds[type].sort == HTTP_ACT;
+}
+
+const struct field_rule *client_type_rules(enum client_type type, size_t *count)
+{
+	*count = kinds[type].rules_count;
+	return kinds[type].rules;
+}

@@ -1,0 +1,73 @@
+/*
+ * client_type - the types of messages that clients send: the members that each has, and whether the database carries it out.
+ *
+ * Types are of two sorts: acts, which the database carries out, wherever they come from; and the connection's own,
+ * which mean something on a connection only.
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "domain/input/fields.h"
+
+enum client_type {
+	CLIENT_ACK,
+	CLIENT_CHAT_MESSAGE,
+	CLIENT_CREATE_CONVERSATION,
+	CLIENT_GET_HEALTH,
+	CLIENT_GET_HISTORY,
+	CLIENT_GET_NOTIFICATIONS,
+	CLIENT_GET_PREFERENCES,
+	CLIENT_GET_THRESHOLDS,
+	CLIENT_HEALTH_UPDATE,
+	CLIENT_JOIN,
+	CLIENT_MARK_READ,
+	CLIENT_SET_PREFERENCES,
+	CLIENT_SET_THRESHOLD,
+	CLIENT_TYPING,
+	/* acts that no message may ask for: by HTTP only, client_message_read_body() */
+	CLIENT_BROADCAST_CHAT,
+	CLIENT_BROADCAST_HEALTH,
+	CLIENT_NOTIFY,
+	/* the connection's own */
+	CLIENT_AUTHENTICATE,
+	CLIENT_PING,
+	CLIENT_REFRESH_TOKEN,
+	CLIENT_SUBSCRIBE,
+	CLIENT_UNSUBSCRIBE,
+};
+
+/* False: it is the connection's own. */
+bool client_type_is_act(enum client_type type);
+
+/* What tidings.act() knows it by. Lent: static. */
+const char *client_type_text(enum client_type type);
+
+/* What is missing where an act of this type finds nothing: "There is no such conversation." Lent: static. */
+const char *client_type_missing(enum client_type type);
+
+/* The type that a message asks for by this name. False: there is none. */
+bool client_type_find(const char *name, enum client_type *type);
+
+/* True: it changes something, in the database; so a member that it does not have is refused. */
+bool client_type_changes_something(enum client_type type);
+
+#define CLIENT_FIELDS_MAX 8
+
+/* The members of a type. Lent: static. Its reader looks at those that have an index here. */
+const struct field_rule *client_type_rules(enum client_type type, size_t *count);
+
+/* ack */
+enum { ACK_TOPIC, ACK_SEQ, ACK_ID };
+
+/* set_threshold */
+enum { THRESHOLD_LOW = 1, THRESHOLD_HIGH, THRESHOLD_SEVERITY };
+
+/* authenticate, refresh_token */
+enum { AUTHENTICATE_TOKEN };
+
+/* subscribe, unsubscribe */
+enum { SUBSCRIBE_NAME, SUBSCRIBE_CURSOR };

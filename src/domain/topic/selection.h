@@ -1,0 +1,47 @@
+/*
+ * selection - the topics that a request names, each with the cursor that the client goes on from.
+ *
+ *	/ws/123?cursor=abc-5				one diagnosis
+ *	/sse?topics=diagnosis/1,health/456&cursor=abc-5.def-7	several topics, and a combined cursor (resume_point.h)
+ *
+ * Layer    domain.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/topic/cursor.h"
+#include "domain/topic/topic.h"
+
+#define SELECTION_MAX 100 /* topics: as many as a connection may be subscribed to (spec section 6) */
+
+struct selected {
+	char topic[TOPIC_NAME_MAX + 1];
+	bool has_cursor;     /* it goes on from somewhere */
+	bool cursor_damaged; /* and nobody knows from where */
+	struct cursor cursor;
+};
+
+struct selection {
+	int64_t diagnosis_id; /* 0: the request named topics */
+	size_t count;
+	struct selected items[];
+};
+
+/*
+ *	cursor		NULL: none
+ *	out		taken by the caller, who frees it with free()
+ */
+enum err selection_of_diagnosis(struct selection **out, int64_t diagnosis_id, const char *cursor) MUST_CHECK;
+
+/*
+ *	topics		names, joined by commas, as a query has them once it is decoded
+ *	cursor		NULL: none; one whose parts are not as many as the topics is damaged for all of them
+ *
+ * ERR_INPUT  not 1 to SELECTION_MAX different names of topics
+ */
+enum err selection_of_topics(struct selection **out, struct span topics, const char *cursor) MUST_CHECK;

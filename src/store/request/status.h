@@ -1,0 +1,66 @@
+/*
+ * status - how things are, over all nodes (spec 3.4): read by threads of its own, for all who ask.
+ *
+ * /ws/status looks at every topic and every connection, and /health is asked by whoever likes. So a crowd gets one
+ * answer: one that is a second old at most, and of what /health asks the database the next that is read. Each check has a
+ * thread: one that hangs costs an asker no more than STATUS_WAIT_MS, and once it has kept one waiting for that long the
+ * others nothing.
+ *
+ *	database	it answers
+ *	sidecar		the one that this machine's web server asks answers, and one at least has told the database lately that it lives
+ *	relay		what is due has been relayed within 10 s
+ *	schema		it is what this build is for
+ *	publishing	a commit is done, as a publisher's would be: no standby is missing that it waits for, the server is neither read-only nor out of disk
+ *
+ * Layer    store.
+ * Threads  any.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/defs.h"
+#include "base/err.h"
+#include "base/process/config.h"
+
+#define STATUS_AGE_MS 1000
+#define STATUS_WAIT_MS 800 /* whoever checks health gives up after 1 s */
+
+struct status; /* opaque */
+
+enum check { CHECK_DATABASE, CHECK_SIDECAR, CHECK_RELAY, CHECK_PUBLISHING, CHECKS_COUNT };
+
+enum condition { HEALTHY, UNHEALTHY, UNKNOWN };
+
+struct health_report {
+	enum condition checks[CHECKS_COUNT];
+	enum condition schema;
+	enum condition sidecar_ready; /* as CHECK_SIDECAR, and that sidecar says that it is ready */
+};
+
+/*
+ *	c	borrowed, for good
+ *
+ * ERR_CONFIG  TIDINGS_DATABASE is malformed
+ */
+enum err status_open(struct status **s, const struct config *c) MUST_CHECK;
+
+/* Waits for what is being read, as long as that takes. */
+void status_close(struct status **s);
+
+/*
+ * The JSON object of tidings.status(), and what of the outbox is due, since when, and was given up, appended.
+ *
+ *	totals_only	without the maps by diagnosis and the nodes
+ *	read_us		out: when it was read, since 1970
+ *
+ * ERR_AWAY  not within STATUS_WAIT_MS
+ * ERR_DATABASE, ERR_MEMORY; on any error health is there all the same
+ */
+enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health_report *health,
+		     int64_t *read_us) MUST_CHECK;
+
+/* Within STATUS_WAIT_MS. */
+void status_health(struct status *s, struct health_report *health);

@@ -1,0 +1,50 @@
+/*
+ * sql_attach - tidings.attach(): may they subscribe, and where is the topic? Those who may are written down, as by sql_flush().
+ *
+ * A call answers once, later, with OK and its rows or with an error and none; until then the caller keeps what `context` points
+ * to. Arguments are borrowed until the call returns.
+ *
+ * Layer    store.
+ * Threads  none: the event loop's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/defs.h"
+#include "base/err.h"
+#include "domain/topic/cursor.h"
+#include "store/async/pipeline.h"
+
+struct attach_item {
+	const char *user_id;				      /* borrowed; NULL: anonymous */
+	const char *role;				      /* borrowed */
+	const char *topic;				      /* borrowed */
+	const char *connection_id, *transport, *connected_at; /* borrowed; NULL: it is written down already */
+};
+
+/* Who attaches. */
+struct attach_node {
+	const char *id;
+	int64_t opened_ever; /* connections since its start */
+	bool require_user;   /* refuse users who are not in tidings.app_user, or not active */
+};
+
+struct attach_row {
+	enum err outcome; /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND; the rest is for OK only */
+	int64_t topic_id;
+	char epoch[EPOCH_MAX + 1];
+	uint64_t last_seq;
+	uint64_t first_seq;
+	uint64_t delivered_seq;
+	bool unsent;  /* messages for this user alone wait, up to delivered_seq */
+	bool counted; /* it is written down: a connection, and one client more of the topic */
+};
+
+/* rows: lent; as many as items, in their order; NULL on error */
+typedef void (*attach_answer)(void *context, enum err e, const struct attach_row *rows, size_t count);
+
+enum err sql_attach(struct pipeline *p, const struct attach_node *node, const struct attach_item *items, size_t count,
+		    attach_answer answer, void *context) MUST_CHECK;
