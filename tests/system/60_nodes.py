@@ -443,7 +443,7 @@ def _(s):
             s.wait_blocked("heartbeat")
             s.sql(f"delete from tidings.message where seq > 3 and topic_id = (select id from tidings.topic where name = 'diagnosis/{d}');"
                   f" select pg_terminate_backend({s.backend('fetches')})")
-            wait_until(lambda: node.log.read_text().count("database connected link=fetches") == 2, "it to be made anew")
+            wait_until(lambda: node.log.read_text().count("database connected connection=fetches") == 2, "it to be made anew")
             is_fetched = fetched(s)
             equal([s.recommend(d, str(n))["seq"] for n in range(3)], [4, 5, 6], "seqs that were given before")
             wait_until(is_fetched, "them to be fetched")

@@ -192,7 +192,7 @@ def _(s):
                 wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "it to end")
             finally:
                 node.signal(signal.SIGCONT)
-            wait_until(lambda: node.log.read_text().count("database connected link=queries") == 2, "it to be made anew")
+            wait_until(lambda: node.log.read_text().count("database connected connection=queries") == 2, "it to be made anew")
         client.close()
 
 

@@ -72,7 +72,7 @@ def hosts(*folders):
 
 def links_at(node, folder):
     """Names of the sidecar's links whose last connection is to that host."""
-    last = dict(re.findall(r"database connected link=(\S+) .*host=(\S+)", node.log.read_text(errors="replace")))
+    last = dict(re.findall(r"database connected connection=(\S+) .*host=(\S+)", node.log.read_text(errors="replace")))
     return {link for link, host in last.items() if host == str(folder)}
 
 
@@ -253,7 +253,7 @@ def _(s):
                 way.to = f"{standby.folder}/.s.PGSQL.5432"
                 s.sql(f"select pg_terminate_backend({s.backend('queries')})")
                 equal(client.closed()[0], 1012, "close")
-            fetches = lambda: node.log.read_text().count("database connected link=fetches")
+            fetches = lambda: node.log.read_text().count("database connected connection=fetches")
             wait_until(lambda: (s.lets_in(d, node), fetches() == 2)[1], "the connection of fetches to be made anew, as somebody comes")
             everything_works(s, node, web, d)
             equal(fetches(), 2, "how often it was made")

@@ -114,7 +114,7 @@ def _(s):
             equal(again.seqs_up_to(1), [1], "what was missed")
         equal([m["seq"] for m in p.api.get(f"/ws/history/{d}", s.token()).want(200)["messages"]], [1], "history")
         equal(p.api.get("/health").status, 200, "/health")
-        equal(len(p.lines("database connected link=.* pooler=yes")), 4, "connections that found a pooler")
+        equal(len(p.lines("database connected connection=.* pooler=yes")), 4, "connections that found a pooler")
         equal(len(p.lines("no notifications through a pooler")), 1, "lines about what a pooler takes away")
 
 
@@ -265,7 +265,7 @@ def _(s):
                     s.recommend(d, api=p.api, want=503)
                 equal(p.api.get("/health").status, 503, "/health")
                 away = [line for line in p.lines("database (connected|away)")[before:]]
-                links = [re.search(r"away link=(\S+)", line)[1] for line in away]
+                links = [re.search(r"away connection=(\S+)", line)[1] for line in away]
                 assert len(links) == len(set(links)), away
                 said = [line for line in p.web.log.read_text(errors="replace").splitlines() if "publishing goes on" in line]
                 equal(said, [], "what broadcast.fcgi said")
@@ -284,7 +284,7 @@ def _(s):
     d = s.diagnosis()
     with pooled(s, TIDINGS_LISTEN_DATABASE=s.conninfo) as p, s.connect(d, server=p.node) as client:
         # Listening, and known to be: it tells so by a heartbeat.
-        wait_until(lambda: p.lines("database connected link=listener pooler=no"), "the listener")
+        wait_until(lambda: p.lines("database connected connection=listener pooler=no"), "the listener")
         message = {"topic": f"diagnosis/{d}", "type": "typing", "data": {"n": 1}, "ephemeral": True}
         wait_until(lambda: s.sql(f"select count(*) from pg_stat_activity where application_name = 'tidings-ws listener' and {LISTENS}")[0][0] == "2",
                    "both sidecars to listen")
