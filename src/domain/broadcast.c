@@ -1,5 +1,6 @@
 #include "domain/broadcast.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,9 +297,10 @@ static enum err read_list(struct json_object *list, struct span text, int64_t no
 	if (!p->items)
 		return ERR_MEMORY;
 	p->count = count;
-	for (size_t i = 0; i < count && json_next(&rest, &item); i++) {
+	for (size_t i = 0; json_next(&rest, &item); i++) {
 		char prefix[PREFIX_SIZE];
 
+		assert(i < count);
 		snprintf(prefix, sizeof(prefix), "[%u].", (unsigned int)i);
 		read_item(BROADCAST_PUBLISH, json_object_array_get_idx(list, i), item, prefix, now_us, p, &p->items[i],
 			  problem);

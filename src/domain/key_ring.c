@@ -121,7 +121,7 @@ static enum err judge_material(struct key *k, const char **fault)
 		/* A public key is no secret: whoever has it could sign. */
 		if (m->len - k->newline < hash_bytes(k->alg))
 			*fault = "is too short for its algorithm";
-		else if (memmem(m->bytes, m->len, "-----BEGIN ", 11))
+		else if (memmem(m->bytes, m->len, "-----BEGIN ", strlen("-----BEGIN ")))
 			*fault = "is a PEM file, where a secret of random bytes is expected";
 		return *fault ? ERR_CONFIG : OK;
 	}
