@@ -20,7 +20,7 @@ enum { EXCLUDE, TO_USER, COMMON_COUNT };
 enum { DIAGNOSIS = COMMON_COUNT, DIAGNOSIS_COUNT };
 #define DIAGNOSIS_RULES COMMON_RULES, [DIAGNOSIS] = {"diagnosis_id", FIELD_ID, true}
 
-#define FIELDS_MAX 16
+#define FIELDS_MAX PUBLISH_COUNT
 
 static void add_given(struct buf *out, const char *key, const struct field *f)
 {

@@ -144,8 +144,12 @@ static void takes_each_length_in_its_shortest_form_alone(void **state)
 	static const char *const longer[] = {
 		"\x81\xfe\x00\x00", "\x81\xfe\x00\x7d", "\x81\xff\x00\x00\x00\x00\x00\x00\x00\x01",
 		"\x81\xff\x00\x00\x00\x00\x00\x00\xff\xff", "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00"};
+	struct buf longest = BUF_EMPTY;
 
 	(void)state;
+	buf_add(&longest, "\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xffmask", 14);
+	buf_add(&longest, &(char){'m' ^ 'x'}, 1);
+	assert_read(&longest, "t(x");
 	for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
 		struct buf b = BUF_EMPTY, text = BUF_EMPTY, expected = BUF_EMPTY;
 
