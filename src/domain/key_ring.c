@@ -229,7 +229,6 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 	DIR *dir = NULL;
 	enum err e = judge_algorithms(algorithms, problem);
 
-	*out = NULL;
 	if (e != OK)
 		return e;
 	ring = calloc(1, sizeof(*ring));
@@ -257,9 +256,10 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 out:
 	if (dir)
 		closedir(dir);
-	if (e != OK)
+	if (e == OK)
+		*out = ring;
+	else
 		key_ring_free(&ring);
-	*out = ring;
 	return e;
 }
 

@@ -210,6 +210,8 @@ static void compares_values_not_their_writing(void **state)
 	assert_false(equal("[1]", "[1,1]"));
 	assert_false(equal("{\"a\":1}", "{\"b\":1}"));
 	assert_false(equal("{\"a\":1}", "{\"a\":1,\"b\":1}"));
+	assert_false(equal("{\"a\":1}", "{\"a\":2}"));
+	assert_false(equal("{\"a\":null,\"b\":1}", "{\"b\":1,\"c\":null}"));
 	assert_false(equal("-1", "18446744073709551614"));
 	/* json-c holds these as the largest that it can, or as no number at all. */
 	assert_false(equal("[123456789012345678901]", "[123456789012345678902]"));
