@@ -45,6 +45,7 @@ static void add_text(struct buf *b, unsigned first, const char *payload)
  */
 static void describe(struct buf *out, struct frame_reader *r, char *bytes, size_t len)
 {
+	const char *end = bytes + len;
 	struct frame_piece p;
 	enum frame_event event;
 
@@ -77,6 +78,7 @@ static void describe(struct buf *out, struct frame_reader *r, char *bytes, size_
 		}
 	}
 	assert_int_equal(len, 0);
+	assert_ptr_equal(bytes, end);
 }
 
 /* Whole, a byte at a time, and in pieces of each size up to 9: always the same. */

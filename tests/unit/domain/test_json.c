@@ -240,6 +240,9 @@ static void escapes_what_a_string_cannot_hold(void **state)
 	(void)state;
 	json_add_string(&out, "a\"b\\c\n\x01/\xc3\xa9", 10);
 	assert_string_equal(out.bytes, "\"a\\\"b\\\\c\\u000a\\u0001/\xc3\xa9\"");
+	buf_clear(&out);
+	json_add_string(&out, "\x1f !~\x7f", 5);
+	assert_string_equal(out.bytes, "\"\\u001f !~\x7f\"");
 	buf_free(&out);
 }
 
