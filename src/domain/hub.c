@@ -221,8 +221,6 @@ static void put(struct hub *h, struct subscriber *s, enum subscriber_state state
 
 	hub_leave(s);
 	s->state = state;
-	if (state == SUB_OUT)
-		return;
 	TAILQ_INSERT_TAIL(list_of(s), s, link);
 	mark_busy(h, t);
 }

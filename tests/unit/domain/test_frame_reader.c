@@ -310,6 +310,10 @@ static void a_close_has_no_body_or_a_code_that_may_be_sent_and_utf8(void **state
 		snprintf(expected, sizeof(expected), may ? "close(%u)" : "breach(1002)", code);
 		read_close(code, "why", expected);
 	}
+	/* What a longer ping has left behind it is not of its reason. */
+	add_text(&b, FIN | 9, "\xff\xff\xff\xff\xff\xff\xff\xff");
+	add(&b, FIN | 8, "\x03\xe8why", 5);
+	assert_read(&b, "ping(\xff\xff\xff\xff\xff\xff\xff\xff)close(1000)");
 	read_close(1000, "\xc3\xa9", "close(1000)");
 	read_close(1000, "\xff", "breach(1007)");
 	read_close(1000, "\xe2\x82", "breach(1007)");

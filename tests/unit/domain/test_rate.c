@@ -146,8 +146,8 @@ static void looks_for_a_full_bucket_among_the_eight_that_were_not_used_for_longe
 			assert_true(rate_table_take(t, name, 1, 1, RATE_ONE, START_US, NULL));
 		}
 		assert_true(rate_table_take(t, "fast", 1000, 1, RATE_ONE, START_US, NULL));
-		assert_true(rate_table_take(t, "new", 1, 1, RATE_ONE, START_US + 2000, NULL));
-		assert_true(rate_table_take(t, "0", 1, 1, RATE_ONE, START_US + 2000, NULL) == (before == 8));
+		assert_true(rate_table_take(t, "new", 1, 1, RATE_ONE, START_US + 1000, NULL));
+		assert_true(rate_table_take(t, "0", 1, 1, RATE_ONE, START_US + 1000, NULL) == (before == 8));
 		rate_table_free(&t);
 	}
 }
