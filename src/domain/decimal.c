@@ -22,12 +22,14 @@ static bool is_digit(char c)
 /* Of e, perhaps a sign, and digits; 0 of nothing. */
 static int64_t read_exponent(const char *at, const char *end)
 {
-	bool negative = memchr(at, '-', (size_t)(end - at));
+	bool negative = false;
 	int64_t value = 0;
 
-	for (; at < end; at++)
+	for (; at < end; at++) {
+		negative = negative || *at == '-';
 		if (is_digit(*at))
 			value = MIN(value * 10 + (*at - '0'), EXPONENT_MAX);
+	}
 	return negative ? -value : value;
 }
 
