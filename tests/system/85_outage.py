@@ -10,7 +10,7 @@ import subprocess
 import threading
 
 from harness import Closed, Lock, Transaction, equal, test, wait_until
-from live import combined, person
+from live import Live, combined, notify, person
 
 
 class Load:
@@ -413,6 +413,42 @@ def _(s):
         finally:
             status.standby_missing(s, "")
         live.ask("health_update", reading, "health_update_stored")
+
+
+@contextlib.contextmanager
+def standby_missing(s):
+    """Commits wait for a standby that is not there."""
+    status = importlib.import_module("30_status")
+    status.standby_missing(s, "nowhere")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        try:
+            # Each session finds out by itself: a commit that waits shows that the server has.
+            while not s.sql("select 1 from pg_stat_activity where wait_event = 'SyncRep'"):
+                pool.submit(s.sql, "select pg_logical_emit_message(true, 'tests', '')")
+            yield
+        finally:
+            status.standby_missing(s, "")
+
+
+@test("while the standby that commits wait for is missing, clients come in all the same, to topics that are new and back to critical notifications too",
+      allow="database|answer|publishing")
+def _(s):
+    # A new topic's commit, on the connection that lets clients in, kept all of them out.
+    d, published, other, user = s.diagnosis(), s.diagnosis(), s.diagnosis(), person(s)
+    notify(s, user, priority="critical")
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.web(node, TIDINGS_DATABASE_TIMEOUT=60000) as web, \
+            concurrent.futures.ThreadPoolExecutor(1) as pool, standby_missing(s):
+        with s.connect(d, server=node) as client, Live(s, node, "notifications", user=user, how="query"):
+            client.answers()
+            equal(web.api.get(f"/ws/history/{other}", s.token()).want(200)["messages"], [], "history")
+            reply = pool.submit(s.recommend, published, api=web.api)
+            wait_until(lambda: s.sql("select 1 from pg_stat_activity where application_name = 'tidings broadcast' and wait_event = 'SyncRep'"), "it to wait")
+            equal(s.refused(published, server=node)[0], 1013, "to a topic that waits with it")
+            client.answers()
+            importlib.import_module("30_status").standby_missing(s, "")
+            equal(reply.result()["seq"], 1, "seq")
+            wait_until(lambda: s.lets_in(published, node), "it to be there")
+    s.wait_ready()
 
 
 @test("tidings epoch: what was restored unseen is told to every client; a setting in the database says whether a failover is such a restore")
