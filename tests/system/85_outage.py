@@ -5,6 +5,7 @@ import http.client
 import importlib
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -413,6 +414,24 @@ def _(s):
         finally:
             status.standby_missing(s, "")
         live.ask("health_update", reading, "health_update_stored")
+
+
+@test("an outage is one line in the log of a FastCGI program, however often it tries to connect, and its end another", allow="database|connection|server")
+def _(s):
+    d, token = s.diagnosis(), s.token()
+    with s.web() as web:
+        history = lambda: web.api.get(f"/ws/history/{d}", token).status
+        lines = lambda text: len(re.findall(rf"history\.fcgi\[\d+\] \w+: {text}", web.log.read_text()))
+        equal(history(), 200, "at first")
+        s.stop_postgres()
+        try:
+            equal([history() for _n in range(5)], [503] * 5, "meanwhile")
+            equal(lines("database cannot be reached"), 1, "lines of it")
+        finally:
+            s.start_postgres()
+        wait_until(lambda: history() == 200, "it to be answered again")
+        equal(lines("the database is back"), 1, "lines of its end")
+    s.wait_ready()
 
 
 @contextlib.contextmanager
