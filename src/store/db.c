@@ -89,14 +89,14 @@ const char *db_problem(const struct db *db)
 	return buf_ok(&db->problem) && db->problem.len > 0 ? db->problem.bytes : "unknown";
 }
 
-/* An outage is one line, whoever tries to connect meanwhile. */
+/* Attempts to connect are told together: db_reopen(). */
 static void log_problem(const struct db *db, enum log_level level, const char *what, const char *name)
 {
 	const char *problem = db_problem(db);
 	char quoted_name[QUOTED_SIZE];
 	char quoted[QUOTED_SIZE];
 
-	if (db->reopening && hosts_are_away(db->hosts))
+	if (db->reopening)
 		level = LOG_DEBUG_;
 	log_write(level, "%s statement=%s error=%s", what,
 		  log_quote(quoted_name, sizeof(quoted_name), name, strlen(name)),
@@ -410,7 +410,7 @@ static enum err connect_to(struct db *db, size_t host)
 		return ERR_MEMORY;
 	if (PQstatus(db->conn) != CONNECTION_OK || PQsetnonblocking(db->conn, 1) != 0) {
 		set_problem(db, NULL, PQerrorMessage(db->conn));
-		log_problem(db, LOG_ERROR_, "database cannot be reached", "connect");
+		log_problem(db, LOG_ERROR_, "database host cannot be reached", "connect");
 		disconnect(db);
 		return ERR_AWAY;
 	}
@@ -432,7 +432,10 @@ enum err db_reopen(struct db *db)
 			hosts_pass(db->hosts, host);
 	}
 	db->reopening = false;
-	if ((e == OK || e == ERR_AWAY) && hosts_set_away(db->hosts, e == ERR_AWAY) && e == OK)
+	/* An outage is one line, whoever tries to connect meanwhile. */
+	if (e == ERR_AWAY && hosts_set_away(db->hosts, true))
+		log_problem(db, LOG_ERROR_, "database cannot be reached", "connect");
+	else if (e == OK && hosts_set_away(db->hosts, false))
 		log_notice("the database is back");
 	return e;
 }

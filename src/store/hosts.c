@@ -263,11 +263,6 @@ void hosts_pass(struct hosts *h, size_t index)
 	(void)atomic_compare_exchange_strong(&h->first, &index, (index + 1) % h->count);
 }
 
-bool hosts_are_away(const struct hosts *h)
-{
-	return atomic_load(&h->away);
-}
-
 bool hosts_set_away(struct hosts *h, bool away)
 {
 	return atomic_exchange(&h->away, away) != away;

@@ -48,8 +48,7 @@ struct host hosts_get(const struct hosts *h, size_t index); /* all NULL where li
 size_t hosts_first(const struct hosts *h);		    /* the one to begin with */
 void hosts_pass(struct hosts *h, size_t index);
 
-/* None of them can be had now, as far as is known; the second returns whether that is news. */
-bool hosts_are_away(const struct hosts *h);
+/* None of them can be had now, or one can: is that news? */
 bool hosts_set_away(struct hosts *h, bool away);
 
 /* How many times a server was left: another number than before a connection was made says that its server may be it. */
