@@ -233,6 +233,17 @@ def _(s):
         equal(witness.next()["seq"], 5, "of one that was live all the time")
 
 
+@test("what was missed comes in pages from memory too")
+def _(s):
+    d = s.diagnosis()
+    with s.connect(d) as witness:
+        for n in range(6):
+            s.recommend(d, str(n), old_data={}, new_data={"x": "y" * 100000})
+            equal(witness.next()["seq"], n + 1, "in memory")
+        with s.connect(d, cursor=witness.cursor) as client:
+            equal([[m["seq"] for m in client.next()["data"]["messages"]] for _ in range(2)], [[1, 2, 3], [4, 5, 6]], "pages")
+
+
 @test("messages that do not come whole are held within the same limit: who sends halves is closed with 1013")
 def _(s):
     d = s.diagnosis()
