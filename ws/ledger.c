@@ -61,6 +61,7 @@ struct ledger {
 	unsigned under_way;		  /* calls */
 	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
+	bool refused; /* the last call: it is tried again, with nothing in it if need be, until one is taken */
 };
 
 struct writing {
@@ -315,6 +316,7 @@ static void on_written(void *context, enum err e)
 	struct ledger *l = w->ledger;
 
 	l->under_way--;
+	l->refused = e != OK;
 	for (size_t i = 0; i < w->opened.count; i++) {
 		struct subscription *sub = w->opened.items[i];
 
@@ -453,6 +455,11 @@ static void take_rest(struct flush *f, const struct ledger *l)
 	}
 }
 
+bool ledger_is_refused(const struct ledger *l)
+{
+	return l->refused;
+}
+
 void ledger_flush(struct ledger *l)
 {
 	struct columns c = {0};
@@ -461,7 +468,8 @@ void ledger_flush(struct ledger *l)
 	/* Counts that the database may have wrong are not built on. */
 	if (!pipeline_is_up(l->node->pipeline) || l->node->renew)
 		return;
-	if (l->changed == 0 && l->opened.count == 0 && l->closed_count == 0 && l->sent.len == 0 && !l->delivered)
+	if (l->changed == 0 && l->opened.count == 0 && l->closed_count == 0 && l->sent.len == 0 && !l->delivered &&
+	    !(l->refused && l->under_way == 0))
 		return;
 	uv_timer_stop(&l->timer);
 	l->timer_set = false;

@@ -31,5 +31,8 @@ void ledger_lost(struct ledger *l);
 /* The database knows nothing of this node: everything again. */
 void ledger_renew(struct ledger *l);
 
+/* The database did not take what was written last: nobody is let in. */
+bool ledger_is_refused(const struct ledger *l);
+
 /* Writes what there is, now. */
 void ledger_flush(struct ledger *l);

@@ -15,6 +15,7 @@ $$;
 
 -- May each of these subscribe, and where is the topic? A row per item.
 --
+--	outcome		as tidings.verdict(); busy: another transaction is making the topic
 --	p_require_user	see tidings.verdict()
 --	last_seq	a revocation up to it is over: only one that comes after it ends the subscription
 --	delivered_seq	how far some client has been sent
@@ -29,6 +30,7 @@ declare
 	v_count int := cardinality(p_topics);
 	v_lasts int8[];
 	v_outcomes text[];
+	v_new text[];
 	v_tag text := cluster_tag();
 begin
 	-- Before the right is asked for: so a right that is withdrawn in between has its revocation after last_seq.
@@ -40,15 +42,16 @@ begin
 	v_outcomes := array(
 		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe', p_require_user) from generate_series(1, v_count) as i);
 
-	insert into topic (name)
-		select distinct p_topics[i] collate "C" as name from generate_series(1, v_count) as i
-		where v_outcomes[i] = 'ok' and (select t.id from topic t where t.name = p_topics[i]) is null
-		order by 1
-		on conflict do nothing;
+	v_new := array(
+		select p_topics[i] from generate_series(1, v_count) as i
+		where v_outcomes[i] = 'ok' and (select t.id from topic t where t.name = p_topics[i]) is null);
+	if v_new <> '{}' then
+		perform make_topics_for_readers(v_new);
+	end if;
 
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
 	return query
-		select i::int8, v_outcomes[i], t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
+		select i::int8, case when v_outcomes[i] = 'ok' and t.id is null then 'busy' else v_outcomes[i] end, t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
 			case when t.id is not null then least(t.first_seq, v_lasts[i] + 1) end, least(coalesce(d.seq, 0), v_lasts[i]),
 			coalesce((select true from message m
 				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false)
