@@ -8,8 +8,6 @@
 #include "domain/fields.h"
 #include "domain/json.h"
 
-#define FIELDS_MAX 8
-
 /* --- acts */
 
 enum { ACK_TOPIC, ACK_SEQ, ACK_ID };
@@ -152,7 +150,9 @@ static const struct kind {
 	[CLIENT_UNSUBSCRIBE] = {"unsubscribe", OWN, RULES(unsubscribe_rules)},
 };
 
-_Static_assert(ARRAY_LEN(health_update_rules) <= FIELDS_MAX && ARRAY_LEN(notify_rules) <= FIELDS_MAX &&
+#define FIELDS_MAX ARRAY_LEN(notify_rules)
+
+_Static_assert(ARRAY_LEN(health_update_rules) <= FIELDS_MAX && ARRAY_LEN(broadcast_health_rules) <= FIELDS_MAX &&
 		       ARRAY_LEN(set_threshold_rules) <= FIELDS_MAX,
 	       "a table is larger than read_members() has room for");
 

@@ -35,7 +35,7 @@ struct attach_call {
 };
 
 struct attach_row {
-	enum err outcome; /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND; the rest is for OK only */
+	enum err outcome; /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_BUSY; the rest is for OK only */
 	int64_t topic_id;
 	char epoch[EPOCH_MAX + 1];
 	uint64_t last_seq;

@@ -37,7 +37,8 @@ struct db {
 	PGconn *conn;					     /* NULL: not open */
 	const struct db_statement *prepared[STATEMENTS_MAX]; /* on this connection */
 	size_t prepared_count;
-	bool pooled;	    /* the connection is to a pooler: in pipeline mode */
+	bool pooled; /* the connection is to a pooler: in pipeline mode */
+	bool reopening;
 	bool unreplicated;  /* what was committed last may be on this server alone */
 	struct buf problem; /* of the last error */
 };
@@ -88,12 +89,15 @@ const char *db_problem(const struct db *db)
 	return buf_ok(&db->problem) && db->problem.len > 0 ? db->problem.bytes : "unknown";
 }
 
+/* Attempts to connect are told together: db_reopen(). */
 static void log_problem(const struct db *db, enum log_level level, const char *what, const char *name)
 {
 	const char *problem = db_problem(db);
 	char quoted_name[QUOTED_SIZE];
 	char quoted[QUOTED_SIZE];
 
+	if (db->reopening)
+		level = LOG_DEBUG_;
 	log_write(level, "%s statement=%s error=%s", what,
 		  log_quote(quoted_name, sizeof(quoted_name), name, strlen(name)),
 		  log_quote(quoted, sizeof(quoted), problem, strlen(problem)));
@@ -406,7 +410,7 @@ static enum err connect_to(struct db *db, size_t host)
 		return ERR_MEMORY;
 	if (PQstatus(db->conn) != CONNECTION_OK || PQsetnonblocking(db->conn, 1) != 0) {
 		set_problem(db, NULL, PQerrorMessage(db->conn));
-		log_problem(db, LOG_ERROR_, "database cannot be reached", "connect");
+		log_problem(db, LOG_ERROR_, "database host cannot be reached", "connect");
 		disconnect(db);
 		return ERR_AWAY;
 	}
@@ -419,6 +423,7 @@ enum err db_reopen(struct db *db)
 	enum err e = ERR_AWAY;
 
 	disconnect(db);
+	db->reopening = true;
 	for (size_t tried = 0; e == ERR_AWAY && tried < hosts_count(db->hosts); tried++) {
 		size_t host = hosts_first(db->hosts);
 
@@ -426,6 +431,12 @@ enum err db_reopen(struct db *db)
 		if (e != OK)
 			hosts_pass(db->hosts, host);
 	}
+	db->reopening = false;
+	/* An outage is one line, whoever tries to connect meanwhile. */
+	if (e == ERR_AWAY && hosts_set_away(db->hosts, true))
+		log_problem(db, LOG_ERROR_, "database cannot be reached", "connect");
+	else if (e == OK && hosts_set_away(db->hosts, false))
+		log_notice("the database is back");
 	return e;
 }
 
