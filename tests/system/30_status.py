@@ -249,7 +249,7 @@ def _(s):
     with s.node() as node:
         database = lambda: (r := node.api.get("/health/ready")).json["checks"]["database"] + f" {r.status}"
         equal(wait_until(lambda: "503" not in database() and database(), "it to be ready"), "healthy 200", "at first")
-        with edited(s, "flush", "begin", "begin raise exception 'not now';"):
+        with edited(s, "flush", "begin", "begin raise exception 'not now';"), edited(s, "attach", "begin", "begin raise exception 'not now';"):
             equal(s.refused(d, server=node)[0], 1013, "who comes")
             equal(database(), "unhealthy 503", "the check")
             refusals = node.log.read_text().count("not now")
