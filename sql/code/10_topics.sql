@@ -24,15 +24,16 @@ language sql security definer set search_path = tidings, pg_temp as $$
 	update numbering set renewed = left(gen_random_uuid()::text, 8)
 $$;
 
--- Makes topics that may be new. One whose name another transaction has inserted, and not committed yet, is hardly waited for: it may
--- not be there afterwards.
-create or replace function tidings.make_topics(p_names text[]) returns void
+-- Makes topics that may be new. One whose name another transaction has inserted, and not committed yet, is not waited for longer than
+-- p_wait: it may not be there afterwards.
+create or replace function tidings.make_topics(p_names text[], p_wait text default '20ms') returns void
 language plpgsql set lock_timeout = '20ms'
 as $$
 declare
 	v_name text;
 	v_locked int := 0;
 begin
+	perform set_config('lock_timeout', p_wait, true);
 	begin
 		insert into topic (name)
 			select distinct n collate "C" as name from unnest(p_names) as n order by 1
@@ -49,6 +50,16 @@ begin
 			exit when v_locked = 5;
 		end;
 	end loop;
+end
+$$;
+
+-- Makes topics for readers, in a transaction that writes nothing else. Its commit waits for no standby: where one is missing, whoever
+-- comes would wait behind it. A failover may lose such a topic, but none with a message that was acknowledged: that was committed later.
+create or replace function tidings.make_topics_for_readers(p_names text[]) returns void
+language plpgsql as $$
+begin
+	perform set_config('synchronous_commit', 'local', true);
+	perform make_topics(p_names, '200ms');
 end
 $$;
 
@@ -315,9 +326,12 @@ begin
 	select t.id, t.epoch, t.first_seq, coalesce((select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1), t.first_seq - 1) as last_seq
 		into v_topic from topic t where t.name = p_topic;
 	if not found then
-		insert into topic (name) values (p_topic) on conflict do nothing;
+		perform make_topics_for_readers(array[p_topic]);
 		select t.id, t.epoch, t.first_seq, coalesce((select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1), t.first_seq - 1) as last_seq
 			into v_topic from topic t where t.name = p_topic;
+		if not found then
+			raise exception 'tidings: another transaction is making this topic' using errcode = 'lock_not_available';
+		end if;
 	end if;
 	epoch := v_topic.epoch || cluster_tag();
 	recovered := true;

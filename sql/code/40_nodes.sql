@@ -16,6 +16,7 @@ $$;
 -- May each of these subscribe, and where is the topic? A row per item. Of a node that is known, whoever may is written down with it:
 -- so that a client can be told at once that it is connected.
 --
+--	outcome		as tidings.verdict(); busy: another transaction is making the topic
 --	p_require_user	see tidings.verdict()
 --	p_node …	who attaches, or null: nobody is written down. p_connections: null for one that is written down already
 --	p_opened_ever	connections since the node's start
@@ -36,8 +37,8 @@ declare
 	v_count int := cardinality(p_topics);
 	v_lasts int8[];
 	v_outcomes text[];
+	v_new text[];
 	v_tag text := cluster_tag();
-	v_made int8;
 	v_known boolean := false;
 	v_counted boolean[];
 begin
@@ -50,12 +51,12 @@ begin
 	v_outcomes := array(
 		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe', p_require_user) from generate_series(1, v_count) as i);
 
-	insert into topic (name)
-		select distinct p_topics[i] collate "C" as name from generate_series(1, v_count) as i
-		where v_outcomes[i] = 'ok' and (select t.id from topic t where t.name = p_topics[i]) is null
-		order by 1
-		on conflict do nothing;
-	get diagnostics v_made = row_count;
+	v_new := array(
+		select p_topics[i] from generate_series(1, v_count) as i
+		where v_outcomes[i] = 'ok' and (select t.id from topic t where t.name = p_topics[i]) is null);
+	if v_new <> '{}' then
+		perform make_topics_for_readers(v_new);
+	end if;
 
 	if p_node is not null then
 		-- Whoever buries the dead locks them: so it never meets this one half way.
@@ -68,8 +69,8 @@ begin
 			select v_outcomes[i] = 'ok' and p_connections[i] is not null and not exists (
 				select from connection c where c.id = p_connections[i]::uuid and c.topic_id + 0 = (select o.id from topic o where o.name = p_topics[i]))
 			from generate_series(1, v_count) as i);
-		-- As in flush(): that somebody is here is no promise to anyone. A topic that is new is.
-		if v_made = 0 then
+		-- As in flush(): that somebody is here is no promise to anyone. (A topic that is new is one to this machine.)
+		if v_new = '{}' then
 			perform set_config('synchronous_commit', 'off', true);
 		end if;
 		update node set opened = p_opened_ever where id = p_node::uuid and opened < p_opened_ever;
@@ -87,11 +88,11 @@ begin
 
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
 	return query
-		select i::int8, v_outcomes[i], t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
+		select i::int8, case when v_outcomes[i] = 'ok' and t.id is null then 'busy' else v_outcomes[i] end, t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
 			case when t.id is not null then least(t.first_seq, v_lasts[i] + 1) end, least(coalesce(d.seq, 0), v_lasts[i]),
 			coalesce((select true from message m
 				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false),
-			coalesce(v_counted[i], false)
+			coalesce(v_counted[i] and t.id is not null, false)
 		from generate_series(1, v_count) as i
 		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
 		left join lateral (select o.seq from delivered o where o.topic_id = t.id offset 0) d on true;

@@ -145,6 +145,8 @@ declare
 	v_count int8;
 	v_now timestamptz := clock_timestamp();
 begin
+	-- Waits for no standby: where one is missing, whoever comes would wait behind this. What a failover loses of it goes at its next turn.
+	perform set_config('synchronous_commit', 'local', true);
 	update notification n set push_at = greatest(v_now, least(n.pushed_at, v_now) + interval '2 seconds'), failed_at = null where n.id = any (array(
 		select w.id from unnest(p_users) as u(id) cross join lateral (
 			select o.id, o.push_at, o.pushed_at from notification o

@@ -3,6 +3,7 @@ Three PostgreSQL under Patroni with etcd, each on a machine of its own: a networ
 off as a real network does it. Packets vanish, and nobody is told.
 """
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -46,7 +47,18 @@ def patroni_yml(name, folder):
                         "/var/lib/postgresql": folder, "/var/run/postgresql": folder}.items():
         assert here in text, f"{here} is not in {PAGE}"
         text = text.replace(here, str(there))
-    return text
+    return text.replace("etcd3:", "etcd:") if needs_etcd_v2() else text
+
+
+@functools.cache
+def patroni_version():
+    said = subprocess.run([find_program("patroni"), "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.search(r"(\d+)\.(\d+)\.(\d+)", said).groups()))
+
+
+def needs_etcd_v2():
+    """By etcd's v3 API a Patroni that was cut off, or stood still, takes the lock from its successor: patroni/patroni#2689."""
+    return patroni_version() < (3, 0, 3)
 
 
 class Machine:
@@ -66,7 +78,8 @@ class Machine:
         self.etcd = self._process("etcd", find_program("etcd"), "--name", name, "--data-dir", self.folder / "etcd",
                                   "--listen-client-urls", f"http://{self.address}:2379", "--advertise-client-urls", f"http://{self.address}:2379",
                                   "--listen-peer-urls", f"http://{self.address}:2380", "--initial-advertise-peer-urls", f"http://{self.address}:2380",
-                                  "--initial-cluster", ",".join(f"{n}=http://{a}:2380" for n, a in MACHINES.items()))
+                                  "--initial-cluster", ",".join(f"{n}=http://{a}:2380" for n, a in MACHINES.items()),
+                                  *(["--enable-v2"] if needs_etcd_v2() else []))
         self.patroni = self._process("patroni", find_program("patroni"), self.yml)
 
     def _network(self):
@@ -179,11 +192,6 @@ class Cluster:
         return ({m["application_name"] for m in senders if m["state"] == "streaming"} == set(members) - set(names["leader"])
                 and [m["application_name"] for m in senders if m["sync_state"] == "sync"] == names["sync_standby"])
 
-    def version(self):
-        """Patroni's."""
-        said = subprocess.run([find_program("patroni"), "--version"], capture_output=True, text=True, check=True).stdout
-        return tuple(map(int, re.search(r"(\d+)\.(\d+)\.(\d+)", said).groups()))
-
     def stop(self):
         for machine in self.machines:
             machine.kill()
@@ -198,10 +206,6 @@ class ClusterNemesis(Nemesis):
         super().__init__(stack, seed, seconds)
         self.cluster = stack.cluster
         self.away = {name: [] for name in self.done}
-
-    def kinds(self):
-        # https://github.com/patroni/patroni/pull/2689: before 3.0.3 one that goes on takes the lock from its successor.
-        return [name for name in super().kinds() if name != "patroni_stopped" or self.stack.cluster.version() >= (3, 0, 3)]
 
     def inflict(self, name, seconds):
         began = time.monotonic()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from harness import Lock, RawClient, equal, test, wait_until
+from harness import Lock, RawClient, edited, equal, test, wait_until
 
 
 @test("/health says healthy")
@@ -241,6 +241,23 @@ def _(s):
         s.sql("update tidings.code set checksum = reverse(checksum)")
     for api in (s.api, s.node1.api):
         wait_until(lambda api=api: api.get("/health/ready").status == 200, "it to be ready again")
+
+
+@test("a sidecar that lets nobody in, since the database takes nothing down, is not ready, also once nobody comes any more; it is again when it does", allow="not now")
+def _(s):
+    d = s.diagnosis()
+    with s.node() as node:
+        database = lambda: (r := node.api.get("/health/ready")).json["checks"]["database"] + f" {r.status}"
+        equal(wait_until(lambda: "503" not in database() and database(), "it to be ready"), "healthy 200", "at first")
+        with edited(s, "flush", "begin", "begin raise exception 'not now';"), edited(s, "attach", "begin", "begin raise exception 'not now';"):
+            equal(s.refused(d, server=node)[0], 1013, "who comes")
+            equal(database(), "unhealthy 503", "the check")
+            refusals = node.log.read_text().count("not now")
+            wait_until(lambda: node.log.read_text().count("not now") > refusals + 1, "it to be tried again")
+            equal(database(), "unhealthy 503", "the check")
+        wait_until(lambda: database() == "healthy 200", "it to be ready again")
+        with s.connect(d, server=node) as client:
+            client.answers()
 
 
 @test("TIDINGS_STATUS=private asks for an admin's token")

@@ -1,7 +1,7 @@
 """What the database is asked anew: whether somebody may still, and what a fetch did not bring."""
 import contextlib
 
-from harness import Closed, Lock, edited, equal, stopped, test, wait_until
+from harness import LISTENS, Closed, Lock, Transaction, edited, equal, stopped, test, wait_until
 
 
 def typing(s, d, owner):
@@ -146,6 +146,33 @@ def _(s):
             equal(s.sql("select last_value > 1 from public.questions"), [["t"]], "asked more than once")
     finally:
         s.sql("drop sequence public.questions; delete from tidings.app_user where id = 'unheard'")
+
+
+@test("whose account is switched off unheard while it is being asked about is found by the next question, which is due then", allow="terminat")
+def _(s):
+    s.sql("insert into tidings.app_user values ('unheard')")
+    d = s.diagnosis(owner="unheard")
+    # A question that waits is answered by what was true as it was asked.
+    waits = """begin if current_setting('tests.waited', true) = 'yes' or not pg_try_advisory_xact_lock_shared(44) then
+        perform set_config('tests.waited', 'yes', true), pg_advisory_xact_lock_shared(44);
+        return array_fill(true, array[cardinality(p_users)]); end if;"""
+    listeners = "select pid from pg_stat_activity where application_name = 'tidings-ws listener'"
+    try:
+        with s.node(TIDINGS_REQUIRE_USER="yes", TIDINGS_DATABASE_TIMEOUT=60000) as node, s.connect(d, user="unheard", server=node) as client, \
+                edited(s, "user_active", "begin", waits):
+            with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(44); end $$"):
+                # Whoever listens anew asks.
+                s.sql(f"select pg_terminate_backend({s.backend('listener')})")
+                s.wait_blocked("user_active")
+                s.sql("set session_replication_role = replica; update tidings.app_user set active = false where id = 'unheard'")
+                before = [row[0] for row in s.sql(listeners)]
+                s.sql(f"select pg_terminate_backend({s.backend('listener')})")
+                wait_until(lambda: s.sql(f"{listeners} and pid not in ({', '.join(before)}) and {LISTENS}"), "it to listen once more")
+                s.typing(f"diagnosis/{d}")
+                equal(client.next()["type"], "typing", "at the client: so the node has heard that it listens")
+            equal(client.closed(), (1012, "reconnect"), "the close")
+    finally:
+        s.sql("delete from tidings.app_user where id = 'unheard'")
 
 
 @test("a fetch that the database breaks off is asked for again, by itself", allow="broken off")

@@ -9,7 +9,7 @@ import threading
 import time
 
 import harness
-from harness import Closed, RawClient, Transaction, equal, stopped, test, wait_until
+from harness import Closed, Lock, RawClient, Transaction, equal, stopped, test, wait_until
 from live import Live
 
 topics = importlib.import_module("48_topics")
@@ -233,6 +233,17 @@ def _(s):
         equal(witness.next()["seq"], 5, "of one that was live all the time")
 
 
+@test("what was missed comes in pages from memory too")
+def _(s):
+    d = s.diagnosis()
+    with s.connect(d) as witness:
+        for n in range(6):
+            s.recommend(d, str(n), old_data={}, new_data={"x": "y" * 100000})
+            equal(witness.next()["seq"], n + 1, "in memory")
+        with s.connect(d, cursor=witness.cursor) as client:
+            equal([[m["seq"] for m in client.next()["data"]["messages"]] for _ in range(2)], [[1, 2, 3], [4, 5, 6]], "pages")
+
+
 @test("messages that do not come whole are held within the same limit: who sends halves is closed with 1013")
 def _(s):
     d = s.diagnosis()
@@ -279,6 +290,26 @@ def _(s):
         equal([(m["type"], m["seq"]) for m in got], [("recommendation_update", n) for n in range(1, 61)], "at one that did not")
         s.recommend(d)
         equal((slow.next()["seq"], witness.next()["seq"]), (61, 61), "live again")
+
+
+@test("who is let in late, since the database takes its time, is not pinged before that, nor taken for silent")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_HEARTBEAT=1, TIDINGS_DATABASE_TIMEOUT=60000) as node, s.raw_connect(d, node) as witness, contextlib.ExitStack() as here:
+        with Lock(s, "tidings.delivered"):
+            late = here.enter_context(RawClient(node.port, s.ws_path(d, s.token())))
+            stream = here.enter_context(RawClient(node.port, "", handshake=False))
+            stream.s.sendall(f"GET /sse/{d}?token={s.token()} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            s.wait_blocked("attach")
+            pings = 0
+            while pings < 5:
+                opcode, payload = witness.frame()
+                if opcode == 9:
+                    witness.send(10, payload)
+                    pings += 1
+        opcode, payload = late.frame()
+        assert opcode == 1 and b'"type":"connect"' in payload, (opcode, payload)
+        assert stream._head().startswith(b"HTTP/1.1 200 "), "no reply"
 
 
 @test("whose rights have ended, and what came before that is not there in time, is told 1012 all the same")

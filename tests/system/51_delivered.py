@@ -1,10 +1,14 @@
 """What counts as delivered: what has left for a client. And what is delivered to nobody any more: what has expired."""
 import contextlib
 import importlib
+import os
 import select
+import signal
+import socket
+import struct
 import time
 
-from harness import RawClient, equal, test, wait_until
+from harness import RawClient, equal, stopped, test, wait_until
 
 deflate = importlib.import_module("52_deflate")
 edges = importlib.import_module("49_edges")
@@ -49,6 +53,36 @@ def _(s):
                 client.answers()
                 s.recommend(d, "live")
                 equal(client.next()["seq"], 9, "what comes first, once all has been taken")
+
+
+@test("a message whose write failed, since its client's connection had just been reset, waits for the next client")
+def _(s):
+    for kind in ("ws", "sse", "poll"):
+        d = s.diagnosis()
+        with s.node(TIDINGS_DATABASE_TIMEOUT=60000, TIDINGS_POLL_GRACE=0) as node, s.connect(s.diagnosis(), server=node) as witness:
+            path = f"/{kind}/{d}?token={s.token()}"
+            with RawClient(node.port, path, handshake=kind == "ws") as client:
+                if kind != "ws":
+                    path += f"&cursor={place_of(s, node, d)}" if kind == "poll" else ""
+                    client.s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                s.wait_watchers(d, 1)
+                fetches = s.backend("fetches")
+                with stopped(fetches):
+                    s.recommend(d, "lost")
+                    s.typing(f"diagnosis/{s.ids}")
+                    equal(witness.next()["type"], "typing", "at the witness: so the message is asked for")
+                    os.kill(node.pid, signal.SIGSTOP)
+                # Its answer is there first, and then the reset.
+                wait_until(lambda: s.sql(f"select 1 from pg_stat_activity where pid = {fetches} and state = 'idle'"), "the answer")
+                client.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.kill(node.pid, signal.SIGCONT)
+            s.wait_watchers(d, 0)  # written down together with what was delivered
+            with s.connect(d, server=node) as client:
+                equal([m["data"]["reason"] for m in client.next()["data"]["messages"]], ["lost"], f"what waits after one by {kind}")
+
+
+def place_of(s, node, d):
+    return streams.poll(s, node, d, None, 0)["cursor"]
 
 
 @test("a message for one user alone that did not leave for that user waits for them still")

@@ -5,12 +5,13 @@ import http.client
 import importlib
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
 
 from harness import Closed, Lock, Transaction, equal, test, wait_until
-from live import Live, combined, person
+from live import Live, combined, notify, person
 
 
 class Load:
@@ -430,6 +431,56 @@ def _(s):
         finally:
             status.standby_missing(s, "")
         live.ask("health_update", reading, "health_update_stored")
+
+
+@test("an outage is one line in the log of a FastCGI program, however often it tries to connect, and its end another", allow="database|connection|server")
+def _(s):
+    d, token = s.diagnosis(), s.token()
+    with s.web() as web:
+        history = lambda: web.api.get(f"/ws/history/{d}", token).status
+        lines = lambda text: len(re.findall(rf"history\.fcgi\[\d+\] \w+: {text}", web.log.read_text()))
+        equal(history(), 200, "at first")
+        s.stop_postgres()
+        try:
+            equal([history() for _n in range(5)], [503] * 5, "meanwhile")
+            equal(lines("database cannot be reached"), 1, "lines of it")
+        finally:
+            s.start_postgres()
+        wait_until(lambda: history() == 200, "it to be answered again")
+        equal(lines("the database is back"), 1, "lines of its end")
+    s.wait_ready()
+
+
+@contextlib.contextmanager
+def standby_missing(s):
+    """Commits wait for a standby that is not there; it is back once that is called."""
+    status = importlib.import_module("30_status")
+    status.standby_missing(s, "nowhere")
+    try:
+        yield lambda: status.standby_missing(s, "")
+    finally:
+        status.standby_missing(s, "")
+
+
+@test("while the standby that commits wait for is missing, clients come in all the same, to topics that are new and back to critical notifications too",
+      allow="database|answer|publishing")
+def _(s):
+    # A new topic's commit, on the connection that lets clients in, kept all of them out.
+    d, published, other, user = s.diagnosis(), s.diagnosis(), s.diagnosis(), person(s)
+    notify(s, user, priority="critical")
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.web(node, TIDINGS_DATABASE_TIMEOUT=60000) as web, \
+            concurrent.futures.ThreadPoolExecutor(1) as pool, standby_missing(s) as come_back:
+        with s.connect(d, server=node) as client, Live(s, node, "notifications", user=user, how="query"):
+            client.answers()
+            equal(web.api.get(f"/ws/history/{other}", s.token()).want(200)["messages"], [], "history")
+            reply = pool.submit(s.recommend, published, api=web.api)
+            wait_until(lambda: s.sql("select 1 from pg_stat_activity where application_name = 'tidings broadcast' and wait_event = 'SyncRep'"), "it to wait")
+            equal(s.refused(published, server=node)[0], 1013, "to a topic that waits with it")
+            client.answers()
+            come_back()
+            equal(reply.result()["seq"], 1, "seq")
+            wait_until(lambda: s.lets_in(published, node), "it to be there")
+    s.wait_ready()
 
 
 @test("tidings epoch: what was restored unseen is told to every client; a setting in the database says whether a failover is such a restore")

@@ -163,6 +163,23 @@ def _(s):
         equal(said_at_once(), [200] * threads, "afterwards")
 
 
+@test("what status.fcgi finds out about a host by looking at its health, its status need not find out again", allow=EXPECTED)
+def _(s):
+    with Way(s) as way, s.web(TIDINGS_DATABASE=hosts(way.folder, s.pg_folder), TIDINGS_DATABASE_TIMEOUT=1000) as web:
+        works = lambda path: web.api.get(path).status == 200
+        wait_until(lambda: works("/ws/status") and works("/health"), "both to be answered at first")
+        # None is on its way.
+        wait_until(lambda: s.sql("""select 1 from (select * from pg_stat_activity where application_name = 'tidings status'
+            and query like '%tidings.status()%' order by backend_start desc limit 1) newest
+            where state = 'idle' and state_change < clock_timestamp() - interval '1 second'"""), "the last status to be read")
+        way.stop()
+        wait_until(lambda: not works("/health"), "the host to be missed")
+        wait_until(lambda: works("/health"), "the next host to be asked for health")
+        wait_until(lambda: works("/ws/status"), "the status")
+        lost = re.findall(r"database connection lost statement=(\S+)", web.log.read_text())
+        assert "health" in lost and "status" not in lost, lost
+
+
 class Standby:
     """A standby of the stack's PostgreSQL, by streaming replication."""
 

@@ -51,6 +51,14 @@ void flush_columns_add_opened(struct flush_columns *c, const struct subscription
 	f->opened_at[i] = clock_text(c->times[i], sub->record.connected_us);
 }
 
+void flush_columns_add_closed(struct flush_columns *c, const char *connection_id, int64_t topic_id)
+{
+	struct flush *f = &c->flush;
+
+	f->closed_ids[f->closed_count] = connection_id;
+	f->closed_topics[f->closed_count++] = topic_id;
+}
+
 void flush_columns_free(struct flush_columns *c)
 {
 	struct flush *f = &c->flush;

@@ -28,5 +28,8 @@ struct flush_room {
 bool flush_columns_new(struct flush_columns *c, const struct flush_room *room);
 void flush_columns_free(struct flush_columns *c);
 
+/* One that is gone. `connection_id` is lent. */
+void flush_columns_add_closed(struct flush_columns *c, const char *connection_id, int64_t topic_id);
+
 /* A subscription that is new. Its user is lent. */
 void flush_columns_add_opened(struct flush_columns *c, const struct subscription *sub);

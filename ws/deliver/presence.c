@@ -42,6 +42,7 @@ struct presence {
 	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
 	bool doubted; /* presence_doubt() */
+	bool refused; /* the last call: it is tried again, with nothing in it if need be, until one is taken */
 };
 
 /* A call that is under way. */
@@ -121,6 +122,17 @@ void presence_doubt(struct presence *p)
 bool presence_is_doubted(const struct presence *p)
 {
 	return p->doubted;
+}
+
+void presence_refuse(struct presence *p)
+{
+	p->refused = true;
+	soon(p);
+}
+
+bool presence_is_refused(const struct presence *p)
+{
+	return p->refused;
 }
 
 /* A count that found no memory: the renewal makes it right. */
@@ -287,6 +299,7 @@ static void on_written(void *context, enum err e)
 	struct presence *p = w->presence;
 
 	p->under_way--;
+	p->refused = e != OK;
 	for (size_t i = 0; i < w->opened.count; i++) {
 		struct subscription *sub = w->opened.items[i];
 
@@ -327,23 +340,6 @@ static void take_presence(struct flush *f, struct presence *p)
 	p->changed = 0;
 }
 
-static void take_opened(struct flush_columns *c, const struct presence *p)
-{
-	/* Of those that are gone already, the closing is in the same call or was in one before. */
-	for (size_t i = 0; i < p->opened.count; i++)
-		if (p->opened.items[i]->record.written_down)
-			flush_columns_add_opened(c, p->opened.items[i]);
-}
-
-static void take_closed(struct flush *f, const struct presence *p)
-{
-	for (size_t i = 0; i < p->closed_count; i++) {
-		f->closed_ids[i] = p->closed[i].id;
-		f->closed_topics[i] = p->closed[i].topic_id;
-	}
-	f->closed_count = p->closed_count;
-}
-
 void presence_flush(struct presence *p)
 {
 	struct flush_columns c = {0};
@@ -360,7 +356,8 @@ void presence_flush(struct presence *p)
 	/* Counts that the database may have wrong are not built on. */
 	if (!pipeline_is_up(p->node->db.queries) || p->doubted)
 		return;
-	if (p->changed == 0 && p->opened.count == 0 && p->closed_count == 0 && deliveries_are_none(&p->deliveries))
+	if (p->changed == 0 && p->opened.count == 0 && p->closed_count == 0 && deliveries_are_none(&p->deliveries) &&
+	    !(p->refused && p->under_way == 0))
 		return;
 	uv_timer_stop(&p->timer);
 	p->timer_set = false;
@@ -374,8 +371,12 @@ void presence_flush(struct presence *p)
 	}
 	c.flush.opened_ever = (int64_t)p->node->sessions.opened;
 	take_presence(&c.flush, p);
-	take_opened(&c, p);
-	take_closed(&c.flush, p);
+	/* Of those that are gone already, the closing is in the same call or was in one before. */
+	for (size_t i = 0; i < p->opened.count; i++)
+		if (p->opened.items[i]->record.written_down)
+			flush_columns_add_opened(&c, p->opened.items[i]);
+	for (size_t i = 0; i < p->closed_count; i++)
+		flush_columns_add_closed(&c, p->closed[i].id, p->closed[i].topic_id);
 	deliveries_take(&p->deliveries, &c.flush);
 
 	w->presence = p;

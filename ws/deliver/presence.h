@@ -50,5 +50,11 @@ bool presence_is_doubted(const struct presence *p);
 /* The database knows nothing of this node: everything again. */
 void presence_renew(struct presence *p);
 
+/* The database did not take what was written last: nobody is let in. */
+bool presence_is_refused(const struct presence *p);
+
+/* An attach failed: whether the database takes anything is found out soon. */
+void presence_refuse(struct presence *p);
+
 /* Writes what there is, now. */
 void presence_flush(struct presence *p);

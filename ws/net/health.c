@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "domain/http/problem.h"
 #include "store/sidecar/sql_upkeep.h"
+#include "ws/deliver/presence.h"
 
 #define KNOWN_MS 15000 /* as long as a node that has not been heard of counts as alive */
 
@@ -51,12 +52,13 @@ void health_ask(struct node_health *h)
 		h->asking = sql_state(h->node->db.queries, on_state, h) == OK;
 }
 
-static bool is_database_there(const struct node_health *h)
+static bool is_database_well(const struct node_health *h)
 {
 	const struct node *n = h->node;
 
 	return pipeline_is_up(n->db.fetches) && pipeline_is_up(n->db.queries) && pipeline_is_up(n->db.acts) &&
-	       h->said_ms != 0 && clock_monotonic_ms() - h->said_ms < KNOWN_MS;
+	       !presence_is_refused(n->fanout.presence) && h->said_ms != 0 &&
+	       clock_monotonic_ms() - h->said_ms < KNOWN_MS;
 }
 
 /* False: not everything is well. */
@@ -68,7 +70,7 @@ static bool write_checks(struct buf *out, const struct node_health *h)
 					    [LISTENER] = "listener",
 					    [RELAY] = "relay"};
 	const struct node *n = h->node;
-	bool database = is_database_there(h);
+	bool database = is_database_well(h);
 	const char *conditions[CHECKS_COUNT] = {
 		[DATABASE] = database ? "healthy" : "unhealthy",
 		[SIDECAR] = n->phase >= NODE_DRAINING ? "unhealthy" : "healthy",

@@ -83,6 +83,8 @@ static void on_attach(void *context, enum err e, const struct attach_row *rows, 
 	struct authorizer *a = b->authorizer;
 
 	(void)count;
+	if (e != OK)
+		presence_refuse(a->node->fanout.presence);
 	finish_batch(b, e, rows);
 	ask_next(a);
 }

@@ -121,7 +121,7 @@ static enum err judge_material(struct key *k, const char **fault)
 		/* A public key is no secret: whoever has it could sign. */
 		if (m->len - k->newline < hash_bytes(k->alg))
 			*fault = "is too short for its algorithm";
-		else if (memmem(m->bytes, m->len, "-----BEGIN ", 11))
+		else if (memmem(m->bytes, m->len, "-----BEGIN ", strlen("-----BEGIN ")))
 			*fault = "is a PEM file, where a secret of random bytes is expected";
 		return *fault ? ERR_CONFIG : OK;
 	}
@@ -229,7 +229,6 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 	DIR *dir = NULL;
 	enum err e = judge_algorithms(algorithms, problem);
 
-	*out = NULL;
 	if (e != OK)
 		return e;
 	ring = calloc(1, sizeof(*ring));
@@ -257,9 +256,10 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 out:
 	if (dir)
 		closedir(dir);
-	if (e != OK)
+	if (e == OK)
+		*out = ring;
+	else
 		key_ring_free(&ring);
-	*out = ring;
 	return e;
 }
 

@@ -6,7 +6,8 @@
  *
  * Layer    domain: the time comes in.
  * Threads  none of its own: the caller locks.
- * Memory   at most `callers_max` buckets; one that has refilled is dropped when room is needed, else the oldest.
+ * Memory   at most `callers_max` buckets; when room is needed one that has refilled is dropped, of the eight that were not
+ *          used for longest, else the oldest.
  */
 #pragma once
 

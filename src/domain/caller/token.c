@@ -97,25 +97,25 @@ static int base64url_value(char c)
 	return c == '-' ? 62 : c == '_' ? 63 : -1;
 }
 
-/* RFC 4648 section 5, without padding. Returns how many bytes, 0 when it is not that or does not fit. */
-static size_t base64url_decode(char *out, size_t size, const char *text, size_t len)
+/* RFC 4648 section 5, without padding. False: it is not that, or does not fit. */
+static bool base64url_decode(char *out, size_t size, const char *text, size_t len, size_t *used)
 {
 	uint32_t bits = 0;
-	size_t used = 0;
 
+	*used = 0;
 	if (len % 4 == 1 || len / 4 * 3 + 2 >= size)
-		return 0;
+		return false;
 	for (size_t i = 0; i < len; i++) {
 		int value = base64url_value(text[i]);
 
 		if (value < 0)
-			return 0;
+			return false;
 		bits = bits << 6 | (uint32_t)value;
 		if (i % 4 != 0)
-			out[used++] = (char)(bits >> (6 - 2 * (i % 4)));
+			out[(*used)++] = (char)(bits >> (6 - 2 * (i % 4)));
 	}
-	out[used] = '\0';
-	return used;
+	out[*used] = '\0';
+	return true;
 }
 
 /* Three parts in base64url, none empty: an unsecured token has no third. The first two: borrowed from `jwt`. */
@@ -148,10 +148,12 @@ static const struct token_fault *parse_part(const char *part, size_t len, const 
 					    json_object **object)
 {
 	char text[TOKEN_MAX];
-	size_t text_len = base64url_decode(text, sizeof(text), part, len);
+	size_t text_len = 0;
 	const char *problem = NULL;
-	enum err e = json_read(object, text, text_len, &problem);
+	enum err e = ERR_INPUT;
 
+	if (base64url_decode(text, sizeof(text), part, len, &text_len))
+		e = json_read(object, text, text_len, &problem);
 	if (e == ERR_MEMORY)
 		return &no_memory;
 	return e == OK && json_object_is_type(*object, json_type_object) ? NULL : other;

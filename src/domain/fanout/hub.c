@@ -168,8 +168,6 @@ static void put(struct hub *h, struct subscriber *s, enum subscriber_state state
 
 	hub_leave(s);
 	s->state = state;
-	if (state == SUB_OUT)
-		return;
 	TAILQ_INSERT_TAIL(subscriber_list_of(s), s, link);
 	mark_busy(h, t);
 }
@@ -273,10 +271,10 @@ void hub_writable(struct hub *h, struct subscriber *s, int64_t now_ms)
 	hub_leave(s);
 	/* What could not be taken as it came has gone by. */
 	s->ephemeral = s->topic->ephemerals.last;
-	if (s->seq < tail_seq(s->topic->tail))
-		write_to(h, s, now_ms);
+	if (s->seq > tail_seq(s->topic->tail))
+		put(h, s, SUB_AHEAD);
 	else
-		put(h, s, s->seq > tail_seq(s->topic->tail) ? SUB_AHEAD : SUB_READY);
+		write_to(h, s, now_ms);
 }
 
 void hub_serve(struct hub *h, struct subscriber *s, int64_t now_ms)

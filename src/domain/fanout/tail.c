@@ -165,6 +165,7 @@ void tail_forget(struct tail *t, uint64_t seq)
 	assert(seq + 1 >= t->next_seq);
 	while (t->first_seq < t->next_seq)
 		evict_oldest(t);
+	assert(t->limited == 0 && t->expiring == 0);
 	t->first_seq = t->next_seq = seq + 1;
 	forget_compressed(t);
 	byte_fifo_forget(&t->frames[PLAIN]);

@@ -122,7 +122,7 @@ static int read_request_line(struct request_head *r, struct span line)
 	if (!skip_authority(&path, space))
 		return 400;
 	for (const char *c = target; c < space; c++) {
-		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f || *c == '#')
+		if ((unsigned char)*c < '!' || (unsigned char)*c >= 0x7f || *c == '#')
 			return 400;
 	}
 	if ((size_t)(end - space - 1) != strlen("HTTP/1.1") || memcmp(space + 1, "HTTP/", 5) != 0)

@@ -1,5 +1,6 @@
 #include "domain/input/broadcast.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ enum { EXCLUDE, TO_USER, COMMON_COUNT };
 enum { DIAGNOSIS = COMMON_COUNT, DIAGNOSIS_COUNT };
 #define DIAGNOSIS_RULES COMMON_RULES, [DIAGNOSIS] = {"diagnosis_id", FIELD_ID, true}
 
-#define FIELDS_MAX 16
+#define FIELDS_MAX PUBLISH_COUNT
 
 static void add_given(struct buf *out, const char *key, const struct field *f)
 {
@@ -291,9 +292,10 @@ static enum err read_list(struct json_object *list, struct span text, int64_t no
 	if (!p->items)
 		return ERR_MEMORY;
 	p->count = count;
-	for (size_t i = 0; i < count && json_next(&rest, &item); i++) {
+	for (size_t i = 0; json_next(&rest, &item); i++) {
 		char prefix[PREFIX_SIZE];
 
+		assert(i < count);
 		snprintf(prefix, sizeof(prefix), "[%u].", (unsigned int)i);
 		read_item(BROADCAST_PUBLISH, json_object_array_get_idx(list, i), item, prefix, now_us, p, &p->items[i],
 			  problem);

@@ -138,7 +138,8 @@ static const struct type_rules {
 	[CLIENT_UNSUBSCRIBE] = {"unsubscribe", OWN, RULES(unsubscribe_rules)},
 };
 
-_Static_assert(ARRAY_LEN(health_update_rules) <= CLIENT_FIELDS_MAX && ARRAY_LEN(notify_rules) <= CLIENT_FIELDS_MAX &&
+_Static_assert(ARRAY_LEN(notify_rules) == CLIENT_FIELDS_MAX && ARRAY_LEN(health_update_rules) <= CLIENT_FIELDS_MAX &&
+		       ARRAY_LEN(broadcast_health_rules) <= CLIENT_FIELDS_MAX &&
 		       ARRAY_LEN(set_threshold_rules) <= CLIENT_FIELDS_MAX,
 	       "a table is larger than its readers have room for");
 

@@ -55,7 +55,7 @@ bool client_type_find(const char *name, enum client_type *type);
 /* True: it changes something, in the database; so a member that it does not have is refused. */
 bool client_type_changes_something(enum client_type type);
 
-#define CLIENT_FIELDS_MAX 8
+#define CLIENT_FIELDS_MAX 6
 
 /* The members of a type. Lent: static. Its reader looks at those that have an index here. */
 const struct field_rule *client_type_rules(enum client_type type, size_t *count);

@@ -19,15 +19,17 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
+/* Of e, perhaps a sign, and digits; 0 of nothing. */
 static int64_t read_exponent(const char *at, const char *end)
 {
-	bool negative = at < end && *at == '-';
+	bool negative = false;
 	int64_t value = 0;
 
-	if (at < end && !is_digit(*at))
-		at++;
-	for (; at < end; at++)
-		value = MIN(value * 10 + (*at - '0'), EXPONENT_MAX);
+	for (; at < end; at++) {
+		negative = negative || *at == '-';
+		if (is_digit(*at))
+			value = MIN(value * 10 + (*at - '0'), EXPONENT_MAX);
+	}
 	return negative ? -value : value;
 }
 
@@ -53,8 +55,8 @@ static struct decimal read_decimal(struct span text)
 		else if (!d.digits && behind_point)
 			d.exponent--;
 	}
-	if (d.digits && at < end)
-		d.exponent += read_exponent(at + 1, end);
+	if (d.digits)
+		d.exponent += read_exponent(at, end);
 	return d;
 }
 

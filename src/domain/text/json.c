@@ -258,14 +258,13 @@ bool json_equal(struct json_object *a, struct json_object *b)
 	if (json_object_is_type(a, json_type_object))
 		return equal_objects(a, b);
 	if (json_object_is_type(a, json_type_array)) {
-		size_t len = json_object_array_length(a);
+		size_t len = json_object_array_length(a), i = 0;
 
 		if (json_object_array_length(b) != len)
 			return false;
-		for (size_t i = 0; i < len; i++)
-			if (!json_equal(json_object_array_get_idx(a, i), json_object_array_get_idx(b, i)))
-				return false;
-		return true;
+		while (i < len && json_equal(json_object_array_get_idx(a, i), json_object_array_get_idx(b, i)))
+			i++;
+		return i == len;
 	}
 	return json_object_equal(a, b);
 }

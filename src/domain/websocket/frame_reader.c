@@ -25,7 +25,7 @@ static enum opcode opcode_of(const struct frame_reader *r)
 	return r->header[0] & OPCODE;
 }
 
-/* Bytes of a header that begins so: 2 are enough to tell. */
+/* Bytes of a header that begins so: 2 are enough to tell, and before these are read it is more than there are. */
 static size_t header_size(const struct frame_reader *r)
 {
 	unsigned len = r->header[1] & ~MASKED;
@@ -87,7 +87,7 @@ static enum frame_event read_header(struct frame_reader *r, char **bytes, size_t
 			wrong = breach_of_start(r);
 		if (wrong)
 			return breach(r, piece, CLOSE_PROTOCOL, wrong);
-		if (r->header_len < 2 || r->header_len < header_size(r))
+		if (r->header_len < header_size(r))
 			continue;
 		if (!read_length(r))
 			return breach(r, piece, CLOSE_PROTOCOL, "a length that is not in its shortest form");

@@ -161,7 +161,7 @@ static enum err connect_to(struct db *db, size_t host)
 		return ERR_MEMORY;
 	if (PQstatus(db->conn) != CONNECTION_OK || PQsetnonblocking(db->conn, 1) != 0) {
 		db_answer_set_problem(db, NULL, PQerrorMessage(db->conn));
-		db_answer_log_problem(db, LOG_ERROR_, "database cannot be reached", "connect");
+		db_answer_log_problem(db, LOG_ERROR_, "database host cannot be reached", "connect");
 		db_answer_disconnect(db);
 		return ERR_AWAY;
 	}
@@ -174,13 +174,19 @@ enum err db_reopen(struct db *db)
 	enum err e = ERR_AWAY;
 
 	db_answer_disconnect(db);
-	for (size_t tried = 0; e == ERR_AWAY && tried < hosts_count(db->hosts); tried++) {
+	for (db->attempt = 1; e == ERR_AWAY && db->attempt <= hosts_count(db->hosts); db->attempt++) {
 		size_t host = hosts_first(db->hosts);
 
 		e = connect_to(db, host);
 		if (e != OK)
 			hosts_pass(db->hosts, host);
 	}
+	db->attempt = 0;
+	/* An outage is one line, whoever tries to connect meanwhile. */
+	if (e == ERR_AWAY && hosts_set_away(db->hosts, true))
+		db_answer_log_problem(db, LOG_ERROR_, "database cannot be reached", "connect");
+	else if (e == OK && hosts_set_away(db->hosts, false))
+		log_notice("the database is back");
 	return e;
 }
 

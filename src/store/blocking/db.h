@@ -6,7 +6,7 @@
  * server should have: a server that hangs is a server that is away, also for the connections that are like this one; the
  * next attempt begins with the next host. Through a pooler nothing is prepared, and each statement brings its timeouts
  * (store/wire/session_setup.h). Every error is logged once, with its SQLSTATE and its primary message, without parameters, query text
- * or password.
+ * or password; an outage is one line for all connections that are like each other.
  *
  * Files of this folder also include store/blocking/db_internal.h, which has the calls that speak libpq's types.
  *

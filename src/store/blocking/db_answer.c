@@ -53,12 +53,15 @@ const char *db_answer_problem(const struct db *db)
 	return buf_ok(&db->problem) && db->problem.len > 0 ? db->problem.bytes : "unknown";
 }
 
+/* Attempts to connect are told together: db_reopen(). */
 void db_answer_log_problem(const struct db *db, enum log_level level, const char *what, const char *name)
 {
 	const char *problem = db_answer_problem(db);
 	char quoted_name[QUOTED_SIZE];
 	char quoted[QUOTED_SIZE];
 
+	if (db->attempt > 0)
+		level = LOG_DEBUG_;
 	log_write(level, "%s statement=%s error=%s", what,
 		  log_quote(quoted_name, sizeof(quoted_name), name, strlen(name)),
 		  log_quote(quoted, sizeof(quoted), problem, strlen(problem)));

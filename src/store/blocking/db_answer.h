@@ -31,6 +31,7 @@ struct db {
 	size_t host;					     /* that it is connected to */
 	uint64_t left;					     /* hosts_left() before that */
 	int64_t deadline_ms;				     /* of the answer that is awaited; 0: none */
+	size_t attempt;					     /* of db_reopen(), which tells of them together; 0: none */
 	bool hurried;					     /* its deadline was brought near */
 	int64_t timeout_ms;				     /* of an answer */
 	int64_t statement_ms;				     /* of a statement, and of a lock, at the server */

@@ -201,10 +201,18 @@ static enum err copy_start(struct copy *c)
 	return c->started ? OK : ERR_MEMORY;
 }
 
-static enum err copy_open(struct copy *c, const struct config *config, const char *application_name)
+/*
+ *	like	of whose servers it knows what that one finds out; NULL: it finds out by itself
+ */
+static enum err copy_open(struct copy *c, const struct config *config, const char *application_name,
+			  const struct copy *like)
 {
-	enum err e = db_open(&c->db, config->database, "tidings_status", application_name, config->database_timeout_ms);
+	enum err e = like ? db_new_like(&c->db, like->db)
+			  : db_new(&c->db, config->database, "tidings_status", application_name,
+				   config->database_timeout_ms);
 
+	if (e == OK)
+		e = db_reopen(c->db);
 	return e == OK || e == ERR_AWAY ? copy_start(c) : e;
 }
 
@@ -248,12 +256,13 @@ enum err status_open(struct status **out, const struct config *c)
 			.fails = "the sidecar does not answer (TIDINGS_WS_SOCKET, else TIDINGS_WS_ADDRESS and "
 				 "TIDINGS_WS_PORT)",
 		};
-		e = copy_open(&s->whole, c, "tidings status");
+		e = copy_open(&s->whole, c, "tidings status", NULL);
 	}
 	if (e == OK)
-		e = copy_open(&s->health, c, "tidings status");
+		e = copy_open(&s->health, c, "tidings status", &s->whole);
+	/* A commit that waits for its standby says nothing about the server. */
 	if (e == OK)
-		e = copy_open(&s->commit, c, COMMIT_NAME);
+		e = copy_open(&s->commit, c, COMMIT_NAME, NULL);
 	if (e == OK)
 		e = copy_start(&s->sidecar);
 	if (e != OK)

@@ -16,6 +16,14 @@ static const struct statement attach_statement = {
 	"attach", "select outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent, counted "
 		  "from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9)"};
 
+/* Of an outcome that is not "ok". */
+static enum err attach_outcome(const char *text)
+{
+	if (text && strcmp(text, "not_found") == 0)
+		return ERR_NOT_FOUND;
+	return text && strcmp(text, "busy") == 0 ? ERR_BUSY : ERR_FORBIDDEN;
+}
+
 static void on_attach(void *context, enum err e, const PGresult *rows)
 {
 	struct attach_call call = *(struct attach_call *)context;
@@ -33,7 +41,7 @@ static void on_attach(void *context, enum err e, const PGresult *rows)
 		const char *outcome = sql_text_at(rows, i, 0), *epoch = sql_text_at(rows, i, 2);
 
 		if (!outcome || strcmp(outcome, "ok") != 0 || !epoch) {
-			made[i].outcome = outcome && strcmp(outcome, "not_found") == 0 ? ERR_NOT_FOUND : ERR_FORBIDDEN;
+			made[i].outcome = attach_outcome(outcome);
 			continue;
 		}
 		made[i] = (struct attach_row){

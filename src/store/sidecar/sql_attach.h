@@ -33,7 +33,7 @@ struct attach_node {
 };
 
 struct attach_row {
-	enum err outcome; /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND; the rest is for OK only */
+	enum err outcome; /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_BUSY; the rest is for OK only */
 	int64_t topic_id;
 	char epoch[EPOCH_MAX + 1];
 	uint64_t last_seq;

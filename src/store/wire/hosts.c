@@ -31,6 +31,7 @@ struct hosts {
 	int64_t connect_ms;
 	atomic_size_t first;
 	atomic_uint_fast64_t left;
+	atomic_bool away;
 };
 
 /* What libpq itself takes for the name of a database has nothing to be wrong. */
@@ -260,6 +261,11 @@ void hosts_pass(struct hosts *h, size_t index)
 {
 	/* Somebody else may have passed it meanwhile. */
 	(void)atomic_compare_exchange_strong(&h->first, &index, (index + 1) % h->count);
+}
+
+bool hosts_set_away(struct hosts *h, bool away)
+{
+	return atomic_exchange(&h->away, away) != away;
 }
 
 uint64_t hosts_left(const struct hosts *h)

@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,9 @@ size_t hosts_count(const struct hosts *h);		    /* at least 1 */
 struct host hosts_get(const struct hosts *h, size_t index); /* all NULL where libpq is to go by the string itself */
 size_t hosts_first(const struct hosts *h);		    /* the one to begin with */
 void hosts_pass(struct hosts *h, size_t index);
+
+/* None of them can be had now, or one can: is that news? */
+bool hosts_set_away(struct hosts *h, bool away);
 
 /* How many times a server was left: another number than before a connection was made says that its server may be it. */
 uint64_t hosts_left(const struct hosts *h);

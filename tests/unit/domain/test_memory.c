@@ -570,8 +570,10 @@ static enum err pack(void *context)
 	struct span frames, payload;
 	enum err e = deflater_new(&d);
 
+	assert_true((d != NULL) == (e == OK));
 	if (e == OK)
 		e = inflater_new(&i);
+	assert_true((i != NULL) == (e == OK));
 	if (e == OK)
 		deflater_add_frame(d, &frame, (struct span){right->bytes, right->len});
 	if (!buf_ok(&frame))
@@ -662,12 +664,25 @@ static enum err select_topics(void *context)
 	return e;
 }
 
+static enum err select_diagnosis(void *context)
+{
+	struct selection *s = NULL;
+	enum err e = selection_of_diagnosis(&s, 123, "abc-1");
+
+	(void)context;
+	memory_restore();
+	assert_true((s != NULL) == (e == OK));
+	free(s);
+	return e;
+}
+
 static void tables_go_on(void **state)
 {
 	(void)state;
 	memory_fail_each(limit_rates, NULL);
 	memory_fail_each(remember, NULL);
 	memory_fail_each(select_topics, NULL);
+	memory_fail_each(select_diagnosis, NULL);
 }
 
 /* --- texts: a buffer that has failed says so to its end */

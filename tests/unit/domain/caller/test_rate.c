@@ -132,6 +132,26 @@ static void drops_a_full_bucket_rather_than_the_oldest(void **state)
 	rate_table_free(&t);
 }
 
+/* Of two tables with a full bucket, one as the last that is looked at, one just behind it. */
+static void looks_for_a_full_bucket_among_the_eight_that_were_not_used_for_longest(void **state)
+{
+	(void)state;
+	for (int before = 7; before <= 8; before++) {
+		struct rate_table *t = NULL;
+		char name[16];
+
+		assert_int_equal(rate_table_new(&t, (size_t)before + 1), OK);
+		for (int i = 0; i < before; i++) {
+			snprintf(name, sizeof(name), "%d", i);
+			assert_true(rate_table_take(t, name, 1, 1, RATE_ONE, START_US, NULL));
+		}
+		assert_true(rate_table_take(t, "fast", 1000, 1, RATE_ONE, START_US, NULL));
+		assert_true(rate_table_take(t, "new", 1, 1, RATE_ONE, START_US + 1000, NULL));
+		assert_true(rate_table_take(t, "0", 1, 1, RATE_ONE, START_US + 1000, NULL) == (before == 8));
+		rate_table_free(&t);
+	}
+}
+
 static void drops_the_one_that_was_not_used_for_longest_when_none_is_full(void **state)
 {
 	struct rate_table *t = NULL;
@@ -175,6 +195,7 @@ int main(void)
 		cmocka_unit_test(what_has_been_done_is_charged_though_nothing_is_left),
 		cmocka_unit_test(callers_do_not_share_a_bucket),
 		cmocka_unit_test(drops_a_full_bucket_rather_than_the_oldest),
+		cmocka_unit_test(looks_for_a_full_bucket_among_the_eight_that_were_not_used_for_longest),
 		cmocka_unit_test(drops_the_one_that_was_not_used_for_longest_when_none_is_full),
 		cmocka_unit_test(holds_no_more_callers_than_it_may),
 	};

@@ -18,6 +18,7 @@
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
 
+#include "domain/caller/key_ring.h"
 #include "domain/caller/token.h"
 
 #define NOW_S INT64_C(1800000000)
@@ -1137,6 +1138,37 @@ static void refuses_a_file_that_is_named_otherwise(void **state)
 		assert_refuses_file(names[i], "secretive" SECRET, 0600, "<kid>.<ALG>");
 }
 
+static void a_ring_that_cannot_be_loaded_changes_nothing_and_one_that_is_freed_is_null(void **state)
+{
+	struct key_ring *ring = NULL, *before = NULL;
+	struct buf problem = BUF_EMPTY;
+
+	(void)state;
+	assert_int_equal(key_ring_load(&ring, directory, all_rules.algorithms, &problem), OK);
+	before = ring;
+	assert_int_equal(key_ring_load(&ring, directory, "none", &problem), ERR_CONFIG);
+	assert_int_equal(key_ring_load(&ring, "test_token.absent", all_rules.algorithms, &problem), ERR_CONFIG);
+	assert_ptr_equal(ring, before);
+	key_ring_free(&ring);
+	assert_null(ring);
+	key_ring_free(&ring);
+	buf_free(&problem);
+}
+
+static void takes_a_kid_of_1_to_64_characters(void **state)
+{
+	(void)state;
+	for (size_t len = 1; len <= KID_MAX; len += KID_MAX - 1) {
+		char kid[KID_MAX + 1] = "", name[KID_MAX + sizeof(".HS256")];
+
+		memset(kid, 'x', len);
+		snprintf(name, sizeof(name), "%s.HS256", kid);
+		put_key(name, SECRET);
+		assert_round_trip(kid, "HS256", NULL);
+		drop_key(name);
+	}
+}
+
 static void tells_which_setting_names_a_folder_without_keys(void **state)
 {
 	struct token_keys *keys = NULL;
@@ -1237,6 +1269,8 @@ int main(void)
 		cmocka_unit_test(refuses_a_pem_as_a_secret),
 		cmocka_unit_test(refuses_a_key_that_is_not_for_its_algorithm),
 		cmocka_unit_test(refuses_a_file_that_is_named_otherwise),
+		cmocka_unit_test(a_ring_that_cannot_be_loaded_changes_nothing_and_one_that_is_freed_is_null),
+		cmocka_unit_test(takes_a_kid_of_1_to_64_characters),
 		cmocka_unit_test(tells_which_setting_names_a_folder_without_keys),
 	};
 

@@ -24,6 +24,8 @@ static int start(void **state)
 static void a_holding_counts_with_the_bytes_that_it_has_now(void **state)
 {
 	(void)state;
+	budget_hold(&budget, &c, 0, START);
+	assert_null(budget_largest(&budget));
 	budget_hold(&budget, &a, 700, START);
 	budget_hold(&budget, &b, 300, START);
 	assert_false(budget_is_over(&budget));
@@ -65,6 +67,8 @@ static void the_largest_that_takes_nothing_goes_and_not_a_larger_one_that_takes_
 	assert_ptr_equal(budget_largest_idle(&budget, START + BUDGET_IDLE_MS), &b);
 	assert_ptr_equal(budget_largest(&budget), &a);
 	assert_ptr_equal(budget_largest_idle(&budget, START + 1 + BUDGET_IDLE_MS), &a);
+	budget_hold(&budget, &b, 300, START);
+	assert_ptr_equal(budget_largest(&budget), &b); /* of the same size, and idle for longer */
 }
 
 static void one_that_grows_or_shrinks_is_idle_all_the_same(void **state)

@@ -100,6 +100,18 @@ static void what_is_malformed_is_there_and_empty(void **state)
 		assert_value(wrong[i], "a", "");
 }
 
+static void nothing_of_what_is_malformed_is_added(void **state)
+{
+	struct buf out = BUF_EMPTY;
+
+	(void)state;
+	buf_add_text(&out, "before");
+	assert_false(query_decode((struct span){"after%zz", 8}, false, &out));
+	assert_int_equal(out.len, strlen("before"));
+	assert_string_equal(out.bytes, "before");
+	buf_free(&out);
+}
+
 static void a_nul_is_never_in_a_value(void **state)
 {
 	char *value = value_of("a=x\0y", 5, "a");
@@ -157,6 +169,7 @@ int main(void)
 		cmocka_unit_test(takes_the_first_of_several),
 		cmocka_unit_test(decodes_escapes_and_plus),
 		cmocka_unit_test(what_is_malformed_is_there_and_empty),
+		cmocka_unit_test(nothing_of_what_is_malformed_is_added),
 		cmocka_unit_test(a_nul_is_never_in_a_value),
 		cmocka_unit_test(reports_what_would_be_passed_over),
 		cmocka_unit_test(that_there_was_no_memory_can_be_seen),

@@ -173,6 +173,17 @@ static void refuses_a_malformed_request_line(void **state)
 	}
 }
 
+static void a_target_has_any_visible_character_but_the_hash(void **state)
+{
+	(void)state;
+	for (unsigned c = 1; c < 256; c++) {
+		char head[] = "GET /a HTTP/1.1\r\n" HOST END;
+
+		head[5] = (char)c;
+		assert_status(head, strlen(head), c > ' ' && c < 0x7f && c != '#' ? 0 : 400);
+	}
+}
+
 /* `start`, so many x, `end`. */
 static char *padded(const char *start, size_t count, const char *end)
 {
@@ -492,6 +503,7 @@ int main(void)
 		cmocka_unit_test(what_was_not_sent_is_not_there),
 		cmocka_unit_test(leaves_what_comes_after_the_head),
 		cmocka_unit_test(refuses_a_malformed_request_line),
+		cmocka_unit_test(a_target_has_any_visible_character_but_the_hash),
 		cmocka_unit_test(takes_the_target_that_a_proxy_is_sent),
 		cmocka_unit_test(passes_over_one_empty_line_before_the_head),
 		cmocka_unit_test(refuses_a_host_that_is_none),

@@ -335,6 +335,43 @@ static void refuses_quiet_hours_without_two_times_and_a_zone(void **state)
 	}
 }
 
+static void takes_a_token_and_a_time_zone_as_short_and_as_long_as_may_be(void **state)
+{
+	static const struct {
+		const char *before, *after, *field;
+		size_t len_max;
+	} cases[] = {
+		{"{\"type\":\"authenticate\",\"token\":\"", "\"}", "token", 8192},
+		{"{\"type\":\"set_preferences\",\"quiet_hours\":{\"start\":\"22:00\",\"end\":\"07:00\",\"time_zone\":"
+		 "\"",
+		 "\"}}", "quiet_hours", 64},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct buf text = BUF_EMPTY;
+
+		for (size_t len = 1; len <= cases[i].len_max + 1; len++) {
+			struct reading r;
+
+			if (len > 2 && len < cases[i].len_max)
+				continue;
+			buf_clear(&text);
+			buf_add_text(&text, cases[i].before);
+			memset(buf_reserve(&text, len), 'x', len);
+			buf_add_text(&text, cases[i].after);
+			if (len > cases[i].len_max) {
+				assert_refused(text.bytes, cases[i].field);
+				break;
+			}
+			read_text(&r, text.bytes);
+			assert_taken(&r, text.bytes);
+			release(&r);
+		}
+		buf_free(&text);
+	}
+}
+
 static void counts_characters_not_bytes(void **state)
 {
 	static const char head[] = "{\"type\":\"chat_message\",\"conversation_id\":\"" CONVERSATION "\",\"message\":\"";
@@ -580,6 +617,7 @@ int main(void)
 		cmocka_unit_test(gives_the_database_numbers_that_it_can_take),
 		cmocka_unit_test(refuses_what_is_missing_or_of_another_kind),
 		cmocka_unit_test(refuses_quiet_hours_without_two_times_and_a_zone),
+		cmocka_unit_test(takes_a_token_and_a_time_zone_as_short_and_as_long_as_may_be),
 		cmocka_unit_test(counts_characters_not_bytes),
 		cmocka_unit_test(takes_fifty_participants_and_no_more),
 		cmocka_unit_test(keeps_the_correlation_id_of_a_message_that_is_refused),

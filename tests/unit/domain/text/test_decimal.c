@@ -83,12 +83,27 @@ static void exponents_of_any_length_are_read(void **state)
 	assert_int_equal(compare("0e99999999999999999999999999", "0"), 0);
 }
 
+static void nothing_behind_a_number_belongs_to_it(void **state)
+{
+	static const char *const texts[] = {"155", "1.55", "1e55", "1e-55", "-1"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		char cut[8] = "";
+		size_t len = strlen(texts[i]) - 1;
+
+		memcpy(cut, texts[i], len);
+		assert_int_equal(decimal_compare((struct span){texts[i], len}, (struct span){cut, strlen(cut)}), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_the_same_number_is_equal_however_it_is_written),
 		cmocka_unit_test(the_smaller_comes_first),
 		cmocka_unit_test(exponents_of_any_length_are_read),
+		cmocka_unit_test(nothing_behind_a_number_belongs_to_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,9 +103,9 @@ static void refuses_what_follows_after_the_end(void **state)
 static void refuses_what_is_not_utf8(void **state)
 {
 	static const char *const wrong[] = {
-		"\"\xff\"",	"\"\xc3\"",	      "\"\xc0\x80\"",	 "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
-		"\"\xe2\x82\"", "\"\x80\"",	      "\"\\ud800\"",	 "\"\\udc00\"",	     "\"\\ud800\\u0041\"",
-		"\"\\ud800x\"", "\"\\udc00\\ud800\"", "{\"\\udfff\":1}",
+		"\"\xff\"",	"\"\xc3\"",	    "\"\xc0\x80\"",	  "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"",
+		"\"\xe2\x82\"", "\"\x80\"",	    "\"\\ud800\"",	  "\"\\udc00\"",      "\"\\ud800\\u0041\"",
+		"\"\\ud800x\"", "\"\\ud800udc00\"", "\"\\udc00\\ud800\"", "{\"\\udfff\":1}",
 	};
 
 	(void)state;
@@ -211,6 +211,8 @@ static void compares_values_not_their_writing(void **state)
 	assert_false(equal("[1]", "[1,1]"));
 	assert_false(equal("{\"a\":1}", "{\"b\":1}"));
 	assert_false(equal("{\"a\":1}", "{\"a\":1,\"b\":1}"));
+	assert_false(equal("{\"a\":1}", "{\"a\":2}"));
+	assert_false(equal("{\"a\":null,\"b\":1}", "{\"b\":1,\"c\":null}"));
 	assert_false(equal("-1", "18446744073709551614"));
 	/* json-c holds these as the largest that it can, or as no number at all. */
 	assert_false(equal("[123456789012345678901]", "[123456789012345678902]"));
@@ -239,6 +241,9 @@ static void escapes_what_a_string_cannot_hold(void **state)
 	(void)state;
 	json_add_string(&out, "a\"b\\c\n\x01/\xc3\xa9", 10);
 	assert_string_equal(out.bytes, "\"a\\\"b\\\\c\\u000a\\u0001/\xc3\xa9\"");
+	buf_clear(&out);
+	json_add_string(&out, "\x1f !~\x7f", 5);
+	assert_string_equal(out.bytes, "\"\\u001f !~\x7f\"");
 	buf_free(&out);
 }
 

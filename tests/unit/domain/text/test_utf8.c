@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -65,6 +66,36 @@ static void refuses_overlong_cut_and_impossible_ones(void **state)
 			fail_msg("number %zu is taken", i);
 }
 
+/* Of memory that ends where the bytes end. */
+static bool is_valid(const char *bytes, size_t len)
+{
+	char *exact = malloc(len);
+	bool valid;
+
+	assert_non_null(exact);
+	memcpy(exact, bytes, len);
+	valid = utf8_valid(exact, len);
+	free(exact);
+	return valid;
+}
+
+static void a_sequence_that_is_cut_is_wrong_whatever_comes_behind_it(void **state)
+{
+	static const char *const whole[] = {"a\xc2\x80", "a\xe2\x82\xac", "a\xf0\x90\x80\x80"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(whole); i++) {
+		size_t len = strlen(whole[i]);
+
+		assert_true(is_valid(whole[i], len));
+		for (size_t cut = 2; cut < len; cut++) {
+			assert_false(utf8_valid(whole[i], cut));
+			assert_false(is_valid(whole[i], cut));
+			assert_false(is_valid(whole[i] + cut - 1, 1)); /* its first byte, or one that continues it */
+		}
+	}
+}
+
 static void counts_code_points(void **state)
 {
 	(void)state;
@@ -77,6 +108,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_every_length_of_sequence),
 		cmocka_unit_test(refuses_overlong_cut_and_impossible_ones),
+		cmocka_unit_test(a_sequence_that_is_cut_is_wrong_whatever_comes_behind_it),
 		cmocka_unit_test(counts_code_points),
 	};
 

@@ -47,6 +47,7 @@ static void the_seq_of_a_text_is_what_was_put_in_front(void **state)
 	}
 	assert_int_equal(message_seq((struct span){"{\"type\":\"seq\"}", 14}), 0);
 	assert_int_equal(message_seq((struct span){"{\"seq\":", 7}), 0);
+	assert_int_equal(message_seq((struct span){"{\"seq\":12", 8}), 1);
 	assert_int_equal(message_seq((struct span){0}), 0);
 }
 

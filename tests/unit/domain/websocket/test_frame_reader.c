@@ -45,6 +45,7 @@ static void add_text(struct buf *b, unsigned first, const char *payload)
  */
 static void describe(struct buf *out, struct frame_reader *r, char *bytes, size_t len)
 {
+	const char *end = bytes + len;
 	struct frame_piece p;
 	enum frame_event event;
 
@@ -77,6 +78,7 @@ static void describe(struct buf *out, struct frame_reader *r, char *bytes, size_
 		}
 	}
 	assert_int_equal(len, 0);
+	assert_ptr_equal(bytes, end);
 }
 
 /* Whole, a byte at a time, and in pieces of each size up to 9: always the same. */
@@ -144,8 +146,12 @@ static void takes_each_length_in_its_shortest_form_alone(void **state)
 	static const char *const longer[] = {
 		"\x81\xfe\x00\x00", "\x81\xfe\x00\x7d", "\x81\xff\x00\x00\x00\x00\x00\x00\x00\x01",
 		"\x81\xff\x00\x00\x00\x00\x00\x00\xff\xff", "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00"};
+	struct buf longest = BUF_EMPTY;
 
 	(void)state;
+	buf_add(&longest, "\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xffmask", 14);
+	buf_add(&longest, &(char){'m' ^ 'x'}, 1);
+	assert_read(&longest, "t(x");
 	for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
 		struct buf b = BUF_EMPTY, text = BUF_EMPTY, expected = BUF_EMPTY;
 
@@ -304,6 +310,10 @@ static void a_close_has_no_body_or_a_code_that_may_be_sent_and_utf8(void **state
 		snprintf(expected, sizeof(expected), may ? "close(%u)" : "breach(1002)", code);
 		read_close(code, "why", expected);
 	}
+	/* What a longer ping has left behind it is not of its reason. */
+	add_text(&b, FIN | 9, "\xff\xff\xff\xff\xff\xff\xff\xff");
+	add(&b, FIN | 8, "\x03\xe8why", 5);
+	assert_read(&b, "ping(\xff\xff\xff\xff\xff\xff\xff\xff)close(1000)");
 	read_close(1000, "\xc3\xa9", "close(1000)");
 	read_close(1000, "\xff", "breach(1007)");
 	read_close(1000, "\xe2\x82", "breach(1007)");

@@ -101,6 +101,16 @@ static void what_cannot_be_compressed_has_room_enough(void **state)
 	buf_free(&out);
 }
 
+/* Each block that is stored takes 5 bytes more. */
+static void a_text_that_is_stored_has_room_in_blocks_of_640_bytes(void **state)
+{
+	size_t text_max = 10 << 20;
+
+	(void)state;
+	assert_true(text_max + text_max / 640 * 5 <= inflate_packed_max(text_max));
+	assert_false(text_max + text_max / 635 * 5 <= inflate_packed_max(text_max));
+}
+
 static void goes_no_further_than_a_text_may_be_long(void **state)
 {
 	struct buf text = BUF_EMPTY, out = BUF_EMPTY, packed;
@@ -160,6 +170,7 @@ int main(void)
 		cmocka_unit_test(reads_the_examples_of_the_standard),
 		cmocka_unit_test(every_length_of_a_text_that_hardly_takes_any_bytes_comes_whole),
 		cmocka_unit_test(what_cannot_be_compressed_has_room_enough),
+		cmocka_unit_test(a_text_that_is_stored_has_room_in_blocks_of_640_bytes),
 		cmocka_unit_test(goes_no_further_than_a_text_may_be_long),
 		cmocka_unit_test(what_is_damaged_or_cut_off_is_refused_and_the_next_one_is_read),
 	};

@@ -150,6 +150,18 @@ static void a_server_is_left_once_by_all_who_were_connected_to_it(void **state)
 	hosts_free(&h);
 }
 
+static void that_all_are_away_or_back_is_news_once(void **state)
+{
+	struct hosts *h = made_of("host=a,b");
+
+	(void)state;
+	assert_false(hosts_set_away(h, false));
+	assert_true(hosts_set_away(h, true));
+	assert_false(hosts_set_away(h, true));
+	assert_true(hosts_set_away(h, false));
+	hosts_free(&h);
+}
+
 static void a_connection_may_take_3_s_unless_the_operator_says_otherwise(void **state)
 {
 	static const struct {
@@ -179,6 +191,7 @@ int main(void)
 		cmocka_unit_test(what_libpq_fills_in_or_refuses_is_left_to_it),
 		cmocka_unit_test(a_host_that_was_passed_comes_last_and_is_passed_once_by_all_who_tried_it),
 		cmocka_unit_test(a_server_is_left_once_by_all_who_were_connected_to_it),
+		cmocka_unit_test(that_all_are_away_or_back_is_news_once),
 		cmocka_unit_test(a_connection_may_take_3_s_unless_the_operator_says_otherwise),
 	};
 
