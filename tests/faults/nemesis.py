@@ -60,13 +60,13 @@ class StackNemesis(Nemesis):
         node.wait()
         time.sleep(seconds / 2)
         node.begin()
-        node.wait_port(node.port)
+        node.wait_listening()
 
     def fault_sidecar_restarted(self, seconds):
         node = self.random.choice(self.stack.nodes)
         node.stop()
         node.begin()
-        node.wait_port(node.port)
+        node.wait_listening()
 
     def fault_sidecar_stopped(self, seconds):
         self.stands_still([self.random.choice(self.stack.nodes).pid], 2 * seconds)

@@ -335,10 +335,7 @@ def _(s):
 def _(s):
     with undisturbed(s) as topic:
         for server in doors(s):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
-            connection.request("GET", f"http://localhost{path('poll', topic, timeout=0)}", headers={"Authorization": f"Bearer {s.token()}"})
-            equal(connection.getresponse().status, 200, f"at {server.port}")
-            connection.close()
+            equal(server.api.get(f"http://localhost{path('poll', topic, timeout=0)}", s.token()).status, 200, f"at {server.port}")
 
 
 @test("heads that come byte by byte, or never to an end, are waited for without delaying others; who has waited long enough is told 408")

@@ -342,17 +342,23 @@ def frame(opcode, payload=b"", fin=True, mask=True, length=None):
     return head + key + masked
 
 
+def address_of(port):
+    """Family and address of a port of this machine, or of a socket's path."""
+    return (socket.AF_INET, ("127.0.0.1", port)) if isinstance(port, int) else (socket.AF_UNIX, str(port))
+
+
 class RawClient:
     """A WebSocket client that does only what it is told: answers no ping, reads only when asked."""
 
     def __init__(self, port, path, headers=(), rcvbuf=None, handshake=True):
         """`port`: or the path of a socket, on which the kernel keeps little of what nobody reads."""
-        self.s = socket.socket(socket.AF_INET if isinstance(port, int) else socket.AF_UNIX)
+        family, address = address_of(port)
+        self.s = socket.socket(family)
         if rcvbuf:
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.s.settimeout(WAIT_S)
-        self.s.connect(("127.0.0.1", port) if isinstance(port, int) else str(port))
-        if isinstance(port, int):
+        self.s.connect(address)
+        if family == socket.AF_INET:
             self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer, self.fragments = b"", []
         if handshake:
@@ -452,7 +458,11 @@ def free_port(start=[int(os.environ.get("TIDINGS_TEST_PORT", 18200))]):
 
 
 def port_open(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=1):
+    """`port`: or the path of a socket."""
+    family, address = address_of(port)
+    with socket.socket(family) as s:
+        s.settimeout(1)
+        s.connect(address)
         return True
 
 
@@ -509,13 +519,12 @@ class Node(Process):
         self.socket = stack.folder / f"ws-{self.port}.sock"
         env = stack.environment(**{"TIDINGS_WS_PORT": self.port, "TIDINGS_WS_SOCKET": self.socket, "TIDINGS_DRAIN_TIME": 0, **settings})
         super().__init__(name, [stack.program("tidings-ws")], env, stack.logs)
-        self.wait_port(self.port)
-        # It listens there after its port.
-        wait_until(lambda: self.alive() and self.socket_open(), f"{self.name} to listen on {self.socket}")
+        self.wait_listening()
 
-    def socket_open(self):
-        with socket.socket(socket.AF_UNIX) as s:
-            return s.connect_ex(str(self.socket)) == 0
+    def wait_listening(self):
+        # On its path after its port.
+        for place in (self.port, self.socket):
+            self.wait_port(place)
 
     def id(self):
         """As the database knows it."""
