@@ -66,44 +66,19 @@ static void keep_members(struct client_message *m, const struct field *fields)
 {
 	struct uuid u;
 
-	switch (m->type) {
-	case CLIENT_ACK:
+	if (m->type == CLIENT_ACK) {
 		copy_text(m->topic, sizeof(m->topic), &fields[ACK_TOPIC]);
 		if (field_given(&fields[ACK_SEQ]))
 			m->seq = field_integer(&fields[ACK_SEQ]);
 		if (field_given(&fields[ACK_ID]) &&
 		    uuid_parse(&u, field_text(&fields[ACK_ID]), strlen(field_text(&fields[ACK_ID]))))
 			uuid_text(m->id, &u);
-		break;
-	case CLIENT_AUTHENTICATE:
-	case CLIENT_REFRESH_TOKEN:
+	} else if (m->type == CLIENT_AUTHENTICATE || m->type == CLIENT_REFRESH_TOKEN) {
 		buf_add_text(&m->token, field_text(&fields[AUTHENTICATE_TOKEN]));
-		break;
-	case CLIENT_SUBSCRIBE:
-		copy_text(m->cursor, sizeof(m->cursor), &fields[SUBSCRIBE_CURSOR]);
+	} else if (m->type == CLIENT_SUBSCRIBE || m->type == CLIENT_UNSUBSCRIBE) {
 		copy_text(m->subscription, sizeof(m->subscription), &fields[SUBSCRIBE_NAME]);
-		break;
-	case CLIENT_UNSUBSCRIBE:
-		copy_text(m->subscription, sizeof(m->subscription), &fields[SUBSCRIBE_NAME]);
-		break;
-	case CLIENT_BROADCAST_CHAT:
-	case CLIENT_BROADCAST_HEALTH:
-	case CLIENT_CHAT_MESSAGE:
-	case CLIENT_CREATE_CONVERSATION:
-	case CLIENT_GET_HEALTH:
-	case CLIENT_GET_HISTORY:
-	case CLIENT_GET_NOTIFICATIONS:
-	case CLIENT_GET_PREFERENCES:
-	case CLIENT_GET_THRESHOLDS:
-	case CLIENT_HEALTH_UPDATE:
-	case CLIENT_JOIN:
-	case CLIENT_MARK_READ:
-	case CLIENT_NOTIFY:
-	case CLIENT_PING:
-	case CLIENT_SET_PREFERENCES:
-	case CLIENT_SET_THRESHOLD:
-	case CLIENT_TYPING:
-		break;
+		if (m->type == CLIENT_SUBSCRIBE)
+			copy_text(m->cursor, sizeof(m->cursor), &fields[SUBSCRIBE_CURSOR]);
 	}
 }
 
