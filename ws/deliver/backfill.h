@@ -20,7 +20,7 @@ enum err backfill_new(struct backfill **b, struct node *n) MUST_CHECK;
 void backfill_free(struct backfill **b);
 
 /*
- * Brings the session's CATCHING subscriptions on, one after the other (STEP_PAGE, STEP_CAUGHT_UP). Those that are still CATCHING when
+ * Brings the session's CATCHING subscriptions on, one after the other, page by page, to STEP_CAUGHT_UP. Those that are still CATCHING when
  * it returns wait for a page that is on its way, or for the socket: then it is to be called again.
  */
 void backfill_go_on(struct backfill *b, struct session *s);

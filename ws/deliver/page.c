@@ -43,7 +43,7 @@ void page_send(struct page *p, uint64_t seq)
 	if (p->count > 0) {
 		if (!sub->at.welcomed)
 			sub->session->kind->encoder->missed_end(&p->bytes, sub);
-		subscription_step(sub, STEP_PAGE, &(union subscription_detail){.page = p});
+		sub->session->kind->page(sub, p);
 	} else if (!buf_ok(&p->bytes)) {
 		session_close(sub->session, CLOSE_TRY_LATER, "try again later");
 	}

@@ -27,5 +27,5 @@ void page_add(struct page *p, uint64_t seq, const struct tail_text *message);
 /* One as the database has it, where it is for this reader. */
 void page_add_stored(struct page *p, const struct stored_message *stored);
 
-/* STEP_PAGE, unless it is empty; the subscription then has everything up to `seq`. The page is freed. */
+/* It is its kind's, unless it is empty; the subscription then has everything up to `seq`. The page is freed. */
 void page_send(struct page *p, uint64_t seq);

@@ -160,7 +160,7 @@ static void subscribe_to_own(struct session *s, const char *stream)
 	}
 }
 
-static void counted(struct subscription *sub)
+static bool counted(struct subscription *sub)
 {
 	struct session *s = sub->session;
 	struct live_session *live = live_session_of(s);
@@ -168,7 +168,7 @@ static void counted(struct subscription *sub)
 
 	if (sub == live->self) {
 		subscribe_to_own(s, live->endpoint->subscription);
-		return;
+		return false;
 	}
 	redelivery_ask(sub);
 	session_audit_subscribe(s, subscription_topic(sub), "ok");
@@ -179,6 +179,7 @@ static void counted(struct subscription *sub)
 	backfill_go_on(s->node->fanout.backfill, s);
 	if (first)
 		hear_early(s);
+	return false;
 }
 
 static void authenticate(struct session *s, const char *token, size_t len, const char *correlation)

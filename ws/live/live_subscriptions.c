@@ -60,7 +60,7 @@ bool live_subscribe(struct session *s, const char *name, const struct selected *
 		session_drop(s, sub);
 		return false;
 	}
-	subscription_step(sub, STEP_ASKED, NULL);
+	authorizer_ask(s->node->authorizer, sub);
 	return true;
 }
 

@@ -120,6 +120,34 @@ static void receive(struct requester *r, struct span bytes)
 	send_heads_away(a);
 }
 
+/* What there is to read, now. The requester may be no more when this returns. */
+static void read_request(struct requester *r)
+{
+	char bytes[REQUEST_HEAD_MAX];
+	ssize_t got = recv(client_socket_fd(r->socket), bytes, sizeof(bytes), 0);
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got > 0)
+		receive(r, (struct span){bytes, (size_t)got});
+	else
+		requester_close(r);
+}
+
+static void on_socket(void *owner, int status, int events)
+{
+	struct requester *r = owner;
+	char rest[4096];
+
+	(void)events;
+	if (r->state == REQUESTER_WAITING)
+		requester_close(r);
+	else if (r->state != REQUESTER_LINGERING && status == 0)
+		read_request(r);
+	else if (status < 0 || recv(client_socket_fd(r->socket), rest, sizeof(rest), 0) == 0)
+		requester_close(r);
+}
+
 static void accepted(struct acceptor *a, int fd)
 {
 	struct requester *r;
@@ -128,7 +156,7 @@ static void accepted(struct acceptor *a, int fd)
 	/* Most often its request is there already. */
 	if (client_socket_new(&socket, &a->node->sockets, fd) == OK &&
 	    requester_new(&r, &a->requesters, REQUESTER_NEW, socket) == OK)
-		requester_read(r);
+		read_request(r);
 }
 
 static void pause_accepting(struct acceptor *a)
@@ -254,7 +282,7 @@ enum err acceptor_new(struct acceptor **a, struct node *n)
 		acceptor_shut(made);
 		return ERR_SYSTEM;
 	}
-	requesters_init(&made->requesters, n, receive);
+	requesters_init(&made->requesters, n, on_socket, receive);
 	uv_timer_init(n->loop, &made->wait_timer);
 	uv_timer_init(n->loop, &made->waiting_timer);
 	made->wait_timer.data = made->waiting_timer.data = made;

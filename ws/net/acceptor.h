@@ -1,5 +1,5 @@
 /*
- * acceptor - accepts connections on the node's ports (port.h), and has their requests read.
+ * acceptor - accepts connections on the node's ports (port.h), and reads their requests.
  *
  *	accepted -> a requester -> router: a session, or a refusal
  *	a poll's reply is out -> a requester again, for the next request

@@ -1,6 +1,5 @@
 #include "ws/net/requester.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -16,9 +15,9 @@ static const int64_t stay_ms[REQUESTER_STATES] = {
 	[REQUESTER_WAITING] = 5000, [REQUESTER_LINGERING] = 2000,
 };
 
-void requesters_init(struct requesters *all, struct node *n, requester_receive receive)
+void requesters_init(struct requesters *all, struct node *n, client_socket_event event, requester_receive receive)
 {
-	*all = (struct requesters){.node = n, .receive = receive};
+	*all = (struct requesters){.node = n, .event = event, .receive = receive};
 	for (int i = 0; i < REQUESTER_STATES; i++)
 		TAILQ_INIT(&all->lists[i]);
 }
@@ -50,33 +49,6 @@ static void leave(struct requester *r)
 	r->all->count--;
 }
 
-void requester_read(struct requester *r)
-{
-	char bytes[REQUEST_HEAD_MAX];
-	ssize_t got = recv(client_socket_fd(r->socket), bytes, sizeof(bytes), 0);
-
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (got > 0)
-		r->all->receive(r, (struct span){bytes, (size_t)got});
-	else
-		requester_close(r);
-}
-
-static void on_event(void *owner, int status, int events)
-{
-	struct requester *r = owner;
-	char rest[4096];
-
-	(void)events;
-	if (r->state == REQUESTER_WAITING)
-		requester_close(r);
-	else if (r->state != REQUESTER_LINGERING && status == 0)
-		requester_read(r);
-	else if (status < 0 || recv(client_socket_fd(r->socket), rest, sizeof(rest), 0) == 0)
-		requester_close(r);
-}
-
 enum err requester_new(struct requester **r, struct requesters *all, enum requester_state state,
 		       struct client_socket *socket)
 {
@@ -90,7 +62,7 @@ enum err requester_new(struct requester **r, struct requesters *all, enum reques
 	made->node = all->node;
 	made->socket = socket;
 	enter(made, state);
-	client_socket_take(socket, made, on_event);
+	client_socket_take(socket, made, all->event);
 	*r = made;
 	return OK;
 }

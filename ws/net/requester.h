@@ -42,7 +42,8 @@ TAILQ_HEAD(requester_list, requester);
 typedef void (*requester_receive)(struct requester *r, struct span bytes);
 
 struct requesters {
-	struct node *node; /* borrowed */
+	struct node *node;	   /* borrowed */
+	client_socket_event event; /* of a requester's socket: the acceptor's */
 	requester_receive receive;
 	struct requester_list lists[REQUESTER_STATES]; /* who came first is first, and due first */
 	size_t counts[REQUESTER_STATES];
@@ -63,7 +64,7 @@ struct requester {
 	int64_t due_ms; /* when it is sent away */
 };
 
-void requesters_init(struct requesters *all, struct node *n, requester_receive receive);
+void requesters_init(struct requesters *all, struct node *n, client_socket_event event, requester_receive receive);
 
 /* One whose time is over; NULL: there is none. */
 struct requester *requesters_overdue(const struct requesters *all, int64_t now_ms);
@@ -75,9 +76,6 @@ struct requester *requesters_overdue(const struct requesters *all, int64_t now_m
  */
 enum err requester_new(struct requester **r, struct requesters *all, enum requester_state state,
 		       struct client_socket *socket) MUST_CHECK;
-
-/* What there is to read, now. The requester may be no more when this returns. */
-void requester_read(struct requester *r);
 
 /*
  * A reply is out on the socket (taken): its client may ask again.

@@ -42,7 +42,7 @@ struct session_kind {
 	/* Whether messages are kept until their client is let in, and charged then. NULL: never. */
 	bool (*keeps_early)(const struct session *s);
 
-	/* ---- its subscriptions, as subscription_step() moves them on */
+	/* ---- its subscriptions, on their way (subscribe.h) */
 
 	/*
 	 * It may have been here a moment ago: takes over what is still there. True: it did. NULL: never.
@@ -51,8 +51,8 @@ struct session_kind {
 	 */
 	bool (*resume)(struct session *s, bool *goes_on);
 	void (*refused)(struct subscription *sub, enum err why);
-	/* COUNTED: whoever publishes counts it. */
-	void (*counted)(struct subscription *sub);
+	/* COUNTED: whoever publishes counts it. True: it waits for the others of its session, to be welcomed with them. */
+	bool (*counted)(struct subscription *sub);
 	/* What it missed, in part. Its bytes are taken over. */
 	void (*page)(struct subscription *sub, struct page *page);
 	/* That was all of it. NULL: it goes live. */

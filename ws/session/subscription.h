@@ -26,7 +26,6 @@
 #include "store/sidecar/sql_attach.h"
 
 struct node;
-struct page;
 struct session;
 
 enum subscription_state {
@@ -97,33 +96,24 @@ static inline struct subscription *subscription_of(struct subscriber *s)
 
 /* What has happened to a subscription. */
 enum subscription_event {
-	STEP_ASKED,	/* whether it may have its topic */
-	STEP_ALLOWED,	/* it may: d->row says where that is */
-	STEP_REFUSED,	/* d->why: ERR_FORBIDDEN, ERR_NOT_FOUND, or the database did not answer */
+	STEP_ALLOWED,	/* it may have its topic: `row` says where that is */
 	STEP_ADMITTED,	/* one that stands for a connection: the database has let that in */
 	STEP_WRITTEN,	/* presence has written it down */
 	STEP_RETURNED,	/* it was parked, and has a session again, which asks for it anew */
 	STEP_RESUMED,	/* it goes on where it was */
 	STEP_WELCOMED,	/* its client has been told that it is subscribed */
-	STEP_PAGE,	/* d->page is what it missed, in part; its bytes are taken over */
 	STEP_CAUGHT_UP, /* it has all that it missed */
 	STEP_JOINED,	/* it is to get what comes */
 	STEP_BEHIND,	/* the hub's tail has moved on without it */
-};
-
-union subscription_detail {
-	const struct attach_row *row;
-	enum err why;
-	struct page *page;
 };
 
 /*
  * Moves it on: the one function that changes `state`. It is subscribe.c's (whose header tells the way); who is called by it
  * reports back to it, so it is declared down here.
  *
- *	d	of the event; NULL where that has none
+ *	row	of STEP_ALLOWED; else NULL
  */
-void subscription_step(struct subscription *sub, enum subscription_event event, const union subscription_detail *d);
+void subscription_step(struct subscription *sub, enum subscription_event event, const struct attach_row *row);
 
 /* Subscriptions that wait for something, each with a reference. */
 STAILQ_HEAD(subscription_queue, subscription);

@@ -44,7 +44,7 @@ static void attach(struct session *s)
 	}
 	identity_charge(s);
 	for (unsigned i = 0; i < s->subscriptions.count; i++)
-		subscription_step(s->subscriptions.items[i], STEP_ASKED, NULL);
+		authorizer_ask(n->authorizer, s->subscriptions.items[i]);
 }
 
 void arrival_authenticate(struct session *s, const char *token, size_t len)

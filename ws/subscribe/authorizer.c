@@ -45,14 +45,14 @@ void authorizer_free(struct authorizer **a)
 
 static void refuse(struct subscription *sub, enum err why)
 {
-	subscription_step(sub, STEP_REFUSED, &(union subscription_detail){.why = why});
+	sub->session->kind->refused(sub, why);
 }
 
 static void allow(const struct attach_batch *b, struct subscription *sub, const struct attach_row *row)
 {
 	if (row->counted)
 		presence_take_over(b->authorizer->node->fanout.presence, sub, row->topic_id, b->calls);
-	subscription_step(sub, STEP_ALLOWED, &(union subscription_detail){.row = row});
+	subscription_step(sub, STEP_ALLOWED, row);
 }
 
 static void finish_batch(struct attach_batch *b, enum err e, const struct attach_row *rows)

@@ -15,5 +15,5 @@ void authorizer_free(struct authorizer **a);
 /* The database is there: for the question, and for the messages of who is let in. */
 bool authorizer_can_ask(const struct authorizer *a);
 
-/* Answers later: STEP_ALLOWED or STEP_REFUSED. */
+/* Answers later: by STEP_ALLOWED, or by its kind's refused(). */
 void authorizer_ask(struct authorizer *a, struct subscription *sub);

@@ -60,13 +60,13 @@ static bool park(struct session *s)
 
 /* ---- what it is given */
 
-static void counted(struct subscription *sub)
+static bool counted(struct subscription *sub)
 {
 	/* One that is asked for anew now and then has been there all the time. */
 	if (!sub->record.audited)
 		session_audit_subscribe(sub->session, subscription_topic(sub), "ok");
 	sub->record.audited = true;
-	subscribe_welcome_if_counted(sub->session);
+	return true;
 }
 
 static void reply(struct session *s)

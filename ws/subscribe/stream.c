@@ -32,11 +32,11 @@ void stream_refused(struct subscription *sub, enum err why)
 		       s->end.detail ? s->end.detail : "not allowed");
 }
 
-static void counted(struct subscription *sub)
+static bool counted(struct subscription *sub)
 {
 	redelivery_ask(sub);
 	session_audit_subscribe(sub->session, subscription_topic(sub), "ok");
-	subscribe_welcome_if_counted(sub->session);
+	return true;
 }
 
 void stream_page(struct subscription *sub, struct page *page)

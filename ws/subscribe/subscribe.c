@@ -63,7 +63,7 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 		if (sub->asked_again_seq < here->revoked_seq) {
 			sub->asked_again_seq = here->revoked_seq;
 			uncount(sub, row);
-			subscription_step(sub, STEP_ASKED, NULL);
+			authorizer_ask(n->authorizer, sub);
 			return false;
 		}
 		/* Asked after that was announced, the database has no such message. */
@@ -83,20 +83,20 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 	return true;
 }
 
-void subscription_step(struct subscription *sub, enum subscription_event event, const union subscription_detail *d)
+static void welcome_if_counted(struct session *s)
+{
+	if (session_all_are(s, SUBSCRIPTION_COUNTED))
+		subscribe_welcome(s);
+}
+
+void subscription_step(struct subscription *sub, enum subscription_event event, const struct attach_row *row)
 {
 	struct session *s = sub->session;
 	struct node *n = s->node;
 
 	switch (event) {
-	case STEP_ASKED:
-		authorizer_ask(n->authorizer, sub);
-		break;
-	case STEP_REFUSED:
-		s->kind->refused(sub, d->why);
-		break;
 	case STEP_ALLOWED:
-		if (!find_place(sub, d->row))
+		if (!find_place(sub, row))
 			break;
 		sub->state = SUBSCRIPTION_COUNTING;
 		if (sub->record.written_down)
@@ -110,7 +110,8 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 		break;
 	case STEP_WRITTEN:
 		sub->state = SUBSCRIPTION_COUNTED;
-		s->kind->counted(sub);
+		if (s->kind->counted(sub))
+			welcome_if_counted(s);
 		break;
 	case STEP_RETURNED:
 		sub->state = SUBSCRIPTION_ATTACHING;
@@ -123,9 +124,6 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 		/* What is there now is what it missed. */
 		sub->at.missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->at.known_seq);
 		sub->state = SUBSCRIPTION_CATCHING;
-		break;
-	case STEP_PAGE:
-		s->kind->page(sub, d->page);
 		break;
 	case STEP_CAUGHT_UP:
 		sub->state = SUBSCRIPTION_CAUGHT_UP;
@@ -163,12 +161,6 @@ void subscribe_welcome(struct session *s)
 	buf_free(&text);
 	session_send_held(s);
 	backfill_go_on(s->node->fanout.backfill, s);
-}
-
-void subscribe_welcome_if_counted(struct session *s)
-{
-	if (session_all_are(s, SUBSCRIPTION_COUNTED))
-		subscribe_welcome(s);
 }
 
 void subscribe_end(struct session *s, bool kept)
