@@ -9,7 +9,6 @@
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/parked_polls.h"
 #include "ws/subscribe/stream.h"
-#include "ws/subscribe/subscribe.h"
 
 #define POLL_BYTES 262144 /* of messages in a reply, from when on it goes out */
 #define PAGE_WAIT_MS 5000 /* that a poll waits, beyond its time, for a page of what it missed */

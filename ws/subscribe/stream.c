@@ -10,7 +10,6 @@
 #include "ws/identity/session_audit.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
-#include "ws/subscribe/subscribe.h"
 
 /* ---- its subscriptions */
 
