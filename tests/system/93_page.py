@@ -373,44 +373,43 @@ def _(s):
     with clients.Place(s) as place, opened(s, place) as page:
         topic = place.diagnosis()
         place.publish(topic)
-        # What is narrower than a phone is laid out as one, and has its colours.
-        for size, schemes in ((WIDE, ("light", "dark")), (PHONE, ("light", "dark")), (NARROW, ("light",))):
-            for scheme in schemes:
-                how = f"{size['width']} px, {scheme}"
-                page.do("open", **size, scheme=scheme)
-                page.unfolded() or page.on("#fold", "click")
+        # A scheme has its colours at any size.
+        for size, scheme in ((WIDE, "light"), (PHONE, "dark"), (NARROW, "light")):
+            how = f"{size['width']} px, {scheme}"
+            page.do("open", **size, scheme=scheme)
+            page.unfolded() or page.on("#fold", "click")
 
-                def look(what, how=how):
-                    equal(page.do("axe"), [], f"what axe finds: {what}, {how}")
-                    page.fits(f"{what}, {how}")
+            def look(what, how=how):
+                equal(page.do("axe"), [], f"what axe finds: {what}, {how}")
+                page.fits(f"{what}, {how}")
 
-                look("at first")
-                page.connect("x!", "secret")
-                page.is_wrong("#token", "three parts")
-                page.on("#new_data", "fill", "{")
+            look("at first")
+            page.connect("x!", "secret")
+            page.is_wrong("#token", "three parts")
+            page.on("#new_data", "fill", "{")
+            page.on(PUBLISH, "click")
+            page.is_wrong("#new_data", "JSON")
+            look("with errors")
+            page.do("open", **size, scheme=scheme)
+            page.connected(number(topic))
+            gone(s, place, lambda api: place.publish(topic, api=api))
+            page.on(".gap", "waitFor")
+            page.wait_text("#state", "^Connected by")
+            page.on("summary >> nth=0", "click")
+            page.on("pre >> nth=0", "waitFor")
+            page.unfolded() or page.on("#fold", "click")
+            for kind in ("recommendation", "effectiveness", "feedback"):
+                page.on("#kind", "selectOption", kind)
                 page.on(PUBLISH, "click")
-                page.is_wrong("#new_data", "JSON")
-                look("with errors")
-                page.do("open", **size, scheme=scheme)
-                page.connected(number(topic))
-                gone(s, place, lambda api: place.publish(topic, api=api))
-                page.on(".gap", "waitFor")
-                page.wait_text("#state", "^Connected by")
-                page.on("summary >> nth=0", "click")
-                page.on("pre >> nth=0", "waitFor")
-                page.unfolded() or page.on("#fold", "click")
-                for kind in ("recommendation", "effectiveness", "feedback"):
-                    page.on("#kind", "selectOption", kind)
-                    page.on(PUBLISH, "click")
-                    page.wait_text("#reply", "^Committed")
-                    look(f"connected, {kind}")
-                place.stop()
-                page.on("#now", "waitFor")
-                look("waiting")
-                place.start()
-                page.wait_text("#state", "^Connected by")
-                page.do("open", **size, scheme=scheme, path="/docs")
-                look("the docs")
+                page.wait_text("#reply", "^Committed")
+                look(f"connected, {kind}")
+            place.stop()
+            page.on("#now", "waitFor")
+            look("waiting")
+            place.start()
+            page.wait_text("#state", "^Connected by")
+            page.do("open", **size, scheme=scheme, path="/docs")
+            look("the docs")
 
 
 @test("the live page can be used with the keyboard alone, and the focus is never lost")

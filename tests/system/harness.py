@@ -930,7 +930,7 @@ class Stack:
 
     def backend(self, link):
         """The pid of the server process that answers the newest sidecar on that connection: fetches, queries, acts or listener."""
-        return int(self._newest(link, "true")[0][0])
+        return int(wait_until(lambda: self._newest(link, "true"), f"a sidecar's connection for {link}")[0][0])
 
     def wait_blocked(self, function):
         """Until the newest sidecar's call of that function waits for somebody's lock. The pid of its server process."""
