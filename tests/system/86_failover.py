@@ -134,8 +134,8 @@ def _(s):
         wait_until(lambda: "listener" in links_at(node, way.folder), "it to be at the first host")
         way.stop()
         wait_until(lambda: "listener" in links_at(node, s.pg_folder), "it to be at the second host")
-        # Nobody is let in before it listens there.
-        wait_until(lambda: s.lets_in(d, node), "the sidecar to let clients in")
+        # Connected is not listening yet.
+        wait_until(lambda: node.api.get("/health/ready").status == 200, "it to listen there")
         s.typing(f"diagnosis/{d}")
         equal(client.next()["type"], "typing", "what only NOTIFY brings")
 
