@@ -123,10 +123,10 @@ enum err database_open(struct node *n)
 		log_error("TIDINGS_DATABASE or TIDINGS_LISTEN_DATABASE is not what libpq understands");
 		return e;
 	}
-	db->fetches_watch.link = pipeline_connection(db->fetches);
-	db->queries_watch.link = pipeline_connection(db->queries);
-	db->acts_watch.link = pipeline_connection(db->acts);
-	db->listener_watch.link = doorbell_connection(db->listener);
+	db->fetches_watch.connection = pipeline_connection(db->fetches);
+	db->queries_watch.connection = pipeline_connection(db->queries);
+	db->acts_watch.connection = pipeline_connection(db->acts);
+	db->listener_watch.connection = doorbell_connection(db->listener);
 	return OK;
 }
 

@@ -12,7 +12,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	/* An error shows when the descriptor is read, once all that came before it has been; and libuv has stopped. */
 	if (status < 0)
 		uv_poll_start(poll, w->events, on_poll);
-	pg_connection_ready(w->link, status < 0 || (events & UV_READABLE), status >= 0 && (events & UV_WRITABLE));
+	pg_connection_ready(w->connection, status < 0 || (events & UV_READABLE), status >= 0 && (events & UV_WRITABLE));
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -20,7 +20,7 @@ static void on_timer(uv_timer_t *timer)
 	struct pg_watch *w = timer->data;
 
 	w->due_ms = 0;
-	pg_connection_due(w->link);
+	pg_connection_due(w->connection);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -53,7 +53,7 @@ static void watch_fd(struct pg_watch *w, int fd, int events)
 	if (!w->poll) {
 		w->poll = calloc(1, sizeof(*w->poll));
 		if (!w->poll || uv_poll_init(w->loop, w->poll, fd) != 0) {
-			/* The link's own deadlines bring it back. */
+			/* The connection's own deadlines bring it back. */
 			log_error("cannot watch the database");
 			free(w->poll);
 			w->poll = NULL;
