@@ -282,6 +282,14 @@ static void take_page(struct catch_up *c, struct subscription *sub, size_t asked
 	page_send(&page, reached);
 }
 
+/* Retired since: that the database has another epoch is known. */
+static bool is_stale(const struct page_request *r)
+{
+	const struct hub_topic *t = hub_find(r->catch_up->node->hub, r->topic_id);
+
+	return !t || strcmp(t->epoch, r->epoch) != 0;
+}
+
 static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
 {
 	struct catch_up *c = r->catch_up;
@@ -293,7 +301,8 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 	c->under_way--;
 	if (e == OK && count > 0 && rows[0].other_epoch) {
 		e = ERR_CONFLICT;
-		agreement_differs(&c->node->agreement);
+		if (!is_stale(r))
+			agreement_differs(&c->node->agreement);
 	}
 	/* Whoever asks from now on asks anew. */
 	STAILQ_CONCAT(&asking, &r->asking);

@@ -15,7 +15,7 @@
 #define STRANGERS_MAX 1024 /* sockets that have never been served, once the node has no room for more */
 #define HEADS_MAX 1024	   /* heads that have come in part */
 #define HEADS_BYTES_MAX (8 << 20)
-#define ACCEPT_TURN 16	   /* sockets, before the loop looks at the others: most are served at once, in 200 µs */
+#define TURN 16		   /* sockets, before the loop looks at the others: most are served at once, in 200 µs */
 #define WAITING_MS 10	   /* from one turn of those that have to wait to the next */
 #define SAY_EVERY_MS 10000 /* that some were sent away or refused */
 
@@ -53,23 +53,26 @@ static void send_heads_away(struct door *d)
 	struct visitors *all = &d->visitors;
 	struct visitor *v;
 
-	while ((v = first_head(all)) && (all->counts[VISITOR_READING] > HEADS_MAX || all->bytes > HEADS_BYTES_MAX ||
-					 budget_is_over(&d->node->budget)))
+	while ((v = first_head(all)) && (all->counts[VISITOR_READING] > HEADS_MAX || all->bytes > HEADS_BYTES_MAX))
 		send_away(d, v);
 }
 
-/* Those that wait, as far as the rate lets them in now. */
+/* Those that wait, as far as the rate lets them in now; after a turn the loop looks at the others first. */
 static void on_waiting(uv_timer_t *timer)
 {
 	struct door *d = timer->data;
-	struct visitor *v;
+	struct visitor *v = TAILQ_FIRST(&d->visitors.lists[VISITOR_WAITING]);
 
-	while ((v = TAILQ_FIRST(&d->visitors.lists[VISITOR_WAITING]))) {
+	for (int turn = 0; v && turn < TURN; turn++) {
 		v->scan = (struct request_scan){0};
 		if (reception_serve(v, (struct span){v->in.bytes, v->in.len}) == RECEPTION_LATER)
 			return;
+		v = TAILQ_FIRST(&d->visitors.lists[VISITOR_WAITING]);
 	}
-	uv_timer_stop(timer);
+	if (v)
+		uv_timer_start(timer, on_waiting, 0, WAITING_MS);
+	else
+		uv_timer_stop(timer);
 }
 
 /* Nothing more of it is read; whoever has gone has no turn. */
@@ -195,13 +198,18 @@ static struct visitor *longest_here(const struct door *d)
 	const struct visitors *all = &d->visitors;
 	struct visitor *lingering = TAILQ_FIRST(&all->lists[VISITOR_LINGERING]),
 		       *resting = TAILQ_FIRST(&all->lists[VISITOR_RESTING]),
+		       *waiting = TAILQ_FIRST(&all->lists[VISITOR_WAITING]),
 		       *silent = TAILQ_FIRST(&all->lists[VISITOR_NEW]);
+	size_t strangers = all->counts[VISITOR_NEW] + all->counts[VISITOR_READING] + all->counts[VISITOR_WAITING];
 
 	if (lingering)
 		return lingering;
-	if (resting && all->counts[VISITOR_NEW] + all->counts[VISITOR_READING] < STRANGERS_MAX)
+	if (resting && strangers < STRANGERS_MAX)
 		return resting;
-	return silent ? silent : first_head(all);
+	/* Of those that wait no one has a good token; of the others one may. */
+	if (waiting)
+		return waiting;
+	return silent ? silent : TAILQ_FIRST(&all->lists[VISITOR_READING]);
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
@@ -212,7 +220,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	uv_fileno((const uv_handle_t *)poll, &listening);
-	for (int turn = 0; turn < ACCEPT_TURN && !d->shut; turn++) {
+	for (int turn = 0; turn < TURN && !d->shut; turn++) {
 		int fd;
 
 		if (is_full(d))

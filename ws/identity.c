@@ -76,14 +76,28 @@ bool identity_take(struct session *s, const char *token, size_t len, size_t conn
 	return true;
 }
 
-bool identity_take_stranger(struct node *n, bool websocket, bool live)
+/* A good one is remembered: that it is looked at again costs next to nothing. */
+static bool is_bad(const struct node *n, const char *token)
 {
-	const struct config *c = n->config;
-	bool anonymous = c->anonymous && !live;
+	const struct token_fault *fault;
+	struct token_claims claims;
 
-	return !(anonymous || websocket) ||
-	       rate_take(&n->strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
-			 anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL);
+	return token_verify(n->keys, token, strlen(token), clock_wall_us() / 1000000, &claims, &fault) != OK && fault;
+}
+
+int64_t identity_stranger_cost(const struct node *n, const char *token, bool websocket, bool live)
+{
+	if (token)
+		return is_bad(n, token) ? RATE_ONE : 0;
+	if (n->config->anonymous && !live)
+		return RESUME_COST;
+	return websocket ? RATE_ONE : 0;
+}
+
+bool identity_take_stranger(struct node *n, int64_t cost)
+{
+	return rate_take(&n->strangers_bucket, n->config->stranger_rate_per_s, n->config->stranger_burst, cost,
+			 clock_monotonic_ms() * 1000, NULL);
 }
 
 void identity_charge(const struct session *s)

@@ -3,13 +3,14 @@
  *
  * A user may come so often (TIDINGS_CONNECT_RATE): a connect, or a poll that the database is asked for, is one, and one more
  * for every 16 topics; a poll that goes on from memory is an eighth. Services and admins are not limited. All who bring no
- * token have one rate together (TIDINGS_STRANGER_RATE): so they leave a node time for those who do.
+ * token, or a bad one, have one rate together (TIDINGS_STRANGER_RATE): so they leave a node time for the others.
  *
  * Layer    ws.
  */
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "ws/session.h"
 
@@ -23,13 +24,18 @@
 bool identity_take(struct session *s, const char *token, size_t len, size_t connections_max) MUST_CHECK;
 
 /*
- * Somebody comes without a token, who is charged as what goes on from memory, or, where they are to say who they are, for all.
- * False: too many have come, and this one has to wait. Who may not come without is not charged: 401 costs little.
+ * What somebody costs who comes, in parts of RATE_ONE, before anything is made for them. Who brings no token: as much as what
+ * goes on from memory, or, where they are to say who they are, all; who brings a bad one, all; others are charged by their
+ * names, and here it is 0. Who may not come without a token costs nothing either: 401 is cheap.
  *
+ *	token		NULL: none
  *	websocket	it may be said later who it is
  *	live		a user's own: nobody may come who is nobody
  */
-bool identity_take_stranger(struct node *n, bool websocket, bool live) MUST_CHECK;
+int64_t identity_stranger_cost(const struct node *n, const char *token, bool websocket, bool live);
+
+/* False: too many such have come, and this one has to wait. */
+bool identity_take_stranger(struct node *n, int64_t cost) MUST_CHECK;
 
 /* The database is going to be asked for the session: charges its user, or the strangers, for the rest. */
 void identity_charge(const struct session *s);

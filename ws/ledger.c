@@ -270,6 +270,9 @@ void ledger_sent(struct ledger *l, const struct hub_topic *t, uint64_t seq)
 {
 	struct sent sent = {.topic_id = t->id, .seq = (int64_t)seq};
 
+	/* It would not be written: ledger_renew() forgets it. */
+	if (!pipeline_is_up(l->node->pipeline))
+		return;
 	memcpy(sent.epoch, t->epoch, sizeof(sent.epoch));
 	buf_add(&l->sent, &sent, sizeof(sent));
 	/* One that finds no memory may be sent twice; those before it need not. */

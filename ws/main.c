@@ -358,6 +358,7 @@ static enum err open_database(struct node *n)
 	n->fetches_watcher.link = pipeline_link(n->fetches);
 	n->pipeline_watcher.link = pipeline_link(n->pipeline);
 	n->acts_watcher.link = pipeline_link(n->acts);
+	link_may_wait(n->acts_watcher.link);
 	n->listener_watcher.link = listener_link(n->listener);
 	return OK;
 }

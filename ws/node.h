@@ -76,7 +76,7 @@ struct node {
 	char id_text[UUID_TEXT_SIZE];
 	char started_at[CLOCK_TEXT_SIZE];
 
-	struct pipeline *fetches;  /* what brings messages, and nothing else: it waits for nobody's lock or rule */
+	struct pipeline *fetches;  /* what brings messages, and nothing else: so it waits for no rule */
 	struct pipeline *pipeline; /* who may have them, who is here, what was delivered, heartbeats */
 	struct pipeline *acts;	   /* what clients say, the relay, the sweep */
 	struct listener *listener;
@@ -122,7 +122,7 @@ struct node {
 	bool renew;		  /* what is written down about this node may be wrong: everything anew, soon */
 	bool open;		  /* clients are let in */
 	bool reading_keys, read_keys_again;  /* keys.h */
-	struct rate_bucket strangers_bucket; /* how often those without a token come: identity.h */
+	struct rate_bucket strangers_bucket; /* how often those without a good token come: identity.h */
 	bool draining;
 	bool said_farewell; /* to the database: it is not to be told again that this node lives */
 };

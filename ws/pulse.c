@@ -92,6 +92,9 @@ static void on_moved(struct pulse *p, const struct moved_row *row)
 		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
 		hub_retire(n->hub, t);
 		p->stale = true;
+		/* What is here is of the database's epochs again. */
+		p->heartbeat_decides = false;
+		n->agreement = AGREED;
 	} else {
 		feed_ring(n->feed, t->id);
 	}

@@ -297,6 +297,14 @@ static void refuse_plain_get(struct visitor *v, const struct request_head *head,
 	buf_free(&headers);
 }
 
+/* Nobody without a good token is let in before those who wait already. */
+static bool has_turn(const struct visitor *v, int64_t cost)
+{
+	bool overtakes = v->state != VISITOR_WAITING && v->all->counts[VISITOR_WAITING] > 0;
+
+	return cost == 0 || (!overtakes && identity_take_stranger(v->node, cost));
+}
+
 static enum reception let_in(struct visitor *v, const struct request_head *head, struct span more, struct arrival *a)
 {
 	bool websocket = a->voice == &voice_websocket || a->voice == &voice_live;
@@ -305,7 +313,7 @@ static enum reception let_in(struct visitor *v, const struct request_head *head,
 
 	if (!read_question(&q, a, head, v->node->config))
 		refuse(v, head, 503, "Retry-After: 5\r\n", no_memory);
-	else if (!a->token && !identity_take_stranger(v->node, websocket, a->endpoint != NULL))
+	else if (!has_turn(v, identity_stranger_cost(v->node, a->token, websocket, a->endpoint != NULL)))
 		got = RECEPTION_LATER;
 	else if (websocket)
 		upgrade(v, head, more, a);
@@ -403,7 +411,7 @@ void reception_refuse_late(struct visitor *v)
 	v->scan = (struct request_scan){0};
 	if (request_head_read(&head, v->in.bytes, v->in.len, &v->scan) == 0)
 		refuse(v, &head, 429, "Retry-After: 5\r\n",
-		       "Too many come without a token: see the Retry-After header.");
+		       "Too many come without a good token: see the Retry-After header.");
 	else
 		visitor_close(v);
 }

@@ -19,7 +19,7 @@
 enum reception {
 	RECEPTION_SERVED, /* a whole request, or a bad one, which was refused: the visitor may be no more */
 	RECEPTION_PART,	  /* more has to come */
-	RECEPTION_LATER,  /* without a token, as too many have come: to be served again, from the beginning */
+	RECEPTION_LATER,  /* without a good token, as too many have come: to be served again, from the beginning */
 };
 
 /* Looks at what has come in, all of it. */

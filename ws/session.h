@@ -115,7 +115,6 @@ struct session {
 	bool waiting;	      /* a poll: it has all there is, and is held until something comes */
 	bool leaves_no_place; /* a poll: the next one begins anew */
 	int64_t timeout_ms;   /* a poll: when it is answered at the latest; 0: none */
-	unsigned acts;	      /* messages of a live client that the database has not answered yet */
 	char *allowed_origin; /* owned; NULL: none to name */
 };
 

@@ -105,10 +105,14 @@ void visitor_send_last(struct visitor *v, struct buf *reply)
 
 	/* It fits into an empty socket buffer; a peer that makes it not fit gets none. */
 	if (buf_ok(reply) && send(fd, reply->bytes, reply->len, MSG_NOSIGNAL) == (ssize_t)reply->len &&
-	    shutdown(fd, SHUT_WR) == 0)
+	    shutdown(fd, SHUT_WR) == 0) {
+		buf_free(&v->in);
+		visitor_charge(v);
 		visitor_move(v, VISITOR_LINGERING);
-	else
+		line_watch(v->line, UV_READABLE);
+	} else {
 		visitor_close(v);
+	}
 	buf_free(reply);
 }
 

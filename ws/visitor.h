@@ -4,7 +4,7 @@
  *	NEW		accepted, and has said nothing yet
  *	RESTING		a poll's reply went out on it, and the next poll may come
  *	READING		the head of its request comes, in pieces
- *	WAITING		its request came without a token, as too many have: it has its turn later
+ *	WAITING		its request came without a good token, as too many have: it has its turn later
  *	LINGERING	it was answered; what it still sends is thrown away, until it has read the answer
  *
  * A visitor is in the list of its state, and has so much time in each.
@@ -79,8 +79,8 @@ struct line *visitor_dismiss(struct visitor *v);
 void visitor_close(struct visitor *v);
 
 /*
- * Its last bytes, and the end: what the client still sends is read and thrown away, or its kernel would throw the
- * answer away. Takes over what is in `reply`.
+ * Its last bytes, and the end: nothing is kept of its head, and what the client still sends is read and thrown away, or its
+ * kernel would throw the answer away. Takes over what is in `reply`.
  */
 void visitor_send_last(struct visitor *v, struct buf *reply);
 
