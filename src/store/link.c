@@ -35,6 +35,9 @@ struct link {
 	bool greeted;	      /* the database has answered */
 	bool pooled;	      /* once it is up */
 	bool unreplicated;    /* see link_take_unreplicated() */
+	bool may_wait;	      /* see link_may_wait() */
+	bool doubts;	      /* it has left `doubted`, of hosts_get(), and told nobody */
+	size_t doubted;
 	struct backoff backoff;
 	bool said_away; /* an outage is one line in the log */
 
@@ -150,6 +153,16 @@ static void flush(struct link *l)
 	l->ops->watch(l->loop, PQsocket(l->connection), true, left, l->state == LINK_UP ? l->due_ms : l->answer_by_ms);
 }
 
+/* Two servers must not share the work: where another one serves this link, the others come as well. */
+static void settle_doubt(struct link *l)
+{
+	if (l->doubts && l->host != l->doubted) {
+		hosts_leave(l->hosts, l->doubted, l->left);
+		l->left = hosts_left(l->hosts);
+	}
+	l->doubts = false;
+}
+
 static void go_up(struct link *l)
 {
 	const char *host = host_text(l);
@@ -162,6 +175,7 @@ static void go_up(struct link *l)
 	l->heard_ms = clock_monotonic_ms();
 	l->due_ms = l->heard_ms + LOOK_MS;
 	backoff_reset(&l->backoff);
+	settle_doubt(l);
 	log_notice("database connected link=%s pooler=%s host=%s", l->name, l->pooled ? "yes" : "no",
 		   log_quote(quoted, sizeof(quoted), host, strlen(host)));
 	flush(l);
@@ -386,13 +400,24 @@ static void hurry(struct link *l, int64_t now_ms)
 		l->answer_by_ms = l->answer_by_ms == 0 ? by_ms : MIN(l->answer_by_ms, by_ms);
 }
 
+static void doubt(struct link *l)
+{
+	l->doubts = true;
+	l->doubted = l->host;
+	hosts_pass(l->hosts, l->host);
+	give_up(l, "no answer");
+}
+
 static void look(struct link *l)
 {
 	int64_t now_ms = clock_monotonic_ms();
 
 	l->due_ms = now_ms + LOOK_MS;
 	if (l->answer_by_ms != 0 && now_ms >= l->answer_by_ms) {
-		link_leave(l, "no answer");
+		if (l->may_wait)
+			doubt(l);
+		else
+			link_leave(l, "no answer");
 		return;
 	}
 	if (hosts_left(l->hosts) != l->left)
@@ -430,6 +455,11 @@ void link_drop(struct link *l, const char *why)
 		give_up(l, why);
 	else if (l->state != LINK_DOWN)
 		attempt_failed(l, why);
+}
+
+void link_may_wait(struct link *l)
+{
+	l->may_wait = true;
 }
 
 void link_leave(struct link *l, const char *why)

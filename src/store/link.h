@@ -61,6 +61,12 @@ void link_due(struct link *l);
  * here). */
 void link_flush(struct link *l);
 
+/*
+ * What is asked on it may wait for a standby. So that there is no answer says nothing of its server yet: the links that share
+ * its hosts are told when another server serves it.
+ */
+void link_may_wait(struct link *l);
+
 /* Gives the connection up and makes a new one; `why` goes into the log. */
 void link_drop(struct link *l, const char *why);
 
