@@ -102,6 +102,8 @@ def _(s):
                     equal(live.client.closed()[0], 1013, "who comes while the database is away")
             s.start_postgres()
             s.wait_ready()
+            for server in (a, b):
+                wait_until(lambda server=server: s.lets_in(4, server), "clients to be let in")
             for w in writers:
                 w.wait("stored", len(w.stored) + 20)
             for w in writers:
