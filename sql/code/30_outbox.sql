@@ -270,7 +270,7 @@ begin
 			v_moved := v_moved + v_result.moved;
 			v_locked := v_locked || v_result.locked;
 		exception when others then
-			if sqlstate ~ '^(40|53|55|57|58)' then
+			if server_is_in_trouble(sqlstate) then
 				raise;
 			end if;
 			v_apart := true;
@@ -283,7 +283,7 @@ begin
 					v_moved := v_moved + v_result.moved;
 					v_locked := v_locked || v_result.locked;
 				exception when others then
-					if sqlstate ~ '^(40|53|55|57|58)' then
+					if server_is_in_trouble(sqlstate) then
 						raise;
 					end if;
 					v_moved := v_moved + 1;
