@@ -126,6 +126,7 @@ enum err database_open(struct node *n)
 	db->fetches_watch.connection = pipeline_connection(db->fetches);
 	db->queries_watch.connection = pipeline_connection(db->queries);
 	db->acts_watch.connection = pipeline_connection(db->acts);
+	pg_connection_may_wait(db->acts_watch.connection);
 	db->listener_watch.connection = doorbell_connection(db->listener);
 	return OK;
 }

@@ -49,7 +49,7 @@ TAILQ_HEAD(session_list, session);
 
 /* The connections to PostgreSQL. Each is opened, and its comings and goings are told, by database.h. */
 struct node_database {
-	struct pipeline *fetches; /* what brings messages, and nothing else: it waits for nobody's lock or rule */
+	struct pipeline *fetches; /* what brings messages, and nothing else: so it waits for no rule */
 	struct pipeline *queries; /* who may have them, who is here, what was delivered, heartbeats */
 	struct pipeline *acts;	  /* what clients say, the relay, the sweep */
 	struct doorbell *listener;
@@ -81,7 +81,7 @@ struct node_identity {
 	struct token_keys *keys;
 	bool reading_keys, read_keys_again;
 	struct rate_table *arrivals;	     /* of users */
-	struct rate_bucket strangers_bucket; /* of all who bring no token */
+	struct rate_bucket strangers_bucket; /* of all who bring no good token */
 };
 
 /* What a message goes through. */

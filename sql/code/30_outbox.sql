@@ -270,7 +270,7 @@ begin
 			v_moved := v_moved + v_result.moved;
 			v_locked := v_locked || v_result.locked;
 		exception when others then
-			if sqlstate ~ '^(40|53|55|57|58)' then
+			if server_is_in_trouble(sqlstate) then
 				raise;
 			end if;
 			v_apart := true;
@@ -283,7 +283,7 @@ begin
 					v_moved := v_moved + v_result.moved;
 					v_locked := v_locked || v_result.locked;
 				exception when others then
-					if sqlstate ~ '^(40|53|55|57|58)' then
+					if server_is_in_trouble(sqlstate) then
 						raise;
 					end if;
 					v_moved := v_moved + 1;
@@ -328,11 +328,18 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
 	v_now timestamptz := clock_timestamp();
+	-- Where relay() begins. It looks at the rest in time where it runs; when it has not for a minute, all is looked at here.
+	v_from timestamptz := coalesce((
+		select s.look_from from relay_state s
+		where s.look_again_at > v_now - interval '1 minute' and s.look_again_at < v_now + interval '5 minutes'), '-infinity');
+	v_notes record;
 begin
-	messages := (select count(*) from (select from outbox o where o.failed_at is null and o.deliver_at <= v_now limit 100000) d)
-		+ (select count(*) from (select from notification n where n.push_at <= v_now limit 100000) d);
-	oldest_s := coalesce(extract(epoch from v_now - least((select min(o.deliver_at) from outbox o where o.failed_at is null and o.deliver_at <= v_now),
-		(select min(n.push_at) from notification n where n.push_at <= v_now))), 0);
+	-- Each index is read once: what is dead in it is passed over once.
+	select count(*) as count, min(d.deliver_at) as oldest into v_notes from (
+		select n.push_at as deliver_at from notification n where n.push_at <= v_now order by n.push_at limit 100000) d;
+	select count(*) + v_notes.count, coalesce(extract(epoch from v_now - least(min(d.deliver_at), v_notes.oldest)), 0) into messages, oldest_s from (
+		select o.deliver_at from outbox o where o.failed_at is null and o.deliver_at > v_from and o.deliver_at <= v_now
+		order by o.deliver_at limit 100000) d;
 	failed := (select count(*) from outbox o where o.failed_at is not null) + (select count(*) from notification n where n.failed_at is not null);
 	stuck := oldest_s > 10 and not exists (
 		select from relay_state s where s.idle_at between v_now - interval '10 seconds' and v_now + interval '10 seconds');

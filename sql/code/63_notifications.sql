@@ -106,6 +106,24 @@ begin
 end
 $$;
 
+-- Which notification a message was is known while the message is kept, and of a notification's last message for good: so whoever has
+-- a notification sent again and again fills the queue alone. After messages are trimmed:
+create or replace function tidings.pushes_trimmed() returns trigger
+language plpgsql as $$
+begin
+	-- Whoever has one locked deletes the notification.
+	delete from tidings.notification_push where ctid = any (array(
+		select p.ctid from tidings.notification_push p
+		where p.user_id = substr(new.name, 15) and p.seq >= old.first_seq and p.seq < new.first_seq and exists (
+			select from tidings.notification_push o where o.notification_id = p.notification_id and o.seq > p.seq)
+		for update skip locked));
+	return null;
+end
+$$;
+
+create or replace trigger pushes_trimmed after update of first_seq on tidings.topic
+	for each row when (starts_with(new.name, 'notifications/')) execute function tidings.pushes_trimmed();
+
 -- These went into the queue, at these seqs. A critical one goes again in 30 s, 60 s, … 1 h, for a day after the first time; and 30 times
 -- (what a day has) although a clock that was wrong says that the day is over.
 create or replace function tidings.pushed(p_notes uuid[], p_seqs int8[]) returns void
@@ -113,6 +131,13 @@ language plpgsql as $$
 declare
 	v_now timestamptz := clock_timestamp();
 begin
+	-- What was the last message until now, and is trimmed; or has the number of another numbering.
+	delete from notification_push where ctid = any (array(
+		select p.ctid from unnest(p_notes, p_seqs) as i(id, seq)
+		cross join lateral (
+			select t.first_seq from notification n join topic t on t.name = 'notifications/' || n.user_id where n.id = i.id offset 0) t
+		cross join lateral (
+			select o.ctid from notification_push o where o.notification_id = i.id and (o.seq < t.first_seq or o.seq > i.seq) offset 0) p));
 	insert into notification_push (user_id, seq, notification_id)
 		select (select n.user_id from notification n where n.id = p_notes[i]), p_seqs[i], p_notes[i]
 		from generate_series(1, cardinality(p_notes)) as i

@@ -67,15 +67,19 @@ class Machine:
     def __init__(self, name, folder, logs, user):
         self.name, self.address = name, MACHINES[name]
         self.folder = folder / name
-        self.folder.mkdir(mode=0o700)
         self.logs, self.user = logs, user
+        self.holder = self.namespace = None
+        self.processes = []
+
+    def install(self):
+        self.folder.mkdir(mode=0o700)
         self.yml = self.folder / "patroni.yml"
-        self.yml.write_text(patroni_yml(name, self.folder))
-        if user:
+        self.yml.write_text(patroni_yml(self.name, self.folder))
+        if self.user:
             for path in (self.folder, self.yml):
-                shutil.chown(path, user, user)
+                shutil.chown(path, self.user, self.user)
         self._network()
-        self.etcd = self._process("etcd", find_program("etcd"), "--name", name, "--data-dir", self.folder / "etcd",
+        self.etcd = self._process("etcd", find_program("etcd"), "--name", self.name, "--data-dir", self.folder / "etcd",
                                   "--listen-client-urls", f"http://{self.address}:2379", "--advertise-client-urls", f"http://{self.address}:2379",
                                   "--listen-peer-urls", f"http://{self.address}:2380", "--initial-advertise-peer-urls", f"http://{self.address}:2380",
                                   "--initial-cluster", ",".join(f"{n}=http://{a}:2380" for n, a in MACHINES.items()),
@@ -95,8 +99,10 @@ class Machine:
 
     def _process(self, what, *args):
         drop = ["setpriv", "--reuid", self.user, "--regid", self.user, "--clear-groups", "--"] if self.user else []
-        return Process(f"{self.name}-{what}", [*self.enter, *drop, *args], {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"},
-                       self.logs, cwd=self.folder)
+        process = Process(f"{self.name}-{what}", [*self.enter, *drop, *args],
+                          {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}, self.logs, cwd=self.folder)
+        self.processes.append(process)
+        return process
 
     def begin(self):
         """As after its power came back."""
@@ -123,8 +129,16 @@ class Machine:
             return not pids or program
 
         wait_until(killed, f"all of {self.name} to be dead")
-        for process in (self.etcd, self.patroni):
+        for process in self.processes:
             process.child.poll()
+
+    def end(self):
+        """As far as it was there."""
+        if self.namespace:
+            self.kill()
+        if self.holder:
+            self.holder.kill()
+            self.holder.wait()
 
     def cut(self):
         ip("link", "set", self.name, "nomaster")
@@ -154,6 +168,7 @@ class Cluster:
         begin_network()
         for name in MACHINES:
             self.machines.append(Machine(name, folder, logs, user))
+            self.machines[-1].install()
         self.wait_healthy()
 
     def members(self):
@@ -194,9 +209,7 @@ class Cluster:
 
     def stop(self):
         for machine in self.machines:
-            machine.kill()
-            machine.holder.kill()
-            machine.holder.wait()
+            machine.end()
 
 
 class ClusterNemesis(Nemesis):
@@ -222,14 +235,14 @@ class ClusterNemesis(Nemesis):
         primary = self.cluster.in_role("leader")
         primary.kill()
         self.cluster.in_role("leader", primary)
-        time.sleep(seconds)
+        self.over.wait(seconds)
         primary.begin()
 
     def fault_primary_partitioned(self, seconds):
         primary = self.cluster.in_role("leader")
         primary.cut()
         self.cluster.in_role("leader", primary)
-        time.sleep(seconds)
+        self.over.wait(seconds)
         primary.join()
 
     def fault_postgresql_killed(self, seconds):
@@ -242,7 +255,7 @@ class ClusterNemesis(Nemesis):
         primary.patroni.signal(signal.SIGSTOP)
         try:
             self.cluster.in_role("leader", primary)
-            time.sleep(seconds)
+            self.over.wait(seconds)
         finally:
             primary.patroni.signal(signal.SIGCONT)
 
@@ -250,13 +263,13 @@ class ClusterNemesis(Nemesis):
         """The synchronous one."""
         standby = self.cluster.in_role("sync_standby")
         standby.kill()
-        time.sleep(2 * seconds)
+        self.over.wait(2 * seconds)
         standby.begin()
 
     def fault_standby_partitioned(self, seconds):
         standby = self.cluster.in_role("sync_standby")
         standby.cut()
-        time.sleep(2 * seconds)
+        self.over.wait(2 * seconds)
         standby.join()
 
     def fault_switchover(self, seconds):

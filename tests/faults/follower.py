@@ -6,19 +6,11 @@ import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass, field
 
+from faults.proof import Stretch, seq_of, told_lost
 from harness import RawClient
 
 POLL_S = 3
-
-
-@dataclass
-class Stretch:
-    """What came behind one cursor: in order, and with no hole, or the next stretch would have been told of."""
-
-    told: dict  # how it began: what the server said of what was lost, or {} at the first
-    received: list = field(default_factory=list)  # (seq, key, when)
 
 
 class Follower(threading.Thread):
@@ -27,7 +19,7 @@ class Follower(threading.Thread):
         self.stack, self.transport, self.diagnosis, self.user = stack, transport, diagnosis, user
         self.random = random.Random(seed)
         self.cursor = None
-        self.stretches = [Stretch({})]
+        self.stretches = []
         self.over = threading.Event()
         self.socket = None
         self.connects = self.refusals = self.greetings = self.resets = 0
@@ -71,10 +63,14 @@ class Follower(threading.Thread):
         query = {"token": self.stack.token(self.user), "cursor": self.cursor, **query}
         return f"/{kind}/{self.diagnosis}?" + "&".join(f"{k}={v}" for k, v in query.items() if v is not None)
 
-    def starts(self, said):
+    def starts(self, said, messages=()):
+        """`messages`: what lies before the cursor that it was told."""
         self.greetings += 1
-        if self.cursor and not said["recovered"]:
-            self.stretches.append(Stretch({"from": self.cursor, **(said.get("missed") or {})}))
+        after = next((m["seq"] - 1 for m in messages if "seq" in m), seq_of(said["cursor"]))
+        if not self.cursor:
+            self.stretches.append(Stretch(after))
+        elif not said["recovered"]:
+            self.stretches.append(Stretch(after, told_lost(seq_of(self.cursor), after, said.get("missed"))))
         self.cursor = said["cursor"]
 
     def take(self, message):
@@ -136,7 +132,7 @@ class Follower(threading.Thread):
         if reply.status != 200:
             raise OSError(reply.status)
         body = json.loads(reply.read())
-        self.starts(body)
+        self.starts(body, body["messages"])
         for m in body["messages"]:
             self.take(m)
         self.cursor = body["cursor"]

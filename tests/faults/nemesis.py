@@ -15,6 +15,8 @@ class Nemesis(threading.Thread):
         super().__init__(daemon=True, name="nemesis")
         self.stack, self.random, self.end = stack, random.Random(seed), time.monotonic() + seconds
         self.done = {name: 0 for name in self.kinds()}
+        self.over = threading.Event()  # what is broken is put right, and no more is done
+        self.ended = threading.Event()  # join() that a signal ends takes the thread for one that has
         self.error = None
         self.stretches = []  # in which the guest had no right: (diagnosis, from, to)
 
@@ -24,16 +26,18 @@ class Nemesis(threading.Thread):
 
     def run(self):
         try:
-            while time.monotonic() < self.end:
+            while time.monotonic() < self.end and not self.over.is_set():
                 # Each kind comes once before any comes again.
                 least = min(self.done.values())
                 name = self.random.choice([n for n, times in self.done.items() if times == least])
                 print(f"# {name}", flush=True)
                 self.inflict(name, self.random.uniform(0.3, 4))
                 self.done[name] += 1
-                time.sleep(self.random.uniform(0.5, 2))
+                self.over.wait(self.random.uniform(0.5, 2))
         except Exception as e:
             self.error = e
+        finally:
+            self.ended.set()
 
     def inflict(self, name, seconds):
         getattr(self, f"fault_{name}")(seconds)
@@ -58,7 +62,7 @@ class StackNemesis(Nemesis):
         node = self.random.choice(self.stack.nodes)
         node.child.kill()
         node.wait()
-        time.sleep(seconds / 2)
+        self.over.wait(seconds / 2)
         node.begin()
         node.wait_listening()
 
@@ -83,7 +87,7 @@ class StackNemesis(Nemesis):
         web = self.random.choice(self.stack.webs)
         web.child.kill()
         web.wait()
-        time.sleep(seconds / 4)
+        self.over.wait(seconds / 4)
         web.begin()
         web.wait_port(web.port)
 
@@ -98,7 +102,7 @@ class StackNemesis(Nemesis):
         try:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
-            time.sleep(seconds)
+            self.over.wait(seconds)
         finally:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
@@ -108,14 +112,14 @@ class StackNemesis(Nemesis):
 
     def fault_database_killed(self, seconds):
         self.stack.stop_postgres("immediate")
-        time.sleep(seconds / 2)
+        self.over.wait(seconds / 2)
         self.stack.start_postgres()
 
     def fault_backends_ended(self, seconds):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self.over.is_set():
             self.stack.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename like 'tidings%' and random() < 0.3")
-            time.sleep(0.3)
+            self.over.wait(0.3)
 
     def fault_database_stands_still(self, seconds):
         with open(self.stack.pg_data / "postmaster.pid") as f:
@@ -128,7 +132,7 @@ class StackNemesis(Nemesis):
         with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as f:
             while f.write(bytes(1 << 20)):
                 pass
-        time.sleep(seconds)
+        self.over.wait(seconds)
         ballast.unlink()
         wait_until(self.database_is_back, "the database to be back", 60)
 
@@ -142,25 +146,25 @@ class StackNemesis(Nemesis):
 
     def fault_notifications_lost(self, seconds):
         with Silence(self.stack):
-            time.sleep(2 * seconds)
+            self.over.wait(2 * seconds)
 
     def fault_snapshot_held(self, seconds):
         with Transaction(self.stack, "set transaction isolation level repeatable read; select from tidings.message limit 1"):
-            time.sleep(2 * seconds)
+            self.over.wait(2 * seconds)
 
     def fault_topic_locked(self, seconds):
         topic = self.random.choice(self.stack.diagnoses)
         with Transaction(self.stack, f"select from tidings.topic where name = 'diagnosis/{topic}' for update"):
-            time.sleep(seconds)
+            self.over.wait(seconds)
 
     def fault_right_withdrawn(self, seconds):
         s = self.stack
         topic = self.random.choice(s.diagnoses)
         who = f"diagnosis_id = {topic} and user_id = '{s.guest}'"
         with Transaction(s, f"delete from tidings.diagnosis_grant where {who}"):
-            time.sleep(self.random.choice((0, seconds)))
+            self.over.wait(self.random.choice((0, seconds)))
         withdrawn = time.monotonic()
-        time.sleep(seconds)
+        self.over.wait(seconds)
         granted = time.monotonic()
         s.sql(f"insert into tidings.diagnosis_grant (diagnosis_id, user_id) values ({topic}, '{s.guest}')")
         self.stretches.append((topic, withdrawn, granted))

@@ -1,5 +1,25 @@
 """What must hold of all that was published and received: each function gives the sentences of what does not."""
 from collections import defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Stretch:
+    """What came behind one cursor: in order, and with no hole, or the next stretch would have been told of."""
+
+    after: int  # the cursor's seq
+    lost: range = range(0)  # seqs that the server said will not come
+    received: list = field(default_factory=list)  # (seq, key, when)
+
+
+def seq_of(cursor):
+    return int(cursor.rpartition("-")[2])
+
+
+def told_lost(before, after, missed):
+    """The seqs of a gap between two cursors' seqs, as the server told of it: `missed`; None where it does not know more than that there is one."""
+    gap = {"from": before + 1, "to": after, **(missed or {})}
+    return range(gap["from"], gap["to"] + 1)
 
 
 def of_order(followers):
@@ -7,7 +27,7 @@ def of_order(followers):
     for f in followers:
         yield from (f"{f.name}: {fault}" for fault in f.faults)
         for stretch in f.stretches:
-            seqs = [seq for seq, _key, _when in stretch.received]
+            seqs = [stretch.after, *(seq for seq, _key, _when in stretch.received)]
             for a, b in zip(seqs, seqs[1:]):
                 if b <= a:
                     yield f"{f.name}: {b} behind {a}"
@@ -15,23 +35,25 @@ def of_order(followers):
 
 def of_gaps(followers, acknowledged, numbers):
     """Everything acknowledged that was for a client reached it, or the client was told that it would not. numbers: (topic, key) -> seq."""
-    wanted = defaultdict(dict)
+    wanted, taken = defaultdict(dict), defaultdict(set)
     for key, a in acknowledged.items():
         wanted[a.topic][key] = a
+        taken[a.topic].add(a.seq)
+    for (topic, _key), seq in numbers.items():
+        taken[topic].add(seq)
     for f in followers:
         got = set(f.keys())
-        first = min((seq for stretch in f.stretches for seq, _key, _when in stretch.received), default=None)
-        told = [stretch for stretch in f.stretches if stretch.told]
+        lost = {seq for stretch in f.stretches for seq in stretch.lost}
+        # What nobody got, and what has no number in its acknowledgement, has one that nothing else has.
+        free = lost - taken[f.diagnosis]
         for key, a in wanted[f.diagnosis].items():
-            seq = numbers.get((a.topic, key))
-            if key in got or (a.to_user and a.to_user != f.user) or first is None or (seq or first) < first:
+            if key in got or (a.to_user and a.to_user != f.user):
                 continue
-            if not any(covers(stretch.told, seq) for stretch in told):
+            seq = numbers.get((a.topic, key), a.seq)
+            if seq is None and free:
+                free.pop()
+            elif seq is None or (seq > f.stretches[0].after and seq not in lost):
                 yield f"{f.name}: {key} (seq {seq}) never came, and it was not told"
-
-
-def covers(told, seq):
-    return "to" not in told or seq is None or seq <= told["to"]
 
 
 def of_numbers(followers, acknowledged, rolled_back):

@@ -308,3 +308,34 @@ def stuck(db):
     equal(state(db)[0], 0, "due")
     db.sql("update tidings.relay_state set idle_at = '-infinity'")
     equal(state(db)[3], False, "nothing due")
+
+
+@test("outbox_state() reads no more of the outbox behind an old snapshot, however much was relayed since; where the relay stands still, all that is due counts")
+def state_behind_a_snapshot(db):
+    # Asked every few seconds by each sidecar, on a connection that clients wait for: seconds, behind a million rows.
+    topic, old = db.topic(), db.session("postgres")
+    drain(db)
+    db.sql("delete from tidings.relay_state")
+    old.sql("begin isolation level repeatable read")
+    old.sql("select count(*) from tidings.outbox")
+    pages = "pg_stat_get_xact_blocks_fetched('tidings.outbox'::regclass)"
+
+    def read():
+        before, answer, after = [r[0] for r in db.sql(f"begin; select {pages}; select messages from tidings.outbox_state(); select {pages}; commit")]
+        return int(answer), int(after) - int(before)
+
+    db.sql(f"insert into tidings.outbox (deliver_at, topic, body) select now() - interval '1 hour', '{topic}', '{{\"x\":\"{'x' * 300}\"}}' from generate_series(1, 8000)")
+    drain(db)
+    db.sql("update tidings.relay_state set look_again_at = now() - interval '10 s'")
+    db.sql(publish(topic))
+    due, pages_read = read()
+    equal(due, 1, "due, behind where the relay begins")
+    assert pages_read < 50, f"{pages_read} pages read, for one row"
+    db.sql("update tidings.outbox set deliver_at = now() - interval '1 hour'; update tidings.relay_state set look_again_at = now() - interval '61 s'")
+    due, pages_read = read()
+    equal((due, round(state(db)[1], -2)), (1, 3600), "due, where the relay has not looked again")
+    assert pages_read > 100, f"{pages_read} pages read: nothing was to be passed over"
+    old.sql("commit")
+    drain(db)
+    db.sql("delete from tidings.relay_state")
+    db.sql("vacuum tidings.outbox")

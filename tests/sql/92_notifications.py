@@ -392,3 +392,36 @@ def read_is_no_ack(db):
     make_due(db, user)
     relay(db)
     equal(len(pushed(db, user)), 3, "although its user wants none")
+
+
+@test("which notification a message was is known while it is kept, of the last one for good: sent again and again, it leaves nothing beside the queue")
+def trimmed(db):
+    # A hundred rows each time that one user came back, for good, and outside of any quota.
+    user = db.user()
+    topic = f"notifications/{user}"
+    ids = [notify(db, user, priority="critical").data["id"] for _ in range(10)]
+    of = lambda seq: db.sql(f"select notification_id from tidings.notification_push where user_id = '{user}' and seq = {seq}")
+    count = lambda: int(db.one(f"select count(*) from tidings.notification_push where user_id = '{user}'"))
+
+    def again(times):
+        for _ in range(times):
+            db.age(topic, 61)
+            make_due(db, user)
+            while db.sidecar("select tidings.relay(20, 60)")[0][0] == "0":
+                pass
+
+    again(40)
+    assert count() <= len(db.kept(topic)) + 10 <= 120, f"{count()} rows, {len(db.kept(topic))} messages"
+    first, last = db.counter(topic)
+    equal((of(first - 1), of(first)), ([], [[ids[(first - 1) % 10]]]), "the last that is trimmed, and the first that is kept")
+    db.age(topic, 604801)
+    db.sweep()
+    equal((db.kept(topic), count()), ([], 10), "when all are trimmed")
+    equal(db.act(user, "ack", {"topic": topic, "seq": last}).data.get("id"), ids[9], "an ack of the last message")
+    again(1)
+    equal((count(), len(db.kept(topic))), (10, 9), "when those that are not acked went again")
+    # The topic begins anew: what has a number of the old numbering is none of the new one's.
+    db.sql(f"delete from tidings.message where topic_id = {db.topic_id(topic)}; delete from tidings.topic where name = '{topic}'")
+    again(1)
+    equal((db.kept(topic), sorted(int(r[0]) for r in db.sql(f"select seq from tidings.notification_push where user_id = '{user}'"))),
+          (list(range(1, 10)), [*range(1, 10), last]), "in a new numbering")

@@ -3,6 +3,7 @@ import concurrent.futures
 import contextlib
 import importlib
 import json
+import re
 import threading
 
 from harness import Closed, RawClient, Transaction, equal, frame, test, upgrade_request, wait_until
@@ -334,7 +335,7 @@ def said(client):
     return client.buffer
 
 
-@test("all who bring no token have one rate: beyond it they wait for their turn, on each transport, and are let in or refused with 429; users are let in at once")
+@test("all who bring no token, or a bad one, have one rate: beyond it they wait for their turn, on each transport, and are let in or refused with 429; users are let in at once")
 def _(s):
     # Who came without a token was counted nowhere; then each was let in, to be told that there are too many, and others waited for that.
     d = s.diagnosis()
@@ -360,7 +361,8 @@ def _(s):
 
     for settings, paths, let_in in (
             ({"TIDINGS_ANONYMOUS": "public"}, (f"/poll/{d}?timeout=0", f"/sse/{d}", f"/ws/{d}"), (b"200", b"200", b"101")),
-            ({}, (f"/ws/{d}", "/ws/combined"), (b"101", b"101"))):
+            ({}, (f"/ws/{d}", "/ws/combined"), (b"101", b"101")),
+            ({}, (f"/ws/{d}?token=no.to.ken", f"/poll/{d}?token=no.to.ken", f"/sse/{d}?token=no.to.ken"), (b"101", b"401", b"401"))):
         with s.node(**settings, **few) as node:
             heads = crowd(node, *paths * 12)
             statuses = [head.split()[1] for head in heads]
@@ -371,6 +373,27 @@ def _(s):
             users_come(node)
             node.api.get(f"/poll/{d}").want(200 if settings else 401)
             equal(crowd(node, paths[0])[0].split()[1], let_in[0], "who comes when the rest has gone")
+
+
+@test("those who wait for their turn are the ones that go when there are too many: a poller keeps its place between two polls")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_CONNECTIONS_MAX=10, TIDINGS_STRANGER_RATE=1, TIDINGS_STRANGER_BURST=1) as node, contextlib.ExitStack() as here:
+        poller = here.enter_context(RawClient(node.port, "", handshake=False))
+
+        def polls():
+            poller.s.sendall(f"GET /poll/{d}?timeout=0&token={s.token()} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            head = poller._head()
+            poller._bytes(int(re.search(rb"Content-Length: (\d+)", head)[1]))
+            return head.split()[1]
+
+        equal(polls(), b"200", "the first poll")
+        for _ in range(1100):
+            client = here.enter_context(RawClient(node.port, "", handshake=False))
+            client.s.sendall(upgrade_request(f"/ws/{d}"))
+        with s.connect(d, server=node) as client:
+            client.answers()
+        equal(polls(), b"200", "the next one")
 
 
 @test("those who wait for their turn have 8 MiB of heads with those that have not come whole, and one who goes has none")
@@ -448,6 +471,52 @@ def _(s):
                 return {said(client) for client in crowd[:100]} == {b""}
 
         wait_until(closed, "the first ones to be closed")
+
+
+@test("who was refused for a bad head takes no place of those whose heads come in pieces")
+def _(s):
+    # Until they had gone, what they had sent was counted.
+    with s.node() as node, contextlib.ExitStack() as here:
+        for _ in range(2):
+            refused = [here.enter_context(RawClient(node.port, "", handshake=False)) for _ in range(300)]
+            for client in refused:
+                client.s.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000)
+            s.lets_in(4, node)
+            for client in refused:
+                client.s.sendall(b"\n\n")
+                assert client._head().startswith(b"HTTP/1.1 400"), "no refusal"
+        late = here.enter_context(RawClient(node.port, "", handshake=False))
+        late.s.sendall(b"GET /nothing HTTP/1.1\r\n")
+        s.lets_in(4, node)
+        late.s.sendall(b"Host: a\r\n\r\n")
+        equal(late._head().split()[1], b"404", "who comes then")
+
+
+def until_pong(live):
+    """What comes before it."""
+    while (m := live.next())["type"] != "pong":
+        yield m
+
+
+@test("what a user has said and the database has not answered is bounded, whether its connections are still there or not")
+def _(s):
+    # It was counted by connection: who came again could say as much again.
+    many, other = person(s), person(s)
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, **TALKATIVE) as node, Live(s, node, "combined", user=many, how="query") as first:
+        id = conversation(first, other)
+        with Transaction(s, f"select from tidings.conversation where id = '{id}' for update"):
+            first.send("chat_message", {"conversation_id": id, "message": "m"})
+            for n in range(6):
+                with Live(s, node, "combined", user=many, how="query") as live:
+                    for _ in range(60):
+                        live.send("get_thresholds")
+                    live.send("ping")
+                    answers = list(until_pong(live))
+                refused = [m for m in answers if m["type"] == "error"]
+                assert bool(refused) == (n >= 4), f"connection {n}: {answers}"
+                assert all(m["data"]["code"] == "rate_limited" for m in refused), refused
+        first.until("chat_message_sent")
+        wait_until(lambda: first.ask("get_thresholds", want="thresholds"), "what was asked for meanwhile to be done")
 
 
 @test("of a user who says much at once one act after the other goes to the database: another user's waits for one of them, not for all")

@@ -10,7 +10,7 @@ import socket
 import stat
 import subprocess
 
-from harness import TOP, Lock, RawClient, Transaction, equal, free_port, test, wait_until
+from harness import TOP, Lock, Node, RawClient, Stack, Transaction, descendants, equal, free_port, is_running, test, wait_until
 
 PROGRAMS = ("tidings-ws", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi")
 
@@ -320,3 +320,25 @@ def _(s):
         for _n in range(20):
             web.api.get(f"/ws/history/{s.diagnosis()}", s.token()).want(200)
         equal([opened(name) for name in ("tidings history", "tidings live")], [1, 0], "connections")
+
+
+@test("an installation for tests that fails halfway, with a program that does not listen, leaves nothing running")
+def _(s):
+    class Deaf(Node):
+        def wait_listening(self):
+            raise AssertionError("deaf")
+
+    class Halfway(Stack):
+        def _begin(self):
+            super()._begin()
+            begun.update(descendants(os.getpid()), [int((self.pg_data / "postmaster.pid").read_text().split()[0])])
+            folders.append(self.folder)
+            Deaf(self, "deaf", {})
+
+    before, begun, folders = set(descendants(os.getpid())), set(), []
+    with contextlib.suppress(AssertionError):
+        Halfway()
+    assert len(begun - before) > 2, begun
+    wait_until(lambda: not any(map(is_running, begun - before)), "all of it to have ended")
+    equal(set(filter(is_running, descendants(os.getpid()))) - before, set(), "what runs afterwards")
+    shutil.rmtree(folders[0])

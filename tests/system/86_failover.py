@@ -1,6 +1,7 @@
 """Several hosts in TIDINGS_DATABASE: every connection of ours leaves one that hangs, or that can only be read, for the next."""
 import concurrent.futures
 import contextlib
+import importlib
 import os
 import re
 import shutil
@@ -11,7 +12,9 @@ import threading
 
 import harness
 from harness import Transaction, equal, stopped, test, wait_until
-from live import person
+from live import Live, person
+
+outage = importlib.import_module("85_outage")
 
 EXPECTED = "database|connection|away|server|recovery|read-only"
 LINKS = {"fetches", "queries", "acts", "listener"}
@@ -118,13 +121,30 @@ def _(s):
 @test("a host that hangs for one connection is left by all of them, which must not be at two servers", allow=EXPECTED)
 def _(s):
     d = s.diagnosis()
-    with Way(s) as way:
-        database = hosts(way.folder, s.pg_folder)
-        with s.node(TIDINGS_DATABASE=database, TIDINGS_DATABASE_TIMEOUT=1000) as node, s.web(node, TIDINGS_DATABASE=database) as web:
-            equal(links_at(node, way.folder), LINKS, "links at the first host")
-            with stopped(s.backend("queries")):
-                wait_until(lambda: links_at(node, s.pg_folder) == LINKS, "every link of the sidecar to be at the second host")
-            everything_works(s, node, web, d)
+    for link in ("queries", "acts"):
+        with Way(s) as way:
+            database = hosts(way.folder, s.pg_folder)
+            with s.node(TIDINGS_DATABASE=database, TIDINGS_DATABASE_TIMEOUT=1000) as node, s.web(node, TIDINGS_DATABASE=database) as web:
+                equal(links_at(node, way.folder), LINKS, "links at the first host")
+                with stopped(s.backend(link)):
+                    wait_until(lambda: links_at(node, s.pg_folder) == LINKS, f"every link of the sidecar to be at the second host: {link}")
+                everything_works(s, node, web, d)
+
+
+@test("while what a live client says waits for a standby that is missing, the sidecar's other connections stay where they are", allow=EXPECTED)
+def _(s):
+    # With another host to try, all of them left a server that answered, and nobody was let in meanwhile.
+    d = s.diagnosis()
+    with Way(s, frozen=True) as mute, s.node(TIDINGS_DATABASE=hosts(s.pg_folder, mute.folder), TIDINGS_DATABASE_TIMEOUT=2000) as node:
+        away = lambda: set(re.findall(r"database away connection=(\S+)", node.log.read_text()))
+        with Live(s, node, "health", user=person(s), how="query") as live, outage.standby_missing(s):
+            live.send("health_update", {"metric": "pulse", "value": 70})
+            wait_until(away, "the connection of acts to give up")
+            assert s.lets_in(d, node), "somebody comes"
+            equal(live.next()["data"]["code"], "unavailable", "what it is told")
+        wait_until(lambda: links_at(node, s.pg_folder) == LINKS and s.lets_in(d, node), "acts to be back")
+        equal(away(), {"acts"}, "connections that left")
+    s.wait_ready()
 
 
 @test("a listener that nothing comes to notices by itself that its host hangs", allow=EXPECTED)

@@ -484,6 +484,16 @@ class Process:
     def pid(self):
         return self.child.pid
 
+    @contextlib.contextmanager
+    def ended_unless_begun(self):
+        """It is nobody else's to end before it is there."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(AssertionError):
+                self.stop()
+            raise
+
     def alive(self):
         if self.child.poll() is not None:
             raise AssertionError(f"{self.name} ended with {self.child.returncode}:\n{self.log.read_text(errors='replace')[-2000:]}")
@@ -519,7 +529,8 @@ class Node(Process):
         self.socket = stack.folder / f"ws-{self.port}.sock"
         env = stack.environment(**{"TIDINGS_WS_PORT": self.port, "TIDINGS_WS_SOCKET": self.socket, "TIDINGS_DRAIN_TIME": 0, **settings})
         super().__init__(name, [stack.program("tidings-ws")], env, stack.logs)
-        self.wait_listening()
+        with self.ended_unless_begun():
+            self.wait_listening()
 
     def wait_listening(self):
         # On its path after its port.
@@ -546,8 +557,9 @@ class Web(Process):
         env = stack.environment(TIDINGS_PORT=self.port, TIDINGS_WS_SOCKET=node.socket, TIDINGS_STATE=self.folder,
                                 TIDINGS_LIBEXEC=stack.program("broadcast.fcgi").parent, TIDINGS_SHARE=stack.share, **settings)
         super().__init__(name, [find_program("lighttpd"), "-D", "-f", stack.share / "etc" / "lighttpd.conf"], env, stack.logs, cwd=self.folder)
-        self.wait_port(self.port)
-        wait_until(lambda: self.api.get("/health").status in (200, 503), f"{name} to answer")
+        with self.ended_unless_begun():
+            self.wait_port(self.port)
+            wait_until(lambda: self.api.get("/health").status in (200, 503), f"{name} to answer")
 
     def programs(self, name):
         """Pids of its FastCGI programs of that name."""
@@ -663,18 +675,22 @@ class Stack:
         self.expected = None  # in the logs, of the test that runs
         self.pg_user = "postgres" if os.geteuid() == 0 else None
         try:
-            self._share()
-            self._keys()
-            self._postgres()
-            self.node1 = self.start_node()
-            self.web1 = self.start_web(self.node1)
-            self.api = self.web1.api
-            self.wait_ready()
+            self._begin()
         except BaseException:
             self.stop()
             raise
 
     # what it is made of
+
+    def _begin(self):
+        """Whatever of it is there when this fails is ended."""
+        self._share()
+        self._keys()
+        self._postgres()
+        self.node1 = self.start_node()
+        self.web1 = self.start_web(self.node1)
+        self.api = self.web1.api
+        self.wait_ready()
 
     def program(self, name):
         for place in (BUILD / name, BUILD / "src" / name, BUILD / "ws" / name, BUILD / "fcgi" / name):
@@ -759,9 +775,9 @@ class Stack:
 
     def start_postgres(self):
         before = ["runuser", "-u", self.pg_user, "--"] if self.pg_user else []
+        self.postgres_alive = True  # it may be, whatever becomes of pg_ctl
         subprocess.run([*before, PG_BIN / "pg_ctl", "-D", self.pg_data, "-l", self.pg_folder / "log", "-w", "start"], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-        self.postgres_alive = True
 
     def stop_postgres(self, mode="fast"):
         self._as_postgres(PG_BIN / "pg_ctl", "-D", self.pg_data, "-m", mode, "-w", "stop")
@@ -974,5 +990,8 @@ class Stack:
             except AssertionError as e:
                 problems.append(str(e))
         if self.postgres_alive:
-            self.stop_postgres("immediate")
+            try:
+                self.stop_postgres("immediate")
+            except AssertionError as e:
+                problems.append(str(e))
         return problems

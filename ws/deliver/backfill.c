@@ -200,6 +200,14 @@ static void take_page(struct backfill *b, struct subscription *sub, size_t asked
 	page_send(&page, reached);
 }
 
+/* Retired since: that the database has another epoch is known. */
+static bool is_stale(const struct page_request *r)
+{
+	const struct hub_topic *t = hub_find(r->backfill->node->fanout.hub, r->topic_id);
+
+	return !t || strcmp(t->epoch, r->epoch) != 0;
+}
+
 static void finish_request(struct page_request *r, enum err e, const struct fetch_row *rows, size_t count)
 {
 	struct backfill *b = r->backfill;
@@ -211,7 +219,8 @@ static void finish_request(struct page_request *r, enum err e, const struct fetc
 	b->under_way--;
 	if (e == OK && count > 0 && rows[0].other_epoch) {
 		e = ERR_CONFLICT;
-		agreement_differs(&b->node->db.agreement);
+		if (!is_stale(r))
+			agreement_differs(&b->node->db.agreement);
 	}
 	/* Whoever asks from now on asks anew. */
 	STAILQ_CONCAT(&asking, &r->asking);

@@ -3,7 +3,7 @@
  *
  * One fetch at a time: whatever rings meanwhile goes into the next, so the busier it is, the more goes together.
  *
- * Fetches, and pages of backfill, have a connection of their own (node.db.fetches): no other statement delays a broadcast. Their
+ * Fetches, and backfill's pages of what is for all, have a connection of their own (node.db.fetches): no other statement delays a broadcast. Their
  * answers may be newer, or older, than those on the other (node.db.queries), and for a moment the two may be to different
  * servers. So each fetch says which epochs it is for. What comes is appended where the topic was held all the time.
  * Heartbeats alone decide that a topic is numbered anew.

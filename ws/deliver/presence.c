@@ -257,6 +257,9 @@ void presence_delivered(struct presence *p, const struct hub_topic *t)
 
 void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq)
 {
+	/* It would not be written: presence_renew() forgets it. */
+	if (!pipeline_is_up(p->node->db.queries))
+		return;
 	deliveries_add_private(&p->deliveries, t, seq);
 	soon(p);
 }

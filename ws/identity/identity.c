@@ -90,14 +90,29 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	return true;
 }
 
-bool identity_take_stranger(struct node *n, const struct session_kind *kind)
+/* A good one is remembered: that it is looked at again costs next to nothing. */
+static bool is_bad(const struct node *n, const char *token)
 {
-	const struct config *c = n->config;
-	bool anonymous = c->anonymous && !kind->needs_user;
+	const struct token_fault *fault;
+	struct token_claims claims;
 
-	return !(anonymous || kind->duplex) ||
-	       rate_take(&n->identity.strangers_bucket, c->stranger_rate_per_s, c->stranger_burst,
-			 anonymous ? RESUME_COST : RATE_ONE, clock_monotonic_ms() * 1000, NULL);
+	return token_verify(n->identity.keys, token, strlen(token), clock_wall_us() / 1000000, &claims, &fault) != OK &&
+	       fault;
+}
+
+int64_t identity_stranger_cost(const struct node *n, const char *token, const struct session_kind *kind)
+{
+	if (token)
+		return is_bad(n, token) ? RATE_ONE : 0;
+	if (n->config->anonymous && !kind->needs_user)
+		return RESUME_COST;
+	return kind->duplex ? RATE_ONE : 0;
+}
+
+bool identity_take_stranger(struct node *n, int64_t cost)
+{
+	return rate_take(&n->identity.strangers_bucket, n->config->stranger_rate_per_s, n->config->stranger_burst, cost,
+			 clock_monotonic_ms() * 1000, NULL);
 }
 
 void identity_charge(const struct session *s)

@@ -3,13 +3,14 @@
  *
  * A user may come so often (TIDINGS_CONNECT_RATE): a connect, or a poll that the database is asked for, is one, and one more
  * for every 16 topics; a poll that goes on from memory is an eighth. Services and admins are not limited. All who bring no
- * token have one rate together (TIDINGS_STRANGER_RATE): so they leave a node time for those who do.
+ * token, or a bad one, have one rate together (TIDINGS_STRANGER_RATE): so they leave a node time for the others.
  *
  * Layer    ws.
  */
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "ws/session/session.h"
 
@@ -28,10 +29,16 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 void identity_leave(struct session *s);
 
 /*
- * A client comes without a token, and is charged as one that goes on from memory, or, where it is to say who it is, for all.
- * False: too many have come, and this one has to wait. A kind that lets nobody in without a token charges nothing: 401 costs little.
+ * What a client costs, in parts of RATE_ONE, before anything is made for it. One that brings no token: as much as what goes on
+ * from memory, or, where it is to say who it is, all; one that brings a bad token, all; others are charged by their users' names,
+ * and here it is 0. A kind that lets nobody in without a token costs nothing either: 401 is cheap.
+ *
+ *	token	NULL: none
  */
-bool identity_take_stranger(struct node *n, const struct session_kind *kind) MUST_CHECK;
+int64_t identity_stranger_cost(const struct node *n, const char *token, const struct session_kind *kind);
+
+/* False: too many such have come, and this one has to wait. */
+bool identity_take_stranger(struct node *n, int64_t cost) MUST_CHECK;
 
 /* The database is going to be asked for the session: charges its user, or the strangers, for the rest. */
 void identity_charge(const struct session *s);

@@ -15,7 +15,7 @@
 #include "ws/live/live_session.h"
 #include "ws/session/session_output.h"
 
-#define ACTS_MAX 64 /* messages of one client that the database has not answered */
+#define ACTS_MAX 256 /* messages of one user that the database has not answered, also of clients that have gone */
 
 STAILQ_HEAD(acting_list, acting);
 
@@ -27,6 +27,7 @@ struct act_queue {
 	UT_hash_handle hh; /* in node.act_queues, by user_id */
 	struct node *node;
 	struct acting_list waiting;
+	unsigned count; /* with the one under way */
 	bool under_way;
 	char user_id[]; /* NUL-terminated */
 };
@@ -34,7 +35,7 @@ struct act_queue {
 struct acting {
 	STAILQ_ENTRY(acting) link; /* in queue->waiting, until it is under way */
 	struct act_queue *queue;
-	size_t bytes;		   /* that wait */
+	size_t bytes;		   /* that it takes, in node.budget */
 	struct subscription *self; /* with a reference */
 	struct buf data;	   /* owned */
 	char *correlation;	   /* owned; NULL: none */
@@ -81,13 +82,13 @@ static void finish(struct acting *a, enum err e, const struct act_row *row)
 	struct session *s = a->self->session;
 
 	budget_release(&n->budget, a->bytes);
-	if (s) {
-		live_session_of(s)->acts--;
-		if (e == OK)
-			dialog_charge(&s->dialog, &n->dialog_limits, act_cost(row->size), clock_monotonic_ms() * 1000);
-		if (s->state == SESSION_OPEN)
-			answer_act(s, a, e, row);
-	}
+	a->queue->count--;
+	if (s && e == OK)
+		dialog_charge(&s->dialog, &n->dialog_limits, act_cost(row->size), clock_monotonic_ms() * 1000);
+	else if (e == OK)
+		identity_charge_more(n, a->queue->user_id, act_cost(row->size));
+	if (s && s->state == SESSION_OPEN)
+		answer_act(s, a, e, row);
 	subscription_unref(a->self);
 	acting_free(a);
 }
@@ -168,53 +169,54 @@ static struct act_queue *queue_of(struct node *n, const char *user_id)
 	return NULL;
 }
 
+/* Of what the message takes while it waits. */
+static size_t bytes_of(const struct client_message *m)
+{
+	return sizeof(struct acting) + m->data.len + m->correlation_id.len;
+}
+
 /* NULL: no memory. */
-static struct acting *acting_new(struct session *s, const struct client_message *m)
+static struct acting *acting_new(struct session *s, struct act_queue *q, const struct client_message *m)
 {
 	struct acting *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return NULL;
+	a->queue = q;
 	a->self = live_session_of(s)->self;
 	a->role = role_text(s->role);
 	a->require_user = identity_needs_account(s);
 	a->type = m->type;
 	uuid_text(a->connection_id, &s->id);
 	buf_add(&a->data, m->data.bytes, m->data.len);
-	a->bytes = m->data.len + m->correlation_id.len;
+	a->bytes = bytes_of(m);
 	if (m->correlation_id.bytes)
 		a->correlation = strdup(m->correlation_id.bytes);
-	a->queue = buf_ok(&a->data) && (a->correlation || !m->correlation_id.bytes) ? queue_of(s->node, s->user->id)
-										    : NULL;
-	if (!a->queue) {
-		acting_free(a);
-		return NULL;
-	}
-	return a;
+	if (buf_ok(&a->data) && (a->correlation || !m->correlation_id.bytes))
+		return a;
+	acting_free(a);
+	return NULL;
 }
 
 void live_act(struct session *s, const struct client_message *m)
 {
-	struct acting *a;
+	struct act_queue *q = queue_of(s->node, s->user->id);
+	struct acting *a = NULL;
 
-	if (live_session_of(s)->acts >= ACTS_MAX) {
+	if (q && q->count >= ACTS_MAX) {
 		live_refuse(s, "rate_limited", "Too many messages wait for the database: slow down.",
 			    m->correlation_id.bytes);
-		return;
-	}
-	if (!session_make_room(s->node, m->data.len + m->correlation_id.len)) {
+	} else if (!session_make_room(s->node, bytes_of(m))) {
 		live_say_error(s, "unavailable", "Too much waits for the database: try again later.",
 			       m->correlation_id.bytes);
-		return;
-	}
-	a = acting_new(s, m);
-	if (!a) {
+	} else if (!q || !(a = acting_new(s, q, m))) {
 		live_say_error(s, "unavailable", "The server is short of memory.", m->correlation_id.bytes);
-		return;
+	} else {
+		budget_reserve(&s->node->budget, a->bytes);
+		subscription_ref(a->self);
+		q->count++;
+		STAILQ_INSERT_TAIL(&q->waiting, a, link);
 	}
-	budget_reserve(&s->node->budget, a->bytes);
-	subscription_ref(a->self);
-	live_session_of(s)->acts++;
-	STAILQ_INSERT_TAIL(&a->queue->waiting, a, link);
-	send_next(a->queue);
+	if (q)
+		send_next(q);
 }

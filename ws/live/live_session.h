@@ -18,7 +18,6 @@ struct live_session {
 	struct session session;		 /* first */
 	const struct endpoint *endpoint; /* static */
 	struct subscription *self; /* owned, a reference; stands for the connection itself; NULL: no memory for it */
-	unsigned acts;		   /* messages that the database has not answered yet */
 	bool authenticated;	   /* that has been said */
 	bool told_expiring;	   /* that its token will expire soon */
 };

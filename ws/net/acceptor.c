@@ -15,7 +15,7 @@
 #define UNSERVED_MAX 1024 /* sockets that have never been served, once the node has no room for more */
 #define HEADS_MAX 1024	  /* heads that have come in part */
 #define HEADS_BYTES_MAX (8 << 20)
-#define ACCEPT_TURN 16	      /* sockets, before the loop looks at the others: most are served at once, in 200 µs */
+#define TURN 16		      /* sockets, before the loop looks at the others: most are served at once, in 200 µs */
 #define WAITING_MS 10	      /* from one turn of those that have to wait to the next */
 #define DATABASE_WAIT_MS 2000 /* before clients are let in to be told that the database is away */
 #define SAY_EVERY_MS 10000    /* that some were sent away or refused */
@@ -61,23 +61,26 @@ static void send_heads_away(struct acceptor *a)
 	struct requesters *all = &a->requesters;
 	struct requester *r;
 
-	while ((r = first_head(all)) && (all->counts[REQUESTER_READING] > HEADS_MAX || all->bytes > HEADS_BYTES_MAX ||
-					 budget_is_over(&a->node->budget)))
+	while ((r = first_head(all)) && (all->counts[REQUESTER_READING] > HEADS_MAX || all->bytes > HEADS_BYTES_MAX))
 		send_away(a, r);
 }
 
-/* Those that wait, as far as the rate lets them in now. */
+/* Those that wait, as far as the rate lets them in now; after a turn the loop looks at the others first. */
 static void on_waiting(uv_timer_t *timer)
 {
 	struct acceptor *a = timer->data;
-	struct requester *r;
+	struct requester *r = TAILQ_FIRST(&a->requesters.lists[REQUESTER_WAITING]);
 
-	while ((r = TAILQ_FIRST(&a->requesters.lists[REQUESTER_WAITING]))) {
+	for (int turn = 0; r && turn < TURN; turn++) {
 		r->scan = (struct request_scan){0};
 		if (router_serve(r, (struct span){r->in.bytes, r->in.len}) == ROUTER_LATER)
 			return;
+		r = TAILQ_FIRST(&a->requesters.lists[REQUESTER_WAITING]);
 	}
-	uv_timer_stop(timer);
+	if (r)
+		uv_timer_start(timer, on_waiting, 0, WAITING_MS);
+	else
+		uv_timer_stop(timer);
 }
 
 /* Nothing more of it is read; one that has gone has no turn. */
@@ -185,13 +188,18 @@ static struct requester *longest_here(const struct acceptor *a)
 	const struct requesters *all = &a->requesters;
 	struct requester *lingering = TAILQ_FIRST(&all->lists[REQUESTER_LINGERING]),
 			 *resting = TAILQ_FIRST(&all->lists[REQUESTER_KEPT_ALIVE]),
+			 *waiting = TAILQ_FIRST(&all->lists[REQUESTER_WAITING]),
 			 *silent = TAILQ_FIRST(&all->lists[REQUESTER_NEW]);
+	size_t unserved = all->counts[REQUESTER_NEW] + all->counts[REQUESTER_READING] + all->counts[REQUESTER_WAITING];
 
 	if (lingering)
 		return lingering;
-	if (resting && all->counts[REQUESTER_NEW] + all->counts[REQUESTER_READING] < UNSERVED_MAX)
+	if (resting && unserved < UNSERVED_MAX)
 		return resting;
-	return silent ? silent : first_head(all);
+	/* Of those that wait no one has a good token; of the others one may. */
+	if (waiting)
+		return waiting;
+	return silent ? silent : TAILQ_FIRST(&all->lists[REQUESTER_READING]);
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events)
@@ -202,7 +210,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	uv_fileno((const uv_handle_t *)poll, &port);
-	for (int turn = 0; turn < ACCEPT_TURN && a->state == ACCEPTOR_OPEN; turn++) {
+	for (int turn = 0; turn < TURN && a->state == ACCEPTOR_OPEN; turn++) {
 		int fd;
 
 		if (is_full(a))

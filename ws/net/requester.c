@@ -113,10 +113,14 @@ void requester_send_last(struct requester *r, struct buf *reply)
 
 	/* It fits into an empty socket buffer; a peer that makes it not fit gets none. */
 	if (buf_ok(reply) && send(fd, reply->bytes, reply->len, MSG_NOSIGNAL) == (ssize_t)reply->len &&
-	    shutdown(fd, SHUT_WR) == 0)
+	    shutdown(fd, SHUT_WR) == 0) {
+		buf_free(&r->in);
+		requester_charge(r);
 		requester_move(r, REQUESTER_LINGERING);
-	else
+		client_socket_watch(r->socket, UV_READABLE);
+	} else {
 		requester_close(r);
+	}
 	buf_free(reply);
 }
 

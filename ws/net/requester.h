@@ -4,7 +4,7 @@
  *	NEW		accepted, and has said nothing yet
  *	KEPT_ALIVE	a poll's reply went out on it, and the next poll may come
  *	READING		the head of its request comes, in pieces
- *	WAITING		its request came without a token, as too many have: it has its turn later
+ *	WAITING		its request came without a good token, as too many have: it has its turn later
  *	LINGERING	it was answered; what it still sends is thrown away, until it has read the answer
  *
  * A requester is in the list of its state, and has so much time in each.
@@ -94,8 +94,8 @@ struct client_socket *requester_dismiss(struct requester *r);
 void requester_close(struct requester *r);
 
 /*
- * Its last bytes, and the end: what the client still sends is read and thrown away, or its kernel would throw the
- * answer away. Takes over what is in `reply`.
+ * Its last bytes, and the end: nothing is kept of its head, and what the client still sends is read and thrown away, or its
+ * kernel would throw the answer away. Takes over what is in `reply`.
  */
 void requester_send_last(struct requester *r, struct buf *reply);
 

@@ -276,6 +276,14 @@ static void refuse_plain_get(struct requester *r, const struct request_head *hea
 	buf_free(&headers);
 }
 
+/* Nobody without a good token is let in before those who wait already. */
+static bool has_turn(const struct requester *r, int64_t cost)
+{
+	bool overtakes = r->state != REQUESTER_WAITING && r->all->counts[REQUESTER_WAITING] > 0;
+
+	return cost == 0 || (!overtakes && identity_take_stranger(r->node, cost));
+}
+
 static enum router_result let_in(struct requester *r, const struct request_head *head, struct span more,
 				 struct arrival *a)
 {
@@ -284,7 +292,7 @@ static enum router_result let_in(struct requester *r, const struct request_head 
 
 	if (!read_credentials(&q, a, head, r->node->config))
 		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
-	else if (!a->token && !identity_take_stranger(r->node, a->kind))
+	else if (!has_turn(r, identity_stranger_cost(r->node, a->token, a->kind)))
 		result = ROUTER_LATER;
 	else if (a->kind->duplex)
 		upgrade(r, head, more, a);
@@ -382,7 +390,7 @@ void router_refuse_late(struct requester *r)
 	r->scan = (struct request_scan){0};
 	if (request_head_read(&head, r->in.bytes, r->in.len, &r->scan) == 0)
 		refuse(r, &head, 429, "Retry-After: 5\r\n",
-		       "Too many come without a token: see the Retry-After header.");
+		       "Too many come without a good token: see the Retry-After header.");
 	else
 		requester_close(r);
 }

@@ -19,7 +19,7 @@
 enum router_result {
 	ROUTER_SERVED, /* a whole request, or a bad one, which was refused: the requester may be no more */
 	ROUTER_PART,   /* more has to come */
-	ROUTER_LATER,  /* without a token, as too many have come: to be served again, from the beginning */
+	ROUTER_LATER,  /* without a good token, as too many have come: to be served again, from the beginning */
 };
 
 /* Looks at what has come in, all of it. */

@@ -83,6 +83,9 @@ static void on_moved(struct heartbeat_sender *h, const struct moved_row *row)
 		log_warning("the numbering of a topic has changed: its clients reconnect topic=%s", t->name);
 		hub_retire(n->fanout.hub, t);
 		h->stale = true;
+		/* What is here is of the database's epochs again. */
+		h->decides = false;
+		n->db.agreement = AGREED;
 	} else {
 		fetcher_ring(n->fanout.fetcher, t->id);
 	}

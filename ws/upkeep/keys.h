@@ -16,6 +16,7 @@
  * Sets node.keys.
  *
  * ERR_CONFIG  they are not usable: logged
+ * ERR_MEMORY
  */
 enum err keys_load(struct node *n) MUST_CHECK;
 

@@ -106,7 +106,9 @@ enum err http_probe_run(struct http_probe *p, int64_t wait_ms)
 	int64_t until_ms = clock_monotonic_ms() + wait_ms;
 	enum err e = OK;
 
-	/* That of an earlier probe may be one to a server that has ended since. */
+	/* What lies there was said between the probes: it tells nothing of now. */
+	if (p->fd >= 0 && wait_for(p, POLLIN, 0))
+		http_probe_close(p);
 	if (p->fd >= 0) {
 		e = await(p, until_ms);
 		if (e == ERR_AWAY)

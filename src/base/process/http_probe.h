@@ -2,7 +2,8 @@
  * http_probe - whether an HTTP server answers at all, and whether it says that it is ready.
  *
  * A server that hangs still has connections made for it by the kernel, each of which waits in its queue. So the probe that
- * got no answer keeps its connection, and the next one waits on that for the answer.
+ * got no answer keeps its connection, and the next one waits on that for the answer. One that came between the two is of
+ * then, and is not taken for an answer of now.
  *
  * Layer    base.
  * Threads  one at a time.

@@ -32,6 +32,13 @@ enum pg_connection_state {
 	PG_UP,
 };
 
+/* What it says of the server that no answer comes. */
+enum pg_silence {
+	SILENCE_HANGS,	  /* it hangs: the others leave it as well */
+	SILENCE_MAY_WAIT, /* nothing yet: pg_connection_may_wait() */
+	SILENCE_DOUBTED,  /* the same; this one has left `doubted` for it, and told nobody */
+};
+
 /* An attempt to connect, or the connection that it became. */
 struct pg_attempt {
 	size_t host;	       /* of hosts_get() */
@@ -55,6 +62,8 @@ struct pg_connection {
 	int64_t heard_ms;     /* PG_UP: when bytes came last */
 	bool pooled;	      /* once it is up */
 	bool unreplicated;    /* see pg_connection_take_unreplicated() */
+	enum pg_silence silence;
+	size_t doubted; /* of hosts_get() */
 	struct backoff backoff;
 	bool said_away; /* an outage is one line in the log */
 
@@ -163,6 +172,18 @@ static void flush(struct pg_connection *c)
 	c->ops->watch(c->loop, PQsocket(c->pq), true, left, c->state == PG_UP ? c->due_ms : c->answer_by_ms);
 }
 
+/* Two servers must not share the work: where another one serves this connection, the others come as well. */
+static void settle_doubt(struct pg_connection *c)
+{
+	if (c->silence != SILENCE_DOUBTED)
+		return;
+	if (c->attempt.host != c->doubted) {
+		hosts_leave(c->hosts, c->doubted, c->attempt.left);
+		c->attempt.left = hosts_left(c->hosts);
+	}
+	c->silence = SILENCE_MAY_WAIT;
+}
+
 static void go_up(struct pg_connection *c)
 {
 	const char *host = host_text(c);
@@ -175,6 +196,7 @@ static void go_up(struct pg_connection *c)
 	c->heard_ms = clock_monotonic_ms();
 	c->due_ms = c->heard_ms + LOOK_MS;
 	backoff_reset(&c->backoff);
+	settle_doubt(c);
 	log_notice("database connected connection=%s pooler=%s host=%s", c->name, c->pooled ? "yes" : "no",
 		   log_quote(quoted, sizeof(quoted), host, strlen(host)));
 	flush(c);
@@ -399,13 +421,24 @@ static void hurry(struct pg_connection *c, int64_t now_ms)
 		c->answer_by_ms = c->answer_by_ms == 0 ? by_ms : MIN(c->answer_by_ms, by_ms);
 }
 
+static void doubt(struct pg_connection *c)
+{
+	c->silence = SILENCE_DOUBTED;
+	c->doubted = c->attempt.host;
+	hosts_pass(c->hosts, c->attempt.host);
+	give_up(c, "no answer");
+}
+
 static void look(struct pg_connection *c)
 {
 	int64_t now_ms = clock_monotonic_ms();
 
 	c->due_ms = now_ms + LOOK_MS;
 	if (c->answer_by_ms != 0 && now_ms >= c->answer_by_ms) {
-		pg_connection_leave_server(c, "no answer");
+		if (c->silence == SILENCE_HANGS)
+			pg_connection_leave_server(c, "no answer");
+		else
+			doubt(c);
 		return;
 	}
 	if (hosts_left(c->hosts) != c->attempt.left)
@@ -444,6 +477,11 @@ void pg_connection_drop(struct pg_connection *c, const char *why)
 		give_up(c, why);
 	else if (c->state != PG_DOWN)
 		attempt_failed(c, why);
+}
+
+void pg_connection_may_wait(struct pg_connection *c)
+{
+	c->silence = SILENCE_MAY_WAIT;
 }
 
 void pg_connection_leave_server(struct pg_connection *c, const char *why)

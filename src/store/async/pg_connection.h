@@ -64,6 +64,12 @@ void pg_connection_due(struct pg_connection *c);
  * here). */
 void pg_connection_flush(struct pg_connection *c);
 
+/*
+ * What is asked on it may wait for a standby. So that there is no answer says nothing of its server yet: the connections that
+ * share its hosts are told when another server serves it.
+ */
+void pg_connection_may_wait(struct pg_connection *c);
+
 /* Gives the connection up and makes a new one; `why` goes into the log. */
 void pg_connection_drop(struct pg_connection *c, const char *why);
 

@@ -1,4 +1,6 @@
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,57 +29,112 @@ static int listen_on_path(const char *path)
 	return fd;
 }
 
-/* Takes the next connection, and says something on it. */
-static void say(int listening, const char *text)
+/* Takes the next connection, and says something on it. False: there is none any more. */
+static bool say(int listening, const char *text)
 {
 	char question[256] = "";
 	int fd = accept(listening, NULL, NULL);
 
+	if (fd < 0)
+		return false;
 	assert_true(recv(fd, question, sizeof(question) - 1, 0) > 0);
 	assert_memory_equal(question, "GET /health/ready HTTP/1.1\r\n", 28);
 	assert_int_equal(send(fd, text, strlen(text), 0), strlen(text));
 	close(fd);
+	return true;
 }
 
-static void waits_for_an_answer_on_the_connection_that_it_has(void **state)
+struct server {
+	int listening;
+	const char *text;
+};
+
+static void *serve(void *context)
+{
+	const struct server *s = context;
+
+	while (say(s->listening, s->text))
+		;
+	return NULL;
+}
+
+/* What a probe is told by a server that says this on each connection, which is gone then. */
+static enum err run_against(int listening, const char *text, struct http_probe *p)
+{
+	struct server s = {listening, text};
+	pthread_t thread;
+	enum err e;
+
+	assert_int_equal(pthread_create(&thread, NULL, serve, &s), 0);
+	e = http_probe_run(p, WAIT_MS);
+	shutdown(listening, SHUT_RDWR);
+	pthread_join(thread, NULL);
+	close(listening);
+	return e;
+}
+
+static void make_path(char *path)
+{
+	assert_non_null(mkdtemp(path));
+	assert_int_equal(rmdir(path), 0);
+}
+
+static void keeps_the_connection_on_which_no_answer_came(void **state)
 {
 	char path[] = "/tmp/tidings-probe-XXXXXX";
 	struct http_probe p;
-	int listening = -1;
+	int listening = -1, fd;
 
 	(void)state;
-	assert_non_null(mkdtemp(path));
-	assert_int_equal(rmdir(path), 0);
+	make_path(path);
 	http_probe_init(&p, path, "127.0.0.1", 1);
 	assert_int_equal(http_probe_run(&p, 0), ERR_AWAY);
 
 	listening = listen_on_path(path);
+	assert_int_equal(fcntl(listening, F_SETFL, O_NONBLOCK), 0);
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
-	say(listening, "HTTP/1.1 503 Service Unavailable\r\n\r\n");
-	assert_int_equal(http_probe_run(&p, WAIT_MS), OK);
+	fd = accept(listening, NULL, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(accept(listening, NULL, NULL), -1);
+	close(fd);
+	assert_int_equal(fcntl(listening, F_SETFL, 0), 0);
+
+	assert_int_equal(run_against(listening, "HTTP/1.1 503 Service Unavailable\r\n\r\n", &p), OK);
 	assert_false(p.ready);
 	assert_int_equal(p.fd, -1);
+	assert_int_equal(unlink(path), 0);
+}
 
-	/* Each of these would be the answer to the wrong one, were there more connections than one. */
+static void takes_no_answer_that_came_before_it_was_asked(void **state)
+{
+	char path[] = "/tmp/tidings-probe-XXXXXX";
+	struct http_probe p;
+	int listening;
+
+	(void)state;
+	make_path(path);
+	http_probe_init(&p, path, "127.0.0.1", 1);
+	listening = listen_on_path(path);
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
-	say(listening, "what is this?");
+	assert_true(say(listening, "HTTP/1.1 200 OK\r\n\r\n"));
+	/* On a new connection, which nobody takes. */
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
-	say(listening, "HTTP/1.1 200 OK\r\n\r\n");
-	assert_int_equal(http_probe_run(&p, WAIT_MS), OK);
+	assert_int_equal(run_against(listening, "HTTP/1.1 200 OK\r\n\r\n", &p), OK);
 	assert_true(p.ready);
+	assert_int_equal(unlink(path), 0);
+
+	listening = listen_on_path(path);
+	assert_int_equal(run_against(listening, "what is this?", &p), ERR_AWAY);
+	assert_int_equal(unlink(path), 0);
 
 	/* The server ends, and another one is there. */
+	listening = listen_on_path(path);
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
 	close(listening);
 	assert_int_equal(unlink(path), 0);
 	listening = listen_on_path(path);
-	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
-	say(listening, "HTTP/1.1 200 OK\r\n\r\n");
-	assert_int_equal(http_probe_run(&p, WAIT_MS), OK);
-
-	http_probe_close(&p);
-	close(listening);
+	assert_int_equal(run_against(listening, "HTTP/1.1 200 OK\r\n\r\n", &p), OK);
 	assert_int_equal(unlink(path), 0);
 }
 
@@ -97,9 +154,7 @@ static void asks_at_a_port_where_there_is_no_path(void **state)
 
 	assert_int_equal(listen(listening, 8), 0);
 	assert_int_equal(http_probe_run(&p, 1), ERR_AWAY);
-	say(listening, "HTTP/1.1 200 OK\r\n\r\n");
-	assert_int_equal(http_probe_run(&p, WAIT_MS), OK);
-	close(listening);
+	assert_int_equal(run_against(listening, "HTTP/1.1 200 OK\r\n\r\n", &p), OK);
 
 	http_probe_init(&p, NULL, "no address", 1);
 	assert_int_equal(http_probe_run(&p, WAIT_MS), ERR_AWAY);
@@ -109,7 +164,8 @@ static void asks_at_a_port_where_there_is_no_path(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(waits_for_an_answer_on_the_connection_that_it_has),
+		cmocka_unit_test(keeps_the_connection_on_which_no_answer_came),
+		cmocka_unit_test(takes_no_answer_that_came_before_it_was_asked),
 		cmocka_unit_test(asks_at_a_port_where_there_is_no_path),
 	};
 
