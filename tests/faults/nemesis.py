@@ -99,9 +99,11 @@ class StackNemesis(Nemesis):
         return self.random.sample(running, self.random.randint(1, len(running))) if running else []
 
     def stands_still(self, pids, seconds):
+        """What has ended meanwhile needs not be stopped."""
         try:
             for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
             self.over.wait(seconds)
         finally:
             for pid in pids:

@@ -258,6 +258,8 @@ def _(s):
     with pooled(s) as p:
         s.recommend(d, api=p.api)
         with s.connect(d, server=p.node) as client:
+            # One that is still catching up would be told to come again.
+            client.seqs_up_to(s.recommend(d, api=p.api)["seq"])
             before = len(p.lines("database (connected|away)"))
             s.stop_postgres()
             try:
