@@ -37,12 +37,12 @@ const char *__asan_default_options(void)
 	return "allocator_may_return_null=1";
 }
 
-/* OpenSSL 3.0 leaves some of what it had when it finds no more. */
+/* OpenSSL leaves some of what it had when it finds no more; who called it is not always seen. */
 const char *__lsan_default_suppressions(void);
 
 const char *__lsan_default_suppressions(void)
 {
-	return "leak:CRYPTO_zalloc";
+	return "leak:CRYPTO_malloc\nleak:CRYPTO_zalloc";
 }
 #else
 #define REAL(function) __libc_##function
