@@ -124,30 +124,38 @@ def forgotten(db):
     assert again[1] != old[1] and again[2] == "f", (old, again)
 
 
+def due_and_crowded(db, due, crowded, count):
+    """So many messages are published to each: all of the due topics' are trimmed, and the topics may be forgotten; of the crowded one's much is to be trimmed."""
+    for topic in (*due, crowded):
+        db.publish(topic, count=count)
+    for topic in due:
+        db.age(topic, 604801)
+    db.sweep()
+    db.sql(f"update tidings.topic set empty_at = now() - interval '86401 s' where name = any ('{{{','.join(due)}}}')")
+    db.age(crowded, 61)
+
+
+def there(db, topics):
+    return [t for t in topics if db.sql(f"select 1 from tidings.topic where name = '{t}'")]
+
+
 @test("a topic for which the operator's rule fails is kept, with a warning that names it; the sweep goes on with the others")
 def rule_fails(db):
     # The whole call was taken back, what it had trimmed too, and no later topic was ever come to.
     bad, later, crowded = db.topic(), f"health/{db.user()}", db.topic()
-    for topic in (bad, later, crowded):
-        db.publish(topic, count=20)
-    for topic in (bad, later):
-        db.age(topic, 604801)
-    db.sweep()
-    db.sql(f"update tidings.topic set empty_at = now() - interval '86401 s' where name in ('{bad}', '{later}')")
-    db.age(crowded, 61)
+    due_and_crowded(db, (bad, later), crowded, 20)
     rule = lambda language, body: db.sql(f"create or replace function tidings.topic_exists(topic text) returns boolean language {language} stable as $${body}$$")
     sweep = lambda: db.psql("select tidings.sweep(0, 100000, 1000, 10, 60, 604800, 86400)", user="tidings_sidecar")
     fails = f"begin if topic = '{bad}' then raise exception 'no rule' using errcode = '%s'; end if; return true; end"
-    kept = lambda: [t for t in (bad, later) if db.sql(f"select 1 from tidings.topic where name = '{t}'")]
     try:
         rule("plpgsql", fails % "57014")
         done = sweep()
         assert "ERROR:  no rule" in done.stderr, f"an error of the server: {done.stderr}"
-        equal((kept(), len(db.kept(crowded))), ([bad, later], 20), "where the server is in trouble")
+        equal((there(db, (bad, later)), len(db.kept(crowded))), ([bad, later], 20), "where the server is in trouble")
         rule("plpgsql", fails % "22012")
         done = sweep()
         assert f"WARNING:  tidings: whether {bad} may be forgotten is not known" in done.stderr and "22012 no rule" in done.stderr, done.stderr
-        equal((kept(), len(db.kept(crowded))), ([bad], 10), "where the rule fails")
+        equal((there(db, (bad, later)), len(db.kept(crowded))), ([bad], 10), "where the rule fails")
         equal(sweep().stderr, "", "asked again at once")
     finally:
         rule("sql", "select tidings.default_topic_exists(topic)")
@@ -157,12 +165,6 @@ def rule_fails(db):
 def forgotten_before_a_crowded_one(db):
     # The call ended there, and the next began there.
     before, crowded, after = f"health/{db.user()}", db.topic(), f"health/{db.user()}"
-    for topic in (before, crowded, after):
-        db.publish(topic, count=200)
-    for topic in (before, after):
-        db.age(topic, 604801)
-    db.sweep()
-    db.sql(f"update tidings.topic set empty_at = now() - interval '86401 s' where name in ('{before}', '{after}')")
-    db.age(crowded, 61)
+    due_and_crowded(db, (before, after), crowded, 200)
     equal(db.sweep(queue_max=10, rows=64, keep_s=86400) > 3, True, "calls")
-    equal(([t for t in (before, after) if db.sql(f"select 1 from tidings.topic where name = '{t}'")], len(db.kept(crowded))), ([], 10), "in one pass")
+    equal((there(db, (before, after)), len(db.kept(crowded))), ([], 10), "in one pass")

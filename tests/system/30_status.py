@@ -1,5 +1,6 @@
 """/health, /ws/status and /ws/history (spec 3.4)."""
 import concurrent.futures
+import contextlib
 import json
 import re
 import signal
@@ -130,8 +131,18 @@ def _(s):
         assert "the sidecar answers again" in web.log.read_text() + (web.folder / "error.log").read_text(), "no word in the log"
 
 
-def standby_missing(s, names):
-    """Commits wait for a standby that is not there, or no longer: the checkpointer tells them, when it comes to it."""
+@contextlib.contextmanager
+def standby_missing(s):
+    """Commits wait for a standby that is not there; it is back once that is called."""
+    wait_for_standby(s, "nowhere")
+    try:
+        yield lambda: wait_for_standby(s, "")
+    finally:
+        wait_for_standby(s, "")
+
+
+def wait_for_standby(s, names):
+    """The checkpointer tells commits, when it comes to it."""
     s.sql(f"alter system set synchronous_standby_names = '{names}'", database="postgres")
     s.sql("select pg_reload_conf()", database="postgres")
     wait_until(lambda: commit_waits(s) == bool(names), "commits to follow the setting")
@@ -152,8 +163,7 @@ def _(s):
     d = s.diagnosis()
     with s.web(TIDINGS_DATABASE_TIMEOUT=500) as web:
         equal(unhealthy(web), set(), "checks that are bad")
-        standby_missing(s, "nowhere")
-        try:
+        with standby_missing(s):
             wait_until(lambda: unhealthy(web) == {"publishing"}, "publishing to be told")
             reply = web.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "note", "data": {}}, s.service())
             equal((reply.status, reply.json["done"]), (503, "unknown"), "a publish")
@@ -164,8 +174,6 @@ def _(s):
                 where application_name = 'tidings status commit' and pid <> {first[0]} and state = 'idle' and query like '%commit_works%'"""),
                 "another session to have looked")
             equal((unhealthy(web), waiting()), ({"publishing"}, first), "sessions that wait")
-        finally:
-            standby_missing(s, "")
         wait_until(lambda: unhealthy(web) == set() and not waiting(), "publishing to be well")
         s.recommend(d, api=web.api)
         s.sql("alter system set default_transaction_read_only = on", database="postgres")

@@ -3,13 +3,13 @@ import concurrent.futures
 import contextlib
 import importlib
 import json
-import re
 import threading
 
 from harness import Closed, RawClient, Transaction, equal, frame, test, upgrade_request, wait_until
 from live import TALKATIVE, Live, conversation, notify, person
 
 deflate = importlib.import_module("52_deflate")
+bad_input = importlib.import_module("65_bad_input")
 
 PING, PONG = 9, 10
 NEVER_WHOLE = {"fin": False}
@@ -17,6 +17,13 @@ NEVER_WHOLE = {"fin": False}
 
 def stranger(node, d):
     return RawClient(node.port, f"/ws/{d}")
+
+
+def asking(node, request):
+    """A client that has sent that."""
+    client = RawClient(node.port, "", handshake=False)
+    client.s.sendall(request)
+    return client
 
 
 def is_served(client):
@@ -348,9 +355,7 @@ def _(s):
         node.api.get(f"/poll/{d}?timeout=0", s.token()).want(200)
 
     def come(node, path):
-        client = RawClient(node.port, "", handshake=False)
-        client.s.sendall(upgrade_request(path) if path.startswith("/ws") else f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        return client
+        return asking(node, upgrade_request(path) if path.startswith("/ws") else f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
 
     def crowd(node, *paths):
         """The answers to these, which come at once; whoever comes with a token meanwhile is let in."""
@@ -378,22 +383,14 @@ def _(s):
 @test("those who wait for their turn are the ones that go when there are too many: a poller keeps its place between two polls")
 def _(s):
     d = s.diagnosis()
-    with s.node(TIDINGS_CONNECTIONS_MAX=10, TIDINGS_STRANGER_RATE=1, TIDINGS_STRANGER_BURST=1) as node, contextlib.ExitStack() as here:
-        poller = here.enter_context(RawClient(node.port, "", handshake=False))
-
-        def polls():
-            poller.s.sendall(f"GET /poll/{d}?timeout=0&token={s.token()} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            head = poller._head()
-            poller._bytes(int(re.search(rb"Content-Length: (\d+)", head)[1]))
-            return head.split()[1]
-
-        equal(polls(), b"200", "the first poll")
+    with s.node(TIDINGS_CONNECTIONS_MAX=10, TIDINGS_STRANGER_RATE=1, TIDINGS_STRANGER_BURST=1) as node, \
+            bad_input.pollers(s, node, d, 1) as (poller,), contextlib.ExitStack() as here:
         for _ in range(1100):
-            client = here.enter_context(RawClient(node.port, "", handshake=False))
-            client.s.sendall(upgrade_request(f"/ws/{d}"))
+            here.enter_context(asking(node, upgrade_request(f"/ws/{d}")))
         with s.connect(d, server=node) as client:
             client.answers()
-        equal(polls(), b"200", "the next one")
+        equal(poller.is_closed(), False, "its connection is closed")
+        poller.poll()
 
 
 @test("those who wait for their turn have 8 MiB of heads with those that have not come whole, and one who goes has none")
@@ -408,9 +405,7 @@ def _(s):
                 return {said(client) for client in clients[10:50]} == {b""}
 
         wait_until(closed, "those who wait for the longest to be closed")
-        gone = RawClient(node.port, "", handshake=False)
-        gone.s.sendall(upgrade_request("/ws/1"))
-        gone.close()
+        asking(node, upgrade_request("/ws/1")).close()
         with s.connect(s.diagnosis(), server=node) as client:
             client.answers()
 
@@ -478,15 +473,12 @@ def _(s):
     # Until they had gone, what they had sent was counted.
     with s.node() as node, contextlib.ExitStack() as here:
         for _ in range(2):
-            refused = [here.enter_context(RawClient(node.port, "", handshake=False)) for _ in range(300)]
-            for client in refused:
-                client.s.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000)
+            refused = [here.enter_context(asking(node, b"GET /nothing HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000)) for _ in range(300)]
             s.lets_in(4, node)
             for client in refused:
                 client.s.sendall(b"\n\n")
                 assert client._head().startswith(b"HTTP/1.1 400"), "no refusal"
-        late = here.enter_context(RawClient(node.port, "", handshake=False))
-        late.s.sendall(b"GET /nothing HTTP/1.1\r\n")
+        late = here.enter_context(asking(node, b"GET /nothing HTTP/1.1\r\n"))
         s.lets_in(4, node)
         late.s.sendall(b"Host: a\r\n\r\n")
         equal(late._head().split()[1], b"404", "who comes then")

@@ -13,6 +13,8 @@ import threading
 from harness import Closed, Lock, Transaction, equal, test, wait_until
 from live import Live, combined, notify, person
 
+status = importlib.import_module("30_status")
+
 
 class Load:
     """Threads that broadcast until told to stop; remembers what was answered."""
@@ -397,7 +399,6 @@ def uncertain(s, call, program):
       allow="database|answer|publishing")
 def _(s):
     # The statement succeeds, and a warning says so alone: it was answered 200, and a failover lost it.
-    status = importlib.import_module("30_status")
     d, user = s.diagnosis(), person(s)
     body = {"diagnosis_id": d, "old_data": {}, "new_data": {}, "reason": "r"}
     reading = {"metric": "pulse", "value": 70}
@@ -416,20 +417,14 @@ def _(s):
         for n, web in enumerate(webs):
             for call, program in ((publish, "tidings broadcast"), (say, "tidings live")):
                 wait_until(lambda: call(web, f"first-{n}").status == 200, "it to be taken")
-                status.standby_missing(s, "nowhere")
-                try:
+                with status.standby_missing(s):
                     for _try in range(2):
                         reply = uncertain(s, lambda: call(web, f"second-{n}"), program)
                         equal((reply.status, reply.json.get("done")), (503, "unknown"), f"{program}, {reply.body}")
-                finally:
-                    status.standby_missing(s, "")
                 equal(call(web, f"second-{n}").status, 200, "once it is replicated")
         equal(s.last_seq(f"diagnosis/{d}"), 4, "each was published once: the last seq")
-        status.standby_missing(s, "nowhere")
-        try:
+        with status.standby_missing(s):
             equal(uncertain(s, lambda: live.refused("health_update", reading), "tidings-ws acts"), "unavailable", "the answer to a client")
-        finally:
-            status.standby_missing(s, "")
         live.ask("health_update", reading, "health_update_stored")
 
 
@@ -451,17 +446,6 @@ def _(s):
     s.wait_ready()
 
 
-@contextlib.contextmanager
-def standby_missing(s):
-    """Commits wait for a standby that is not there; it is back once that is called."""
-    status = importlib.import_module("30_status")
-    status.standby_missing(s, "nowhere")
-    try:
-        yield lambda: status.standby_missing(s, "")
-    finally:
-        status.standby_missing(s, "")
-
-
 @test("while the standby that commits wait for is missing, clients come in all the same, to topics that are new and back to critical notifications too",
       allow="database|answer|publishing")
 def _(s):
@@ -469,7 +453,7 @@ def _(s):
     d, published, other, user = s.diagnosis(), s.diagnosis(), s.diagnosis(), person(s)
     notify(s, user, priority="critical")
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, s.web(node, TIDINGS_DATABASE_TIMEOUT=60000) as web, \
-            concurrent.futures.ThreadPoolExecutor(1) as pool, standby_missing(s) as come_back:
+            concurrent.futures.ThreadPoolExecutor(1) as pool, status.standby_missing(s) as come_back:
         with s.connect(d, server=node) as client, Live(s, node, "notifications", user=user, how="query"):
             client.answers()
             equal(web.api.get(f"/ws/history/{other}", s.token()).want(200)["messages"], [], "history")

@@ -14,7 +14,7 @@ import harness
 from harness import Transaction, equal, stopped, test, wait_until
 from live import Live, person
 
-outage = importlib.import_module("85_outage")
+status = importlib.import_module("30_status")
 
 EXPECTED = "database|connection|away|server|recovery|read-only"
 LINKS = {"fetches", "queries", "acts", "listener"}
@@ -137,7 +137,7 @@ def _(s):
     d = s.diagnosis()
     with Way(s, frozen=True) as mute, s.node(TIDINGS_DATABASE=hosts(s.pg_folder, mute.folder), TIDINGS_DATABASE_TIMEOUT=2000) as node:
         away = lambda: set(re.findall(r"database away connection=(\S+)", node.log.read_text()))
-        with Live(s, node, "health", user=person(s), how="query") as live, outage.standby_missing(s):
+        with Live(s, node, "health", user=person(s), how="query") as live, status.standby_missing(s):
             live.send("health_update", {"metric": "pulse", "value": 70})
             wait_until(away, "the connection of acts to give up")
             assert s.lets_in(d, node), "somebody comes"

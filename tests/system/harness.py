@@ -224,7 +224,8 @@ class Loop:
 
     def run(self, coroutine, seconds=WAIT_S):
         future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, seconds), self.loop)
-        return future.result(seconds + 5)
+        # What it has received would be lost if it were given up before the loop has come to its end.
+        return future.result(seconds + 60)
 
 
 @functools.lru_cache(None)
