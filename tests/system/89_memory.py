@@ -194,25 +194,27 @@ def _(s):
     scarce = Scarce(s)
     d, user = s.diagnosis(), person(s)
     with s.node(TIDINGS_HEARTBEAT=2, TIDINGS_CONNECT_RATE=0, **TALKATIVE, **scarce.settings) as node:
-        answered = unavailable = gone = 0
+        def recovered():
+            wait_until(lambda: s.lets_in(d, node), "the node to let clients in")
+            with Live(s, node, "combined", user=user, how="query") as live:
+                # Acts have a connection to the database of their own, which may be away a little longer.
+                wait_until(lambda: answer(live, "afterwards")["type"] == "thresholds", "live connections to be answered")
+
+        unavailable = gone = 0
         for every in EVERY:
+            recovered()
             for seed in SEEDS:
                 with scarce(every, seed):
                     for n in range(3):
                         try:
                             with Live(s, node, "combined", user=user, how="query") as live:
                                 for i in range(4):
-                                    reply = answer(live, f"{every}-{seed}-{n}-{i}")
-                                    answered += reply["type"] == "thresholds"
-                                    unavailable += reply["type"] == "error"
+                                    unavailable += answer(live, f"{every}-{seed}-{n}-{i}")["type"] == "error"
                         except Closed as c:
                             assert c.code in (*CLOSE_CODES, 1006), str(c)
                             gone += 1
                         except (OSError, EOFError, websockets.WebSocketException):
                             gone += 1
                 node.alive()
-        assert scarce.failed > 20 and answered and (unavailable or gone), (scarce.failed, answered, unavailable, gone)
-        wait_until(lambda: s.lets_in(d, node), "the node to let clients in")
-        with Live(s, node, "combined", user=user, how="query") as live:
-            # Acts have a connection to the database of their own, which may be away a little longer.
-            wait_until(lambda: answer(live, "afterwards")["type"] == "thresholds", "live connections to be answered")
+        assert scarce.failed > 20 and (unavailable or gone), (scarce.failed, unavailable, gone)
+        recovered()
