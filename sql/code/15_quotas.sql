@@ -38,12 +38,3 @@ begin
 	end if;
 end
 $$;
-
--- What an act stores for good.
-create or replace function tidings.act_kib(p_type text, p_data json) returns int8
-language sql immutable as $$
-	select case
-		when p_type in ('health_update', 'chat_message', 'notify', 'join') then 1 + octet_length(p_data::text) / 1024
-		when p_type = 'create_conversation' then 1 + coalesce(json_array_length(p_data -> 'participants'), 0)
-		else 0 end
-$$;

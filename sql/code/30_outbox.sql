@@ -70,7 +70,7 @@ declare
 	v_row tidings.outbox%rowtype;
 	v_reading tidings.health_reading%rowtype;
 	v_messages record;
-	v_note tidings.notification%rowtype;
+	v_notification tidings.notification%rowtype;
 	v_when timestamptz;
 	v_now timestamptz := clock_timestamp();
 	v_bytes int8 := 0;
@@ -137,22 +137,22 @@ begin
 	end loop;
 
 	v_count := cardinality(v_topics);
-	for v_note in
+	for v_notification in
 		select n.* from unnest(p_notes) as i(id) cross join lateral (select * from notification b where b.id = i.id offset 0) n
 		where 'notifications/' || n.user_id <> all (locked) order by n.push_at, n.id
 	loop
 		moved := moved + 1;
-		v_when := hold(v_note.user_id, v_note.type, v_note.priority, v_now);
+		v_when := hold(v_notification.user_id, v_notification.type, v_notification.priority, v_now);
 		if v_when <= v_now then
-			v_pushed := v_pushed || v_note.id;
-			v_topics := v_topics || ('notifications/' || v_note.user_id);
-			v_bodies := v_bodies || notification_text(v_note);
+			v_pushed := v_pushed || v_notification.id;
+			v_topics := v_topics || ('notifications/' || v_notification.user_id);
+			v_bodies := v_bodies || notification_text(v_notification);
 			v_flags := v_flags || 0::int8;
 			v_to_users := v_to_users || null::text;
 			v_excludes := v_excludes || null::text;
 			v_expires_at := v_expires_at || null::text;
 		else
-			update notification n set push_at = v_when where n.id = v_note.id;
+			update notification n set push_at = v_when where n.id = v_notification.id;
 		end if;
 	end loop;
 

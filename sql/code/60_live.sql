@@ -27,7 +27,8 @@ begin
 end
 $$;
 
--- What may be said with a type that changes something; null: it changes nothing, and what else is said with it is passed over.
+-- What may be said with a type that changes something, as in src/domain/input/client_type.c; null: it changes nothing, and what else is
+-- said with it is passed over.
 create or replace function tidings.act_members(p_type text) returns text[]
 language sql immutable as $$
 	select case p_type
@@ -42,6 +43,15 @@ language sql immutable as $$
 		when 'mark_read' then '{id}'
 		when 'ack' then '{topic,seq,id}'
 	end
+$$;
+
+-- What an act stores for good: for its quota. What changes no more than a row that is there stores nothing.
+create or replace function tidings.act_kib(p_type text, p_data json) returns int8
+language sql immutable as $$
+	select case
+		when tidings.act_members(p_type) is null or p_type in ('set_threshold', 'set_preferences', 'typing', 'mark_read', 'ack') then 0
+		when p_type = 'create_conversation' then 1 + coalesce(json_array_length(p_data -> 'participants'), 0)
+		else 1 + octet_length(p_data::text) / 1024 end
 $$;
 
 -- One act in one transaction.
@@ -100,7 +110,7 @@ begin
 					when 'get_notifications' then a := act_get_notifications(q);
 					when 'ack' then a := act_ack(q);
 					when 'get_receipt' then a := act_get_receipt(q);
-					else a := refusal('invalid', 'There is no such type');
+					else a := refusal('invalid', 'tidings.act() has no such type');
 				end case;
 				if a.outcome = 'ok' then
 					perform quota_take(p_user, p_role, v_kib, p_daily_max);

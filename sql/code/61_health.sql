@@ -110,16 +110,16 @@ $$;
 -- health_alert and, unless it is left to the relay, the notification, which is stored here.
 --
 --	p_now		the caller appends the notification's message too, and tells pushed() of it
---	note_id		the notification that is among the messages, as the last
+--	notification_id		the notification that is among the messages, as the last
 create or replace function tidings.health_messages(p_reading tidings.health_reading, p_correlation text, p_now boolean,
-	out topics text[], out bodies text[], out note_id uuid)
+	out topics text[], out bodies text[], out notification_id uuid)
 language plpgsql as $$
 declare
 	v_topic text := 'health/' || p_reading.user_id;
 	v_judged record;
 	v_alert text;
 	v_threshold tidings.health_threshold;
-	v_note record;
+	v_notification record;
 begin
 	topics := array[v_topic];
 	bodies := array[message_text('health_update', v_topic, p_correlation, 'data', (
@@ -131,7 +131,7 @@ begin
 	end if;
 	v_alert := v_judged.alert;
 	v_threshold := v_judged.threshold;
-	select * into v_note from note(p_reading.user_id, 'health_alert', initcap(replace(p_reading.metric, '_', ' ')) || ' Alert',
+	select * into v_notification from store_notification(p_reading.user_id, 'health_alert', initcap(replace(p_reading.metric, '_', ' ')) || ' Alert',
 		'Your ' || replace(p_reading.metric, '_', ' ') || ' is ' || case v_alert when 'low' then 'below' else 'above' end
 			|| ' its limit: ' || concat_ws(' ', p_reading.value, p_reading.unit) || ', the limit is '
 			|| case v_alert when 'low' then v_threshold.low else v_threshold.high end,
@@ -140,11 +140,11 @@ begin
 	bodies := bodies || message_text('health_alert', v_topic, p_correlation, 'data', (
 		select json_strip_nulls(row_to_json(d)) from (select p_reading.id, user_json(p_reading.user_id) as user_id, p_reading.metric,
 			p_reading.value, p_reading.unit, stamp(p_reading.measured_at) as timestamp, v_alert as side, v_threshold.low,
-			v_threshold.high, v_threshold.severity, v_note.id as notification_id) d));
-	if v_note.body is not null then
+			v_threshold.high, v_threshold.severity, v_notification.id as notification_id) d));
+	if v_notification.body is not null then
 		topics := topics || ('notifications/' || p_reading.user_id);
-		bodies := bodies || v_note.body;
-		note_id := v_note.id;
+		bodies := bodies || v_notification.body;
+		notification_id := v_notification.id;
 	end if;
 end
 $$;
@@ -207,8 +207,8 @@ begin
 	-- The sender has its reading already; the alert is news to it too.
 	select p.seqs, p.clients into v_put from put(q, v_messages.topics, v_messages.bodies,
 		array[q.connection] || array_fill(null::text, array[cardinality(v_messages.topics) - 1])) p;
-	if v_messages.note_id is not null then
-		perform pushed(array[v_messages.note_id], array[v_put.seqs[cardinality(v_put.seqs)]]);
+	if v_messages.notification_id is not null then
+		perform pushed(array[v_messages.notification_id], array[v_put.seqs[cardinality(v_put.seqs)]]);
 	end if;
 	return answered(q, 'health_update_stored', json_build_object('metric', v_reading.metric, 'id', v_reading.id, 'seq', v_put.seqs[1]),
 		v_topic, v_put.seqs[1], v_put.clients[1]);

@@ -78,13 +78,13 @@ $$;
 --	p_now	push it now if it is to be pushed now: body is its message, which the caller appends and tells pushed() of.
 --		Otherwise, and whatever is for later, is left to the relay
 --	status	sent | scheduled (not due yet) | held (by quiet hours, until push_at) | off (not wanted)
-create or replace function tidings.note(p_user text, p_type text, p_title text, p_message text, p_priority text, p_publisher text,
+create or replace function tidings.store_notification(p_user text, p_type text, p_title text, p_message text, p_priority text, p_publisher text,
 	p_correlation text, p_due timestamptz, p_now boolean, out id uuid, out body text, out status text, out push_at timestamptz)
 language plpgsql as $$
 declare
 	v_now timestamptz := clock_timestamp();
 	v_due timestamptz := coalesce(p_due, v_now);
-	v_note tidings.notification%rowtype;
+	v_notification tidings.notification%rowtype;
 begin
 	if v_due > v_now then
 		status := 'scheduled'; -- what the user wants is asked when it is due
@@ -95,11 +95,11 @@ begin
 	end if;
 	insert into notification as n (user_id, type, title, message, priority, publisher, correlation, created_at, due_at, push_at)
 		values (p_user, p_type, p_title, p_message, p_priority, p_publisher, p_correlation, v_now, v_due,
-			case when status <> 'sent' or not p_now then note.push_at end)
-		returning * into v_note;
-	id := v_note.id;
+			case when status <> 'sent' or not p_now then store_notification.push_at end)
+		returning * into v_notification;
+	id := v_notification.id;
 	if status = 'sent' and p_now then
-		body := notification_text(v_note);
+		body := notification_text(v_notification);
 	elsif push_at is not null then
 		perform tidings.notify('outbox', '');
 	end if;
@@ -210,7 +210,7 @@ declare
 	v_due timestamptz := (q.data ->> 'deliver_at')::timestamptz;
 	v_topic text := 'notifications/' || v_user;
 	v_verdict text := verdict(q.user_id, q.role, v_topic, 'publish');
-	v_note record;
+	v_notification record;
 	v_put record;
 begin
 	if v_verdict <> 'ok' then
@@ -226,15 +226,15 @@ begin
 	elsif v_due < clock_timestamp() - interval '5 minutes' then
 		return refusal('invalid', 'deliver_at has passed');
 	end if;
-	select * into v_note from note(v_user, v_type, q.data ->> 'title', q.data ->> 'message', v_priority, q.user_id, q.correlation, v_due, true);
-	if v_note.body is not null then
-		select p.seqs[1] as seq, p.clients[1] as clients into v_put from put(q, array[v_topic], array[v_note.body], array[null::text]) p;
-		perform pushed(array[v_note.id], array[v_put.seq]);
-		return answered(q, 'notification_sent', json_build_object('id', v_note.id, 'seq', v_put.seq, 'status', v_note.status),
+	select * into v_notification from store_notification(v_user, v_type, q.data ->> 'title', q.data ->> 'message', v_priority, q.user_id, q.correlation, v_due, true);
+	if v_notification.body is not null then
+		select p.seqs[1] as seq, p.clients[1] as clients into v_put from put(q, array[v_topic], array[v_notification.body], array[null::text]) p;
+		perform pushed(array[v_notification.id], array[v_put.seq]);
+		return answered(q, 'notification_sent', json_build_object('id', v_notification.id, 'seq', v_put.seq, 'status', v_notification.status),
 			v_topic, v_put.seq, v_put.clients);
 	end if;
-	return answered(q, 'notification_sent', json_build_object('id', v_note.id, 'seq', null, 'status', v_note.status,
-		'deliver_at', stamp(v_note.push_at)), v_topic, null, 0);
+	return answered(q, 'notification_sent', json_build_object('id', v_notification.id, 'seq', null, 'status', v_notification.status,
+		'deliver_at', stamp(v_notification.push_at)), v_topic, null, 0);
 end
 $$;
 
@@ -376,15 +376,15 @@ $$;
 create or replace function tidings.act_get_receipt(q tidings.request) returns tidings.answer
 language plpgsql as $$
 declare
-	v_note tidings.notification%rowtype;
+	v_notification tidings.notification%rowtype;
 begin
-	select * into v_note from notification n where n.id = (q.data ->> 'id')::uuid;
+	select * into v_notification from notification n where n.id = (q.data ->> 'id')::uuid;
 	if not found then
 		return refusal('not_found');
-	elsif not (q.role in ('service', 'admin') or coalesce(v_note.publisher = q.user_id, false)) then
+	elsif not (q.role in ('service', 'admin') or coalesce(v_notification.publisher = q.user_id, false)) then
 		return refusal('forbidden');
 	end if;
-	return answered(q, 'receipt', json_strip_nulls(json_build_object('id', v_note.id, 'created_at', stamp(v_note.created_at),
-		'sent_at', stamp(v_note.sent_at), 'attempts', v_note.attempts, 'acked_at', stamp(v_note.acked_at), 'read_at', stamp(v_note.read_at))));
+	return answered(q, 'receipt', json_strip_nulls(json_build_object('id', v_notification.id, 'created_at', stamp(v_notification.created_at),
+		'sent_at', stamp(v_notification.sent_at), 'attempts', v_notification.attempts, 'acked_at', stamp(v_notification.acked_at), 'read_at', stamp(v_notification.read_at))));
 end
 $$;

@@ -106,7 +106,7 @@ begin
 	-- All its rows say the same, but for one that was written after the report.
 	select * into v_connection from connection c where c.id = p_connection::uuid order by c.reported_at desc nulls last limit 1;
 	if not found then
-		outcome := 'not_found'; -- it has gone meanwhile
+		outcome := 'not_found'; -- the connection has gone since connection_verdict()
 		return;
 	end if;
 	v_state := coalesce(v_connection.state, case when v_connection.user_id is null then 'connected' else 'authenticated' end);

@@ -798,6 +798,7 @@ class Stack:
                               env=self.psql_env(user, database))
 
     def sql(self, query, user="postgres", database="tidings"):
+        """Its rows, each a list of texts."""
         done = self.psql(query, user, database)
         assert done.returncode == 0, f"{query}: {done.stderr}"
         return [line.split("\t") for line in done.stdout.splitlines()]

@@ -163,7 +163,7 @@ static bool is_full(size_t asked_bytes, const struct fetch_row *rows, size_t cou
 
 /*
  * What is newer is for another page, or comes by way of the tail: in its turn with the ends of rights, and, if it was not
- * there when this client was greeted, not as something that was missed.
+ * there when this client was told that it is connected, not as something that was missed.
  */
 static uint64_t newest_of_page(const struct subscription *sub)
 {

@@ -128,7 +128,7 @@ static bool read_member(const struct field_rule *rule, struct json_object *root,
 static enum dialog_verdict hear(struct dialog *d, const struct dialog_limits *limits, struct json_object *root,
 				struct span text, int64_t now_us, int64_t wall_us, struct buf *reply)
 {
-	static const struct field_rule type_rule = {"type", FIELD_NAME, true};
+	static const struct field_rule type_rule = {"type", FIELD_TEXT_128, true};
 	static const struct field_rule seq_rule = {"seq", FIELD_COUNT, true};
 	static const struct field_rule token_rule = {"token", FIELD_TOKEN, true};
 	struct problem wrong = PROBLEM_NONE;

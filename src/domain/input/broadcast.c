@@ -69,7 +69,7 @@ static const struct field_rule recommendation_rules[] = {
 	DIAGNOSIS_RULES,
 	[OLD_DATA] = {"old_data", FIELD_OBJECT, true},
 	[NEW_DATA] = {"new_data", FIELD_OBJECT, true},
-	[REASON] = {"reason", FIELD_TEXT, true},
+	[REASON] = {"reason", FIELD_TEXT_0_4000, true},
 };
 
 static void add_key(struct buf *out, const char *key, bool *first)
@@ -127,7 +127,7 @@ enum {
 static const struct field_rule effectiveness_rules[] = {
 	DIAGNOSIS_RULES,
 	[RECOMMENDATION_ID] = {"recommendation_id", FIELD_ID, true},
-	[HERB] = {"herb", FIELD_TEXT, false},
+	[HERB] = {"herb", FIELD_TEXT_0_4000, false},
 	[NEW_EFFECT] = {"new_effectiveness", FIELD_RATIO, true},
 	[OLD_EFFECT] = {"old_effectiveness", FIELD_RATIO, false},
 	[CONFIDENCE] = {"confidence", FIELD_RATIO, true},
@@ -159,7 +159,7 @@ static const struct field_rule feedback_rules[] = {
 	[FEEDBACK_RECOMMENDATION] = {"recommendation_id", FIELD_ID, false},
 	[RATING] = {"rating", FIELD_RATING, true},
 	[EFFECT] = {"effectiveness", FIELD_RATIO, true},
-	[COMMENT] = {"comment", FIELD_TEXT, false},
+	[COMMENT] = {"comment", FIELD_TEXT_0_4000, false},
 };
 
 static void make_feedback(struct publication *p, const struct field *fields, int64_t now_us)
@@ -187,7 +187,7 @@ static const struct field_rule publish_rules[] = {
 	[DELIVER_AT] = {"deliver_at", FIELD_TIME, false},
 	[EXPIRES_AT] = {"expires_at", FIELD_TIME, false},
 	[PRIORITY] = {"priority", FIELD_PRIORITY, false},
-	[CORRELATION_ID] = {"correlation_id", FIELD_NAME, false},
+	[CORRELATION_ID] = {"correlation_id", FIELD_TEXT_128, false},
 };
 
 static int64_t time_or(const struct field *f, int64_t otherwise_us)

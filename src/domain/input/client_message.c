@@ -27,7 +27,7 @@ static enum err refuse_members(struct client_fault *fault)
 static void read_correlation_id(struct client_message *m, struct json_object *root, struct span text,
 				struct problem *problem)
 {
-	static const struct field_rule rule[] = {{"correlation_id", FIELD_NAME, false}};
+	static const struct field_rule rule[] = {{"correlation_id", FIELD_TEXT_128, false}};
 	struct field f;
 
 	if (fields_read(rule, 1, root, text, "", &f, problem) && field_given(&f))

@@ -14,8 +14,8 @@ static const struct field_rule ack_rules[] = {
 
 static const struct field_rule chat_message_rules[] = {
 	{"conversation_id", FIELD_UUID, true},
-	{"message", FIELD_WORDS, true},
-	{"sender", FIELD_NAME, false},
+	{"message", FIELD_TEXT_4000, true},
+	{"sender", FIELD_TEXT_128, false},
 };
 
 static const struct field_rule create_conversation_rules[] = {
@@ -24,21 +24,21 @@ static const struct field_rule create_conversation_rules[] = {
 };
 
 static const struct field_rule get_health_rules[] = {
-	{"metric", FIELD_NAME, false},
+	{"metric", FIELD_TEXT_128, false},
 	{"since", FIELD_TIME, false},
-	{"limit", FIELD_UP_TO_500, false},
+	{"limit", FIELD_LIMIT_500, false},
 	{"user_id", FIELD_USER, false},
 };
 
 static const struct field_rule get_history_rules[] = {
 	{"conversation_id", FIELD_UUID, true},
 	{"before", FIELD_ID, false},
-	{"limit", FIELD_UP_TO_100, false},
+	{"limit", FIELD_LIMIT_100, false},
 };
 
 static const struct field_rule get_notifications_rules[] = {
 	{"unread_only", FIELD_BOOL, false},
-	{"limit", FIELD_UP_TO_100, false},
+	{"limit", FIELD_LIMIT_100, false},
 };
 
 static const struct field_rule get_thresholds_rules[] = {
@@ -46,13 +46,13 @@ static const struct field_rule get_thresholds_rules[] = {
 };
 
 static const struct field_rule health_update_rules[] = {
-	{"metric", FIELD_NAME, true},	  {"value", FIELD_NUMBER, true},  {"unit", FIELD_NAME, false},
+	{"metric", FIELD_TEXT_128, true}, {"value", FIELD_NUMBER, true},  {"unit", FIELD_TEXT_128, false},
 	{"timestamp", FIELD_TIME, false}, {"user_id", FIELD_USER, false},
 };
 
 static const struct field_rule broadcast_health_rules[] = {
-	{"user_id", FIELD_USER, true}, {"metric", FIELD_NAME, true},	 {"value", FIELD_NUMBER, true},
-	{"unit", FIELD_NAME, false},   {"timestamp", FIELD_TIME, false},
+	{"user_id", FIELD_USER, true},	 {"metric", FIELD_TEXT_128, true}, {"value", FIELD_NUMBER, true},
+	{"unit", FIELD_TEXT_128, false}, {"timestamp", FIELD_TIME, false},
 };
 
 static const struct field_rule join_rules[] = {
@@ -65,8 +65,8 @@ static const struct field_rule mark_read_rules[] = {
 };
 
 static const struct field_rule notify_rules[] = {
-	{"user_id", FIELD_USER, true},	{"type", FIELD_NOTICE, true},	     {"title", FIELD_NAME, true},
-	{"message", FIELD_WORDS, true}, {"priority", FIELD_PRIORITY, false}, {"deliver_at", FIELD_TIME, false},
+	{"user_id", FIELD_USER, true},	    {"type", FIELD_NOTIFICATION_TYPE, true}, {"title", FIELD_TEXT_128, true},
+	{"message", FIELD_TEXT_4000, true}, {"priority", FIELD_PRIORITY, false},     {"deliver_at", FIELD_TIME, false},
 };
 
 static const struct field_rule set_preferences_rules[] = {
@@ -75,7 +75,7 @@ static const struct field_rule set_preferences_rules[] = {
 };
 
 static const struct field_rule set_threshold_rules[] = {
-	{"metric", FIELD_NAME, true},
+	{"metric", FIELD_TEXT_128, true},
 	[THRESHOLD_LOW] = {"low", FIELD_BOUND, false},
 	[THRESHOLD_HIGH] = {"high", FIELD_BOUND, false},
 	[THRESHOLD_SEVERITY] = {"severity", FIELD_PRIORITY, false},
@@ -94,17 +94,17 @@ static const struct field_rule token_rules[] = {
 };
 
 static const struct field_rule subscribe_rules[] = {
-	[SUBSCRIBE_NAME] = {"subscription", FIELD_NAME, true},
-	[SUBSCRIBE_CURSOR] = {"cursor", FIELD_NAME, false},
+	[SUBSCRIBE_NAME] = {"subscription", FIELD_TEXT_128, true},
+	[SUBSCRIBE_CURSOR] = {"cursor", FIELD_TEXT_128, false},
 };
 
 static const struct field_rule unsubscribe_rules[] = {
-	[SUBSCRIBE_NAME] = {"subscription", FIELD_NAME, true},
+	[SUBSCRIBE_NAME] = {"subscription", FIELD_TEXT_128, true},
 };
 
 /* ---- all of them */
 
-enum sort { ACT, HTTP_ACT, QUESTION, OWN }; /* a question changes nothing */
+enum sort { ACT, HTTP_ACT, QUESTION, OWN }; /* client_type.h has what they are */
 
 #define RULES(table) (table), ARRAY_LEN(table)
 

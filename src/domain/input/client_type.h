@@ -1,8 +1,8 @@
 /*
  * client_type - the types of messages that clients send: the members that each has, and whether the database carries it out.
  *
- * Types are of two sorts: acts, which the database carries out, wherever they come from; and the connection's own,
- * which mean something on a connection only.
+ * A type is of one sort: an ACT changes something in the database, wherever it comes from; an HTTP_ACT does so by a service's
+ * broadcast alone; a QUESTION changes nothing; one of the connection's OWN means something on a connection only.
  *
  * Layer    domain.
  */

@@ -203,9 +203,9 @@ const char *field_problem(enum field_kind kind, const struct field *f)
 		return is_integer(f, 0, INT64_MAX) ? NULL : "must be an integer from 0 to 9223372036854775807";
 	case FIELD_ID:
 		return is_integer(f, 1, INT64_MAX) ? NULL : "must be an integer from 1 to 9223372036854775807";
-	case FIELD_NAME:
+	case FIELD_TEXT_128:
 		return is_text_of(f, 1, 128) ? NULL : "must be text of 1 to 128 characters";
-	case FIELD_NOTICE:
+	case FIELD_NOTIFICATION_TYPE:
 		return is_notice(f) ? NULL
 				    : "must be health_alert, medication_reminder, appointment_reminder or system";
 	case FIELD_NUMBER:
@@ -225,7 +225,7 @@ const char *field_problem(enum field_kind kind, const struct field *f)
 		return is_number(f, "0", "1") ? NULL : "must be a number from 0 to 1";
 	case FIELD_SWITCHES:
 		return is_switches(f) ? NULL : "must have true or false by type of notification";
-	case FIELD_TEXT:
+	case FIELD_TEXT_0_4000:
 		return is_text_of(f, 0, 4000) ? NULL : "must be text of at most 4,000 characters";
 	case FIELD_TIME:
 		return is_time(f) ? NULL : "must be a date and time with its offset, such as 2026-11-21T10:00:00Z";
@@ -237,9 +237,9 @@ const char *field_problem(enum field_kind kind, const struct field *f)
 		return topic_problem(f);
 	case FIELD_TYPE:
 		return type_problem(f);
-	case FIELD_UP_TO_100:
+	case FIELD_LIMIT_100:
 		return is_integer(f, 1, 100) ? NULL : "must be an integer from 1 to 100";
-	case FIELD_UP_TO_500:
+	case FIELD_LIMIT_500:
 		return is_integer(f, 1, 500) ? NULL : "must be an integer from 1 to 500";
 	case FIELD_USER:
 		return is_user(f) ? NULL : "must be a user id: text of 1 to 128 bytes, or an integer";
@@ -247,7 +247,7 @@ const char *field_problem(enum field_kind kind, const struct field *f)
 		return is_users(f) ? NULL : "must be a list of 1 to 50 user ids";
 	case FIELD_UUID:
 		return is_uuid(f) ? NULL : "must be a UUID";
-	case FIELD_WORDS:
+	case FIELD_TEXT_4000:
 		return is_text_of(f, 1, 4000) ? NULL : "must be text of 1 to 4,000 characters";
 	}
 	return "is unknown";
@@ -350,21 +350,21 @@ void field_add_json(struct buf *out, const struct field_rule *rule, const struct
 	case FIELD_BOOL:
 	case FIELD_COUNT:
 	case FIELD_ID:
-	case FIELD_NAME:
-	case FIELD_NOTICE:
+	case FIELD_TEXT_128:
+	case FIELD_NOTIFICATION_TYPE:
 	case FIELD_OBJECT:
 	case FIELD_PRIORITY:
 	case FIELD_QUIET_HOURS:
 	case FIELD_RATING:
 	case FIELD_RATIO:
 	case FIELD_SWITCHES:
-	case FIELD_TEXT:
+	case FIELD_TEXT_0_4000:
 	case FIELD_TOKEN:
 	case FIELD_TOPIC:
 	case FIELD_TYPE:
-	case FIELD_UP_TO_100:
-	case FIELD_UP_TO_500:
-	case FIELD_WORDS:
+	case FIELD_LIMIT_100:
+	case FIELD_LIMIT_500:
+	case FIELD_TEXT_4000:
 		json_add_compact(out, f->text);
 		break;
 	}

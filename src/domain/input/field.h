@@ -16,29 +16,29 @@
 enum field_kind {
 	FIELD_ANY, /* any value, null too */
 	FIELD_BOOL,
-	FIELD_BOUND,  /* FIELD_NUMBER, or null, which is a value */
-	FIELD_COUNT,  /* integer, 0 to 2^63 - 1 */
-	FIELD_ID,     /* integer, 1 to 2^63 - 1 */
-	FIELD_NAME,   /* text, 1 to 128 characters */
-	FIELD_NOTICE, /* type of a notification: health_alert, medication_reminder, appointment_reminder, system */
-	FIELD_NUMBER, /* from -1e15 to 1e15 */
+	FIELD_BOUND,		 /* FIELD_NUMBER, or null, which is a value */
+	FIELD_COUNT,		 /* integer, 0 to 2^63 - 1 */
+	FIELD_ID,		 /* integer, 1 to 2^63 - 1 */
+	FIELD_LIMIT_100,	 /* integer, 1 to 100 */
+	FIELD_LIMIT_500,	 /* integer, 1 to 500 */
+	FIELD_NOTIFICATION_TYPE, /* health_alert, medication_reminder, appointment_reminder, system */
+	FIELD_NUMBER,		 /* from -1e15 to 1e15 */
 	FIELD_OBJECT,
 	FIELD_PRIORITY,	   /* low, normal, high, critical */
 	FIELD_QUIET_HOURS, /* {"start":"22:00","end":"07:00","time_zone":"Europe/Berlin"}, or null, which is a value */
 	FIELD_RATING,	   /* integer, 1 to 5 */
 	FIELD_RATIO,	   /* number, 0 to 1 */
 	FIELD_SWITCHES,	   /* object: true or false by type of notification */
-	FIELD_TEXT,	   /* at most 4,000 characters */
+	FIELD_TEXT_0_4000, /* text, at most 4,000 characters */
+	FIELD_TEXT_128,	   /* text, 1 to 128 characters */
+	FIELD_TEXT_4000,   /* text, 1 to 4,000 characters */
 	FIELD_TIME,	   /* RFC 3339, of the years 1 to 9999 */
 	FIELD_TOKEN,	   /* text, 1 to 8,192 bytes */
 	FIELD_TOPIC,	   /* name of a topic, and none that misleads (domain/topic/topic.h) */
-	FIELD_TYPE,	   /* FIELD_NAME, and none of the protocol's own types (domain/topic/message_type.h) */
-	FIELD_UP_TO_100,   /* integer, 1 to 100 */
-	FIELD_UP_TO_500,   /* integer, 1 to 500 */
+	FIELD_TYPE,	   /* FIELD_TEXT_128, and none of the protocol's own types (domain/topic/message_type.h) */
 	FIELD_USER,	   /* user id, text or an integer of 64 bits */
 	FIELD_USERS,	   /* list of 1 to 50 user ids */
 	FIELD_UUID,
-	FIELD_WORDS, /* text, 1 to 4,000 characters */
 };
 
 struct field_rule {

@@ -161,7 +161,7 @@ static void on_result(struct doorbell *d, const PGresult *result)
 		pg_connection_drop(d->connection, why);
 		return;
 	}
-	/* The connection is made anew when no answer has come in time: so there is no need for a timer here. */
+	/* Where no answer comes in time, the listener's pg_connection is made anew: doorbell needs no timer of its own. */
 	d->state = DOORBELL_ASKING;
 	log_warning("no notifications: tidings.listen() failed why=%s", why);
 }

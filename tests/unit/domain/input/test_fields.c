@@ -14,7 +14,7 @@ enum { NUMBER, ANYTHING, NAME, RULES_COUNT };
 static const struct field_rule rules[RULES_COUNT] = {
 	[NUMBER] = {"number", FIELD_ID, true},
 	[ANYTHING] = {"anything", FIELD_ANY, true},
-	[NAME] = {"name", FIELD_NAME, false},
+	[NAME] = {"name", FIELD_TEXT_128, false},
 };
 
 struct reading {
