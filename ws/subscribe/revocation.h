@@ -20,7 +20,10 @@
  */
 void revocation_announce(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq);
 
-/* It is here, and comes next. The topic's last holder may go. With everybody (NULL), users come again: some may have it still. */
+/*
+ * It is here: what is before it is written, then the subscriptions end, by their kind's revoked() or with their session. The
+ * topic's last holder may go. With everybody (NULL), users come again: some may have it still.
+ */
 void revocation_come(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq);
 
 /* This user's connections are told to come again, once what is announced has ended. */
