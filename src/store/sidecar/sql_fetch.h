@@ -25,6 +25,15 @@ struct fetch_row {
 	bool other_epoch; /* no message: the topic's epoch is not the one asked for, or it is gone. Its only row */
 };
 
+/* Messages of a topic that come after a seq, without a hole. */
+struct fetch_page {
+	int64_t topic_id;
+	const char *epoch; /* lent */
+	uint64_t after;
+	const struct fetch_row *rows; /* lent; at least one */
+	size_t count;
+};
+
 /* rows: lent; by topic in the order asked, then by seq */
 typedef void (*fetch_answer)(void *context, enum err e, const struct fetch_row *rows, size_t count);
 
