@@ -14,7 +14,7 @@
  */
 #pragma once
 
-#include "store/sidecar/sql_fetch.h"
+#include "store/sidecar/fetch_page.h"
 #include "ws/node.h"
 #include "ws/session/session.h"
 

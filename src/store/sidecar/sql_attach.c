@@ -18,7 +18,7 @@ static const struct statement attach_statement = {
 		  "topic_id, seq, to_user, exclude, body, revocation, expires_in_ms "
 		  "from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14)"};
 
-enum column { OUTCOME, EPOCH, LAST_SEQ, FIRST_SEQ, DELIVERED_SEQ, UNSENT, COUNTED, AFTER, TOPIC_ID };
+enum attach_column { OUTCOME, EPOCH, LAST_SEQ, FIRST_SEQ, DELIVERED_SEQ, UNSENT, COUNTED, AFTER, TOPIC_ID };
 
 /* Of an outcome that is not "ok". */
 static enum err attach_outcome(const char *text)

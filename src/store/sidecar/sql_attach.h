@@ -18,7 +18,7 @@
 #include "base/err.h"
 #include "domain/topic/cursor.h"
 #include "store/async/pipeline.h"
-#include "store/sidecar/sql_fetch.h"
+#include "store/sidecar/fetch_page.h"
 
 struct attach_item {
 	const char *user_id;				      /* borrowed; NULL: anonymous */

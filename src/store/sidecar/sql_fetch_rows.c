@@ -8,7 +8,7 @@
 
 #define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */
 
-enum column { TOPIC_ID, SEQ, TO_USER, EXCLUDE, BODY, REVOCATION, EXPIRES_IN_MS };
+enum fetch_column { TOPIC_ID, SEQ, TO_USER, EXCLUDE, BODY, REVOCATION, EXPIRES_IN_MS };
 
 /* From the database's clock to ours: only what is left of the time is told. 0: it never expires. */
 static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)

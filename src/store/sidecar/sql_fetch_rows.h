@@ -10,8 +10,9 @@
 #include <libpq-fe.h>
 #include <stddef.h>
 
+#include "base/defs.h"
 #include "base/err.h"
-#include "store/sidecar/sql_fetch.h"
+#include "store/sidecar/fetch_page.h"
 
 struct fetch_rows {
 	struct fetch_row *rows; /* owned; what they lend is the answer's */
