@@ -107,6 +107,78 @@ def attach_counts(db):
     equal((clients(), db.one(f"select count(*) from tidings.connection where node_id = '{unknown}'")), (1, "0"), "what is written down of that")
 
 
+NONE, DAMAGED = (None, None), (0, None)
+
+
+def missed(db, *wanted, rows=500, size=1 << 20, queue_max=100, columns="topic_id, after, seq"):
+    """What attach() brings of what was missed; wanted: (user, role, topic, (after, epoch))"""
+    users, roles, names, cursors = zip(*wanted)
+    afters, epochs = quote([c[0] for c in cursors], "int8"), quote([c[1] for c in cursors])
+    got = db.sidecar(f"select item, {columns} from tidings.attach({quote(list(users))}, {quote(list(roles))}, {quote(list(names))}, "
+                     f"p_afters => {afters}, p_epochs => {epochs}, p_queue_max => {queue_max}, p_rows => {rows}, p_bytes => {size})")
+    equal([r[0] for r in got], [str(n) for n in range(1, len(wanted) + 1)] + [""] * (len(got) - len(wanted)), "items, and then messages")
+    return [r[1:] for r in got[len(wanted):]]
+
+
+@test("attach brings what each one missed: after its cursor; without a good one, what no client has been sent, the newest of it")
+def attach_pages(db):
+    topic, node = db.topic(), db.node()
+    db.publish(topic, count=10)
+    id = db.topic_id(topic)
+    epoch = db.epochs(quote([id], "int8"))[str(id)]
+
+    def of(cursor, **how):
+        got = missed(db, ("456", "user", topic, cursor), **how)
+        equal({(r[0], r[1]) for r in got}, {(str(id), str(int(r[2]) - 1)) for r in got[:1]}, "topic and place")
+        return [int(r[2]) for r in got]
+
+    equal(of((7, epoch)), [8, 9, 10], "after a cursor")
+    equal((of((10, epoch)), of((9, epoch), rows=0)), ([], []), "where nothing was missed, and where no pages are wanted")
+    equal((of(NONE), of(NONE, queue_max=4)), (list(range(1, 11)), [7, 8, 9, 10]), "without a cursor")
+    db.flush(node, delivered=[(id, 8)])
+    equal((of(NONE), of(NONE, queue_max=1)), ([9, 10], [10]), "without a cursor, when some was delivered")
+    for cursor in (DAMAGED, (9, "other"), (11, epoch)):
+        equal((of(cursor), of(cursor, queue_max=3)), (list(range(1, 11)), [8, 9, 10]), f"after {cursor}")
+    db.sql(f"delete from tidings.message where topic_id = {id} and seq < 5; update tidings.topic set first_seq = 5 where id = {id}")
+    equal((of((2, epoch)), of(DAMAGED), of((6, epoch))), ([5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 9, 10], [7, 8, 9, 10]), "when some is gone")
+    db.flush(node, delivered=[(id, 10)])
+    equal(of(NONE), [], "without a cursor, when all was delivered")
+
+
+@test("attach brings a page once for all who are at the same place, within rows of a place and bytes of all, those first who missed least")
+def attach_pages_once(db):
+    a, b = db.topic(), db.topic()
+    db.publish(a, "x" * 1000, count=5), db.publish(b, "y" * 1000, count=3)
+    ia, ib = db.topic_id(a), db.topic_id(b)
+    epochs = db.epochs(quote([ia, ib], "int8"))
+    at = lambda topic, after: ("root", "admin", topic, (after, epochs[str(db.topic_id(topic))]))
+    page = lambda id, after, last: [[str(id), str(after), str(n)] for n in range(after + 1, last + 1)]
+    equal(missed(db, at(a, 1), at(a, 1), at(b, 0), at(a, 3), at(a, 1)), page(ia, 3, 5) + page(ib, 0, 3) + page(ia, 1, 5), "three places")
+    equal(missed(db, at(a, 0), at(b, 0), rows=2), page(ib, 0, 2) + page(ia, 0, 2), "two rows of each")
+    equal(missed(db, at(a, 0), at(b, 1), size=2500), page(ib, 1, 3) + page(ia, 0, 1), "2,500 bytes of all, begun")
+    equal(missed(db, at(a, 0), at(b, 1), size=1), page(ib, 1, 2), "one at least")
+
+
+@test("attach brings messages as fetch does, those of others for the sidecar to leave out; who may not have the topic, or has some unsent, brings none")
+def attach_pages_what(db):
+    topic, node, connection = db.topic("456"), db.node(), str(uuid.uuid4())
+    db.publish(topic, "1"), db.publish(topic, "2", expires_at="2001-01-01T00:00:00Z"), db.publish(topic, "3", to_user="457", exclude=connection)
+    db.publish(topic, "4", expires_at="2099-01-01T00:00:00Z")
+    db.sql(f"select tidings.revoke('nobody', '{topic}')")
+    id = db.topic_id(topic)
+    epoch = db.epochs(quote([id], "int8"))[str(id)]
+    columns = "seq, to_user, exclude, body, revocation, expires_in_ms > 0"
+    got = missed(db, ("456", "user", topic, (0, epoch)), columns=columns)
+    equal(got[:4], [["1", "", "", "1", "f", ""], ["2", "", "", "", "f", "f"], ["3", "457", connection, "3", "f", ""], ["4", "", "", "4", "f", "t"]], "messages")
+    equal(got, [r[1:] for r in db.fetch([(id, 0)], columns="to_user, exclude, body, revocation, expires_in_ms > 0")], "as fetch has them")
+    equal(missed(db, ("789", "user", topic, (0, epoch)), ("456", "user", "diagnosis/999999996", (0, epoch)), (None, "user", topic, NONE)), [], "of who may not")
+    db.sql(f"insert into tidings.diagnosis_grant values ({topic.split('/')[1]}, '457')")
+    equal(len(missed(db, ("457", "user", topic, NONE), columns="seq")), len(got), "without a cursor, before anyone was sent anything")
+    db.flush(node, delivered=[(id, 3)])
+    equal(missed(db, ("457", "user", topic, NONE)), [], "when some is unsent")
+    equal([r[2] for r in missed(db, ("457", "user", topic, NONE), ("456", "user", topic, NONE))][:1], ["4"], "for another")
+
+
 @test("fetch gives what comes after each cursor, within rows and bytes, and at least one")
 def fetch(db):
     a, b = db.topic(), db.topic()

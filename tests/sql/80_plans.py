@@ -45,7 +45,10 @@ def no_scans(db):
         publisher.sql(batch_sql([Request([Item(n, to_user="456", exclude=node, effect=(1, "0.5", None))], "456", "user", f"{turn}-{n}", "h") for n in names],
                                 queue_max=1, min_age_s=0, daily_max=1000))
         publisher.sql(batch_sql([Request([Item(n)]) for n in names], queue_max=1, min_age_s=0))
-        rows = sidecar.sql(f"select topic_id, epoch, last_seq from tidings.attach({quote(['456'] * 20)}, {quote(['user'] * 20)}, {quote(names)})")
+        attach = f"tidings.attach({quote(['456'] * 20)}, {quote(['user'] * 20)}, {quote(names)}"
+        rows = sidecar.sql(f"select topic_id, epoch, last_seq from {attach})")
+        sidecar.sql(f"select count(*) from {attach}, p_afters => {quote([0] * 20, 'int8')}, p_epochs => {quote([r[1] for r in rows])}, p_rows => 100, "
+                    "p_bytes => 100000)")
         places = [(int(r[0]), int(r[2])) for r in rows if r[0]]
         sidecar.sql(f"select count(*) from tidings.fetch({quote([p[0] for p in places], 'int8')}, {quote([0] * len(places), 'int8')}, "
                     f"{quote([r[1] for r in rows if r[0]])}, 100, 100000)")

@@ -308,7 +308,7 @@ def _(s):
         fetches = stack.enter_context(contextlib.ExitStack())
         fetches.enter_context(stopped(s.backend("fetches")))
         poll.request("GET", topics.path("poll", names, cursor=cursor, timeout=50), headers={"Authorization": f"Bearer {token}"})
-        # It is let in, and the first page of the other is asked for.
+        # It is let in with the first page of the other, and the next is asked for.
         wait_until(lambda: s.sql(f"select count(*) from tidings.connection where user_id = '{user}' and node_id = '{node.id()}'") == [["2"]], "it to be let in")
         # The end of the one is read behind that page; the end of the other far behind what is still to be looked at.
         end(a)

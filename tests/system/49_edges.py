@@ -9,7 +9,7 @@ import threading
 import time
 
 import harness
-from harness import Closed, Lock, RawClient, Transaction, equal, stopped, test, wait_until
+from harness import Closed, Lock, RawClient, Transaction, equal, pages_apart, stopped, test, wait_until
 from live import Live
 
 topics = importlib.import_module("48_topics")
@@ -59,7 +59,7 @@ def _(s):
 
 @contextlib.contextmanager
 def no_pages_of(s, diagnosis):
-    """The database gives no page of this topic's first messages meanwhile."""
+    """The database gives no page of this topic's first messages meanwhile; all are asked for."""
     fetch = s.psql("select pg_get_functiondef('tidings.fetch(int8[], int8[], text[], int8, int8)'::regprocedure)").stdout
     s.sql(fetch.replace('tidings."fetch"(', "tidings.real_fetch(") + f"""; grant execute on function tidings.real_fetch to public;
         create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_epochs text[], p_rows int8, p_bytes int8)
@@ -71,7 +71,7 @@ def no_pages_of(s, diagnosis):
             return query select * from tidings.real_fetch(p_topics, p_after, p_epochs, p_rows, p_bytes);
         end $$""")
     try:
-        with Transaction(s, "do $$ begin perform pg_advisory_xact_lock(49); end $$"):
+        with pages_apart(s), Transaction(s, "do $$ begin perform pg_advisory_xact_lock(49); end $$"):
             yield
     finally:
         wait_until(lambda: not s.sql("select from pg_locks where locktype = 'advisory' and objid = 49"), "those who waited to be served")

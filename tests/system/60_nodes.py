@@ -5,7 +5,7 @@ import json
 import signal
 import threading
 
-from harness import LISTENS, WAIT_S, Closed, Lock, Transaction, edited, equal, stopped, test, wait_until
+from harness import LISTENS, WAIT_S, Closed, Lock, Transaction, edited, equal, pages_apart, stopped, test, wait_until
 from live import Live, person
 
 
@@ -375,7 +375,7 @@ def _(s):
     for n in range(3):
         s.recommend(d, str(n))
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node:
-        with stopped(s.backend("fetches")):
+        with pages_apart(s), stopped(s.backend("fetches")):
             client = s.connect(d, server=node)
             s.recommend(d, "live")
         m = client.next()

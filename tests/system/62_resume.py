@@ -5,6 +5,7 @@ TIDINGS_WALK_SEED (default 1) is the first seed, TIDINGS_WALKS how many (default
 A seed fixes what everyone decides, not when the machine lets them: run a failing one several times.
 """
 import contextlib
+import importlib
 import os
 import random
 import signal
@@ -12,8 +13,10 @@ import threading
 import time
 
 import walker
-from harness import equal, stopped, test, wait_until
+from harness import Transaction, equal, pages_apart, stopped, test, wait_until
 from walker import USERS, Event, Progress, Publisher, Row, Truth, Wanderer, judge
+
+topics_of = importlib.import_module("48_topics")
 
 SEED = int(os.environ.get("TIDINGS_WALK_SEED", 1))
 WALKS = int(os.environ.get("TIDINGS_WALKS", 2))
@@ -313,7 +316,7 @@ def _(s):
         replies = []
         poll = threading.Thread(target=lambda: replies.append(node.api.get(f"/poll?topics={','.join(topics)}&timeout=1&cursor={start}", s.token())))
         # It is let in, and gathers what memory has; what it asks the database for does not come.
-        with stopped(s.backend("fetches")):
+        with pages_apart(s), stopped(s.backend("fetches")):
             poll.start()
             poll.join()
         got, cursor = {t: [] for t in topics}, start
@@ -354,3 +357,64 @@ def _(s):
             trickling.join()
         equal(got[topics[0]], list(range(1, 10001)), "seqs of the bursts")
         equal(got[topics[1]], list(range(1, len(got[topics[1]]) + 1)), "seqs of the other topic")
+
+
+# ------------------------------------------------------------------------- what comes with the answer that lets a client in
+
+
+def one_message_each(s, node, count=100):
+    """So many topics, the combined cursor of before their only message, and a token that may have them."""
+    s.ids += 1
+    names, root = [f"resumed/{s.ids}.{n}" for n in range(count)], s.token("root", role="admin")
+    with topics_of.connect(s, node, names, root) as client:
+        cursor = client.cursor
+    s.api.post("/ws/publish", [{"topic": name, "type": "n", "data": {}} for name in names], s.service()).want(200)
+    return names, cursor, root
+
+
+@test("who comes back is given what they missed by the statement that lets them in, on every transport, with a cursor or without")
+def _(s):
+    d, other = s.diagnosis(), s.diagnosis()
+    names = topics_of.names(d)
+    with s.connect(d) as client:
+        cursor = client.cursor
+    publish(s, d, 5)
+    publish(s, other, 3)
+    # Nothing comes by another.
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000, TIDINGS_POLL_GRACE=0) as node, stopped(s.backend("fetches")):
+        equal([m["seq"] for m in topics_of.poll(s, node, names, cursor, 20)["messages"]], [1, 2, 3, 4, 5], "by poll")
+        with topics_of.events(s, node, names, cursor) as events:
+            next(events)
+            equal([next(events)[2]["seq"] for _ in range(5)], [1, 2, 3, 4, 5], "by event stream")
+        with s.connect(d, server=node, cursor=cursor) as client:
+            equal(client.seqs_up_to(5), [1, 2, 3, 4, 5], "by WebSocket")
+        with s.connect(other, server=node) as client:
+            equal(client.seqs_up_to(3), [1, 2, 3], "without a cursor")
+
+
+@test("a stream of 100 topics is given what it missed of each by the one statement that lets it in, and then is live")
+def _(s):
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, contextlib.ExitStack() as stack:
+        names, cursor, root = one_message_each(s, node)
+        with stopped(s.backend("fetches")):
+            client = stack.enter_context(topics_of.connect(s, node, names, root, cursor))
+            equal(topics_of.of_topics(topics_of.unpack(client, 100)), {name: [1] for name in names}, "what was missed")
+        s.api.post("/ws/publish", {"topic": names[-1], "type": "n", "data": {}}, s.service()).want(200)
+        equal(client.next()["seq"], 2, "what comes then")
+
+
+@test("streams of 100 topics that come at once are not divided among statements: each is given what it missed by its own")
+def _(s):
+    # The first half of one was let in by one statement, whose messages were gone when the other half was.
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, contextlib.ExitStack() as stack:
+        names, cursor, root = one_message_each(s, node)
+        with stopped(s.backend("fetches")):
+            with Transaction(s, f"select from tidings.node where id = '{node.id()}' for update"):
+                for _n in range(2):
+                    stack.enter_context(s.connect(s.diagnosis(), server=node, hello=False))
+                s.wait_blocked("attach")
+                clients = [stack.enter_context(topics_of.connect(s, node, names, root, cursor, hello=False)) for _n in range(3)]
+                node.has_read()
+            for client in clients:
+                equal(client.next()["type"], "connect", "first message")
+                equal(topics_of.of_topics(topics_of.unpack(client, 100)), {name: [1] for name in names}, "what was missed")

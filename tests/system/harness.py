@@ -639,6 +639,11 @@ def edited(s, function, old, new):
         s.sql(text)
 
 
+def pages_apart(s):
+    """What clients missed does not come with the answer that lets them in meanwhile, but has to be asked for."""
+    return edited(s, "attach", "p_rows > 0", "false")
+
+
 class Silence:
     """Nothing of tidings rings: its function calls, instead of pg_notify(), one that does nothing. Put back at the end."""
 

@@ -9,13 +9,8 @@
 #include "ws/deliver/presence.h"
 #include "ws/session/session_output.h"
 
-#define PAGE_ROWS 500
-#define UNDER_WAY_MAX 8	   /* pages */
-#define MESSAGE_MAX 262144 /* bytes of a message's body: a page's last may begin where it is nearly full */
-
-/* Bytes of messages in a page, from when on it is full: well under the 1 MiB that many clients take in one message. */
-#define PAGE_BYTES 262144
-/* The same where there is no room for such a page: hardly more than a socket that is empty takes at once. */
+#define UNDER_WAY_MAX 8 /* pages */
+/* PAGE_BYTES where there is no room for such a page: hardly more than a socket that is empty takes at once. */
 #define PAGE_BYTES_SHORT 16384
 
 /* A page that is waited for: by all who are at the same place. */
@@ -38,6 +33,8 @@ struct backfill {
 	struct node *node;
 	struct page_request *by_place; /* waiting or under way */
 	STAILQ_HEAD(, page_request) waiting;
+	const struct fetch_page *lent; /* borrowed: backfill_lend() */
+	size_t lent_count;
 	unsigned under_way;
 	bool starting; /* start_waiting() is at it */
 };
@@ -330,6 +327,25 @@ static bool needs_page(const struct subscription *sub)
 	       (sub->subscriber.seq < sub->at.known_seq && tail_seq(t) < sub->at.known_seq);
 }
 
+/* Gives it what a lent page has for it. False: none has the next message. */
+static bool take_lent(struct backfill *b, struct subscription *sub)
+{
+	const struct hub_topic *t = sub->subscriber.topic;
+	uint64_t seq = sub->subscriber.seq;
+
+	for (size_t i = 0; i < b->lent_count && !sub->unsent.waits; i++) {
+		const struct fetch_page *p = &b->lent[i];
+		uint64_t passed = seq - p->after;
+
+		if (p->topic_id != t->id || seq < p->after || passed >= p->count || strcmp(p->epoch, t->epoch) != 0 ||
+		    p->rows[passed].message.seq != seq + 1)
+			continue;
+		take_page(b, sub, 0, p->rows + passed, p->count - passed);
+		return true;
+	}
+	return false;
+}
+
 static void bring_on(struct backfill *b, struct subscription *sub)
 {
 	struct session *s = sub->session;
@@ -338,6 +354,8 @@ static void bring_on(struct backfill *b, struct subscription *sub)
 		bool missed = !sub->at.welcomed && sub->subscriber.seq < sub->at.missed_seq;
 
 		if (sub->unsent.waits || ((missed || sub->at.welcomed) && needs_page(sub))) {
+			if (take_lent(b, sub))
+				continue;
 			ask(b, sub);
 			return;
 		}
@@ -355,4 +373,10 @@ void backfill_go_on(struct backfill *b, struct session *s)
 	 * comes by here meanwhile. */
 	for (unsigned i = 0; i < s->subscriptions.count && !s->subscriptions.asking && session_is_clear(s); i++)
 		bring_on(b, session_turn(s, i));
+}
+
+void backfill_lend(struct backfill *b, const struct fetch_page *pages, size_t count)
+{
+	b->lent = pages;
+	b->lent_count = count;
 }

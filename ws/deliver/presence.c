@@ -16,6 +16,7 @@ struct topic_presence {
 	UT_hash_handle hh; /* by topic_id */
 	int64_t topic_id;
 	int64_t clients;
+	uint64_t told; /* the last call that said how many there are, by presence.calls */
 	bool changed;
 };
 
@@ -39,6 +40,7 @@ struct presence {
 	struct subscription_list written; /* all that the database knows, or is about to */
 	unsigned under_way;		  /* calls */
 	uint64_t calls;			  /* that have been sent */
+	uint64_t told_none;		  /* the last of them that said 0 of a topic, which leaves `present` by that */
 	int64_t written_ms;		  /* when the last call was sent */
 	bool timer_set;
 	bool doubted; /* presence_doubt() */
@@ -109,7 +111,6 @@ static void soon(struct presence *p)
 
 	if (p->timer_set || p->under_way > 0)
 		return;
-
 	p->timer_set = true;
 	uv_timer_start(&p->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
@@ -153,6 +154,7 @@ static struct topic_presence *present_of(struct presence *p, int64_t topic_id)
 	tp = calloc(1, sizeof(*tp));
 	if (tp) {
 		tp->topic_id = topic_id;
+		tp->told = p->told_none;
 		HASH_ADD(hh, p->present, topic_id, sizeof(tp->topic_id), tp);
 	}
 	if (!tp || !HASH_HAS(hh, tp)) {
@@ -196,13 +198,10 @@ uint64_t presence_calls(const struct presence *p)
 
 void presence_take_over(struct presence *p, struct subscription *sub, int64_t topic_id, uint64_t calls)
 {
-	struct topic_presence *tp;
+	struct topic_presence *tp = p->doubted ? NULL : present_of(p, topic_id);
 
 	/* A call that came behind it has said how many clients there are, without this one; or the next one is to. */
-	if (p->doubted || p->calls != calls)
-		return;
-	tp = present_of(p, topic_id);
-	if (!tp || tp->changed)
+	if (!tp || tp->told > calls || tp->changed)
 		return;
 	tp->clients++;
 	sub->record.topic_id = topic_id;
@@ -335,7 +334,9 @@ static void take_presence(struct flush *f, struct presence *p)
 		f->presence_topics[f->presence_count] = tp->topic_id;
 		f->presence_clients[f->presence_count++] = tp->clients;
 		tp->changed = false;
+		tp->told = p->calls;
 		if (tp->clients == 0) {
+			p->told_none = p->calls;
 			HASH_DEL(p->present, tp);
 			free(tp);
 		}
@@ -372,6 +373,7 @@ void presence_flush(struct presence *p)
 		soon(p);
 		return;
 	}
+	p->calls++;
 	c.flush.opened_ever = (int64_t)p->node->sessions.opened;
 	take_presence(&c.flush, p);
 	/* Of those that are gone already, the closing is in the same call or was in one before. */
@@ -386,7 +388,6 @@ void presence_flush(struct presence *p)
 	w->opened = p->opened;
 	p->opened = (struct subscription_array){0};
 	p->under_way++;
-	p->calls++;
 	p->written_ms = clock_monotonic_ms();
 
 	e = sql_flush(p->node->db.queries, p->node->id_text, &c.flush, on_written, w);

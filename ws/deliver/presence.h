@@ -20,7 +20,7 @@ void presence_closed(struct presence *p, struct subscription *sub); /* does noth
 
 /*
  * An attach has written the subscription down (attach_row.counted). It is known here from now on, as if opened and written, unless a
- * call behind the attach may undo its count: then it is still to be opened.
+ * call behind the attach has undone its count: then it is still to be opened.
  *
  *	calls	presence_calls() when the attach was sent
  */

@@ -43,8 +43,7 @@ static void attach(struct session *s)
 		return;
 	}
 	identity_charge(s);
-	for (unsigned i = 0; i < s->subscriptions.count; i++)
-		authorizer_ask(n->authorizer, s->subscriptions.items[i]);
+	authorizer_ask_all(n->authorizer, s);
 }
 
 void arrival_authenticate(struct session *s, const char *token, size_t len)

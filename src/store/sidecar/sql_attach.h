@@ -1,5 +1,6 @@
 /*
- * sql_attach - tidings.attach(): may they subscribe, and where is the topic? Those who may are written down, as by sql_flush().
+ * sql_attach - tidings.attach(): may they subscribe, and where is the topic? Those who may are written down, as by sql_flush(), and the
+ * first page of what they missed comes with the answer: so they need no other statement before they are live.
  *
  * A call answers once, later, with OK and its rows or with an error and none; until then the caller keeps what `context` points
  * to. Arguments are borrowed until the call returns.
@@ -17,12 +18,15 @@
 #include "base/err.h"
 #include "domain/topic/cursor.h"
 #include "store/async/pipeline.h"
+#include "store/sidecar/fetch_page.h"
 
 struct attach_item {
 	const char *user_id;				      /* borrowed; NULL: anonymous */
 	const char *role;				      /* borrowed */
 	const char *topic;				      /* borrowed */
 	const char *connection_id, *transport, *connected_at; /* borrowed; NULL: it is written down already */
+	const char *epoch;				      /* borrowed; of its cursor; NULL: that is damaged */
+	int64_t after;					      /* of its cursor; -1: it has none */
 };
 
 /* Who attaches. */
@@ -30,6 +34,13 @@ struct attach_node {
 	const char *id;
 	int64_t opened_ever; /* connections since its start */
 	bool require_user;   /* refuse users who are not in tidings.app_user, or not active */
+};
+
+/* How much of what they missed comes along. */
+struct attach_limits {
+	int64_t queue_max; /* messages for one without a good cursor */
+	int64_t rows;	   /* of one place; 0: no pages */
+	int64_t bytes;	   /* of all bodies, the first aside */
 };
 
 struct attach_row {
@@ -43,8 +54,15 @@ struct attach_row {
 	bool counted; /* it is written down: a connection, and one client more of the topic */
 };
 
-/* rows: lent; as many as items, in their order; NULL on error */
-typedef void (*attach_answer)(void *context, enum err e, const struct attach_row *rows, size_t count);
+struct attach_result {
+	const struct attach_row *rows; /* lent; as many as items, in their order */
+	const struct fetch_page
+		*pages; /* lent; one for each place where something was missed, as far as the limits allow */
+	size_t pages_count;
+};
 
-enum err sql_attach(struct pipeline *p, const struct attach_node *node, const struct attach_item *items, size_t count,
-		    attach_answer answer, void *context) MUST_CHECK;
+/* result: lent; empty on error */
+typedef void (*attach_answer)(void *context, enum err e, const struct attach_result *result);
+
+enum err sql_attach(struct pipeline *p, const struct attach_node *node, const struct attach_limits *limits,
+		    const struct attach_item *items, size_t count, attach_answer answer, void *context) MUST_CHECK;

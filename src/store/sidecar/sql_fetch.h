@@ -9,21 +9,13 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/defs.h"
 #include "base/err.h"
-#include "domain/topic/message.h"
 #include "store/async/pipeline.h"
-
-struct fetch_row {
-	int64_t topic_id;
-	struct stored_message message; /* lent; expires_ms is on clock_monotonic_ms() */
-	bool revocation;	       /* message.to_user may not have the topic any more; it has no body */
-	bool other_epoch; /* no message: the topic's epoch is not the one asked for, or it is gone. Its only row */
-};
+#include "store/sidecar/fetch_page.h"
 
 /* rows: lent; by topic in the order asked, then by seq */
 typedef void (*fetch_answer)(void *context, enum err e, const struct fetch_row *rows, size_t count);
