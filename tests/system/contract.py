@@ -87,6 +87,7 @@ class Validators:
 
     def problem(self, name, value, strict=True):
         """What is wrong with it; None: nothing."""
+        assert name in self.wanted, name
         if strict not in self.compiled:
             properties = closed(self.wanted) if strict else self.wanted
             self.compiled[strict] = fastjsonschema.compile({"properties": properties, "components": {"schemas": self.schemas[strict]}}, formats=FORMATS)
@@ -310,7 +311,7 @@ OF_TOPICS = {type_of(s): (name, topics_of(s)) for name, s in OPENAPI["components
 
 def message_name(message):
     """Of the schema of a topic's message."""
-    name, topics = OF_TOPICS.get(message.get("type"), (None, "$"))
+    name, topics = OF_TOPICS.get(message.get("type"), ("PublishedMessage", ""))
     return name if re.match(topics, message.get("topic") or "") else "PublishedMessage"
 
 
@@ -380,7 +381,7 @@ class Dialog:
             return
         try:
             message = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(message, dict) and isinstance(message.get("type"), str) and self.channel.replies.get(message["type"]):
             self.said = self.said[-200:] + [message]
