@@ -95,7 +95,7 @@ export function form(method, path, operation, examples) {
 	f.addEventListener("submit", async (event) => {
 		event.preventDefault();
 		const missing = inputs.find(({ parameter, input }) => parameter.required && !input.value.trim());
-		for (const { input } of inputs) input.toggleAttribute("aria-invalid", input === missing?.input);
+		for (const { input } of inputs) input.removeAttribute("aria-invalid");
 		if (missing) {
 			missing.input.setAttribute("aria-invalid", "true");
 			missing.input.focus();

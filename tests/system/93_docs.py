@@ -131,6 +131,7 @@ def answer(status, body, **headers):
 def _(s):
     good = {"status": "broadcasted", "diagnosis_id": 1, "clients_notified": 0, "seq": 1}
     path, sent = "/ws/broadcast-feedback-update", {"diagnosis_id": 1, "feedback_id": 1, "rating": 5, "effectiveness": 1}
+    subscribed = ASYNCAPI["components"]["messages"]["Subscribed"]["examples"][0]["payload"]
     pong = {"type": "pong", "diagnosis_id": 1, "data": {"timestamp": "2026-11-21T10:00:00.123Z"}}
 
     def found(call):
@@ -153,14 +154,15 @@ def _(s):
             d.ended(code)
         return found(run)
 
-    equal((exchange(), exchange(Cache_Control="no-store"), dialog(pong, said={"type": "ping"}, code=1008)), ([], [], []), "found in what is described")
+    equal((exchange(), exchange(Cache_Control="no-store"), dialog(pong, said={"type": "ping"}, code=1008),
+           dialog(subscribed, said={"type": "subscribe", "subscription": "chat"}, target="/ws/chat")), ([], [], [], []), "found in what is described")
     for what, got in (
         ("a status", exchange(201)), ("a header", exchange(X_Other="1")), ("a header's value", exchange(Cache_Control="private")),
         ("a member", exchange(body={**good, "other": 1})), ("a value", exchange(body={**good, "seq": "1"})), ("a member that is missing", exchange(body={"status": "broadcasted"})),
         ("a kind of content", exchange(Content_Type="text/html")), ("a path", exchange(target="/ws/other")), ("a method", exchange(method="PUT")),
         ("a header that is missing", exchange(429, {}, Content_Type="application/problem+json")), ("a request", exchange(said={**sent, "rating": 6})),
         ("a message", dialog({**pong, "other": 1})), ("a type", dialog({"type": "other"})), ("a close code", dialog(code=1015)),
-        ("what a client said", dialog({"type": "pong", "data": {}, "timestamp": pong["data"]["timestamp"]}, said={"type": "ping", "correlation_id": 7}, target="/ws/chat")),
+        ("what a client said", dialog(subscribed, said={"type": "subscribe", "subscription": 7}, target="/ws/chat")),
     ):
         assert got, f"{what} that is not described was not found"
 
