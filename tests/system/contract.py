@@ -48,7 +48,7 @@ def closed(node):
     if not isinstance(node, dict):
         return node
     node = {k: closed(v) for k, v in node.items()}
-    if isinstance(node.get("properties"), dict) and node.get("additionalProperties", True) is True and "object" in node.get("type", ()):
+    if "properties" in node and "additionalProperties" not in node and "object" in node.get("type", ()):
         node["additionalProperties"] = False
     return node
 

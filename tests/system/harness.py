@@ -16,6 +16,7 @@ import functools
 import hmac
 import http.client
 import inspect
+import io
 import json
 import os
 import pathlib
@@ -381,6 +382,8 @@ class RawClient:
             self.s.sendall(upgrade_request(path, headers))
             head = self._head()
             assert head.startswith(b"HTTP/1.1 101"), f"no upgrade: {head!r}"
+            answer = http.client.parse_headers(io.BytesIO(head.partition(b"\r\n")[2] + b"\r\n\r\n"))
+            contract.exchange("GET", path, None, None, Reply(101, answer, b""))
 
     def _more(self):
         data = self.s.recv(65536)
