@@ -23,15 +23,18 @@ const follow = (document, path) => path.split("/").reduce((node, part) => node?.
 /* A name of a schema is in one of them alone. */
 export function resolve(node) {
 	while (node?.$ref) {
-		const path = node.$ref.split("#/")[1];
-		node = { ...(follow(asyncapi, path) ?? follow(openapi, path)), title: path.split("/").at(-1), ...(node.description && { description: node.description }) };
+		const { $ref, ...here } = node;
+		const path = $ref.split("#/")[1];
+		node = { ...(follow(asyncapi, path) ?? follow(openapi, path)), title: path.split("/").at(-1), ...here };
 	}
 	return node;
 }
 
 export function el(tag, attributes = {}, ...children) {
 	const e = document.createElement(tag);
-	for (const [name, value] of Object.entries(attributes)) if (value !== undefined && value !== false) e.setAttribute(name, value === true ? "" : value);
+	for (const [name, value] of Object.entries(attributes)) {
+		if (value !== undefined && value !== false) e.setAttribute(name, value === true ? "" : value);
+	}
 	e.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== ""));
 	return e;
 }
@@ -60,7 +63,10 @@ export function pretty(value, indent = "") {
 const LARGE = { [2 ** 63]: "2^63 - 1", 1e15: "1e15", [-1e15]: "-1e15" };
 const numeral = (n) => LARGE[n] ?? n.toLocaleString("en");
 
-const between = (min, max) => (min !== undefined && max !== undefined ? `${numeral(min)} to ${numeral(max)}` : min !== undefined ? `${numeral(min)} or more` : max !== undefined ? `at most ${numeral(max)}` : "");
+function between(min, max) {
+	if (min === undefined) return max === undefined ? "" : `at most ${numeral(max)}`;
+	return max === undefined ? `${numeral(min)} or more` : `${numeral(min)} to ${numeral(max)}`;
+}
 
 const KINDS = { string: "text", object: "object", array: "list", integer: "integer", number: "number", boolean: "true or false", null: "null" };
 
@@ -74,7 +80,7 @@ export function words(schema) {
 	const s = resolve(schema);
 	if ("const" in s) return JSON.stringify(s.const);
 	if (s.enum) return s.enum.map((v) => (v === null ? "null" : v)).join(", ").replace(/, ([^,]*)$/, " or $1");
-	if (s.oneOf?.every((o) => "const" in o)) return "one of these";
+	if (isChoice(s)) return "one of these";
 	if (s.oneOf ?? s.anyOf) return (s.oneOf ?? s.anyOf).map((o) => resolve(o).title ?? words(o)).join(" or ");
 	if (!s.type && !s.properties) return "anything";
 	const item = s.items && !resolve(s.items).properties ? ` of ${words(s.items)}` : "";
@@ -88,34 +94,42 @@ export function words(schema) {
 	return [kinds(s).join(" or ") + item, ...said].join(", ");
 }
 
-function members(schema, prefix, required, rows) {
+function members(schema, prefix, rows) {
 	const s = resolve(schema);
 	for (const [name, member] of Object.entries(s.properties ?? {})) {
 		const m = resolve(member);
+		const [suffix, inner] = m.type === "array" ? ["[]", m.items] : m.additionalProperties ? [".*", m.additionalProperties] : ["", m];
 		rows.push({ name: prefix + name, member, required: s.required?.includes(name) ?? false });
-		const inner = m.type === "array" ? resolve(m.items) : m;
-		if (inner.properties) members(inner, `${prefix}${name}${m.type === "array" ? "[]" : ""}.`, required, rows);
-		else if (resolve(m.additionalProperties)?.properties) members(m.additionalProperties, `${prefix}${name}.*.`, required, rows);
+		if (resolve(inner).properties) members(inner, `${prefix}${name}${suffix}.`, rows);
 	}
 	return rows;
 }
 
-const choices = (s) => (s.oneOf?.every((o) => "const" in o) ? el("ul", { class: "codes" }, s.oneOf.map((o) => el("li", {}, el("code", {}, o.const), `: `, prose(o.description)))) : null);
+/* Values that are described one by one. */
+const isChoice = ({ oneOf }) => oneOf?.every((o) => "const" in o) ?? false;
+
+const choices = ({ oneOf }) => el("ul", { class: "codes" }, oneOf.map((o) => el("li", {}, el("code", {}, o.const), ": ", prose(o.description))));
 
 export function table(caption, head, rows) {
 	return el("div", { class: "wide", role: "region", "aria-label": caption, tabindex: 0 },
-		el("table", { class: "says" }, el("thead", {}, el("tr", {}, head.map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((c) => el("td", {}, c)))))));
+		el("table", { class: "says" },
+			el("thead", {}, el("tr", {}, head.map((h) => el("th", { scope: "col" }, h)))),
+			el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((c) => el("td", {}, c)))))));
+}
+
+function row({ name, member, required }) {
+	const m = resolve(member);
+	return [
+		[el("code", {}, name), required ? "" : el("span", { class: "optional" }, " optional")],
+		[words(member), m.description ? el("div", { class: "about" }, prose(m.description)) : "", isChoice(m) ? choices(m) : ""],
+	];
 }
 
 /* null: there are none to tell of. */
 export function fields(schema, caption) {
 	const s = resolve(schema);
-	if (s.oneOf && !s.oneOf.every((o) => "const" in o)) return el("div", {}, s.oneOf.map((o) => fields(o, `${caption}, ${resolve(o).title ?? words(o)}`)));
+	if (s.oneOf && !isChoice(s)) return el("div", {}, s.oneOf.map((o) => fields(o, `${caption}, ${resolve(o).title ?? words(o)}`)));
 	if (s.type === "array") return el("p", {}, "Or a ", words(s), ": ", prose(s.description));
-	const rows = members(s, "", [], []);
-	if (!rows.length) return null;
-	return table(caption, ["Member", "Is"], rows.map(({ name, member, required }) => {
-		const m = resolve(member);
-		return [[el("code", {}, name), required ? "" : el("span", { class: "optional" }, " optional")], [words(member), m.description ? el("div", { class: "about" }, prose(m.description)) : "", choices(m)]];
-	}));
+	const rows = members(s, "", []).map(row);
+	return rows.length ? table(caption, ["Member", "Is"], rows) : null;
 }

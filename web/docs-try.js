@@ -7,6 +7,7 @@ import { code, el, pretty, resolve } from "./docs-schema.js";
 
 const KEPT = "live token";
 const SHOWN_MAX = 20000; // characters of an answer
+const TOLD = ["Content-Type", "Retry-After", "WWW-Authenticate", "Allow"];
 
 function recall() {
 	try {
@@ -47,7 +48,8 @@ function request(method, path, inputs, token, body) {
 	}
 	if (token) headers.Authorization = `Bearer ${token}`;
 	if (body !== null) headers["Content-Type"] = "application/json";
-	return { url: path + (query.size ? `?${query}`.replaceAll("%2F", "/").replaceAll("%2C", ",") : ""), options: { method, headers, ...(body !== null && { body }) } };
+	const asked = query.size ? `?${query}`.replaceAll("%2F", "/").replaceAll("%2C", ",") : "";
+	return { url: path + asked, options: { method, headers, ...(body !== null && { body }) } };
 }
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -64,20 +66,26 @@ async function show(result, { url, options }) {
 	const text = await reply.text();
 	let shown = text;
 	try {
-		shown = pretty(JSON.parse(text));
+		// JavaScript would round large numbers.
+		if (!/\d{16}/.test(text)) shown = pretty(JSON.parse(text));
 	} catch {
 		// it is no JSON: as it is
 	}
-	const told = ["Content-Type", "Retry-After", "WWW-Authenticate", "Allow"].filter((name) => reply.headers.get(name)).map((name) => `${name}: ${reply.headers.get(name)}`);
-	result.replaceChildren(el("p", { class: reply.ok ? "good" : "bad" }, `${reply.status} ${reply.statusText}`), code([...told, "", shown.slice(0, SHOWN_MAX)].join("\n"), "The answer"));
+	const told = TOLD.filter((name) => reply.headers.get(name)).map((name) => `${name}: ${reply.headers.get(name)}`);
+	result.replaceChildren(
+		el("p", { class: reply.ok ? "good" : "bad" }, `${reply.status} ${reply.statusText}`),
+		code([...told, "", shown.slice(0, SHOWN_MAX)].join("\n"), "The answer"),
+	);
 }
 
 export function form(method, path, operation, examples) {
 	const id = `try-${operation.operationId}`;
 	const result = el("div", { class: "result", role: "status" });
 	const token = el("input", { name: "token", type: "password", ...plain });
-	const parameters = (operation.parameters ?? []).map(resolve);
-	const inputs = parameters.map((parameter) => ({ parameter, input: el("input", { ...plain, required: parameter.required, value: parameter.required ? (parameter.example ?? "") : undefined }) }));
+	const inputs = (operation.parameters ?? []).map(resolve).map((parameter) => ({
+		parameter,
+		input: el("input", { ...plain, required: parameter.required, value: parameter.required && parameter.example }),
+	}));
 	const body = operation.requestBody ? el("textarea", { rows: Math.min(14, pretty(examples[0]).split("\n").length + 1), ...plain }) : null;
 	const command = el("div", { class: "command" });
 	token.value = recall();

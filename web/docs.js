@@ -3,11 +3,11 @@ import { code, el, fields, load, paragraphs, pretty, prose, resolve, table, word
 import { form } from "./docs-try.js";
 
 const byId = (id) => document.getElementById(id);
-const METHODS = ["get", "post", "delete"];
 const STREAMS = /^\/sse/;
 
 const isWebSocket = (operation) => "101" in operation.responses;
-const badge = (operation, method) => (isWebSocket(operation) ? el("span", { class: "method ws" }, "WS") : el("span", { class: `method ${method}` }, method.toUpperCase()));
+const badge = (name, className) => el("span", { class: `method ${className}` }, name);
+const title = (id, words) => el("h2", { id }, words);
 const exampleOf = ({ example, examples } = {}) => (example !== undefined ? [example] : Object.values(examples ?? {}).map((e) => e.value));
 
 /* ---- requests */
@@ -21,15 +21,16 @@ function parameterRows(operation) {
 
 function answer(operation, status, reply) {
 	const { description, headers = {}, content = {} } = resolve(reply);
-	const number = status === "default" ? "else" : status;
-	const label = `${operation.operationId} ${number}`;
+	const label = `${operation.operationId} ${status}`;
 	const named = Object.entries(headers).filter(([, h]) => resolve(h).required).map(([name]) => name);
 	const bodies = Object.entries(content).map(([type, c]) => [
 		exampleOf(c).map((e) => code(typeof e === "string" ? e : pretty(e), `Example of ${label}`)),
-		type === "application/json" && fields(c.schema, `Members of ${label}`),
+		type === "application/json" ? fields(c.schema, `Members of ${label}`) : null,
 	]);
-	return el("details", { class: "answer", open: status === "200" }, el("summary", {}, el("code", { class: `status s${number[0]}` }, number), " ", prose(description)),
-		named.length ? el("p", {}, "With the header ", named.flatMap((name, n) => [n ? ", " : "", el("code", {}, name)]), ".") : null, bodies.flat(2).filter(Boolean));
+	return el("details", { class: "answer", open: status === "200" },
+		el("summary", {}, el("code", { class: `status s${status[0]}` }, status), " ", prose(description)),
+		named.length ? el("p", {}, "With the header ", named.flatMap((name, n) => [n ? ", " : "", el("code", {}, name)]), ".") : null,
+		bodies);
 }
 
 function tryIt(method, path, operation) {
@@ -41,33 +42,50 @@ function tryIt(method, path, operation) {
 	return fold;
 }
 
+/* What is the same for all routes is told once, under Errors. */
+const EVERYWHERE = ["405", "default"];
+
 function operationBlock(path, method, operation) {
+	const id = operation.operationId;
 	const body = operation.requestBody?.content["application/json"];
 	const rows = parameterRows(operation);
-	const open = operation.security && (operation.security.length === 0 || operation.security.some((s) => Object.keys(s).length === 0));
-	const block = el("details", { class: "entry", id: operation.operationId },
-		el("summary", {}, badge(operation, method), el("code", {}, path), el("span", { class: "words" }, operation.summary)),
+	const { security } = operation;
+	const needs = security?.length === 0 ? "It needs no token." : security?.some((s) => !Object.keys(s).length) ? "A token is not always needed." : "";
+	return el("details", { class: "entry", id },
+		el("summary", {}, isWebSocket(operation) ? badge("WS", "ws") : badge(method.toUpperCase(), method), el("code", {}, path),
+			el("span", { class: "words" }, operation.summary)),
 		paragraphs(operation.description),
-		open ? el("p", { class: "about" }, operation.security.length ? "A token is not always needed." : "It needs no token.") : null,
-		rows.length ? [el("h3", {}, "Parameters"), table(`Parameters of ${operation.operationId}`, ["Name", "Is"], rows)] : null,
-		body ? [el("h3", {}, "Body"), exampleOf(body).map((e) => code(pretty(e), `Example of the body of ${operation.operationId}`)), fields(body.schema, `Members of the body of ${operation.operationId}`)] : null,
-		el("h3", {}, "Answers"), Object.entries(operation.responses).filter(([status]) => status !== "405" && status !== "default").map(([status, reply]) => answer(operation, status, reply)),
+		needs ? el("p", { class: "about" }, needs) : null,
+		rows.length ? [el("h3", {}, "Parameters"), table(`Parameters of ${id}`, ["Name", "Is"], rows)] : null,
+		body ? el("h3", {}, "Body") : null,
+		exampleOf(body).map((e) => code(pretty(e), `Example of the body of ${id}`)),
+		body ? fields(body.schema, `Members of the body of ${id}`) : null,
+		el("h3", {}, "Answers"),
+		Object.entries(operation.responses).filter(([status]) => !EVERYWHERE.includes(status)).map(([status, reply]) => answer(operation, status, reply)),
 		tryIt(method, path, operation));
-	return block;
 }
 
-function operations(openapi) {
-	const all = Object.entries(openapi.paths).flatMap(([path, item]) => METHODS.filter((m) => item[m]).map((method) => ({ path, method, operation: item[method] })));
-	return openapi.tags.map((tag) => el("section", {}, el("h2", { id: `tag-${tag.name.toLowerCase().replaceAll(" ", "-")}` }, tag.name), paragraphs(tag.description),
-		all.filter(({ operation }) => operation.tags.includes(tag.name)).map(({ path, method, operation }) => operationBlock(path, method, operation))));
+function operations({ paths, tags }) {
+	const all = Object.entries(paths).flatMap(([path, item]) => Object.entries(item).map(([method, operation]) => ({ path, method, operation })));
+	return tags.map(({ name, description }) => el("section", {},
+		title(`tag-${name.toLowerCase().replaceAll(" ", "-")}`, name),
+		paragraphs(description),
+		all.filter(({ operation }) => operation.tags.includes(name)).map(({ path, method, operation }) => operationBlock(path, method, operation))));
 }
 
-function errors(openapi) {
-	const rows = Object.values(openapi.components.responses).map((r) => [Object.values(r.content)[0].example.status, r])
-		.sort(([a, x], [b, y]) => Boolean(x["x-statuses"]) - Boolean(y["x-statuses"]) || a - b)
-		.map(([status, r]) => [r["x-statuses"] ? "others" : String(status), [prose(r.description), code(pretty(exampleOf(Object.values(r.content)[0])[0]), `Example of ${status}`)]]);
-	return el("section", {}, el("h2", { id: "errors" }, "Errors"), el("p", {}, "Every error is ", el("code", {}, "application/problem+json"), " (RFC 9457); a failed validation lists the fields."),
-		table("Errors", ["Status", "When"], rows), fields({ $ref: "#/components/schemas/Problem" }, "Members of an error"), paragraphs(openapi.info.description.split("\n\n").slice(1).join("\n\n")));
+function errors({ components, info }) {
+	const replies = Object.values(components.responses).map(({ content, ...reply }) => ({ ...reply, example: Object.values(content)[0].example }));
+	const rows = replies
+		.sort((a, b) => Boolean(a["x-statuses"]) - Boolean(b["x-statuses"]) || a.example.status - b.example.status)
+		.map(({ description, example, "x-statuses": others }) => [
+			others ? "others" : String(example.status),
+			[prose(description), code(pretty(example), `Example of ${example.status}`)],
+		]);
+	return el("section", {}, title("errors", "Errors"),
+		el("p", {}, "Every error is ", el("code", {}, "application/problem+json"), " (RFC 9457); a failed validation lists the fields."),
+		table("Errors", ["Status", "When"], rows),
+		fields({ $ref: "#/components/schemas/Problem" }, "Members of an error"),
+		paragraphs(info.description).slice(1));
 }
 
 /* ---- messages */
@@ -76,39 +94,49 @@ const nameOf = ({ $ref }) => $ref.split("/").at(-1);
 const messageLink = (asyncapi, name) => el("a", { href: `#message-${name}` }, el("code", {}, asyncapi.components.messages[name].name));
 const links = (asyncapi, names) => names.flatMap((name, n) => [n ? ", " : "", messageLink(asyncapi, name)]);
 
-function channelBlock(asyncapi, key, channel) {
+function channelBlock(asyncapi, key, { title: words, address, description }) {
 	const of = Object.values(asyncapi.operations).filter((o) => nameOf(o.channel) === key);
-	const sends = of.filter((o) => o.action === "send").flatMap((o) => o.messages.map(nameOf));
-	const hears = of.filter((o) => o.action === "receive");
-	return [el("h3", { id: `channel-${key}` }, channel.title, " ", el("code", {}, channel.address)), el("p", {}, prose(channel.description)),
-		el("p", {}, "The server says: ", links(asyncapi, sends), "."),
-		hears.length ? table(`What a client says: ${channel.title}`, ["Say", "and get"], hears.map((o) => [links(asyncapi, o.messages.map(nameOf)), o.reply ? links(asyncapi, o.reply.messages.map(nameOf)) : "nothing"])) : null];
+	const names = (o) => o.messages.map(nameOf);
+	const heard = of.filter((o) => o.action === "receive");
+	const rows = heard.map((o) => [links(asyncapi, names(o)), o.reply ? links(asyncapi, names(o.reply)) : "nothing"]);
+	return [
+		el("h3", { id: `channel-${key}` }, words, " ", el("code", {}, address)),
+		paragraphs(description),
+		el("p", {}, "The server says: ", links(asyncapi, of.filter((o) => o.action === "send").flatMap(names)), "."),
+		rows.length ? table(`What a client says: ${words}`, ["Say", "and get"], rows) : null,
+	];
 }
 
-function messageBlock(asyncapi, key, message) {
-	const answers = Object.values(asyncapi.operations).filter((o) => o.reply && o.messages.some((m) => nameOf(m) === key)).flatMap((o) => o.reply.messages.map(nameOf));
-	const said = Object.values(asyncapi.operations).some((o) => o.action === "receive" && o.messages.some((m) => nameOf(m) === key));
+function messageBlock(asyncapi, key, { name, summary, payload, examples }) {
+	const heard = Object.values(asyncapi.operations).filter((o) => o.action === "receive" && o.messages.some((m) => nameOf(m) === key));
+	const answers = [...new Set(heard.flatMap((o) => o.reply?.messages.map(nameOf) ?? []))];
+	const { description = "" } = resolve(payload);
 	return el("details", { class: "entry", id: `message-${key}` },
-		el("summary", {}, el("span", { class: `method ${said ? "post" : "ws"}` }, said ? "SAY" : "HEAR"), el("code", {}, message.name), el("span", { class: "words" }, prose(message.summary))),
-		message.summary?.length < resolve(message.payload).description?.length ? paragraphs(resolve(message.payload).description) : null,
-		message.examples.map((e) => code(pretty(e.payload), `Example of ${key}`)),
-		fields(message.payload, `Members of ${key}`),
-		answers.length ? el("p", {}, "It is answered by ", links(asyncapi, [...new Set(answers)]), ".") : null);
+		el("summary", {}, heard.length ? badge("SAY", "post") : badge("HEAR", "ws"), el("code", {}, name), el("span", { class: "words" }, prose(summary))),
+		description.length > summary?.length ? paragraphs(description) : null,
+		examples.map((e) => code(pretty(e.payload), `Example of ${key}`)),
+		fields(payload, `Members of ${key}`),
+		answers.length ? el("p", {}, "It is answered by ", links(asyncapi, answers), ".") : null);
 }
 
 function messages(asyncapi) {
-	return el("section", {}, el("h2", { id: "messages" }, "Messages"), paragraphs(asyncapi.info.description),
-		Object.entries(asyncapi.channels).map(([key, channel]) => channelBlock(asyncapi, key, channel)).flat(),
-		el("h3", { id: "all-messages" }, "All messages"), Object.entries(asyncapi.components.messages).map(([key, m]) => messageBlock(asyncapi, key, m)));
+	return el("section", {}, title("messages", "Messages"),
+		paragraphs(asyncapi.info.description),
+		Object.entries(asyncapi.channels).map(([key, channel]) => channelBlock(asyncapi, key, channel)),
+		el("h3", { id: "all-messages" }, "All messages"),
+		Object.entries(asyncapi.components.messages).map(([key, message]) => messageBlock(asyncapi, key, message)));
 }
 
-const closeCodes = (asyncapi) => el("section", {}, el("h2", { id: "close-codes" }, "Close codes"), table("Close codes", ["Code", "When"], Object.entries(asyncapi["x-close-codes"]).map(([c, when]) => [c, prose(when)])));
+function closeCodes(asyncapi) {
+	const rows = Object.entries(asyncapi["x-close-codes"]).map(([c, when]) => [c, prose(when)]);
+	return el("section", {}, title("close-codes", "Close codes"), table("Close codes", ["Code", "When"], rows));
+}
 
 /* ---- the page */
 
 function addContents(reference) {
 	byId("references-title").hidden = false;
-	for (const title of reference.querySelectorAll("h2")) byId("references").append(el("li", {}, el("a", { href: `#${title.id}` }, title.textContent)));
+	for (const { id, textContent } of reference.querySelectorAll("h2")) byId("references").append(el("li", {}, el("a", { href: `#${id}` }, textContent)));
 }
 
 /* The routes of the table lead to what is told of them. */

@@ -90,7 +90,8 @@ class Validators:
         assert name in self.wanted, name
         if strict not in self.compiled:
             properties = closed(self.wanted) if strict else self.wanted
-            self.compiled[strict] = fastjsonschema.compile({"properties": properties, "components": {"schemas": self.schemas[strict]}}, formats=FORMATS)
+            whole = {"properties": properties, "components": {"schemas": self.schemas[strict]}}
+            self.compiled[strict] = fastjsonschema.compile(whole, formats=FORMATS)
         try:
             self.compiled[strict]({name: value})
         except fastjsonschema.JsonSchemaException as e:
