@@ -265,7 +265,7 @@ def _(s):
         equal(json.loads(done.stdout)["seq"], 2, f"what {command} does")
 
 
-@test("without scripts the docs have the guide, each route, and where the rest is; where the documents are away that is said")
+@test("without scripts the docs have the guide, each route, and where the rest is")
 def _(s):
     with clients.Place(s) as place, pages.opened(s, place, path="/docs", scripts=False) as page:
         page.wait_text("noscript", "shown by JavaScript, which is off here")

@@ -411,7 +411,7 @@ def _(s):
             page.do("open", **size, scheme=scheme, path="/docs")
             page.on("#close-codes", "waitFor")
             look("the docs")
-            page.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
+            page.evaluate("document.querySelectorAll('#publish, #publish details, #message-LiveError').forEach((e) => (e.open = true))")
             page.on("#publish .try", "waitFor")
             look("the docs, unfolded")
 

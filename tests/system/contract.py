@@ -123,7 +123,8 @@ def pattern_of(path):
 
 
 PATHS = sorted(((pattern_of(p), p, item) for p, item in OPENAPI["paths"].items()), key=lambda entry: "{" in entry[1])
-EVERYWHERE = OPENAPI["components"]["responses"]["OnTheWay"]
+# Of requests that nobody can read, serve or hand on.
+ON_THE_WAY = set(OPENAPI["components"]["responses"]["OnTheWay"]["x-statuses"])
 
 
 def path_of(target):
@@ -152,36 +153,40 @@ def exchange(method, target, headers, body, reply, sidecar=False):
     path, item = path_of(target)
     what = f"{method} {target.partition('?')[0]} {reply.status}"
     if path is None:
-        unknown_path(what, target, reply)
+        unknown_path(what, method, target, reply)
     elif method == "OPTIONS":
-        preflight(what, reply)
+        preflight(what, method, reply)
     elif method.lower() in item or method == "HEAD" and "get" in item:
         known = "get" if method == "HEAD" else method.lower()
         answered(what, route(known, path), item[known], method, reply, sidecar)
         if reply.status < 300:
             asked(what, route(known, path), item[known], target, headers, body)
     else:
-        if reply.status not in (404 if sidecar else 405, 405, *EVERYWHERE["x-statuses"]):
+        if reply.status not in {405, *ON_THE_WAY} and not (sidecar and reply.status == 404):
             find(f"{what}: a method that is not described, and not 405")
         check_problem(what, method, reply)
 
 
-def unknown_path(what, target, reply):
+def unknown_path(what, method, target, reply):
     path = urllib.parse.urlsplit(target).path
     if reply.status < 400:
         if not (path == "/" or (WEB / path.lstrip("/")).is_file()):
             find(f"{what}: a path that is not described")
-    elif reply.status not in (403, 404, 405, 503, *EVERYWHERE["x-statuses"]):
+        return
+    if reply.status not in {403, 404, 405, 503, *ON_THE_WAY}:
         find(f"{what}: a path that is not described, and not 404")
+    check_problem(what, method, reply)
 
 
-def preflight(what, reply):
+def preflight(what, method, reply):
     if reply.status == 204:
         others = {name.lower() for name in reply.headers} - USUAL - PREFLIGHT
         if others or reply.body:
             find(f"{what}: {sorted(others)} and a body of {len(reply.body)} bytes are not described")
-    elif reply.status not in (403, 404, 405, 503, *EVERYWHERE["x-statuses"]):
-        find(f"{what}: not described")
+        return
+    if reply.status not in {403, 404, 405, 503, *ON_THE_WAY}:
+        find(f"{what}: this status is not described")
+    check_problem(what, method, reply)
 
 
 def check_problem(what, method, reply):
@@ -195,7 +200,7 @@ def check_problem(what, method, reply):
 def answered(what, where, operation, method, reply, sidecar):
     status = str(reply.status)
     if status not in operation["responses"]:
-        if reply.status in EVERYWHERE["x-statuses"]:
+        if reply.status in ON_THE_WAY:
             status = "default"
         elif not (sidecar and reply.status == 404):
             find(f"{what}: this status is not described")
