@@ -409,7 +409,11 @@ def _(s):
             place.start()
             page.wait_text("#state", "^Connected by")
             page.do("open", **size, scheme=scheme, path="/docs")
+            page.on("#close-codes", "waitFor")
             look("the docs")
+            page.evaluate("document.querySelectorAll('#publish, #publish details, #message-LiveError').forEach((e) => (e.open = true))")
+            page.on("#publish .try", "waitFor")
+            look("the docs, unfolded")
 
 
 @test("the live page can be used with the keyboard alone, and the focus is never lost")
