@@ -95,6 +95,26 @@ def _(s):
         equal(said, {c["const"] for c in codes(schema)}, f"codes of {schema}")
 
 
+def members(message):
+    """Of what a client says beside its type: (name, required)."""
+    schema = contract.resolve_any(ASYNCAPI["components"]["messages"][message]["payload"])
+    schema = schema.get("oneOf", [schema])[0]
+    schema = contract.resolve_any(schema["properties"].get("data", schema))
+    return {(name, name in schema.get("required", ())) for name in schema["properties"].keys() - {"type", "correlation_id"}}
+
+
+@test("what a client of live health may say has in asyncapi.json the types and members that the sidecar takes, and no other")
+def _(s):
+    source = read("src", "domain", "input", "client_type.c")
+    rules = {table: {(name, required == "true") for name, required in re.findall(r'\{"(\w+)", FIELD_\w+, (true|false)\}', body)}
+             for table, body in re.findall(r"field_rule (\w+)\[\] = \{(.*?)\n\};", source, re.S)}
+    taken = {name: rules[table] if table else set()
+             for name, table in re.findall(r'\{"(\w+)", (?:ACT|QUESTION|OWN), (?:RULES\((\w+)\)|NULL, 0)\}', source)}
+    assert {"ping", "subscribe", "set_threshold"} <= taken.keys(), taken
+    live = next(c for c in contract.CHANNELS if c.key == "live")
+    equal({kind: members(message) for kind, message in live.received.items()}, taken, "what may be said")
+
+
 @test("each example in openapi.json and asyncapi.json is as its schema says")
 def _(s):
     count = 0
