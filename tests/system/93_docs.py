@@ -201,21 +201,22 @@ def shown(page):
 def _(s):
     with clients.Place(s) as place, pages.opened(s, place, path="/docs") as page:
         shown(page)
+        entries = page.evaluate("""Object.fromEntries([...document.querySelectorAll('.entry')].map((e) => [e.id, {
+            text: e.textContent, answers: e.querySelectorAll('.answer').length, forms: e.querySelectorAll('.fold').length,
+            labels: [...e.querySelectorAll('[aria-label]')].map((l) => l.ariaLabel) }]))""")
         for path, method, operation in operations():
-            at = f"#{operation['operationId']}"
-            text = page.on(at, "textContent")
-            assert path in text and operation["summary"] in text, f"{method} {path}: {text[:200]}"
-            equal(page.on(f"{at} .answer", "count"), len(operation["responses"].keys() - {"405", "default"}), f"answers of {path}")
+            name = operation["operationId"]
+            entry = entries[name]
+            assert path in entry["text"] and operation["summary"] in entry["text"], f"{method} {path}: {entry['text'][:200]}"
+            equal(entry["answers"], len(operation["responses"].keys() - {"405", "default"}), f"answers of {path}")
             elsewhere = path.startswith("/sse") or "101" in operation["responses"]
-            equal(page.on(f"{at} .fold", "count"), 0 if elsewhere else 1, f"forms that try {path}")
-        for path, method, operation in operations():
+            equal(entry["forms"], 0 if elsewhere else 1, f"forms that try {path}")
             for status, answer in operation["responses"].items():
                 content = contract.resolve(OPENAPI, answer).get("content", {})
                 if status not in ("405", "default") and any("example" in c or "examples" in c for c in content.values()):
-                    label = f"Example of {operation['operationId']} {status}"
-                    assert page.on(f"#{operation['operationId']} [aria-label='{label}']", "count"), f"no {label}"
+                    assert f"Example of {name} {status}" in entry["labels"], f"no example of {name} {status}"
         for name, message in ASYNCAPI["components"]["messages"].items():
-            text = page.on(f"#message-{name}", "textContent")
+            text = entries[f"message-{name}"]["text"]
             assert message["name"] in text and json.dumps(list(message["examples"][0]["payload"])[0]) in text, f"{name}: {text[:200]}"
         everything = page.on("#reference", "textContent")
         for schema in ("LiveError", "WatchError"):

@@ -410,10 +410,12 @@ def _(s):
             page.wait_text("#state", "^Connected by")
             page.do("open", **size, scheme=scheme, path="/docs")
             page.on("#close-codes", "waitFor")
-            look("the docs")
             page.evaluate("document.querySelectorAll('#publish, #publish details, #message-LiveError').forEach((e) => (e.open = true))")
             page.on("#publish .try", "waitFor")
-            look("the docs, unfolded")
+            page.fits(f"the docs, {how}")
+            # All that is folded is made alike, and takes axe seconds: one of each section stays.
+            page.evaluate("document.querySelectorAll('.entry:not([open]) ~ .entry:not([open])').forEach((e) => e.remove())")
+            look("the docs")
 
 
 @test("the live page can be used with the keyboard alone, and the focus is never lost")
