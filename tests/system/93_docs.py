@@ -115,6 +115,25 @@ def _(s):
     equal({kind: members(message) for kind, message in live.received.items()}, taken, "what may be said")
 
 
+def references(node):
+    if isinstance(node, dict):
+        yield from [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from references(inner)
+
+
+@test("each reference in asyncapi.json leads somewhere, and the messages of an operation are its channel's")
+def _(s):
+    for reference in references(ASYNCAPI):
+        document, _, path = reference.partition("#")
+        assert contract.resolve({"": ASYNCAPI, "openapi.json": OPENAPI}[document], {"$ref": f"#{path}"}), reference
+    for name, operation in ASYNCAPI["operations"].items():
+        for part in (operation, operation.get("reply", {})):
+            channel = part.get("channel", operation["channel"])["$ref"]
+            others = [m["$ref"] for m in part.get("messages", ()) if not m["$ref"].startswith(f"{channel}/messages/")]
+            equal(others, [], f"messages of {name} that are of another channel")
+
+
 @test("each example in openapi.json and asyncapi.json is as its schema says")
 def _(s):
     count = 0

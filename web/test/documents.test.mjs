@@ -1,9 +1,11 @@
-/* openapi.json and asyncapi.json: what their own tools say of them. What goes over the wire is held against them by tests/system. */
+/*
+ * openapi.json and asyncapi.json: whether they are what they say they are. What goes over the wire, and the examples in asyncapi.json, are held
+ * against them by tests/system.
+ */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
-import { fromFile, Parser } from "@asyncapi/parser";
 import { createConfig, lint } from "@redocly/openapi-core";
 
 const path = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
@@ -11,7 +13,10 @@ const read = (name) => JSON.parse(readFileSync(path(name), "utf8"));
 
 /* What Redocly finds in it. */
 async function findings(ref) {
-	const config = await createConfig({ extends: ["recommended"], rules: { "no-unresolved-refs": "error", "no-invalid-media-type-examples": "error", "no-invalid-parameter-examples": "error" } });
+	const config = await createConfig({
+		extends: ["recommended"],
+		rules: { "no-unresolved-refs": "error", "no-invalid-media-type-examples": "error", "no-invalid-parameter-examples": "error" },
+	});
 	const problems = await lint({ ref, config });
 	return problems.map((p) => `${p.ruleId}: ${p.message} at ${p.location[0]?.pointer}`);
 }
@@ -21,9 +26,7 @@ test("openapi.json is OpenAPI 3.1 in which Redocly's recommended rules find noth
 	assert.deepEqual(await findings(path("openapi.json")), []);
 });
 
-test("asyncapi.json is AsyncAPI 3.0 in which AsyncAPI's parser finds nothing, examples included", async () => {
-	const { document, diagnostics } = await fromFile(new Parser(), path("asyncapi.json")).parse();
-	assert.deepEqual(diagnostics.filter(({ severity }) => severity < 2).map((d) => `${d.code}: ${d.message} at ${d.path.join("/")}`), []);
-	assert.equal(document.version(), "3.0.0");
-	assert.deepEqual(document.channels().all().map((c) => c.address()).sort(), Object.values(read("asyncapi.json").channels).map((c) => c.address).sort());
+test("asyncapi.json is AsyncAPI 3.0 in which Redocly's recommended rules find nothing", async () => {
+	assert.equal(read("asyncapi.json").asyncapi, "3.0.0");
+	assert.deepEqual(await findings(path("asyncapi.json")), []);
 });
