@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 
+import contract
 from harness import WAIT_S, Lock, RawClient, Reply, equal, test, wait_until
 
 
@@ -86,7 +87,8 @@ class Stream:
         self.connection.sock.connect(("127.0.0.1", server.port))
         token = token or s.token(user)
         all_headers = {} if in_query else {"Authorization": f"Bearer {token}"}
-        self.connection.request("GET", path("sse", d, token if in_query else None, cursor), headers={**all_headers, **(headers or {})})
+        self.path = path("sse", d, token if in_query else None, cursor)
+        self.connection.request("GET", self.path, headers={**all_headers, **(headers or {})})
         self.reply = self.connection.getresponse()
         self.comments, self.retry = 0, None
         equal(self.reply.status, 200, "status")
@@ -108,6 +110,7 @@ class Stream:
             line = self.line()
             if line == "":
                 if event["data"] is not None:
+                    contract.event(self.path, event["data"])
                     return event
             elif line.startswith(":"):
                 self.comments += 1

@@ -6,6 +6,7 @@ import re
 import threading
 import urllib.parse
 
+import contract
 from harness import WAIT_S, Client, equal, test, wait_until
 
 
@@ -46,7 +47,9 @@ def events(s, server, topics, cursor=None, last_id=None, token=None):
         for line in reply:
             line = line.rstrip(b"\n").decode()
             if line == "" and "data" in event:
-                yield event.get("event", "message"), event.get("id"), json.loads(event["data"])
+                data = json.loads(event["data"])
+                contract.event("/sse", data)
+                yield event.get("event", "message"), event.get("id"), data
                 event = {}
             elif line and not line.startswith(":"):
                 name, value = line.split(": ", 1)

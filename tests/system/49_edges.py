@@ -24,7 +24,8 @@ def node_and_backend(s, link, **settings):
 
 def fill(s, diagnosis, messages, size):
     s.sql(f"set search_path = tidings; select append(array_fill('diagnosis/{diagnosis}'::text, array[{messages}]),"
-          f" array_fill(json_build_object('type', 'x', 'topic', 'diagnosis/{diagnosis}', 'data', repeat('x', {size}))::text, array[{messages}]),"
+          f" array_fill(json_build_object('type', 'x', 'topic', 'diagnosis/{diagnosis}', 'timestamp', '2026-11-21T10:00:00.123Z',"
+          f" 'data', repeat('x', {size}))::text, array[{messages}]),"
           f" array_fill(0::int8, array[{messages}]), n, n, n, n::int8[], n, n, 1::int8 << 60, 3600)"
           f" from (select array_fill(null::text, array[{messages}]) as n) as n;"
           f" select notify('messages', id::text) from topic where name = 'diagnosis/{diagnosis}'")

@@ -151,6 +151,8 @@ def use(s, web):
         equal(web.api.get(path).want(200)["status"], "healthy", path)
     assert b"/ws/{diagnosis_id} (WebSocket)" in web.api.get("/docs").body
     assert "default-src 'none'" in web.api.get("/docs").headers["Content-Security-Policy"]
+    for name, version in (("openapi", "3.1.0"), ("asyncapi", "3.0.0")):
+        equal(web.api.get(f"/{name}.json").want(200)[name], version, f"version of {name}.json")
     client = harness.Client(f"ws://127.0.0.1:{web.port}/ws/{d}?token={token}")
     body = {"diagnosis_id": d, "old_data": {"a": 1}, "new_data": {"a": 2}, "reason": "web server"}
     reply = web.api.post("/ws/broadcast-recommendation-update", body, token).want(200)

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 
-from harness import Client, Process, TOP, command_line, descendants, equal, free_port, is_running, test, wait_until
+from harness import Api, Client, Process, TOP, command_line, descendants, equal, free_port, is_running, test, wait_until
 
 
 def environment(s, state, port, ws_port):
@@ -66,6 +66,8 @@ def _(s):
                 message = listening.next()
                 equal((message["seq"], message["data"]["reason"]), (turn, "a first broadcast"), "message")
                 assert '"total_connections":1' in quick.curl(1).replace(" ", ""), "/ws/status"
+            for name in ("openapi", "asyncapi"):
+                assert name in Api(port).get(f"/{name}.json").want(200), name
 
 
 def refused(s, pattern, place=TOP, without=(), user=None, **settings):

@@ -16,6 +16,7 @@ import functools
 import hmac
 import http.client
 import inspect
+import io
 import json
 import os
 import pathlib
@@ -33,6 +34,8 @@ import threading
 import time
 
 import websockets
+
+import contract
 
 # A login may open 1,024 files at first, and a test's clients are more.
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -165,10 +168,10 @@ class Reply:
 
 
 class Api:
-    """Requests to one port."""
+    """Requests to one port: a web server's, or a sidecar's own."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, sidecar=False):
+        self.port, self.sidecar = port, sidecar
 
     def request(self, method, path, body=None, token=None, headers=None, timeout=60):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -187,9 +190,12 @@ class Api:
             body = body.encode()
         if body is not None:
             all_headers.setdefault("Content-Type", "application/json")
-        connection.request(method, path, body, {k: v for k, v in all_headers.items() if v is not None})
-        reply = connection.getresponse()
-        return Reply(reply.status, reply.headers, reply.read())
+        all_headers = {k: v for k, v in all_headers.items() if v is not None}
+        connection.request(method, path, body, all_headers)
+        answer = connection.getresponse()
+        reply = Reply(answer.status, answer.headers, answer.read())
+        contract.exchange(method, path, all_headers, body, reply, self.sidecar)
+        return reply
 
     def get(self, path, token=None, headers=None):
         return self.request("GET", path, None, token, headers)
@@ -203,7 +209,11 @@ class Api:
             s.sendall(data)
             if half_close:
                 s.shutdown(socket.SHUT_WR)
-            return read_reply(s)
+            reply = read_reply(s)
+        asked = re.match(rb"([A-Z]+) (/\S*) HTTP/1\.1\r\n", data)
+        if asked:
+            contract.exchange(asked[1].decode(), asked[2].decode(errors="replace"), None, None, reply, self.sidecar)
+        return reply
 
 
 def read_reply(s):
@@ -252,6 +262,7 @@ class Client:
                                             max_queue=None, compression=None, open_timeout=WAIT_S, close_timeout=4)
 
         self.ws = loop().run(dial())
+        self.dialog = contract.Dialog(url)
         self.first = None
         if hello:
             self.first = self.next()
@@ -271,11 +282,14 @@ class Client:
 
     def text(self, seconds=WAIT_S):
         try:
-            return loop().run(self.ws.recv(), seconds)
+            text = loop().run(self.ws.recv(), seconds)
         except websockets.ConnectionClosed:
+            self.dialog.ended(self.ws.close_code)
             raise Closed(self.ws.close_code, self.ws.close_reason) from None
         except asyncio.TimeoutError:
             raise AssertionError("no message came") from None
+        self.dialog.heard(json.loads(text))
+        return text
 
     def next(self, seconds=WAIT_S):
         return json.loads(self.text(seconds))
@@ -292,8 +306,10 @@ class Client:
         return seqs
 
     def send(self, message):
+        text = message if isinstance(message, (str, bytes)) else json.dumps(message)
+        self.dialog.say(text)
         try:
-            loop().run(self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message)))
+            loop().run(self.ws.send(text))
         except websockets.ConnectionClosed:
             raise Closed(self.ws.close_code, self.ws.close_reason) from None
 
@@ -362,10 +378,13 @@ class RawClient:
         if family == socket.AF_INET:
             self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer, self.fragments = b"", []
+        self.dialog = contract.Dialog(path)
         if handshake:
             self.s.sendall(upgrade_request(path, headers))
             head = self._head()
             assert head.startswith(b"HTTP/1.1 101"), f"no upgrade: {head!r}"
+            answer = http.client.parse_headers(io.BytesIO(head.partition(b"\r\n")[2] + b"\r\n\r\n"))
+            contract.exchange("GET", path, None, None, Reply(101, answer, b""))
 
     def _more(self):
         data = self.s.recv(65536)
@@ -409,7 +428,9 @@ class RawClient:
         while True:
             opcode, payload = self.frame()
             if opcode == 1:
-                return json.loads(payload)
+                message = json.loads(payload)
+                self.dialog.heard(message)
+                return message
             if opcode == 8:
                 raise Closed(struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else 1005, payload[2:].decode(errors="replace"))
 
@@ -526,7 +547,7 @@ class Node(Process):
 
     def __init__(self, stack, name, settings, port=None):
         self.port = port or free_port()
-        self.api = Api(self.port)
+        self.api = Api(self.port, sidecar=True)
         self.socket = stack.folder / f"ws-{self.port}.sock"
         env = stack.environment(**{"TIDINGS_WS_PORT": self.port, "TIDINGS_WS_SOCKET": self.socket, "TIDINGS_DRAIN_TIME": 0, **settings})
         super().__init__(name, [stack.program("tidings-ws")], env, stack.logs)
