@@ -60,44 +60,54 @@ static bool is_database_well(const struct health *h)
 	       !ledger_is_refused(n->ledger) && h->said_ms != 0 && clock_monotonic_ms() - h->said_ms < KNOWN_MS;
 }
 
-/* False: not everything is well. */
-static bool write_checks(struct buf *out, const struct health *h)
+static const char *const names[CHECKS_COUNT] = {[DATABASE] = "database",
+						[SIDECAR] = "sidecar",
+						[SCHEMA] = "schema",
+						[LISTENER] = "listener",
+						[RELAY] = "relay"};
+
+static void judge(const struct health *h, const char *conditions[CHECKS_COUNT])
 {
-	static const char *const names[] = {[DATABASE] = "database",
-					    [SIDECAR] = "sidecar",
-					    [SCHEMA] = "schema",
-					    [LISTENER] = "listener",
-					    [RELAY] = "relay"};
 	const struct node *n = h->node;
 	bool database = is_database_well(h);
-	const char *conditions[CHECKS_COUNT] = {
-		[DATABASE] = database ? "healthy" : "unhealthy",
-		[SIDECAR] = n->draining ? "unhealthy" : "healthy",
-		[LISTENER] = listener_is_settled(n->listener) ? "healthy" : "unhealthy",
-		[SCHEMA] = !database	    ? "unknown"
-			   : h->schema_fits ? "healthy"
-					    : "unhealthy",
-		[RELAY] = !database	   ? "unknown"
-			  : h->relay_moves ? "healthy"
-					   : "unhealthy",
-	};
-	bool well = true;
 
+	conditions[DATABASE] = database ? "healthy" : "unhealthy";
+	conditions[SIDECAR] = n->draining ? "unhealthy" : "healthy";
+	conditions[LISTENER] = listener_is_settled(n->listener) ? "healthy" : "unhealthy";
+	conditions[SCHEMA] = !database ? "unknown" : h->schema_fits ? "healthy" : "unhealthy";
+	conditions[RELAY] = !database ? "unknown" : h->relay_moves ? "healthy" : "unhealthy";
+}
+
+const char *health_fault(const struct health *h)
+{
+	const char *conditions[CHECKS_COUNT];
+
+	judge(h, conditions);
+	for (int i = 0; i < CHECKS_COUNT; i++)
+		if (strcmp(conditions[i], "healthy") != 0)
+			return names[i];
+	return NULL;
+}
+
+static void write_checks(struct buf *out, const struct health *h)
+{
+	const char *conditions[CHECKS_COUNT];
+
+	judge(h, conditions);
 	buf_add_text(out, ",\"checks\":{");
-	for (int i = 0; i < CHECKS_COUNT; i++) {
+	for (int i = 0; i < CHECKS_COUNT; i++)
 		buf_printf(out, "%s\"%s\":\"%s\"", i > 0 ? "," : "", names[i], conditions[i]);
-		well = well && strcmp(conditions[i], "healthy") == 0;
-	}
 	buf_add_text(out, "}");
-	return well;
 }
 
 static void answer(struct visitor *v, bool live)
 {
 	struct buf checks = BUF_EMPTY, body = BUF_EMPTY, reply = BUF_EMPTY;
 	char now[CLOCK_TEXT_SIZE], date[CLOCK_HTTP_DATE_SIZE];
-	bool well = live || write_checks(&checks, v->node->health);
+	bool well = live || !health_fault(v->node->health);
 
+	if (!live)
+		write_checks(&checks, v->node->health);
 	buf_printf(&body, "{\"status\":\"%s\",\"timestamp\":\"%s\"", well ? "healthy" : "unhealthy",
 		   clock_text(now, clock_wall_us()));
 	buf_add(&body, checks.bytes, checks.len);

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -281,8 +282,13 @@ static void leave(struct sidecar *s)
 /* A loop that hangs says nothing. */
 static void on_alive_timer(uv_timer_t *timer)
 {
-	(void)timer;
-	supervisor_tell(SUPERVISOR_ALIVE);
+	const struct node *n = timer->data;
+	const char *fault = health_fault(n->health);
+	char state[128];
+
+	snprintf(state, sizeof(state), "%s\n%s%zu connections; %s%s", SUPERVISOR_ALIVE, SUPERVISOR_STATUS,
+		 n->sessions_count, fault ? "not ready: " : "ready", fault ? fault : "");
+	supervisor_tell(state);
 }
 
 static void on_signal(uv_signal_t *handle, int signal)
@@ -435,6 +441,7 @@ static enum err start(struct sidecar *s)
 	s->door_timer.data = n;
 	uv_timer_start(&s->door_timer, on_door_timer, DOOR_WAIT_MS, 0);
 	uv_timer_init(&s->loop, &s->alive_timer);
+	s->alive_timer.data = n;
 	if (alive_ms > 0)
 		uv_timer_start(&s->alive_timer, on_alive_timer, alive_ms, alive_ms);
 	return OK;
