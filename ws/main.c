@@ -3,6 +3,7 @@
  */
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -56,8 +57,13 @@ struct sidecar {
 /* A loop that hangs says nothing. */
 static void on_alive_timer(uv_timer_t *timer)
 {
-	(void)timer;
-	supervisor_tell(SUPERVISOR_ALIVE);
+	const struct node *n = timer->data;
+	const char *fault = health_fault(n->upkeep.health);
+	char state[128];
+
+	snprintf(state, sizeof(state), "%s\n%s%zu connections; %s%s", SUPERVISOR_ALIVE, SUPERVISOR_STATUS,
+		 n->sessions.count, fault ? "not ready: " : "ready", fault ? fault : "");
+	supervisor_tell(state);
 }
 
 static void log_counters(const struct node *n)
@@ -166,6 +172,7 @@ static enum err start(struct sidecar *s)
 		uv_signal_start(&s->signals[i], on_signal, caught[i]);
 	}
 	uv_timer_init(&s->loop, &s->alive_timer);
+	s->alive_timer.data = n;
 	if (alive_ms > 0)
 		uv_timer_start(&s->alive_timer, on_alive_timer, alive_ms, alive_ms);
 	return OK;
