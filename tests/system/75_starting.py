@@ -254,7 +254,8 @@ def _(s):
             wait_until(lambda: told() == text, f"it to tell {text!r}")
 
         with s.node(NOTIFY_SOCKET=path, WATCHDOG_USEC=200000) as node:
-            tells("READY=1")
+            while (text := told()) != "READY=1":
+                assert text.startswith("WATCHDOG=1\nSTATUS=0 connections; not ready: "), text
             tells("WATCHDOG=1\nSTATUS=0 connections; ready")
             with s.connect(s.diagnosis(), server=node):
                 tells("WATCHDOG=1\nSTATUS=1 connections; ready")
