@@ -20,6 +20,7 @@
 #include "ws/net/health.h"
 #include "ws/net/websocket.h"
 #include "ws/node.h"
+#include "ws/reload.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/parked_polls.h"
@@ -38,7 +39,7 @@ static const char usage[] = "Usage: tidings-ws [--check-config | --help | --vers
 			    "tidings.conf(5).\n"
 			    "\n"
 			    "SIGTERM, SIGINT  ask every client to reconnect, over TIDINGS_DRAIN_TIME, then stop\n"
-			    "SIGHUP           read the keys again\n"
+			    "SIGHUP           read the keys, and what settings a reload may change, again\n"
 			    "SIGUSR1          write the counters to the log\n";
 
 #define ARRIVALS_MAX 10000 /* users whose rate of coming is known */
@@ -50,6 +51,7 @@ struct sidecar {
 	uv_signal_t signals[4];
 	uv_timer_t alive_timer;
 	struct drain drain;
+	struct reload reload;
 };
 
 /* ---- signals */
@@ -82,7 +84,7 @@ static void on_signal(uv_signal_t *handle, int signal)
 
 	switch (signal) {
 	case SIGHUP:
-		keys_reload(&s->node);
+		reload_begin(&s->reload);
 		break;
 	case SIGUSR1:
 		log_counters(&s->node);
@@ -113,7 +115,6 @@ static enum err start(struct sidecar *s)
 	id = uuid_of_random(random);
 	uuid_text(n->id_text, &id);
 	clock_text(n->started_at, clock_wall_us());
-	n->dialog_limits = (struct dialog_limits){c->client_rate_per_s, c->client_burst, c->bad_messages_max};
 	TAILQ_INIT(&n->sessions.all);
 	TAILQ_INIT(&n->sessions.strangers);
 	TAILQ_INIT(&n->unfinished.begun);
@@ -121,7 +122,9 @@ static enum err start(struct sidecar *s)
 	budget_init(&n->budget, (size_t)c->catch_up_max_bytes);
 	wheel_init(&n->sessions.wheel, clock_monotonic_ms());
 
-	e = keys_load(n);
+	e = reload_init(&s->reload, n, &s->config);
+	if (e == OK)
+		e = keys_read(n, &n->identity.keys);
 	if (e == OK)
 		e = rate_table_new(&n->identity.arrivals, ARRIVALS_MAX);
 	if (e == OK && c->deflate)
@@ -207,6 +210,7 @@ static void stop(struct sidecar *s)
 	inflater_free(&n->fanout.inflater);
 	rate_table_free(&n->identity.arrivals);
 	token_keys_free(&n->identity.keys);
+	reload_end(&s->reload);
 }
 
 int main(int argc, char **argv)
