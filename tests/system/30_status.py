@@ -261,17 +261,6 @@ def _(s):
         equal(client.next()["data"]["reason"], "afterwards", "what comes")
 
 
-@test("a sidecar that is full is live and ready all the same")
-def _(s):
-    d = s.diagnosis()
-    with s.node(TIDINGS_CONNECTIONS_MAX=1) as node, s.connect(d, server=node) as client:
-        wait_until(lambda: node.api.get("/health/ready").status == 200, "it to be ready")
-        equal(s.refused(d, server=node)[0], 1013, "one more")
-        for path in ("/health/live", "/health/ready"):
-            node.api.get(path).want(200)
-        client.answers()
-
-
 @test("/health/ready is 503 where the database's schema is another than the programs are for; /health, by which they work all the same, is not")
 def _(s):
     s.sql("update tidings.code set checksum = reverse(checksum)")
