@@ -3,9 +3,20 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/process/settings_file.h"
+
+/* What SIGHUP reads again. */
+struct reloaded {
+	struct settings_file *file;
+	struct auth *auth;
+};
+
 static void reload(void *context)
 {
-	auth_reload(context);
+	struct reloaded *r = context;
+
+	settings_file_reload(r->file);
+	auth_reload(r->auth);
 }
 
 /* A stack: idle[count - 1] was used last. */
@@ -73,36 +84,39 @@ enum err db_workers_run(const struct db_workers_job *job)
 	struct db_worker *workers = calloc(threads, sizeof(*workers));
 	void **contexts = calloc(threads, sizeof(*contexts));
 	struct connections connections = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	struct auth *auth = NULL;
+	struct reloaded again = {NULL, NULL};
 	struct server_job work = {
 		.threads = threads,
-		.allowed_origins = job->config->allowed_origins,
+		.config = job->config,
 		.contexts = contexts,
 		.serve = serve,
 		.reload = reload,
+		.reload_context = &again,
 	};
 	enum err e = workers && contexts ? OK : ERR_MEMORY;
 
 	server_block_signals();
 	if (e == OK)
-		e = auth_new(&auth, job->config);
+		e = settings_file_open(&again.file, job->config);
+	if (e == OK)
+		e = auth_new(&again.auth, job->config);
 	if (e == OK && job->database_role)
 		e = connections_new(&connections, threads, job);
 	for (size_t i = 0; e == OK && i < threads; i++) {
 		workers[i] = (struct db_worker){
 			.config = job->config,
-			.auth = auth,
+			.auth = again.auth,
 			.shared = job->shared,
 			.connections = job->database_role ? &connections : NULL,
 			.serve = job->serve,
 		};
 		contexts[i] = &workers[i];
 	}
-	work.reload_context = auth;
 	if (e == OK)
 		e = server_run(&work);
 	connections_free(&connections);
-	auth_free(&auth);
+	auth_free(&again.auth);
+	settings_file_close(&again.file);
 	free(contexts);
 	free(workers);
 	return e;

@@ -27,7 +27,7 @@ struct db_worker {
 
 /* All borrowed, for good. */
 struct db_workers_job {
-	const struct config *config;
+	struct config *config;	   /* a reload changes it */
 	const char *database_role; /* NULL: no thread has a connection */
 	const char *application_name;
 	size_t threads_max; /* TIDINGS_THREADS counts up to here: each is a connection to the database */

@@ -84,7 +84,7 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 	struct response res = RESPONSE_NEW;
 	struct request r;
 
-	if (request_init(&r, fcgi, t->job->allowed_origins) == OK)
+	if (request_init(&r, fcgi, t->job->config->allowed_origins) == OK)
 		t->job->serve(t->context, &r, &res);
 	else
 		response_fault(&res, ERR_MEMORY);

@@ -15,12 +15,13 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/process/config.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 
 struct server_job {
 	size_t threads;
-	const char *allowed_origins; /* borrowed: TIDINGS_ALLOWED_ORIGINS */
+	const struct config *config; /* borrowed */
 	void *const *contexts;	     /* borrowed: one per thread; may be one and the same */
 	void (*serve)(void *context, const struct request *r, struct response *res);
 	void (*reload)(void *reload_context);

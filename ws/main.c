@@ -3,6 +3,7 @@
  */
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -19,6 +20,7 @@
 #include "ws/net/health.h"
 #include "ws/net/websocket.h"
 #include "ws/node.h"
+#include "ws/reload.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/parked_polls.h"
@@ -37,7 +39,7 @@ static const char usage[] = "Usage: tidings-ws [--check-config | --help | --vers
 			    "tidings.conf(5).\n"
 			    "\n"
 			    "SIGTERM, SIGINT  ask every client to reconnect, over TIDINGS_DRAIN_TIME, then stop\n"
-			    "SIGHUP           read the keys again\n"
+			    "SIGHUP           read the keys, and what settings a reload may change, again\n"
 			    "SIGUSR1          write the counters to the log\n";
 
 #define ARRIVALS_MAX 10000 /* users whose rate of coming is known */
@@ -49,6 +51,7 @@ struct sidecar {
 	uv_signal_t signals[4];
 	uv_timer_t alive_timer;
 	struct drain drain;
+	struct reload reload;
 };
 
 /* ---- signals */
@@ -56,8 +59,13 @@ struct sidecar {
 /* A loop that hangs says nothing. */
 static void on_alive_timer(uv_timer_t *timer)
 {
-	(void)timer;
-	supervisor_tell(SUPERVISOR_ALIVE);
+	const struct node *n = timer->data;
+	const char *fault = health_fault(n->upkeep.health);
+	char state[128];
+
+	snprintf(state, sizeof(state), "%s\n%s%zu connections; %s%s", SUPERVISOR_ALIVE, SUPERVISOR_STATUS,
+		 n->sessions.count, fault ? "not ready: " : "ready", fault ? fault : "");
+	supervisor_tell(state);
 }
 
 static void log_counters(const struct node *n)
@@ -76,7 +84,7 @@ static void on_signal(uv_signal_t *handle, int signal)
 
 	switch (signal) {
 	case SIGHUP:
-		keys_reload(&s->node);
+		reload_begin(&s->reload);
 		break;
 	case SIGUSR1:
 		log_counters(&s->node);
@@ -107,7 +115,6 @@ static enum err start(struct sidecar *s)
 	id = uuid_of_random(random);
 	uuid_text(n->id_text, &id);
 	clock_text(n->started_at, clock_wall_us());
-	n->dialog_limits = (struct dialog_limits){c->client_rate_per_s, c->client_burst, c->bad_messages_max};
 	TAILQ_INIT(&n->sessions.all);
 	TAILQ_INIT(&n->sessions.strangers);
 	TAILQ_INIT(&n->unfinished.begun);
@@ -115,7 +122,9 @@ static enum err start(struct sidecar *s)
 	budget_init(&n->budget, (size_t)c->catch_up_max_bytes);
 	wheel_init(&n->sessions.wheel, clock_monotonic_ms());
 
-	e = keys_load(n);
+	e = reload_init(&s->reload, n, &s->config);
+	if (e == OK)
+		e = keys_read(n, &n->identity.keys);
 	if (e == OK)
 		e = rate_table_new(&n->identity.arrivals, ARRIVALS_MAX);
 	if (e == OK && c->deflate)
@@ -166,6 +175,7 @@ static enum err start(struct sidecar *s)
 		uv_signal_start(&s->signals[i], on_signal, caught[i]);
 	}
 	uv_timer_init(&s->loop, &s->alive_timer);
+	s->alive_timer.data = n;
 	if (alive_ms > 0)
 		uv_timer_start(&s->alive_timer, on_alive_timer, alive_ms, alive_ms);
 	return OK;
@@ -200,6 +210,7 @@ static void stop(struct sidecar *s)
 	inflater_free(&n->fanout.inflater);
 	rate_table_free(&n->identity.arrivals);
 	token_keys_free(&n->identity.keys);
+	reload_end(&s->reload);
 }
 
 int main(int argc, char **argv)

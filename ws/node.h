@@ -79,7 +79,6 @@ struct node_unfinished {
 /* What tokens are checked with, and how often users may come: keys.h, identity.h. */
 struct node_identity {
 	struct token_keys *keys;
-	bool reading_keys, read_keys_again;
 	struct rate_table *arrivals;	     /* of users */
 	struct rate_bucket strangers_bucket; /* of all who bring no good token */
 };

@@ -10,6 +10,7 @@
 #include "base/log/audit.h"
 #include "base/log/log.h"
 #include "base/process/config.h"
+#include "base/process/settings_file.h"
 #include "fcgi/auth.h"
 #include "fcgi/request_limits.h"
 #include "fcgi/route.h"
@@ -30,6 +31,7 @@ static const struct route routes[] = {
 
 struct program {
 	struct config config;
+	struct settings_file *settings; /* NULL: there is none */
 	struct auth *auth;
 	struct publisher *publisher;
 	struct request_limits *limits;
@@ -238,6 +240,7 @@ static void reload(void *context)
 {
 	struct program *program = context;
 
+	settings_file_reload(program->settings);
 	auth_reload(program->auth);
 }
 
@@ -247,7 +250,7 @@ static enum err run(struct program *program)
 	void **contexts = calloc(threads, sizeof(*contexts));
 	struct server_job job = {
 		.threads = threads,
-		.allowed_origins = program->config.allowed_origins,
+		.config = &program->config,
 		.contexts = contexts,
 		.serve = serve,
 		.reload = reload,
@@ -271,7 +274,9 @@ int main(int argc, char **argv)
 
 	config_start(&program.config, "broadcast.fcgi", usage, argc, argv);
 	server_block_signals();
-	e = auth_new(&program.auth, &program.config);
+	e = settings_file_open(&program.settings, &program.config);
+	if (e == OK)
+		e = auth_new(&program.auth, &program.config);
 	if (e == OK)
 		e = request_limits_new(&program.limits, &program.config);
 	if (e == OK)
@@ -281,6 +286,7 @@ int main(int argc, char **argv)
 	publisher_stop(&program.publisher);
 	request_limits_free(&program.limits);
 	auth_free(&program.auth);
+	settings_file_close(&program.settings);
 	if (e != OK)
 		log_error("stopped: %s", err_text(e));
 	return err_exit_status(e);

@@ -236,6 +236,31 @@ def _(s):
         wait_until(lambda api=api: api.get("/health/ready").status == 200, "it to be ready again", 40)
 
 
+@test("what restarts programs on /health/live restarts none while the database is away: a client stays, and gets what is published afterwards",
+      allow="database|connection|publishing|POOL|session")
+def _(s):
+    # By /health every sidecar was restarted as long as the database was away, and its clients came again and again.
+    d = s.diagnosis()
+    with s.node() as node, s.web(node) as web, s.connect(d, server=node) as client:
+        def restart_what_is_dead():
+            for process in (node, web):
+                if process.api.get("/health/live").status != 200:
+                    process.signal(signal.SIGTERM)
+
+        s.stop_postgres()
+        try:
+            for process in (node, web):
+                wait_until(lambda p=process: restart_what_is_dead() or p.api.get("/health/ready").status == 503, "it not to be ready")
+            restart_what_is_dead()
+            client.answers()
+        finally:
+            s.start_postgres()
+        s.wait_ready()
+        wait_until(lambda: web.api.get("/health/ready").status == 200, "it to be ready again", 40)
+        s.recommend(d, "afterwards", api=web.api)
+        equal(client.next()["data"]["reason"], "afterwards", "what comes")
+
+
 @test("/health/ready is 503 where the database's schema is another than the programs are for; /health, by which they work all the same, is not")
 def _(s):
     s.sql("update tidings.code set checksum = reverse(checksum)")

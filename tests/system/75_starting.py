@@ -239,6 +239,37 @@ def _(s):
     s.wait_ready()
 
 
+@test("a sidecar tells its supervisor that it serves and is alive, how many are connected, what keeps it from being ready, and that it goes",
+      allow="database|connection|away|server")
+def _(s):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        path = s.folder / "notify"
+        supervisor.bind(str(path))
+        if s.pg_user:
+            path.chmod(0o666)
+        supervisor.settimeout(30)
+        told = lambda: supervisor.recv(1000).decode()
+
+        def tells(text):
+            wait_until(lambda: told() == text, f"it to tell {text!r}")
+
+        with s.node(NOTIFY_SOCKET=path, WATCHDOG_USEC=200000) as node:
+            while (text := told()) != "READY=1":
+                assert text.startswith("WATCHDOG=1\nSTATUS=0 connections; not ready: "), text
+            tells("WATCHDOG=1\nSTATUS=0 connections; ready")
+            with s.connect(s.diagnosis(), server=node):
+                tells("WATCHDOG=1\nSTATUS=1 connections; ready")
+                s.stop_postgres()
+                try:
+                    tells("WATCHDOG=1\nSTATUS=1 connections; not ready: database")
+                finally:
+                    s.start_postgres()
+                tells("WATCHDOG=1\nSTATUS=1 connections; ready")
+            node.signal(signal.SIGTERM)
+            tells("STOPPING=1")
+    s.wait_ready()
+
+
 # A node makes itself known, and again when it listens. Here it is given up at once, and so is new the second time, which waits.
 GIVEN_UP = """
 create sequence public.known;

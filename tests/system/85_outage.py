@@ -137,7 +137,8 @@ def stopped(s, mode):
             equal((reply.status, reply.json["status"]), (503, "unhealthy"), "/health")
             assert "database" in reply.json["checks"], reply
             for path in ("/ws/status", f"/ws/history/{d}"):
-                reply = s.api.get(path, s.token())
+                # A status may be a second old.
+                reply = wait_until(lambda p=path: (r := s.api.get(p, s.token())).status == 503 and r, f"{path} to be refused")
                 reply.want(503)
                 assert reply.headers.get("Retry-After", "").isdigit(), reply
         finally:

@@ -87,22 +87,6 @@ class Supervisor:
         return said
 
 
-@test("the sidecar tells systemd when it serves, that its loop runs, and when it goes")
-def _(s):
-    supervisor, d = Supervisor(s), s.diagnosis()
-    node = s.start_node(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC=100000)
-    said = supervisor.told_until("READY=1")
-    equal(set(said[:-1]) - {"WATCHDOG=1"}, set(), "what it says first")
-    with s.connect(d, server=node):
-        for _n in range(3):
-            equal(supervisor.told(), "WATCHDOG=1", "while it serves")
-        s.forget(node)
-        node.signal(signal.SIGTERM)
-        said = supervisor.told_until("STOPPING=1")
-        equal(set(said[:-1]) - {"WATCHDOG=1"}, set(), "what it says before it goes")
-    equal(node.wait(), 0, "exit status")
-
-
 @test("a FastCGI program tells systemd when it serves and when it goes")
 def _(s):
     supervisor = Supervisor(s)

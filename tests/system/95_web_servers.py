@@ -1,6 +1,6 @@
 """
-The same behind web servers that are there already, as README.md, etc/lighttpd-tidings.conf.in, etc/nginx.conf.example.in and
-etc/apache.conf.example.in have it, with FastCGI programs that were started on a socket (as systemd does).
+The same behind web servers that are there already, as etc/lighttpd-site.conf.in, etc/lighttpd-tidings.conf.in, etc/nginx.conf.example.in,
+etc/apache-site.conf.in and etc/apache.conf.example.in have it, with FastCGI programs that were started on a socket (as systemd does).
 """
 import contextlib
 import http.client
@@ -47,20 +47,15 @@ NGINX = ("-e", "stderr", "-c")
 APACHE = ("-D", "FOREGROUND", "-f")
 
 
-def in_readme(name):
-    """What README.md writes into a file of that name."""
-    return re.search(rf"^cat >\S+/{re.escape(name)} <<'END'\n(.*?)^END$", (harness.TOP / "README.md").read_text(), re.M | re.S)[1]
-
-
 def lighttpd(s, folder, port, node, share):
     """The main configuration is one that knows nothing of tidings."""
     included = folder / "lighttpd-tidings.conf"
     included.write_text(replace_each((harness.TOP / "etc/lighttpd-tidings.conf.in").read_text(), (
-        ("@pkgdatadir@", str(share)), ("/run/tidings/", f"{folder}/"), ("/run/tidings-ws/ws.sock", str(socket_of(s, node))),
-        ("/var/log/lighttpd/", f"{folder}/"))))
-    site = replace_each(in_readme("90-tidings.conf"), (
-        ('== "push.example.org"', f'=~ "^(localhost|127.0.0.1:{port})$"'), ("systemd-cat -t lighttpd", f"cat >>{folder}/error.log"),
-        ("/usr/local/share/tidings/etc/lighttpd-tidings.conf", str(included))))
+        ("@pkgdatadir@", str(share)), ("/run/tidings/", f"{folder}/"), ("/var/log/lighttpd/", f"{folder}/"))))
+    site = replace_each((harness.TOP / "etc/lighttpd-site.conf.in").read_text(), (
+        ('$SERVER["socket"] == ":8000"', f'$HTTP["host"] =~ "^(localhost|127.0.0.1:{port})$"'), ("systemd-cat -t lighttpd", f"cat >>{folder}/error.log"),
+        ("/run/tidings-ws/ws.sock", str(socket_of(s, node))),
+        ("@pkgdatadir@/etc/lighttpd-tidings.conf", str(included))))
     user = ""
     if s.pg_user:
         user = 'server.username = "www-data"\nserver.groupname = "www-data"\n'
@@ -100,8 +95,8 @@ def apache_configuration(s, folder, port, backend, share):
     included = folder / "included"
     included.write_text(replace_each((harness.TOP / "etc/apache.conf.example.in").read_text(), (
         ("http://127.0.0.1:8001", backend), ("/run/tidings/", f"{folder}/"), ("${APACHE_LOG_DIR}/", f"{folder}/"), ("@pkgdatadir@", str(share)))))
-    site = replace_each(in_readme("tidings.conf"), (
-        ("Listen 8000", f"Listen 127.0.0.1:{port}"), ("*:8000", f"*:{port}"), ("/usr/local/share/tidings/etc/apache.conf.example", str(included))))
+    site = replace_each((harness.TOP / "etc/apache-site.conf.in").read_text(), (
+        ("Listen 8000", f"Listen 127.0.0.1:{port}"), ("*:8000", f"*:{port}"), ("@pkgdatadir@/etc/apache.conf.example", str(included))))
     loads = "".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n" for m in modules)
     user = "User www-data\nGroup www-data\n" if s.pg_user else ""
     return (f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\nMutex file:{folder} default\n{loads}"

@@ -61,44 +61,54 @@ static bool is_database_well(const struct node_health *h)
 	       clock_monotonic_ms() - h->said_ms < KNOWN_MS;
 }
 
-/* False: not everything is well. */
-static bool write_checks(struct buf *out, const struct node_health *h)
+static const char *const names[CHECKS_COUNT] = {[DATABASE] = "database",
+						[SIDECAR] = "sidecar",
+						[SCHEMA] = "schema",
+						[LISTENER] = "listener",
+						[RELAY] = "relay"};
+
+static void judge(const struct node_health *h, const char *conditions[CHECKS_COUNT])
 {
-	static const char *const names[] = {[DATABASE] = "database",
-					    [SIDECAR] = "sidecar",
-					    [SCHEMA] = "schema",
-					    [LISTENER] = "listener",
-					    [RELAY] = "relay"};
 	const struct node *n = h->node;
 	bool database = is_database_well(h);
-	const char *conditions[CHECKS_COUNT] = {
-		[DATABASE] = database ? "healthy" : "unhealthy",
-		[SIDECAR] = n->phase >= NODE_DRAINING ? "unhealthy" : "healthy",
-		[LISTENER] = doorbell_is_settled(n->db.listener) ? "healthy" : "unhealthy",
-		[SCHEMA] = !database	    ? "unknown"
-			   : h->schema_fits ? "healthy"
-					    : "unhealthy",
-		[RELAY] = !database	   ? "unknown"
-			  : h->relay_moves ? "healthy"
-					   : "unhealthy",
-	};
-	bool well = true;
 
+	conditions[DATABASE] = database ? "healthy" : "unhealthy";
+	conditions[SIDECAR] = n->phase >= NODE_DRAINING ? "unhealthy" : "healthy";
+	conditions[LISTENER] = doorbell_is_settled(n->db.listener) ? "healthy" : "unhealthy";
+	conditions[SCHEMA] = !database ? "unknown" : h->schema_fits ? "healthy" : "unhealthy";
+	conditions[RELAY] = !database ? "unknown" : h->relay_moves ? "healthy" : "unhealthy";
+}
+
+const char *health_fault(const struct node_health *h)
+{
+	const char *conditions[CHECKS_COUNT];
+
+	judge(h, conditions);
+	for (int i = 0; i < CHECKS_COUNT; i++)
+		if (strcmp(conditions[i], "healthy") != 0)
+			return names[i];
+	return NULL;
+}
+
+static void write_checks(struct buf *out, const struct node_health *h)
+{
+	const char *conditions[CHECKS_COUNT];
+
+	judge(h, conditions);
 	buf_add_text(out, ",\"checks\":{");
-	for (int i = 0; i < CHECKS_COUNT; i++) {
+	for (int i = 0; i < CHECKS_COUNT; i++)
 		buf_printf(out, "%s\"%s\":\"%s\"", i > 0 ? "," : "", names[i], conditions[i]);
-		well = well && strcmp(conditions[i], "healthy") == 0;
-	}
 	buf_add_text(out, "}");
-	return well;
 }
 
 static void answer(struct requester *r, bool live)
 {
 	struct buf checks = BUF_EMPTY, body = BUF_EMPTY, reply = BUF_EMPTY;
 	char now[CLOCK_TEXT_SIZE], date[CLOCK_HTTP_DATE_SIZE];
-	bool well = live || write_checks(&checks, r->node->upkeep.health);
+	bool well = live || !health_fault(r->node->upkeep.health);
 
+	if (!live)
+		write_checks(&checks, r->node->upkeep.health);
 	buf_printf(&body, "{\"status\":\"%s\",\"timestamp\":\"%s\"", well ? "healthy" : "unhealthy",
 		   clock_text(now, clock_wall_us()));
 	buf_add(&body, checks.bytes, checks.len);

@@ -27,5 +27,8 @@ void health_free(struct node_health **h);
 /* Asks the database; not while it is being asked. */
 void health_ask(struct node_health *h);
 
+/* The first check that is not healthy, by its name: lent, for ever. NULL: ready. */
+const char *health_fault(const struct node_health *h);
+
 /* True: this is a request for one of these, and is answered; the requester is no more, or lingers. */
 bool health_serve(struct requester *r, const struct request_head *head);

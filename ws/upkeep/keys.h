@@ -1,9 +1,6 @@
 /*
  * keys - the keys that tokens are checked with, as the folder of TIDINGS_JWT_KEYS has them.
  *
- *	keys_load()	at start
- *	keys_reload()	later: read by a thread, since files may take their time, and taken over in the loop
- *
  * Layer    ws.
  */
 #pragma once
@@ -13,12 +10,16 @@
 #include "ws/node.h"
 
 /*
- * Sets node.keys.
+ * In whatever thread.
+ *
+ *	keys	out: taken by the caller
  *
  * ERR_CONFIG  they are not usable: logged
  * ERR_MEMORY
  */
-enum err keys_load(struct node *n) MUST_CHECK;
+enum err keys_read(const struct node *n, struct token_keys **keys) MUST_CHECK;
 
-/* Sets it anew, a moment later. What is not usable is logged, and the old ones stay. */
-void keys_reload(struct node *n);
+/*
+ *	keys	taken: those that count from now on
+ */
+void keys_take_over(struct node *n, struct token_keys *keys);

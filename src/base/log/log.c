@@ -18,7 +18,7 @@
 
 static struct {
 	const char *program;
-	enum log_level up_to;
+	_Atomic enum log_level up_to;
 	int to_syslog;
 	bool to_journal;
 } the_log = {.program = "tidings", .up_to = LOG_INFO_};
@@ -89,6 +89,11 @@ void log_open(const char *program, enum log_level up_to, int to_syslog)
 	the_log.to_journal = !to_syslog && stderr_is_journal();
 	if (to_syslog)
 		openlog(program, LOG_PID, LOG_DAEMON);
+}
+
+void log_set_level(enum log_level up_to)
+{
+	the_log.up_to = up_to;
 }
 
 /* A line stays a line, whatever a caller forgot to quote. */

@@ -41,6 +41,9 @@ enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE
  */
 void log_open(const char *program, enum log_level up_to, int to_syslog);
 
+/* Any thread may, at any time. */
+void log_set_level(enum log_level up_to);
+
 /*
  * From now on a thread writes the lines, until the program's end. Call at most once, after log_open().
  *

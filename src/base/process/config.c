@@ -37,25 +37,26 @@ static const struct option options[] = {
 	{.name = NAME, .kind = KIND_CHOICE, .offset = offsetof(struct config, FIELD), .number = VALUE, .text = WORDS},
 #define OTHER(NAME) {.name = NAME, .kind = KIND_OTHER},
 #include "base/process/options.def"
-#undef TEXT
-#undef NUMBER
-#undef CHOICE
-#undef OTHER
 };
 
-static const char **text_field(struct config *c, const struct option *o)
+static const char *const reloaded[] = {
+#define RELOADED(NAME) NAME,
+#include "base/process/options.def"
+};
+
+static const char *_Atomic *text_field(struct config *c, const struct option *o)
 {
-	return (const char **)(void *)((char *)c + o->offset);
+	return (const char *_Atomic *)(void *)((char *)c + o->offset);
 }
 
-static int64_t *number_field(struct config *c, const struct option *o)
+static _Atomic int64_t *number_field(struct config *c, const struct option *o)
 {
-	return (int64_t *)(void *)((char *)c + o->offset);
+	return (_Atomic int64_t *)(void *)((char *)c + o->offset);
 }
 
-static int *choice_field(struct config *c, const struct option *o)
+static _Atomic int *choice_field(struct config *c, const struct option *o)
 {
-	return (int *)(void *)((char *)c + o->offset);
+	return (_Atomic int *)(void *)((char *)c + o->offset);
 }
 
 static void set_default(struct config *c, const struct option *o)
@@ -235,37 +236,129 @@ static void print_database(const char *text, struct buf *out)
 	}
 }
 
+static void print_option(struct config *c, const struct option *o, struct buf *out)
+{
+	const char *text = NULL;
+	size_t len = 0;
+
+	switch (o->kind) {
+	case KIND_TEXT:
+		text = *text_field(c, o);
+		buf_printf(out, "%s=", o->name);
+		if (text && (o->offset == offsetof(struct config, database) ||
+			     o->offset == offsetof(struct config, listen_database)))
+			print_database(text, out);
+		else if (text)
+			buf_add_text(out, text);
+		break;
+	case KIND_NUMBER:
+		buf_printf(out, "%s=%" PRId64, o->name, *number_field(c, o));
+		break;
+	case KIND_CHOICE:
+		text = word_at(o->text, *choice_field(c, o), &len);
+		buf_printf(out, "%s=%.*s", o->name, (int)len, text);
+		break;
+	case KIND_OTHER:
+		return;
+	}
+	buf_add_text(out, "\n");
+}
+
 void config_print(const struct config *config, struct buf *out)
 {
 	struct config copy = *config;
 
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		print_option(&copy, &options[i], out);
+}
+
+const char *config_value(char *const *environment, const char *name)
+{
+	size_t len = strcspn(name, "=");
+	const char *value = NULL;
+
+	for (; *environment; environment++)
+		if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=')
+			value = *environment + len + 1;
+	return value;
+}
+
+/* Texts that are NULL are equal to each other alone. */
+static bool is_same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool is_same(struct config *a, struct config *b, const struct option *o)
+{
+	switch (o->kind) {
+	case KIND_TEXT:
+		return is_same_text(*text_field(a, o), *text_field(b, o));
+	case KIND_NUMBER:
+		return *number_field(a, o) == *number_field(b, o);
+	case KIND_CHOICE:
+		return *choice_field(a, o) == *choice_field(b, o);
+	case KIND_OTHER:
+		break;
+	}
+	return true;
+}
+
+static void copy_value(struct config *to, struct config *from, const struct option *o)
+{
+	switch (o->kind) {
+	case KIND_TEXT:
+		*text_field(to, o) = *text_field(from, o);
+		break;
+	case KIND_NUMBER:
+		*number_field(to, o) = *number_field(from, o);
+		break;
+	case KIND_CHOICE:
+		*choice_field(to, o) = *choice_field(from, o);
+		break;
+	case KIND_OTHER:
+		break;
+	}
+}
+
+static bool is_reloaded(const struct option *o)
+{
+	for (size_t i = 0; i < ARRAY_LEN(reloaded); i++)
+		if (strcmp(reloaded[i], o->name) == 0)
+			return true;
+	return false;
+}
+
+static void log_taken(struct config *c, const struct option *o)
+{
+	struct buf line = BUF_EMPTY;
+
+	print_option(c, o, &line);
+	if (buf_ok(&line))
+		log_notice("from now on %.*s", (int)(line.len - 1), line.bytes);
+	buf_free(&line);
+}
+
+bool config_take_over(struct config *c, const struct config *next, char *const *was, char *const *is)
+{
+	struct config from = *next;
+	bool taken = false;
+
 	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
 		const struct option *o = &options[i];
-		const char *text = NULL;
-		size_t len = 0;
 
-		switch (o->kind) {
-		case KIND_TEXT:
-			text = *text_field(&copy, o);
-			buf_printf(out, "%s=", o->name);
-			if (text && (o->offset == offsetof(struct config, database) ||
-				     o->offset == offsetof(struct config, listen_database)))
-				print_database(text, out);
-			else if (text)
-				buf_add_text(out, text);
-			buf_add_text(out, "\n");
-			break;
-		case KIND_NUMBER:
-			buf_printf(out, "%s=%" PRId64 "\n", o->name, *number_field(&copy, o));
-			break;
-		case KIND_CHOICE:
-			text = word_at(o->text, *choice_field(&copy, o), &len);
-			buf_printf(out, "%s=%.*s\n", o->name, (int)len, text);
-			break;
-		case KIND_OTHER:
-			break;
+		if (is_same(c, &from, o))
+			continue;
+		if (is_reloaded(o)) {
+			copy_value(c, &from, o);
+			log_taken(c, o);
+			taken = true;
+		} else if (!is_same_text(config_value(was, o->name), config_value(is, o->name))) {
+			log_warning("%s has changed: that counts from the next start on", o->name);
 		}
 	}
+	log_set_level((enum log_level)(int)c->log_level);
+	return taken;
 }
 
 void config_start(struct config *c, const char *program, const char *usage, int argc, char **argv)

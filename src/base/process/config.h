@@ -6,9 +6,11 @@
  * and ignores the others: one file serves all.
  *
  * Layer    base.
+ * Threads  any number read a config while one takes over what a reload has brought: each value is atomic.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -16,15 +18,10 @@
 #include "base/err.h"
 
 struct config {
-#define TEXT(name, field, value) const char *field; /* lent by the environment, or static */
-#define NUMBER(name, field, value, min, max) int64_t field;
-#define CHOICE(name, field, value, words) int field; /* index of the word */
-#define OTHER(name)
+#define TEXT(name, field, value) const char *_Atomic field; /* lent by the environment, or static */
+#define NUMBER(name, field, value, min, max) _Atomic int64_t field;
+#define CHOICE(name, field, value, words) _Atomic int field; /* index of the word */
 #include "base/process/options.def"
-#undef TEXT
-#undef NUMBER
-#undef CHOICE
-#undef OTHER
 };
 
 /*
@@ -35,6 +32,23 @@ struct config {
  * ERR_CONFIG  `problems` tells; the config is not to be used
  */
 enum err config_read(struct config *c, char **environment, struct buf *problems) MUST_CHECK;
+
+/*
+ * The value that an entry (NAME=value) of `environment` has for the option of that name, the last one where there are several: lent
+ * by it. NULL: it has none.
+ *
+ *	name	NAME, or NAME=whatever
+ */
+const char *config_value(char *const *environment, const char *name);
+
+/*
+ * Takes over from `next` what may change while the program runs (RELOADED in options.def), with a line in the log for each, and
+ * a line for each other option that the file of settings has changed: that counts from the next start on. False: nothing was taken.
+ *
+ *	next	its texts are borrowed for good: some thread may be reading one
+ *	was, is	entries of the file when the program started, and now
+ */
+bool config_take_over(struct config *c, const struct config *next, char *const *was, char *const *is);
 
 /* Every option as NAME=value lines, for --check-config; a database's password is left out. */
 void config_print(const struct config *c, struct buf *out);

@@ -162,7 +162,12 @@ static const char *file_fault(enum err e)
 	return e == ERR_TOO_LARGE ? "is too large for a key" : "cannot be read";
 }
 
-static enum err add_key(struct key_ring *ring, const char *directory, const char *name, struct buf *problem)
+/*
+ *	name		of the file in the folder
+ *	prefix_len	bytes of it that are in front of the kid
+ */
+static enum err add_key(struct key_ring *ring, const char *folder, const char *name, size_t prefix_len,
+			struct buf *problem)
 {
 	struct key k = {0};
 	struct key *more = NULL;
@@ -170,10 +175,10 @@ static enum err add_key(struct key_ring *ring, const char *directory, const char
 	const char *fault = NULL;
 	enum err e = ERR_CONFIG;
 
-	buf_printf(&path, "%s/%s", directory, name);
+	buf_printf(&path, "%s/%s", folder, name);
 	if (!buf_ok(&path))
 		return ERR_MEMORY;
-	if (parse_file_name(name, &k) != OK) {
+	if (parse_file_name(name + prefix_len, &k) != OK) {
 		buf_printf(problem, "%s is not named <kid>.<ALG>, as in default.HS256", path.bytes);
 		goto out;
 	}
@@ -222,10 +227,38 @@ static enum err judge_algorithms(const char *algorithms, struct buf *problem)
 	return OK;
 }
 
+/*
+ * The folder that `directory` is; where there is none and its name ends with _, the folder in front of that name, whose files begin
+ * with the name: so systemd hands on a folder as credentials (LoadCredential=).
+ *
+ *	folder	out: its path
+ *	prefix	out: borrowed from directory, or ""
+ */
+static DIR *open_folder(const char *directory, struct buf *folder, const char **prefix)
+{
+	const char *name = strrchr(directory, '/');
+	DIR *dir = opendir(directory);
+
+	*prefix = "";
+	if (dir || errno != ENOENT || !name || name[strlen(name) - 1] != '_') {
+		int error = errno;
+
+		buf_add_text(folder, directory);
+		errno = error;
+		return dir;
+	}
+	*prefix = name + 1;
+	buf_add(folder, directory, (size_t)(name - directory));
+	errno = ENOMEM;
+	return buf_ok(folder) ? opendir(folder->bytes) : NULL;
+}
+
 enum err key_ring_load(struct key_ring **out, const char *directory, const char *algorithms, struct buf *problem)
 {
 	struct key_ring *ring = NULL;
 	const struct dirent *entry = NULL;
+	struct buf folder = BUF_EMPTY;
+	const char *prefix = "";
 	DIR *dir = NULL;
 	enum err e = judge_algorithms(algorithms, problem);
 
@@ -235,8 +268,8 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 	if (!ring)
 		return ERR_MEMORY;
 	ring->algorithms = algorithms;
-	dir = opendir(directory);
-	if (!dir && errno == ENOMEM) {
+	dir = open_folder(directory, &folder, &prefix);
+	if (!buf_ok(&folder) || (!dir && errno == ENOMEM)) {
 		e = ERR_MEMORY;
 		goto out;
 	}
@@ -247,8 +280,8 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 		goto out;
 	}
 	while (e == OK && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			e = add_key(ring, directory, entry->d_name, problem);
+		if (entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+			e = add_key(ring, folder.bytes, entry->d_name, strlen(prefix), problem);
 	if (e == OK && ring->count == 0) {
 		buf_printf(problem, "the folder of keys %s, named by TIDINGS_JWT_KEYS, has no key in it", directory);
 		e = ERR_CONFIG;
@@ -256,6 +289,7 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 out:
 	if (dir)
 		closedir(dir);
+	buf_free(&folder);
 	if (e == OK)
 		*out = ring;
 	else

@@ -33,7 +33,8 @@ struct key {
 };
 
 /*
- * Loads every key of `directory`.
+ * Loads every key of `directory`. Where there is none of that name, and the name ends with _, it is what the names of files
+ * in the folder in front of it begin with: /run/credentials/tidings-ws.service/jwt_ for jwt_default.HS256 there.
  *
  *	algorithms	borrowed for as long as the ring lives: "HS256,RS256", those that may be used
  *	ring		out: taken by the caller, freed by key_ring_free()

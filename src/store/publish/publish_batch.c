@@ -57,7 +57,8 @@ static const struct statement publish_statement = {
 
 struct publish_batch {
 	struct pgarray arrays[ARRAYS_COUNT];
-	char numbers[SKIP_LOCKED - ARRAYS_COUNT][24]; /* of the configuration, as text */
+	const struct config *config;		      /* borrowed */
+	char numbers[SKIP_LOCKED - ARRAYS_COUNT][24]; /* of the configuration, as text: of each batch, anew */
 	int64_t answer_ms;			      /* what is not done by then is not done */
 	int64_t ahead_ms;			      /* the server's clock, of our monotonic one */
 	bool ahead_known;			      /* since the last batch, which went well */
@@ -69,12 +70,7 @@ enum err publish_batch_new(struct publish_batch **out, const struct config *c)
 
 	if (!b)
 		return ERR_MEMORY;
-	snprintf(b->numbers[QUEUE_MAX - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_max);
-	snprintf(b->numbers[QUEUE_MIN_AGE - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_min_age_s);
-	snprintf(b->numbers[QUEUE_TTL - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->queue_ttl_s);
-	snprintf(b->numbers[REQUIRE_USER - ARRAYS_COUNT], sizeof(b->numbers[0]), "%s",
-		 c->require_user ? "true" : "false");
-	snprintf(b->numbers[DAILY_MAX - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, c->user_daily_max_kib);
+	b->config = c;
 	b->answer_ms = c->database_timeout_ms;
 	*out = b;
 	return OK;
@@ -88,6 +84,23 @@ void publish_batch_free(struct publish_batch **b)
 		pgarray_free(&(*b)->arrays[i]);
 	free(*b);
 	*b = NULL;
+}
+
+static void write_number(struct publish_batch *b, int parameter, int64_t number)
+{
+	snprintf(b->numbers[parameter - ARRAYS_COUNT], sizeof(b->numbers[0]), "%" PRId64, number);
+}
+
+static void write_numbers(struct publish_batch *b)
+{
+	const struct config *c = b->config;
+
+	write_number(b, QUEUE_MAX, c->queue_max);
+	write_number(b, QUEUE_MIN_AGE, c->queue_min_age_s);
+	write_number(b, QUEUE_TTL, c->queue_ttl_s);
+	write_number(b, DAILY_MAX, c->user_daily_max_kib);
+	snprintf(b->numbers[REQUIRE_USER - ARRAYS_COUNT], sizeof(b->numbers[0]), "%s",
+		 c->require_user ? "true" : "false");
 }
 
 static void add_item(struct pgarray *a, int64_t request, const struct publication *p)
@@ -190,6 +203,7 @@ enum err publish_batch_run(struct publish_batch *b, struct db *db, struct publis
 		lengths[i] = (int)b->arrays[i].bytes.len;
 		formats[i] = 1;
 	}
+	write_numbers(b);
 	for (int i = ARRAYS_COUNT; i < SKIP_LOCKED; i++)
 		values[i] = b->numbers[i - ARRAYS_COUNT];
 	values[SKIP_LOCKED] = skip_locked ? "t" : "f";

@@ -27,6 +27,9 @@ struct publish_request {
 
 struct publish_batch; /* opaque: the parameters, kept from batch to batch */
 
+/*
+ *	c	borrowed, for as long as it lives
+ */
 enum err publish_batch_new(struct publish_batch **b, const struct config *c) MUST_CHECK;
 void publish_batch_free(struct publish_batch **b);
 

@@ -1155,6 +1155,37 @@ static void a_ring_that_cannot_be_loaded_changes_nothing_and_one_that_is_freed_i
 	buf_free(&problem);
 }
 
+/* As systemd hands on a folder: LoadCredential=jwt:/etc/tidings/jwt. */
+static void takes_those_files_of_a_folder_that_begin_with_a_name_that_ends_with_an_underscore(void **state)
+{
+	struct key_ring *ring = NULL;
+	struct buf problem = BUF_EMPTY;
+	char prefix[200];
+
+	(void)state;
+	put_key("jwt_other.HS256", OTHER_SECRET);
+	snprintf(prefix, sizeof(prefix), "%s", path_of("jwt_"));
+	assert_int_equal(key_ring_load(&ring, prefix, "HS256", &problem), OK);
+	assert_non_null(key_ring_find(ring, "other", "HS256"));
+	assert_null(key_ring_find(ring, "default", "HS256"));
+	key_ring_free(&ring);
+	put_file("jwt_loose.HS256", OTHER_SECRET, strlen(OTHER_SECRET), 0644);
+	assert_int_equal(key_ring_load(&ring, prefix, "HS256", &problem), ERR_CONFIG);
+	assert_non_null(strstr(problem.bytes, path_of("jwt_loose.HS256")));
+	drop_key("jwt_loose.HS256");
+	drop_key("jwt_other.HS256");
+	buf_clear(&problem);
+	assert_int_equal(key_ring_load(&ring, prefix, "HS256", &problem), ERR_CONFIG);
+	assert_non_null(strstr(problem.bytes, "has no key in it"));
+	assert_int_equal(mkdir(prefix, 0700), 0);
+	buf_clear(&problem);
+	assert_int_equal(key_ring_load(&ring, prefix, "HS256", &problem), ERR_CONFIG);
+	assert_non_null(strstr(problem.bytes, "has no key in it"));
+	assert_int_equal(rmdir(prefix), 0);
+	assert_null(ring);
+	buf_free(&problem);
+}
+
 static void takes_a_kid_of_1_to_64_characters(void **state)
 {
 	(void)state;
@@ -1270,6 +1301,7 @@ int main(void)
 		cmocka_unit_test(refuses_a_key_that_is_not_for_its_algorithm),
 		cmocka_unit_test(refuses_a_file_that_is_named_otherwise),
 		cmocka_unit_test(a_ring_that_cannot_be_loaded_changes_nothing_and_one_that_is_freed_is_null),
+		cmocka_unit_test(takes_those_files_of_a_folder_that_begin_with_a_name_that_ends_with_an_underscore),
 		cmocka_unit_test(takes_a_kid_of_1_to_64_characters),
 		cmocka_unit_test(tells_which_setting_names_a_folder_without_keys),
 	};
