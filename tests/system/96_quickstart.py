@@ -132,18 +132,22 @@ def _(s):
     state, port, ws_port = s.folder / "quickstart", free_port(), free_port()
     for name, program in (("lighttpd", r"lighttpd -D"), ("tidings-ws", r"/tidings-ws"), ("postgresql", r"/postgres -D")):
         quick = Quickstart(s, state, port, ws_port)
-        everything = descendants(quick.pid)
-        found = [p for p in everything if re.search(program, command_line(p))]
-        equal(len(found), 1, f"processes of {name}")
-        stuck = [p for p in descendants(found[0]) if "history.fcgi" in command_line(p)]
-        for p in stuck:
-            os.kill(p, signal.SIGSTOP)
-        os.kill(found[0], signal.SIGKILL)
-        # lighttpd's programs go with it; one that cannot must be waited for.
-        for p in stuck:
-            wait_until(lambda: waits_for(p, signal.SIGTERM), "a program that is stuck to be told to end")
-            os.kill(p, signal.SIGCONT)
-        equal(quick.wait(60), 1, "exit status")
-        assert f"quickstart: {name} has ended by itself" in quick.text(), quick.text()
-        # PostgreSQL's own are in no group of ours, and see by themselves that it is gone.
-        wait_until(lambda: not any(is_running(p) for p in everything), f"all to end with {name}")
+        with quick.ended_unless_begun():
+            # One that answers has asked to be told of its parent's end.
+            Api(port).get("/ws/history/1").want(401)
+            everything = descendants(quick.pid)
+            found = [p for p in everything if re.search(program, command_line(p))]
+            equal(len(found), 1, f"processes of {name}")
+            stuck = [p for p in descendants(found[0]) if "history.fcgi" in command_line(p)]
+            with contextlib.ExitStack() as free:
+                for p in stuck:
+                    os.kill(p, signal.SIGSTOP)
+                    free.callback(os.kill, p, signal.SIGCONT)
+                os.kill(found[0], signal.SIGKILL)
+                # lighttpd's programs go with it; one that cannot must be waited for.
+                for p in stuck:
+                    wait_until(lambda: waits_for(p, signal.SIGTERM), "a program that is stuck to be told to end")
+            equal(quick.wait(60), 1, "exit status")
+            assert f"quickstart: {name} has ended by itself" in quick.text(), quick.text()
+            # PostgreSQL's own are in no group of ours, and see by themselves that it is gone.
+            wait_until(lambda: not any(is_running(p) for p in everything), f"all to end with {name}")
