@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <getopt.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,18 +9,6 @@
 #include "store/admin/durability.h"
 #include "store/admin/schema_files.h"
 #include "store/admin/schema_state.h"
-
-#define NOT_LOOKED_AT 3 /* exit status: nothing is wrong, but not everything could be looked at */
-
-static const char usage[] =
-	"usage: tidings check [--dir DIR]\n"
-	"       tidings check --check-config\n"
-	"\n"
-	"  --dir DIR        where the SQL files of `tidings migrate` are (" TIDINGS_SQL_DIR ")\n"
-	"  --check-config   print the configuration and exit\n"
-	"\n"
-	"Run it as the user of the programs. Exit status: 0 all is well, 1 something is wrong, 3 this user may not\n"
-	"look at everything, and the rest is well.\n";
 
 /* What the lines add up to. */
 struct findings {
@@ -179,38 +166,13 @@ static void check_all(const char *directory, struct findings *f)
 	check_database(&config, directory, f);
 }
 
-int check_command(int argc, char **argv)
+int check_command(const struct arguments *a)
 {
-	static const struct option options[] = {
-		{"dir", required_argument, NULL, 'd'},
-		{"check-config", no_argument, NULL, 'c'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	char *only_config[] = {argv[0], (char[]){"--check-config"}, NULL};
-	const char *directory = TIDINGS_SQL_DIR;
-	struct config config;
+	const char *directory = arguments_value(a, "dir");
 	struct findings findings = {false, false};
-	int option = 0;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'd') {
-			directory = optarg;
-		} else if (option == 'c') {
-			config_start(&config, "tidings", usage, 2, only_config);
-		} else if (option == 'h') {
-			fputs(usage, stdout);
-			return 0;
-		} else {
-			return 2;
-		}
-	}
-	if (optind < argc) {
-		fputs(usage, stderr);
-		return 2;
-	}
-	check_all(directory, &findings);
+	check_all(directory ? directory : TIDINGS_SQL_DIR, &findings);
 	if (findings.wrong)
-		return 1;
-	return findings.hidden ? NOT_LOOKED_AT : 0;
+		return EXIT_FAILED;
+	return findings.hidden ? EXIT_HIDDEN : EXIT_DONE;
 }
