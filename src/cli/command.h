@@ -45,7 +45,8 @@ int token_command(const struct arguments *a);
 int migrate_command(const struct arguments *a);
 int epoch_renew_command(const struct arguments *a);
 int epoch_timeline_command(const struct arguments *a);
-int check_command(const struct arguments *a);
+int doctor_command(const struct arguments *a);
+int canary_command(const struct arguments *a);
 
 /* Whom the database takes the command for, where an act has a caller: who may start it may do all that it does. */
 #define COMMAND_USER "tidings"

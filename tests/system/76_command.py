@@ -278,6 +278,10 @@ def _(s):
     for path in (folder / "default.HS256", folder / "2026-11.ES256", s.folder / "es.pem"):
         equal(path.stat().st_mode & 0o777, 0o600, f"mode of {path}")
     equal(sorted(p.name for p in folder.iterdir()), ["2026-11.ES256", "default.HS256", "rsa.RS256"], "the folder")
+    folder.chmod(0o750)
+    tidings(s, "keys", "new", "shared", **mine)
+    equal((folder / "shared.HS256").stat().st_mode & 0o777, 0o640, "mode of one whose folder is its group's to read")
+    (folder / "shared.HS256").unlink()
     listed = json.loads(tidings(s, "keys", "list", "--json", **mine))
     equal([(k["kid"], k["alg"]) for k in listed], [("2026-11", "ES256"), ("default", "HS256"), ("rsa", "RS256")], "the list")
     equal(tidings(s, "keys", "check", **mine), "ok\n", "the check")

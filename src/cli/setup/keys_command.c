@@ -24,15 +24,17 @@
 
 #define RSA_BITS 3072
 
-/* A file of mode 0600 that is not there yet; `like`: its owner is that file's. False: errno tells. */
+/* A file that is not there yet; `like`: a folder, whose owner is its own, and whose group reads it where it reads the folder. False: errno tells. */
 static bool write_new(const char *path, const char *temporary, const char *like, const struct buf *bytes)
 {
 	struct stat owner;
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	bool done = fd >= 0 && write(fd, bytes->bytes, bytes->len) == (ssize_t)bytes->len && fsync(fd) == 0;
 
-	if (done && like && stat(like, &owner) == 0 && geteuid() == 0)
-		done = fchown(fd, owner.st_uid, owner.st_gid) == 0;
+	if (done && like && stat(like, &owner) == 0) {
+		done = geteuid() != 0 || fchown(fd, owner.st_uid, owner.st_gid) == 0;
+		done = done && fchmod(fd, owner.st_mode & S_IRGRP ? 0640 : 0600) == 0;
+	}
 	if (done && strcmp(path, temporary) != 0)
 		done = link(temporary, path) == 0;
 	if (fd >= 0) {
