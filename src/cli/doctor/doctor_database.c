@@ -63,6 +63,8 @@ static const char *advice(const char *problem)
 		return "who may log in as whom say pg_hba.conf and pg_ident.conf";
 	if (strstr(problem, "No such file") || strstr(problem, "refused") || strstr(problem, "could not translate"))
 		return "is PostgreSQL started, and where TIDINGS_DATABASE says";
+	if (strstr(problem, "timeout expired"))
+		return "the server does not answer: is it overloaded, or does it stand still";
 	if (strstr(problem, "too many") || strstr(problem, "remaining connection slots"))
 		return "raise max_connections, or see who has them in pg_stat_activity";
 	if (strstr(problem, "read-only"))
