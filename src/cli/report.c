@@ -26,12 +26,13 @@ json_object *report_member(json_object *object, const char *name)
 static void add_plain(struct buf *out, const char *text)
 {
 	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+		unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
 
-		if (c < 0x20 || c == 0x7f)
+		if (c < 0x20 || c == 0x7f || (c == 0xc2 && next < 0xa0))
 			buf_add_text(out, "?");
 		else
 			buf_add(out, text, 1);
+		text += c == 0xc2 && next >= 0x80 && next < 0xa0; /* U+0080 to U+009F */
 	}
 }
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 
-from harness import PG_BIN, TOP, Process, Silence, Skip, equal, find_program, free_port, test, wait_until
+from harness import PG_BIN, TOP, Process, Silence, Skip, edited, equal, find_program, free_port, test, wait_until
 
 LOGINS = ("broadcast.fcgi, live.fcgi", "history.fcgi", "status.fcgi", "tidings-ws")
 WELL = ["configuration", "keys", "descriptors", "sidecar here", *(f"login of {programs}" for programs in LOGINS), "server", "roles", "clock", "schema",
@@ -348,6 +348,21 @@ def _(s):
     canary(s, "--url", f"http://127.0.0.1:{s.web1.port}", "--topic", "canary/mine")
     text = subprocess.run([s.program("tidings"), "canary", "--url", f"http://127.0.0.1:{s.web1.port}"], capture_output=True, text=True, env=s.environment())
     assert text.returncode == 0 and text.stdout.startswith("websocket: ok, "), text
+
+
+@test("tidings canary sees that what came is not what was published, by its data or by its number")
+def _(s):
+    url = f"http://127.0.0.1:{s.web1.port}"
+    s.sql("create function public.spoil() returns trigger language plpgsql as $$ begin new.body := replace(new.body, 'ä', 'a'); return new; end $$; "
+          "create trigger spoil before insert on tidings.message for each row when (new.body like '%canary%') execute function public.spoil()")
+    try:
+        heard = canary(s, "--url", url, want=1)
+        assert all("the data that came are not those" in line["problem"] for line in heard), heard
+    finally:
+        s.sql("drop trigger spoil on tidings.message; drop function public.spoil()")
+    with edited(s, "publish_batch", "\t\t\tv_seqs[i], coalesce", "\t\t\tv_seqs[i] + 1000, coalesce"):
+        heard = canary(s, "--url", url, want=1)
+        assert all("the seq that came is not the one" in line["problem"] for line in heard), heard
 
 
 @test("tidings canary says what is broken: nobody there, a refused token, a sidecar that is away or hangs, keys that make no token",

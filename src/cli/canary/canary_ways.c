@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/canary/canary.h"
 #include "cli/report.h"
 #include "domain/caller/claims.h"
@@ -56,8 +57,9 @@ static enum err hear_websocket(struct canary *c, int64_t until_ms, struct buf *t
 {
 	enum err e = OK;
 
+	/* Others' messages, however many, do not put the end off. */
 	while (e == OK && !has_nonce(c, text))
-		e = websocket_client_read(c->websocket, until_ms, text);
+		e = clock_monotonic_ms() < until_ms ? websocket_client_read(c->websocket, until_ms, text) : ERR_EVICTED;
 	return e == OK ? OK : websocket_failed(c, e, "listening");
 }
 
@@ -82,8 +84,8 @@ static enum err begin(struct canary *c, const char *path, const char *more)
 
 enum err canary_run(struct canary *c, struct exchange *x, enum exchange_point point, int64_t until_ms, const char *what)
 {
-	enum err e = exchange_run(x, point, until_ms);
-	char status[32];
+	enum err e = clock_monotonic_ms() < until_ms ? exchange_run(x, point, until_ms) : ERR_EVICTED;
+	char status[48];
 
 	if (e == ERR_EVICTED)
 		return late(c, what);
