@@ -17,7 +17,7 @@ int command_failed(const struct db *db, enum err e)
 	const char *problem = db && e != ERR_NOT_FOUND && e != ERR_FORBIDDEN ? db_problem(db) : "";
 
 	complain("%s", *problem ? problem : err_text(e));
-	if (e == ERR_AWAY)
+	if (e == ERR_AWAY || e == ERR_BUSY)
 		return EXIT_AWAY;
 	if (e == ERR_UNKNOWN)
 		return EXIT_UNKNOWN;

@@ -22,7 +22,7 @@ enum {
 	EXIT_FAILED,	/* not done, or something is wrong */
 	EXIT_WRONG,	/* called wrongly, or a wrong configuration */
 	EXIT_HIDDEN,	/* nothing is wrong, but not everything could be looked at */
-	EXIT_AWAY,	/* the database, or the server, is away: nothing was done */
+	EXIT_AWAY,	/* the database, or the server, is away or too busy: nothing was done */
 	EXIT_UNKNOWN,	/* the answer was lost: it may have been done */
 	EXIT_NOT_FOUND, /* there is no such thing */
 };

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from harness import TOP, WAIT_S, equal, test, wait_until
+from harness import TOP, WAIT_S, Transaction, equal, test, wait_until
 
 DONE, FAILED, WRONG, AWAY, NOT_FOUND = 0, 1, 2, 4, 6
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -93,6 +93,10 @@ def _(s):
     assert "used for another" in tidings(s, "publish", topic, "note", "2", "--key", "k2", want=FAILED)
     nowhere = {"TIDINGS_DATABASE": f"host={s.folder}/nowhere dbname=tidings"}
     assert "nowhere" in tidings(s, "publish", topic, "note", "3", want=AWAY, **nowhere)
+    said = tidings(s, "publish", topic, "note", "-", stdin=json.dumps("x" * 270000), want=FAILED)
+    assert "TIDINGS_BODY_MAX is 262144" in said, said
+    with Transaction(s, f"select from tidings.topic where name = '{topic}' for update"):
+        tidings(s, "publish", topic, "note", "4", want=AWAY, TIDINGS_DATABASE_TIMEOUT=500)
     equal(s.last_seq(topic), 1, "the last seq")
 
 

@@ -159,6 +159,11 @@ static int publish(const struct arguments *a, const struct buf *body, const stru
 	enum err e = OK;
 	int status = command_connect(&config, &db, "tidings_publisher", "tidings publish");
 
+	if (status == EXIT_DONE && body->len > (size_t)config.body_max_bytes) {
+		complain("it is %zu bytes as a request, and TIDINGS_BODY_MAX is %lld", body->len,
+			 (long long)config.body_max_bytes);
+		status = EXIT_FAILED;
+	}
 	if (status == EXIT_DONE) {
 		e = results ? publish_batch_new(&batch, &config) : ERR_MEMORY;
 		if (e == OK)
