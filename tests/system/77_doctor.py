@@ -365,6 +365,44 @@ def _(s):
         assert all("the seq that came is not the one" in line["problem"] for line in heard), heard
 
 
+PLAIN_PROXY = """daemon off;
+{user}pid {folder}/pid;
+error_log stderr crit;
+events {{ }}
+http {{
+access_log off;
+client_body_temp_path {folder}/body;
+proxy_temp_path {folder}/proxy;
+fastcgi_temp_path {folder}/fastcgi;
+uwsgi_temp_path {folder}/uwsgi;
+scgi_temp_path {folder}/scgi;
+server {{
+	listen 127.0.0.1:{port};
+	location / {{
+		proxy_pass http://127.0.0.1:{behind};
+		proxy_http_version 1.1;
+	}}
+}}
+}}
+"""
+
+
+@test("tidings canary shows a proxy that hands no WebSocket on, while event streams and polls come through it")
+def _(s):
+    program, port, folder = find_program("nginx"), free_port(), s.folder / s._name("plain-proxy")
+    folder.mkdir(mode=0o777)
+    (folder / "conf").write_text(PLAIN_PROXY.format(folder=folder, port=port, behind=s.web1.port, user="user www-data;\n" if s.pg_user else ""))
+    proxy = Process(folder.name, [program, "-e", "stderr", "-c", folder / "conf"], s.environment(), s.logs)
+    with proxy.ended_unless_begun():
+        proxy.wait_port(port)
+    try:
+        websocket, sse, poll = canary(s, "--url", f"http://127.0.0.1:{port}", want=1)
+    finally:
+        proxy.stop()
+    assert websocket["problem"].startswith("connecting: no upgrade: HTTP/1.1 426"), websocket
+    equal((sse["result"], poll["result"]), ("ok", "ok"), "the event stream, and the poll")
+
+
 @test("tidings canary says what is broken: nobody there, a refused token, a sidecar that is away or hangs, keys that make no token",
       allow="socket|connect|proxy|upstream")
 def _(s):
