@@ -6,6 +6,8 @@
 
 #include "base/log/log.h"
 
+#define PATIENCE_MS 60000
+
 void read_config(struct config *c)
 {
 	config_start(c, "tidings", "", 0, NULL);
@@ -26,13 +28,23 @@ int command_failed(const struct db *db, enum err e)
 	return e == ERR_CONFIG ? EXIT_WRONG : EXIT_FAILED;
 }
 
+static int connect_for(const struct config *c, struct db **db, const char *role, const char *name, int64_t timeout_ms)
+{
+	enum err e = db_open(db, c->database, role, name, timeout_ms);
+
+	return e == OK ? EXIT_DONE : command_failed(*db, e);
+}
+
 int command_connect(struct config *c, struct db **db, const char *role, const char *name)
 {
-	enum err e = OK;
-
 	read_config(c);
-	e = db_open(db, c->database, role, name, c->database_timeout_ms);
-	return e == OK ? EXIT_DONE : command_failed(*db, e);
+	return connect_for(c, db, role, name, c->database_timeout_ms);
+}
+
+int command_connect_patiently(struct config *c, struct db **db, const char *role, const char *name)
+{
+	read_config(c);
+	return connect_for(c, db, role, name, MAX(c->database_timeout_ms, PATIENCE_MS));
 }
 
 enum err command_read_input(const char *path, size_t bytes_max, struct buf *out)

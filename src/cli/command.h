@@ -68,5 +68,8 @@ int command_failed(const struct db *db, enum err e);
  */
 int command_connect(struct config *c, struct db **db, const char *role, const char *name) MUST_CHECK;
 
+/* The same for a statement that may take longer than those of programs: a minute at least. */
+int command_connect_patiently(struct config *c, struct db **db, const char *role, const char *name) MUST_CHECK;
+
 /* All of a file, or of stdin: "-". ERR_TOO_LARGE, ERR_SYSTEM: it has complained */
 enum err command_read_input(const char *path, size_t bytes_max, struct buf *out) MUST_CHECK;

@@ -192,6 +192,15 @@ def _(s):
     equal([t["lag"] for t in lag], sorted((t["lag"] for t in lag), reverse=True), "the order")
 
 
+@test("tidings topics takes its time, where there are very many: longer than a program's statement may take")
+def _(s):
+    with Transaction(s, "lock table tidings.presence in access exclusive mode"):
+        child = subprocess.Popen([s.program("tidings"), "topics"], stdout=subprocess.DEVNULL, env=s.environment(TIDINGS_DATABASE_TIMEOUT=100))
+        wait_until(lambda: s.sql("""select 1 from pg_stat_activity where application_name = 'tidings topics' and wait_event_type = 'Lock'
+            and clock_timestamp() - query_start > interval '300 milliseconds'"""), "it to have waited")
+    equal(child.wait(WAIT_S), DONE, "exit status")
+
+
 @test("tidings status --watch says it again and again, and outlives an outage of the database", allow="database|connection|away|server")
 def _(s):
     child = subprocess.Popen([s.program("tidings"), "status", "--watch", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=s.environment())

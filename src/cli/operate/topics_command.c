@@ -17,7 +17,8 @@ int topics_command(const struct arguments *a)
 
 	if (!arguments_number(a, "limit", 1, 10000, &limit))
 		return status;
-	status = command_connect(&config, &db, "tidings_status", "tidings topics");
+	/* It looks at every topic: a million takes seconds. */
+	status = command_connect_patiently(&config, &db, "tidings_status", "tidings topics");
 	if (status == EXIT_DONE) {
 		enum err e = overview_topics(db, by ? by : "rate", limit, &json);
 
