@@ -102,7 +102,7 @@ const char *arguments_value(const struct arguments *a, const char *option)
 	for (size_t i = 0; i < VERB_OPTIONS_MAX && a->verb->options[i].name; i++)
 		if (strcmp(a->verb->options[i].name, option) == 0)
 			return a->values[i];
-	assert(!"an option that the table does not have");
+	assert(false); /* the table does not have it */
 	return NULL;
 }
 

@@ -1,6 +1,6 @@
 /*
- * A message that goes the whole way, once by each transport: subscribed to as a client does, published as a service does,
- * and compared. What it needs to know is in the environment of the programs: with their secret it makes its own tokens.
+ * A message that goes the whole way, once by each transport: subscribed to as a client does, published as a service
+ * does, and compared. What it needs to know is in the environment of the programs: with their secret it makes its own tokens.
  */
 #include <openssl/rand.h>
 #include <stdio.h>

@@ -1,97 +1,100 @@
 #include "store/operation/installation.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/buf.h"
 #include "store/admin/schema.h"
 #include "store/blocking/db_internal.h"
 
-/* about, problem, note: a row for each thing that is wrong. */
+/* A row for each thing that is wrong: its place in `sentences`, and what fills {1} and {2} there. */
 static const struct statement examine_statement = {
 	"examine",
-	"WITH zones AS MATERIALIZED (SELECT name FROM pg_timezone_names), fit(name, value, consequence) AS (VALUES "
-	"('fsync', 'on', 'after a power cut what was acknowledged may be gone'), "
-	"('full_page_writes', 'on', 'after a power cut half a page may be on the disk')), "
-	"roles AS (SELECT v.name, v.calls, r.oid, r.rolcanlogin, r.rolsuper, r.rolvaliduntil FROM (VALUES "
-	"('tidings_publisher', 'publish_batch'), ('tidings_reader', 'history'), "
-	"('tidings_status', 'status'), ('tidings_sidecar', 'listen')) AS v(name, calls) "
-	"LEFT JOIN pg_roles r ON r.rolname = v.name) "
+	"WITH setting AS (SELECT name, setting AS value, reset_val FROM pg_settings), "
+	"login AS (SELECT v.name, v.calls, r.oid, r.rolcanlogin, r.rolsuper, r.rolvaliduntil FROM (VALUES "
+	"('tidings_publisher', 'publish_batch'), ('tidings_reader', 'history'), ('tidings_status', 'status'), "
+	"('tidings_sidecar', 'listen')) AS v(name, calls) LEFT JOIN pg_roles r ON r.rolname = v.name), "
+	"owner AS (SELECT oid, rolcanlogin FROM pg_roles WHERE rolname = 'tidings_owner') "
 
-	"SELECT 'server', format('%1$s is off: %2$s. ALTER SYSTEM SET %1$s = on, and reload', s.name, f.consequence), "
-	"false "
-	"FROM pg_settings s JOIN fit f ON f.name = s.name WHERE s.setting <> f.value "
-
-	"UNION ALL SELECT 'server', format('the database''s encoding is %s, and messages are UTF-8: createdb -E UTF8 "
-	"-T template0 NAME, and migrate there', setting), false FROM pg_settings WHERE name = 'server_encoding' AND "
-	"setting <> 'UTF8' "
-
-	"UNION ALL SELECT 'server', format('synchronous_commit is %s: the programs commit with on all the same, but "
-	"your "
-	"own transactions that call tidings.publish() do not. ALTER SYSTEM SET synchronous_commit = on, and reload', "
-	"reset_val), "
-	"false FROM pg_settings WHERE name = 'synchronous_commit' AND reset_val IN ('off', 'local') "
-
-	"UNION ALL SELECT 'server', format('max_connections leaves %s connections, and a machine''s web server and "
-	"sidecar may need "
-	"%s: ALTER SYSTEM SET max_connections = 100, and restart', left_over, $1::int), false FROM (SELECT "
-	"current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS "
-	"left_over) m "
-	"WHERE left_over < $1::int "
-
-	"UNION ALL SELECT 'server', CASE WHEN NOT EXISTS (SELECT FROM zones WHERE name = 'Europe/Berlin') "
-	"THEN 'the server has no time zone data, and quiet hours cannot be kept: apt-get install --reinstall tzdata on "
-	"its machine' "
-	"ELSE 'the server does not know the time zones that browsers name, such as Asia/Calcutta: apt-get install "
-	"tzdata-legacy on its "
-	"machine' END, false FROM (SELECT count(*) AS known FROM zones WHERE name IN ('Europe/Berlin', "
-	"'Asia/Calcutta')) z WHERE known < 2 "
-
-	"UNION ALL SELECT 'server', format('PostgreSQL %s is older than 14: upgrade it', "
-	"current_setting('server_version')), false "
+	"SELECT 0, NULL, NULL FROM setting WHERE name = 'fsync' AND value <> 'on' "
+	"UNION ALL SELECT 1, NULL, NULL FROM setting WHERE name = 'full_page_writes' AND value <> 'on' "
+	"UNION ALL SELECT 2, value, NULL FROM setting WHERE name = 'server_encoding' AND value <> 'UTF8' "
+	"UNION ALL SELECT 3, reset_val, NULL FROM setting WHERE name = 'synchronous_commit' "
+	"AND reset_val IN ('off', 'local') "
+	"UNION ALL SELECT 4, free::text, $1 FROM (SELECT current_setting('max_connections')::int "
+	"- current_setting('superuser_reserved_connections')::int AS free) c WHERE free < $1::text::int "
+	"UNION ALL SELECT 7, current_setting('server_version'), NULL "
 	"WHERE current_setting('server_version_num')::int < 140000 "
+	"UNION ALL SELECT 8, name, NULL FROM login WHERE oid IS NULL "
+	"UNION ALL SELECT 9, name, NULL FROM login WHERE NOT rolcanlogin "
+	"UNION ALL SELECT 10, name, NULL FROM login WHERE rolsuper "
+	"UNION ALL SELECT 11, l.name, NULL FROM login l, owner o WHERE NOT l.rolsuper "
+	"AND pg_has_role(l.oid, o.oid, 'MEMBER') "
+	"UNION ALL SELECT 12, name, rolvaliduntil::text FROM login WHERE rolvaliduntil < clock_timestamp() "
+	"UNION ALL SELECT 13, NULL, NULL FROM owner WHERE rolcanlogin "
+	"UNION ALL SELECT 14, l.name, l.calls FROM login l JOIN pg_proc p ON p.proname = l.calls "
+	"AND p.pronamespace = to_regnamespace('tidings') WHERE l.oid IS NOT NULL "
+	"AND NOT (has_schema_privilege(l.oid, p.pronamespace, 'USAGE') AND has_function_privilege(l.oid, p.oid, "
+	"'EXECUTE')) "
+	"UNION ALL SELECT 15, b.datname, NULL FROM owner o JOIN pg_shdepend d ON d.refobjid = o.oid "
+	"AND d.refclassid = 'pg_authid'::regclass JOIN pg_database b ON b.oid = d.dbid "
+	"WHERE b.datname <> current_database() GROUP BY b.datname ORDER BY 1, 2",
+};
 
-	"UNION ALL SELECT 'roles', format('there is no role %s: run tidings migrate', name), false FROM roles WHERE "
-	"oid IS NULL "
+/* All names at once, in pg_timezone_names, are more than a thousand files: each of these is one. */
+static const struct {
+	struct statement statement;
+	size_t sentence; /* when the server does not know it */
+} zones[] = {
+	{{"zone", "SELECT now() AT TIME ZONE 'Europe/Berlin'"}, 5},
+	{{"old_zone", "SELECT now() AT TIME ZONE 'Asia/Calcutta'"}, 6},
+};
+static const char unknown_zone[] = "22023"; /* invalid_parameter_value */
 
-	"UNION ALL SELECT 'roles', format('%1$s may not log in: ALTER ROLE %1$s LOGIN', name), false FROM roles WHERE "
-	"NOT rolcanlogin "
-
-	"UNION ALL SELECT 'roles', format('%1$s is a superuser, and has to call functions only: ALTER ROLE %1$s "
-	"NOSUPERUSER', name), "
-	"false FROM roles WHERE rolsuper "
-
-	"UNION ALL SELECT 'roles', format('%1$s is a member of tidings_owner, and so may read and write every table: "
-	"REVOKE "
-	"tidings_owner FROM %1$s', name), false FROM roles WHERE NOT rolsuper AND pg_has_role(oid, (SELECT o.oid FROM "
-	"pg_roles o WHERE "
-	"o.rolname = 'tidings_owner'), 'MEMBER') "
-
-	"UNION ALL SELECT 'roles', format('the password of %1$s is no longer valid since %2$s: ALTER ROLE %1$s VALID "
-	"UNTIL ''infinity''', "
-	"name, rolvaliduntil), false FROM roles WHERE rolvaliduntil < clock_timestamp() "
-
-	"UNION ALL SELECT 'roles', 'tidings_owner may log in, and must not: ALTER ROLE tidings_owner NOLOGIN', false "
-	"FROM pg_roles "
-	"WHERE rolname = 'tidings_owner' AND rolcanlogin "
-
-	"UNION ALL SELECT 'roles', format('%s may not call tidings.%s(): rights were lost, as in a restore without "
-	"them. DELETE FROM "
-	"tidings.code, and run tidings migrate', r.name, p.proname), false FROM roles r JOIN pg_proc p ON p.proname = "
-	"r.calls AND "
-	"p.pronamespace = to_regnamespace('tidings') WHERE r.oid IS NOT NULL AND NOT (has_schema_privilege(r.oid, "
-	"p.pronamespace, "
-	"'USAGE') AND has_function_privilege(r.oid, p.oid, 'EXECUTE')) "
-
-	"UNION ALL SELECT 'cluster', format('the database %s of this cluster has an installation too, and roles are "
-	"the whole "
-	"cluster''s: whoever logs in as one of them may do so in both. Have pg_hba.conf let each system''s user into "
-	"its own database "
-	"alone, or give it a cluster of its own', b.datname), true FROM pg_shdepend d JOIN pg_database b ON b.oid = "
-	"d.dbid WHERE "
-	"d.refclassid = 'pg_authid'::regclass AND d.refobjid = (SELECT o.oid FROM pg_roles o WHERE o.rolname = "
-	"'tidings_owner') AND "
-	"b.datname <> current_database() GROUP BY b.datname",
+static const struct {
+	const char *about;
+	bool note;
+	const char *sentence;
+} sentences[] = {
+	[0] = {"server", false,
+	       "fsync is off: after a power cut what was acknowledged may be gone. ALTER SYSTEM SET fsync = on, and "
+	       "reload"},
+	[1] = {"server", false,
+	       "full_page_writes is off: after a power cut half a page may be on the disk. ALTER SYSTEM SET "
+	       "full_page_writes = on, and reload"},
+	[2] = {"server", false,
+	       "the database's encoding is {1}, and messages are UTF-8: createdb -E UTF8 -T template0 NAME, and "
+	       "migrate there"},
+	[3] = {"server", false,
+	       "synchronous_commit is {1}: the programs commit with on all the same, but your own transactions that "
+	       "call tidings.publish() do not. ALTER SYSTEM SET synchronous_commit = on, and reload"},
+	[4] = {"server", false,
+	       "max_connections leaves {1} connections, and a machine's web server and sidecar may need {2}: ALTER "
+	       "SYSTEM SET max_connections = 100, and restart"},
+	[5] = {"server", false,
+	       "the server has no time zone data, and quiet hours cannot be kept: apt-get install --reinstall tzdata "
+	       "on its machine"},
+	[6] = {"server", false,
+	       "the server does not know the time zones that browsers name, such as Asia/Calcutta: apt-get install "
+	       "tzdata-legacy on its machine"},
+	[7] = {"server", false, "PostgreSQL {1} is older than 14: upgrade it"},
+	[8] = {"roles", false, "there is no role {1}: run tidings migrate"},
+	[9] = {"roles", false, "{1} may not log in: ALTER ROLE {1} LOGIN"},
+	[10] = {"roles", false, "{1} is a superuser, and has to call functions only: ALTER ROLE {1} NOSUPERUSER"},
+	[11] = {"roles", false,
+		"{1} is a member of tidings_owner, and so may read and write every table: REVOKE tidings_owner FROM "
+		"{1}"},
+	[12] = {"roles", false,
+		"the password of {1} is no longer valid since {2}: ALTER ROLE {1} VALID UNTIL 'infinity'"},
+	[13] = {"roles", false, "tidings_owner may log in, and must not: ALTER ROLE tidings_owner NOLOGIN"},
+	[14] = {"roles", false,
+		"{1} may not call tidings.{2}(): rights were lost, as in a restore without them. DELETE FROM "
+		"tidings.code, and run tidings migrate"},
+	[15] = {"cluster", true,
+		"the database {1} of this cluster has an installation too, and roles are the whole cluster's: whoever "
+		"logs in as one of them may do so in both. Have pg_hba.conf let each system's user into its own "
+		"database alone, or give it a cluster of its own"},
 };
 
 static const struct statement exists_statement = {"schema_exists", "SELECT to_regproc('tidings.applied') IS NOT NULL"};
@@ -107,18 +110,68 @@ static const struct statement listen_statement = {"listen", "SELECT tidings.list
 static const struct statement notify_statement = {"notify",
 						  "SELECT tidings.ask_report('00000000-0000-0000-0000-000000000000')"};
 
+/* A sentence with {1} and {2} filled in. */
+static void fill_in(struct buf *out, const char *sentence, const char *first, const char *second)
+{
+	while (*sentence) {
+		size_t len = strcspn(sentence, "{");
+
+		buf_add(out, sentence, len);
+		sentence += len;
+		if (*sentence == '\0')
+			return;
+		buf_add_text(out, sentence[1] == '1' ? first : second);
+		sentence += strlen("{1}");
+	}
+}
+
+static enum err examine_zones(struct db *db, installation_problem *found, void *context)
+{
+	for (size_t i = 0; i < ARRAY_LEN(zones); i++) {
+		PGresult *result = NULL;
+		enum err e = db_query(db, &zones[i].statement, 0, NULL, NULL, NULL, &result);
+
+		PQclear(result);
+		if (e != OK && strncmp(db_problem(db), unknown_zone, strlen(unknown_zone)) != 0)
+			return e;
+		if (e != OK) {
+			size_t place = zones[i].sentence;
+
+			found(context, sentences[place].about, sentences[place].sentence, sentences[place].note);
+			break;
+		}
+	}
+	return OK;
+}
+
 enum err installation_examine(struct db *db, installation_problem *found, void *context)
 {
 	char connections[24];
 	const char *const values[] = {connections};
+	struct buf sentence = BUF_EMPTY;
 	PGresult *result = NULL;
 	enum err e = OK;
 
 	snprintf(connections, sizeof(connections), "%d", INSTALLATION_CONNECTIONS);
-	e = db_query(db, &examine_statement, ARRAY_LEN(values), values, NULL, NULL, &result);
-	for (int i = 0; e == OK && i < PQntuples(result); i++)
-		found(context, PQgetvalue(result, i, 0), PQgetvalue(result, i, 1), PQgetvalue(result, i, 2)[0] == 't');
+	e = examine_zones(db, found, context);
+	if (e == OK)
+		e = db_query(db, &examine_statement, ARRAY_LEN(values), values, NULL, NULL, &result);
+	for (int i = 0; e == OK && i < PQntuples(result); i++) {
+		unsigned long place = strtoul(PQgetvalue(result, i, 0), NULL, 10);
+
+		if (place >= ARRAY_LEN(sentences)) {
+			e = ERR_DATABASE;
+			break;
+		}
+		buf_clear(&sentence);
+		fill_in(&sentence, sentences[place].sentence, PQgetvalue(result, i, 1), PQgetvalue(result, i, 2));
+		if (buf_ok(&sentence))
+			found(context, sentences[place].about, sentence.bytes, sentences[place].note);
+		else
+			e = ERR_MEMORY;
+	}
 	PQclear(result);
+	buf_free(&sentence);
 	return e;
 }
 
