@@ -48,30 +48,32 @@ static struct db *any_of(const struct examined *x)
 	return NULL;
 }
 
-/* What libpq says in English tells what to do; in another language the sentence stands alone. */
+/* What libpq says in English tells what to do; of another language the server's log has to tell. */
 static const char *advice(const char *problem)
 {
 	static const struct {
-		const char *part, *advice;
+		const char *part, *another; /* both are in it */
+		const char *advice;
 	} known[] = {
-		{"not permitted to log in", "ALTER ROLE ... LOGIN"},
-		{"role", "tidings migrate makes the roles; a role of your own is named in TIDINGS_DATABASE"},
-		{"database", "createdb -E UTF8 -T template0, then tidings migrate; TIDINGS_DATABASE names it"},
+		{"authentication failed", "", "who may log in as whom say pg_hba.conf and pg_ident.conf"},
+		{"no pg_hba.conf entry", "", "it has to have a line for this user, database and role"},
+		{"No such file", "", "is PostgreSQL started, and where TIDINGS_DATABASE says"},
+		{"refused", "", "is PostgreSQL started, and where TIDINGS_DATABASE says"},
+		{"could not translate", "", "TIDINGS_DATABASE names a host that is not known"},
+		{"timeout expired", "", "the server does not answer: is it overloaded, or does it stand still"},
+		{"too many", "", "raise max_connections, or see who has them in pg_stat_activity"},
+		{"connection slots", "", "raise max_connections, or see who has them in pg_stat_activity"},
+		{"read-only", "",
+		 "TIDINGS_DATABASE must lead to the primary, and default_transaction_read_only be off"},
+		{"not permitted to log in", "", "ALTER ROLE ... LOGIN"},
+		{"role", "does not exist",
+		 "tidings migrate makes the roles; one of your own is named in TIDINGS_DATABASE"},
+		{"database", "does not exist",
+		 "createdb -E UTF8 -T template0, then tidings migrate; TIDINGS_DATABASE names it"},
 	};
 
-	if (strstr(problem, "authentication failed") || strstr(problem, "no pg_hba.conf entry"))
-		return "who may log in as whom say pg_hba.conf and pg_ident.conf";
-	if (strstr(problem, "No such file") || strstr(problem, "refused") || strstr(problem, "could not translate"))
-		return "is PostgreSQL started, and where TIDINGS_DATABASE says";
-	if (strstr(problem, "timeout expired"))
-		return "the server does not answer: is it overloaded, or does it stand still";
-	if (strstr(problem, "too many") || strstr(problem, "remaining connection slots"))
-		return "raise max_connections, or see who has them in pg_stat_activity";
-	if (strstr(problem, "read-only"))
-		return "TIDINGS_DATABASE must lead to the primary, and default_transaction_read_only be off";
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
-		if (strstr(problem, known[i].part) &&
-		    (strstr(problem, "does not exist") || strstr(problem, "not permitted")))
+		if (strstr(problem, known[i].part) && strstr(problem, known[i].another))
 			return known[i].advice;
 	return "see the server's log";
 }
@@ -85,7 +87,10 @@ static void log_in(struct examined *x, const struct config *c)
 	}
 }
 
-/* Where one of them gets in, the database is there, and it may be this user alone whom the others do not let in. */
+/*
+ * Where one of them gets in, the database is there, and it may be this user alone whom the others do not let in: of a role
+ * that lets nobody in look_at_server() tells.
+ */
 static void tell_logins(const struct examined *x, const struct config *c)
 {
 	bool there = any_of(x) != NULL;
@@ -99,15 +104,12 @@ static void tell_logins(const struct examined *x, const struct config *c)
 		snprintf(about, sizeof(about), "login of %s", logins[i].programs);
 		if (x->in[i] == OK && strcmp(db_user(x->db[i]), logins[i].role) != 0)
 			findings_add(x->findings, about, FINDING_NOTE,
-				     "as %s, whom TIDINGS_DATABASE names; alone it would be %s", db_user(x->db[i]),
+				     "as %s, whom TIDINGS_DATABASE names; else it would be %s", db_user(x->db[i]),
 				     logins[i].role);
 		else if (x->in[i] == OK)
 			findings_add(x->findings, about, FINDING_OK, "ok");
 		else
-			findings_add(x->findings, about,
-				     x->in[i] == ERR_AWAY && there && strstr(problem, "authentication failed")
-					     ? FINDING_HIDDEN
-					     : FINDING_WRONG,
+			findings_add(x->findings, about, x->in[i] == ERR_AWAY && there ? FINDING_HIDDEN : FINDING_WRONG,
 				     "%s; %s", problem, advice(problem));
 	}
 }
