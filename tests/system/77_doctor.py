@@ -113,6 +113,8 @@ def no_sidecar(s):
         s.replace_node1()
         s.wait_ready()
         wait_ready_here(s)
+        # The web server looks only now and then whether one that was away is back.
+        wait_until(lambda: s.api.get("/poll/4?timeout=0", s.token()).status == 200, "the web server to find it")
 
 
 # A thing, broken; what the doctor says it is about; words of its sentence; what else is wrong because of it.
