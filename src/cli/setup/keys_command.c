@@ -75,7 +75,9 @@ static EVP_PKEY *make_pair(const char *alg)
 		return EVP_EC_gen("P-384");
 	if (strcmp(alg, "ES512") == 0)
 		return EVP_EC_gen("P-521");
-	return EVP_RSA_gen(RSA_BITS);
+	if (strncmp(alg, "RS", 2) == 0 || strncmp(alg, "PS", 2) == 0)
+		return EVP_RSA_gen(RSA_BITS);
+	return NULL;
 }
 
 static bool take_pem(BIO *bio, struct buf *out)
