@@ -66,6 +66,11 @@ def _(s):
                 message = listening.next()
                 equal((message["seq"], message["data"]["reason"]), (turn, "a first broadcast"), "message")
                 assert '"total_connections":1' in quick.curl(1).replace(" ", ""), "/ws/status"
+                # As the README has it: by whoever started it, with the settings that it has written.
+                for verb in ("status", f"canary --url http://localhost:{port}", "doctor --dir sql", "tail --help"):
+                    done = subprocess.run(["sh", "-c", f"set -a; . {state}/tidings.env; set +a; exec {s.program('tidings')} {verb}"], capture_output=True, text=True, cwd=TOP,
+                                          env={k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))})
+                    equal(done.returncode, 0, f"exit status of tidings {verb} ({done.stdout}{done.stderr})")
             for name in ("openapi", "asyncapi"):
                 assert name in Api(port).get(f"/{name}.json").want(200), name
 
