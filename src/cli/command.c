@@ -12,6 +12,8 @@ static const char usage[] =
 	"                        print a token that lets this user in\n"
 	"  migrate [--dir DIR]   bring the database's schema up to date\n"
 	"  check [--dir DIR]     try the configuration, the keys, the database and its schema\n"
+	"  keys fetch [--ca FILE] URL\n"
+	"                        get an identity provider's keys, for TIDINGS_JWT_JWKS\n"
 	"  epoch renew           after a restore: every client is told that it may have missed something\n"
 	"  epoch timeline yes|no whether a failover does the same\n"
 	"\n"
@@ -23,8 +25,11 @@ static const char usage[] =
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
-} commands[] = {
-	{"token", token_command}, {"migrate", migrate_command}, {"check", check_command}, {"epoch", epoch_command}};
+} commands[] = {{"token", token_command},
+		{"migrate", migrate_command},
+		{"check", check_command},
+		{"epoch", epoch_command},
+		{"keys", keys_command}};
 
 void complain(const char *format, ...)
 {

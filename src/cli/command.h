@@ -16,6 +16,7 @@ int token_command(int argc, char **argv);
 int migrate_command(int argc, char **argv);
 int check_command(int argc, char **argv);
 int epoch_command(int argc, char **argv);
+int keys_command(int argc, char **argv);
 
 /* A sentence on stderr, with the program's name before it. */
 void complain(const char *format, ...) PRINTF(1, 2);

@@ -2,17 +2,15 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <openssl/ec.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "domain/jose/algorithm.h"
+#include "domain/jose/jwk_set.h"
 
-#define ALG_MAX SIGNATURE_ALG_MAX
 #define KEY_FILE_MAX 16384 /* bytes */
-#define RSA_BITS_MIN 2048  /* RFC 7518 3.3 */
 #define KID_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 struct key_ring {
@@ -21,85 +19,9 @@ struct key_ring {
 	size_t count;
 };
 
-/*
- * The next of a list like "HS256, RS256"; false at its end. An empty or too long one is "".
- *
- *	list	in, out: what is left
- */
-static bool next_algorithm(const char **list, char alg[ALG_MAX + 1])
-{
-	const char *start = *list;
-	size_t len = 0;
-
-	if (!start)
-		return false;
-	start += strspn(start, " ");
-	len = strcspn(start, ",");
-	*list = start[len] == ',' ? start + len + 1 : NULL;
-	while (len > 0 && start[len - 1] == ' ')
-		len--;
-	if (len > ALG_MAX)
-		len = 0;
-	memcpy(alg, start, len);
-	alg[len] = '\0';
-	return true;
-}
-
 bool key_ring_lists(const struct key_ring *ring, const char *alg)
 {
-	const char *list = ring->algorithms;
-	char listed[ALG_MAX + 1];
-
-	while (next_algorithm(&list, listed))
-		if (strcmp(listed, alg) == 0)
-			return true;
-	return false;
-}
-
-/* Whether a key is of the family, size and curve that `alg` names (RFC 7518 3.1). */
-static bool fits(const EVP_PKEY *key, const char *alg)
-{
-	static const struct {
-		const char *alg;
-		const char *curve;
-	} curves[] = {{"ES256", SN_X9_62_prime256v1}, {"ES384", SN_secp384r1}, {"ES512", SN_secp521r1}};
-	char curve[32] = "";
-
-	if (strncmp(alg, "ES", 2) != 0)
-		return !signature_is_hmac(alg) && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA &&
-		       EVP_PKEY_get_bits(key) >= RSA_BITS_MIN;
-	if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC || !EVP_PKEY_get_group_name(key, curve, sizeof(curve), NULL))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(curves); i++)
-		if (strcmp(curves[i].alg, alg) == 0)
-			return strcmp(curves[i].curve, curve) == 0;
-	return false;
-}
-
-static int no_password(char *buffer, int size, int writing, void *arg)
-{
-	(void)buffer;
-	(void)size;
-	(void)writing;
-	(void)arg;
-	return -1; /* else OpenSSL asks on the terminal */
-}
-
-/* NULL: not one, or, where errno is ENOMEM, not known: OpenSSL does not tell these apart. */
-static EVP_PKEY *parse_pem(const char *pem, size_t len, bool private)
-{
-	BIO *bio = BIO_new_mem_buf(pem, (int)len);
-	EVP_PKEY *key = NULL;
-
-	errno = 0;
-	if (!bio) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	key = private ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL)
-		      : PEM_read_bio_PUBKEY(bio, NULL, no_password, NULL);
-	BIO_free(bio);
-	return key;
+	return algorithm_listed(ring->algorithms, alg);
 }
 
 static size_t hash_bytes(const char *alg)
@@ -112,8 +34,7 @@ static size_t hash_bytes(const char *alg)
  */
 static enum err judge_material(struct key *k, const char **fault)
 {
-	struct buf *m = &k->material;
-	EVP_PKEY *key = NULL;
+	struct buf *m = &k->secret;
 	bool good = false;
 
 	if (signature_is_hmac(k->alg)) {
@@ -125,9 +46,8 @@ static enum err judge_material(struct key *k, const char **fault)
 			*fault = "is a PEM file, where a secret of random bytes is expected";
 		return *fault ? ERR_CONFIG : OK;
 	}
-	key = parse_pem(m->bytes, m->len, false);
-	good = key && fits(key, k->alg);
-	EVP_PKEY_free(key);
+	k->public_key = signature_read_key((struct span){m->bytes, m->len}, false);
+	good = k->public_key && algorithm_fits(k->public_key, k->alg);
 	if (!good && errno == ENOMEM)
 		return ERR_MEMORY;
 	if (!good)
@@ -144,15 +64,32 @@ static enum err parse_file_name(const char *name, struct key *k)
 		return ERR_CONFIG;
 	memcpy(k->kid, name, kid_len);
 	k->kid[kid_len] = '\0';
-	memcpy(k->alg, alg, ALG_MAX + 1);
+	memcpy(k->alg, alg, ALGORITHM_MAX + 1);
 	return OK;
 }
 
 static void key_clean(struct key *k)
 {
-	if (k->material.bytes)
-		explicit_bzero(k->material.bytes, k->material.size);
-	buf_free(&k->material);
+	if (k->secret.bytes)
+		explicit_bzero(k->secret.bytes, k->secret.size);
+	buf_free(&k->secret);
+	EVP_PKEY_free(k->public_key);
+}
+
+/* Takes what is in `k`. */
+static enum err append(struct key_ring *ring, struct key *k)
+{
+	struct key *more = NULL;
+
+	if (k->public_key && signature_prepare_pair(k->alg, k->public_key) != OK)
+		return ERR_MEMORY;
+	more = reallocarray(ring->keys, ring->count + 1, sizeof(*more));
+	if (!more)
+		return ERR_MEMORY;
+	ring->keys = more;
+	ring->keys[ring->count++] = *k;
+	*k = (struct key){0};
+	return OK;
 }
 
 static const char *file_fault(enum err e)
@@ -165,7 +102,6 @@ static const char *file_fault(enum err e)
 static enum err add_key(struct key_ring *ring, const char *directory, const char *name, struct buf *problem)
 {
 	struct key k = {0};
-	struct key *more = NULL;
 	struct buf path = BUF_EMPTY;
 	const char *fault = NULL;
 	enum err e = ERR_CONFIG;
@@ -181,7 +117,7 @@ static enum err add_key(struct key_ring *ring, const char *directory, const char
 		buf_printf(problem, "%s is for an algorithm that TIDINGS_JWT_ALGORITHMS does not list", path.bytes);
 		goto out;
 	}
-	e = file_read(path.bytes, KEY_FILE_MAX, signature_is_hmac(k.alg), &k.material);
+	e = file_read(path.bytes, KEY_FILE_MAX, signature_is_hmac(k.alg), &k.secret);
 	if (e == OK)
 		e = judge_material(&k, &fault);
 	else if (e != ERR_MEMORY)
@@ -190,17 +126,8 @@ static enum err add_key(struct key_ring *ring, const char *directory, const char
 		buf_printf(problem, "%s %s", path.bytes, fault);
 		e = ERR_CONFIG;
 	}
-	if (e != OK)
-		goto out;
-	more = reallocarray(ring->keys, ring->count + 1, sizeof(*more));
-	if (!more) {
-		e = ERR_MEMORY;
-		goto out;
-	}
-	ring->keys = more;
-	ring->keys[ring->count++] = k;
-	k = (struct key){0}; /* taken */
-	e = OK;
+	if (e == OK)
+		e = append(ring, &k);
 out:
 	key_clean(&k);
 	buf_free(&path);
@@ -210,23 +137,125 @@ out:
 static enum err judge_algorithms(const char *algorithms, struct buf *problem)
 {
 	const char *list = algorithms;
-	char alg[ALG_MAX + 1];
+	char alg[ALGORITHM_MAX + 1];
 
-	while (next_algorithm(&list, alg)) {
+	while (algorithm_next(&list, alg)) {
 		if (signature_alg_known(alg))
 			continue;
-		buf_printf(problem, "TIDINGS_JWT_ALGORITHMS lists what this libjwt has no signature for: %s",
-			   algorithms);
+		buf_printf(problem, "TIDINGS_JWT_ALGORITHMS lists what is no algorithm here: %s", algorithms);
 		return ERR_CONFIG;
 	}
 	return OK;
 }
 
-enum err key_ring_load(struct key_ring **out, const char *directory, const char *algorithms, struct buf *problem)
+/* ---- a set of keys */
+
+/* The algorithm that a key of a set is for: its own, or the first that is listed and fits. NULL: none, and why not. */
+static const char *choose_algorithm(const struct key_ring *ring, const struct jwk *jwk, char alg[ALGORITHM_MAX + 1])
+{
+	const char *list = ring->algorithms;
+
+	if (jwk->alg && !key_ring_lists(ring, jwk->alg))
+		return "is for an algorithm that TIDINGS_JWT_ALGORITHMS does not list";
+	while (algorithm_next(&list, alg))
+		if ((!jwk->alg || strcmp(jwk->alg, alg) == 0) && algorithm_fits(jwk->key, alg))
+			return NULL;
+	return jwk->alg ? "is not of the kind or size that its algorithm takes"
+			: "is not of a kind and size that an algorithm of TIDINGS_JWT_ALGORITHMS takes";
+}
+
+/*
+ *	report	a line is added: the key's kid and algorithm, or why it is not used
+ *	fault	out: what is wrong with the set, when ERR_CONFIG
+ */
+static enum err add_jwk(struct key_ring *ring, struct jwk *jwk, struct buf *report, const char **fault)
+{
+	const char *kid = jwk->kid ? jwk->kid : KID_DEFAULT;
+	const char *why = jwk->fault;
+	struct key k = {0};
+	enum err e = OK;
+
+	if (kid[0] == '\0' || !key_ring_kid_valid(kid)) {
+		buf_add_text(report, "a key: not used: its kid is not of 1 to 128 printable characters of ASCII\n");
+		return OK;
+	}
+	if (!why) {
+		errno = 0;
+		why = choose_algorithm(ring, jwk, k.alg);
+		if (why && errno == ENOMEM)
+			return ERR_MEMORY;
+	}
+	if (why) {
+		buf_printf(report, "%s: not used: it %s\n", kid, why);
+		return OK;
+	}
+	if (key_ring_find(ring, kid, k.alg)) {
+		*fault = "has a kid and algorithm that another key has too";
+		return ERR_CONFIG;
+	}
+	memcpy(k.kid, kid, strlen(kid) + 1);
+	k.public_key = jwk->key;
+	buf_printf(report, "%s: %s\n", k.kid, k.alg);
+	e = append(ring, &k);
+	if (e == OK)
+		jwk->key = NULL; /* taken */
+	return e;
+}
+
+/*
+ *	report	a line is added for each key
+ *	problem	the file's name is put before what is wrong
+ */
+static enum err add_set(struct key_ring *ring, const char *name, struct span text, struct buf *report,
+			struct buf *problem)
+{
+	struct jwk_set set = {0};
+	size_t before = ring->count;
+	const char *fault = NULL;
+	enum err e = jwk_set_read(&set, text, &fault);
+
+	for (size_t i = 0; e == OK && i < set.count; i++)
+		e = add_jwk(ring, &set.keys[i], report, &fault);
+	jwk_set_free(&set);
+	if (e == OK && !buf_ok(report))
+		e = ERR_MEMORY;
+	if (e == OK && ring->count == before) {
+		buf_printf(problem,
+			   "%s has no key that tokens could be checked with (TIDINGS_JWT_ALGORITHMS=%s):\n%.*s", name,
+			   ring->algorithms, (int)report->len - 1, report->bytes);
+		return ERR_CONFIG;
+	}
+	if (e == OK || e == ERR_MEMORY)
+		return e;
+	buf_printf(problem, "%s %s", name, fault);
+	return ERR_CONFIG;
+}
+
+static enum err add_set_file(struct key_ring *ring, const char *path, struct buf *problem)
+{
+	struct buf name = BUF_EMPTY, text = BUF_EMPTY, report = BUF_EMPTY;
+	enum err e = file_read(path, JWK_SET_BYTES_MAX, false, &text);
+
+	buf_printf(&name, "the set of keys %s, named by TIDINGS_JWT_JWKS,", path);
+	if (!buf_ok(&name)) {
+		e = ERR_MEMORY;
+	} else if (e == OK) {
+		e = add_set(ring, name.bytes, (struct span){text.bytes, text.len}, &report, problem);
+	} else if (e != ERR_MEMORY) {
+		buf_printf(problem, "%s %s", name.bytes,
+			   e == ERR_FORBIDDEN ? "can be written by every user of this machine" : file_fault(e));
+		e = ERR_CONFIG;
+	}
+	buf_free(&name);
+	buf_free(&text);
+	buf_free(&report);
+	return e;
+}
+
+enum err key_ring_judge_set(const char *algorithms, const char *name, struct span text, struct buf *report,
+			    struct buf *problem)
 {
 	struct key_ring *ring = NULL;
-	const struct dirent *entry = NULL;
-	DIR *dir = NULL;
 	enum err e = judge_algorithms(algorithms, problem);
 
 	if (e != OK)
@@ -235,27 +264,54 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 	if (!ring)
 		return ERR_MEMORY;
 	ring->algorithms = algorithms;
-	dir = opendir(directory);
-	if (!dir && errno == ENOMEM) {
-		e = ERR_MEMORY;
-		goto out;
-	}
+	e = add_set(ring, name, text, report, problem);
+	key_ring_free(&ring);
+	return e;
+}
+
+/* ---- all of them */
+
+static enum err add_folder(struct key_ring *ring, const char *directory, bool may_be_absent, struct buf *problem)
+{
+	const struct dirent *entry = NULL;
+	DIR *dir = opendir(directory);
+	enum err e = OK;
+
+	if (!dir && errno == ENOMEM)
+		return ERR_MEMORY;
+	if (!dir && errno == ENOENT && may_be_absent)
+		return OK;
 	if (!dir) {
 		buf_printf(problem, "the folder of keys %s, named by TIDINGS_JWT_KEYS, cannot be read: %s", directory,
 			   strerror(errno));
-		e = ERR_CONFIG;
-		goto out;
+		return ERR_CONFIG;
 	}
 	while (e == OK && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
 			e = add_key(ring, directory, entry->d_name, problem);
+	closedir(dir);
+	return e;
+}
+
+enum err key_ring_load(struct key_ring **out, const char *directory, const char *jwks, const char *algorithms,
+		       struct buf *problem)
+{
+	struct key_ring *ring = NULL;
+	enum err e = judge_algorithms(algorithms, problem);
+
+	if (e != OK)
+		return e;
+	ring = calloc(1, sizeof(*ring));
+	if (!ring)
+		return ERR_MEMORY;
+	ring->algorithms = algorithms;
+	e = add_folder(ring, directory, jwks, problem);
+	if (e == OK && jwks)
+		e = add_set_file(ring, jwks, problem);
 	if (e == OK && ring->count == 0) {
 		buf_printf(problem, "the folder of keys %s, named by TIDINGS_JWT_KEYS, has no key in it", directory);
 		e = ERR_CONFIG;
 	}
-out:
-	if (dir)
-		closedir(dir);
 	if (e == OK)
 		*out = ring;
 	else
@@ -278,7 +334,12 @@ void key_ring_free(struct key_ring **out)
 
 bool key_ring_kid_valid(const char *kid)
 {
-	return strlen(kid) <= KID_MAX && kid[strspn(kid, KID_CHARS)] == '\0';
+	size_t len = strlen(kid);
+
+	for (size_t i = 0; i < len; i++)
+		if (kid[i] <= ' ' || kid[i] > '~')
+			return false;
+	return len <= KID_MAX;
 }
 
 const struct key *key_ring_find(const struct key_ring *ring, const char *kid, const char *alg)
@@ -290,24 +351,24 @@ const struct key *key_ring_find(const struct key_ring *ring, const char *kid, co
 }
 
 enum err key_ring_signer(const struct key_ring *ring, const char *kid, const char *alg, const char *private_key_pem,
-			 char chosen_alg[ALG_MAX + 1], struct span *material)
+			 char chosen_alg[ALGORITHM_MAX + 1], struct span *material)
 {
 	const char *list = alg ? alg : ring->algorithms;
 	EVP_PKEY *private_key = NULL;
 	enum err e = private_key_pem ? ERR_INPUT : ERR_NOT_FOUND;
 
 	if (private_key_pem)
-		private_key = parse_pem(private_key_pem, strlen(private_key_pem), true);
+		private_key = signature_read_key((struct span){private_key_pem, strlen(private_key_pem)}, true);
 	if (private_key_pem && !private_key && errno == ENOMEM)
 		return ERR_MEMORY;
-	while (e != OK && next_algorithm(&list, chosen_alg)) {
+	while (e != OK && algorithm_next(&list, chosen_alg)) {
 		const struct key *k = signature_is_hmac(chosen_alg) ? key_ring_find(ring, kid, chosen_alg) : NULL;
 
-		if (private_key && signature_alg_known(chosen_alg) && fits(private_key, chosen_alg)) {
+		if (private_key && signature_alg_known(chosen_alg) && algorithm_fits(private_key, chosen_alg)) {
 			*material = (struct span){private_key_pem, strlen(private_key_pem)};
 			e = OK;
 		} else if (!private_key_pem && k) {
-			*material = (struct span){k->material.bytes, k->material.len - k->newline};
+			*material = (struct span){k->secret.bytes, k->secret.len - k->newline};
 			e = OK;
 		}
 	}

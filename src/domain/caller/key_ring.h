@@ -4,6 +4,10 @@
  * Keys are files in one directory, named `<kid>.<ALG>`: `default.HS256`, `2026-11.RS256`. The file name binds a key to
  * exactly one algorithm. HS keys are the file's bytes, at least as long as the hash; the others are public keys in PEM.
  *
+ * Beside them, or instead, the public keys of an identity provider: a file with its set of keys (jwk_set). A key of a set is
+ * bound to one algorithm too: the one that it names, or else the first of those that may be used and that it fits. Never to
+ * one with a secret: a public key is none. A key without a kid is the one of tokens without a kid.
+ *
  * An editor or openssl ends a file with a newline. Whoever signs may have taken that for a part of the secret or not: a
  * token is good either way.
  *
@@ -12,6 +16,7 @@
  */
 #pragma once
 
+#include <openssl/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -19,34 +24,48 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "domain/caller/signature.h"
+#include "domain/jose/algorithm.h"
 
-#define KID_MAX 64 /* bytes */
+#define KID_MAX 128 /* bytes */
 #define KID_DEFAULT "default"
 
 struct key_ring; /* opaque */
 
 struct key {
 	char kid[KID_MAX + 1];
-	char alg[SIGNATURE_ALG_MAX + 1];
-	struct buf material; /* the HS secret, or a public key in PEM */
-	size_t newline;	     /* bytes of the newline at the end of an HS secret's file: 0 or 1 */
+	char alg[ALGORITHM_MAX + 1];
+	struct buf secret;    /* the file's bytes: an HS secret, or PEM */
+	size_t newline;	      /* bytes of the newline at the end of an HS secret's file: 0 or 1 */
+	EVP_PKEY *public_key; /* owned; NULL: it is an HS secret */
 };
 
 /*
- * Loads every key of `directory`.
+ * Loads every key of `directory`, and of the set.
  *
+ *	jwks		borrowed: the file with the set; NULL: none. With one, the directory may be empty, or not be there
  *	algorithms	borrowed for as long as the ring lives: "HS256,RS256", those that may be used
  *	ring		out: taken by the caller, freed by key_ring_free()
  *	problem		out: a sentence for the operator, when not OK; never holds key material
  *
  * ERR_CONFIG  unreadable, empty, a secret readable by others, a file name that is no `<kid>.<ALG>`, an algorithm that
- *             is not listed, a key too short or not a key
+ *             is not listed, a key too short or not a key; a set that everybody can write, that jwk_set_read() refuses,
+ *             with two keys of one kid and algorithm (or one that a file has), or without any key that can be used
  */
-enum err key_ring_load(struct key_ring **ring, const char *directory, const char *algorithms,
+enum err key_ring_load(struct key_ring **ring, const char *directory, const char *jwks, const char *algorithms,
 		       struct buf *problem) MUST_CHECK;
+
+/*
+ * Whether key_ring_load() would take this for a set of keys.
+ *
+ *	name	borrowed: what `problem` calls it
+ *	report	a line for each key is added: its kid and algorithm, or why it is not used
+ *	problem	out: a sentence for the operator, when ERR_CONFIG
+ */
+enum err key_ring_judge_set(const char *algorithms, const char *name, struct span text, struct buf *report,
+			    struct buf *problem) MUST_CHECK;
 void key_ring_free(struct key_ring **ring);
 
-/* 1 to KID_MAX of A-Z a-z 0-9 _ and -; "" is one that names no key. */
+/* 1 to KID_MAX printable characters of ASCII, no space; "" is one that names no key. */
 bool key_ring_kid_valid(const char *kid);
 
 /* Whether it is one of those that may be used. */
@@ -67,4 +86,4 @@ const struct key *key_ring_find(const struct key_ring *ring, const char *kid, co
  * ERR_INPUT      no private key, or not one for this algorithm
  */
 enum err key_ring_signer(const struct key_ring *ring, const char *kid, const char *alg, const char *private_key_pem,
-			 char chosen_alg[SIGNATURE_ALG_MAX + 1], struct span *material) MUST_CHECK;
+			 char chosen_alg[ALGORITHM_MAX + 1], struct span *material) MUST_CHECK;
