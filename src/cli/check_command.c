@@ -70,6 +70,9 @@ static void check_keys(const struct config *c, struct findings *f)
 	if (access(c->jwt_keys, R_OK | X_OK) != 0 && errno == EACCES) {
 		buf_add_text(&problem, c->jwt_keys);
 		e = ERR_FORBIDDEN;
+	} else if (c->jwt_jwks && access(c->jwt_jwks, R_OK) != 0 && errno == EACCES) {
+		buf_add_text(&problem, c->jwt_jwks);
+		e = ERR_FORBIDDEN;
 	} else {
 		e = token_keys_load(&keys, c->jwt_keys, &rules, &problem);
 	}

@@ -165,10 +165,12 @@ static const char *choose_algorithm(const struct key_ring *ring, const struct jw
 }
 
 /*
+ *	name	of the set
  *	report	a line is added: the key's kid and algorithm, or why it is not used
- *	fault	out: what is wrong with the set, when ERR_CONFIG
+ *	problem	out: what is wrong with the set, when ERR_CONFIG
  */
-static enum err add_jwk(struct key_ring *ring, struct jwk *jwk, struct buf *report, const char **fault)
+static enum err add_jwk(struct key_ring *ring, const char *name, struct jwk *jwk, struct buf *report,
+			struct buf *problem)
 {
 	const char *kid = jwk->kid ? jwk->kid : KID_DEFAULT;
 	const char *why = jwk->fault;
@@ -190,7 +192,8 @@ static enum err add_jwk(struct key_ring *ring, struct jwk *jwk, struct buf *repo
 		return OK;
 	}
 	if (key_ring_find(ring, kid, k.alg)) {
-		*fault = "has a kid and algorithm that another key has too";
+		buf_printf(problem, "%s has a second key of the kid %s for %s: which of them to take would be a guess",
+			   name, kid, k.alg);
 		return ERR_CONFIG;
 	}
 	memcpy(k.kid, kid, strlen(kid) + 1);
@@ -203,8 +206,8 @@ static enum err add_jwk(struct key_ring *ring, struct jwk *jwk, struct buf *repo
 }
 
 /*
+ *	name	of the set: put before what is wrong
  *	report	a line is added for each key
- *	problem	the file's name is put before what is wrong
  */
 static enum err add_set(struct key_ring *ring, const char *name, struct span text, struct buf *report,
 			struct buf *problem)
@@ -214,20 +217,20 @@ static enum err add_set(struct key_ring *ring, const char *name, struct span tex
 	const char *fault = NULL;
 	enum err e = jwk_set_read(&set, text, &fault);
 
+	if (fault) {
+		buf_printf(problem, "%s %s", name, fault);
+		e = ERR_CONFIG;
+	}
 	for (size_t i = 0; e == OK && i < set.count; i++)
-		e = add_jwk(ring, &set.keys[i], report, &fault);
+		e = add_jwk(ring, name, &set.keys[i], report, problem);
 	jwk_set_free(&set);
 	if (e == OK && !buf_ok(report))
 		e = ERR_MEMORY;
-	if (e == OK && ring->count == before) {
-		buf_printf(problem,
-			   "%s has no key that tokens could be checked with (TIDINGS_JWT_ALGORITHMS=%s):\n%.*s", name,
-			   ring->algorithms, (int)report->len - 1, report->bytes);
-		return ERR_CONFIG;
-	}
-	if (e == OK || e == ERR_MEMORY)
+	if (e != OK || ring->count > before)
 		return e;
-	buf_printf(problem, "%s %s", name, fault);
+	buf_printf(problem, "%s has no key that tokens could be checked with: ", name);
+	for (const char *line = report->bytes; *line; line += strcspn(line, "\n") + 1)
+		buf_printf(problem, "%s%.*s", line == report->bytes ? "" : "; ", (int)strcspn(line, "\n"), line);
 	return ERR_CONFIG;
 }
 

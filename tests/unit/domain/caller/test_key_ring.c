@@ -250,8 +250,8 @@ static void each_kind_of_key_in_a_set_checks_what_its_other_half_has_signed(void
 		enum kind kind;
 		const char *kid;
 		const char *alg;
-	} cases[] = {{RSA_2048, "r", "RS256"},  {RSA_2048, "p", "PS256"},	 {P256, "2", "ES256"},
-		     {P384, "3", "ES384"}, {P521, "5", "ES512"}, {ED25519, "ed", "EdDSA"}};
+	} cases[] = {{RSA_2048, "r", "RS256"}, {RSA_2048, "p", "PS256"}, {P256, "2", "ES256"},
+		     {P384, "3", "ES384"},     {P521, "5", "ES512"},	 {ED25519, "ed", "EdDSA"}};
 	struct buf set = BUF_EMPTY;
 	struct token_keys *loaded = NULL;
 
@@ -337,7 +337,7 @@ static void the_folder_and_the_set_are_one_ring(void **state)
 	buf_free(&jwt);
 	put_in_folder("a.ES256", keys[P384].public, true);
 	put_in_folder("a.ES256", keys[P256].public, true);
-	assert_refuses_to_load("another key has too");
+	assert_refuses_to_load("has a second key of the kid");
 	put_in_folder("a.ES256", NULL, false);
 	put_in_folder("default.HS256", NULL, false);
 }
@@ -487,11 +487,11 @@ static void refuses_a_set_with_two_keys_of_one_kid_and_algorithm(void **state)
 	add_jwk(&set, RSA_2048, "\"kid\":\"a\",\"alg\":\"RS256\"");
 	add_jwk(&set, RSA_2048, "\"kid\":\"a\",\"alg\":\"RS256\"");
 	put_set(&set);
-	assert_refuses_to_load("another key has too");
+	assert_refuses_to_load("has a second key of the kid");
 	add_jwk(&set, P256, "");
 	add_jwk(&set, P256, "\"kid\":\"default\"");
 	put_set(&set);
-	assert_refuses_to_load("another key has too");
+	assert_refuses_to_load("has a second key of the kid");
 	/* One kid for two algorithms is two keys. */
 	add_jwk(&set, RSA_2048, "\"kid\":\"a\",\"alg\":\"RS256\"");
 	add_jwk(&set, RSA_2048, "\"kid\":\"a\",\"alg\":\"PS256\"");
