@@ -16,14 +16,14 @@
 #define SECONDS_MAX "30" /* for all of it, names and TLS included */
 #define STATUS_LEN 3	 /* bytes: of an HTTP status, which curl writes behind the body */
 
-static const char usage[] = "usage: tidings keys fetch [--ca FILE] URL\n"
-			    "\n"
-			    "  URL         where an identity provider has its keys (jwks_uri): https alone\n"
-			    "  --ca FILE   certificates of the authorities to trust, instead of the system's\n"
-			    "\n"
-			    "Writes the file that TIDINGS_JWT_JWKS names, when there is a set of keys that the "
-			    "programs can use; else the file\n"
-			    "stays as it is. They read it on SIGHUP. It takes curl.\n";
+static const char usage[] =
+	"usage: tidings keys fetch [--ca FILE] URL\n"
+	"\n"
+	"  URL         where an identity provider has its keys (jwks_uri): https alone\n"
+	"  --ca FILE   certificates of an authority of your own\n"
+	"\n"
+	"Writes the file that TIDINGS_JWT_JWKS names, where there are keys that the programs can use;\n"
+	"else the file stays as it is. They read it on SIGHUP. It takes curl.\n";
 
 /* ---- fetching */
 

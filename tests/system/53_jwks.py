@@ -202,7 +202,7 @@ def _(s):
     refused("TIDINGS_JWT_JWKS needs TIDINGS_JWT_ISSUER and TIDINGS_JWT_AUDIENCE", TIDINGS_JWT_AUDIENCE="")
     refused("TIDINGS_JWT_ROLE_CLAIM must be a JSON pointer", TIDINGS_JWT_ROLE_CLAIM="realm_access.roles")
     refused("TIDINGS_JWT_ROLES must be NAME=ROLE", TIDINGS_JWT_ROLES="nurse=clinical")
-    refused("absent.json, named by TIDINGS_JWT_JWKS, cannot be read", TIDINGS_JWT_JWKS=file.with_name("absent.json"))
+    refused("absent.json, named by TIDINGS_JWT_JWKS, is not there: tidings keys fetch gets it", TIDINGS_JWT_JWKS=file.with_name("absent.json"))
     file.chmod(0o666)
     refused("can be written by every user", TIDINGS_JWT_JWKS=file)
     p.put([p.jwk("small", alg="RS256"), p.jwk("rsa", alg="RS256", use="enc")])

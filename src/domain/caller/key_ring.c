@@ -246,7 +246,9 @@ static enum err add_set_file(struct key_ring *ring, const char *path, struct buf
 		e = add_set(ring, name.bytes, (struct span){text.bytes, text.len}, &report, problem);
 	} else if (e != ERR_MEMORY) {
 		buf_printf(problem, "%s %s", name.bytes,
-			   e == ERR_FORBIDDEN ? "can be written by every user of this machine" : file_fault(e));
+			   e == ERR_FORBIDDEN	? "can be written by every user of this machine"
+			   : e == ERR_NOT_FOUND ? "is not there: tidings keys fetch gets it"
+						: file_fault(e));
 		e = ERR_CONFIG;
 	}
 	buf_free(&name);

@@ -16,7 +16,8 @@
 #define BYTES_MAX 1024	/* of a signature: by an RSA key of 8192 bits */
 #define DER_OVERHEAD 16 /* bytes: what ASN.1 adds to the two numbers of an ECDSA signature, at most */
 
-static const char *const unknown_to_libjwt[] = {"PS256", "PS384", "PS512", "EdDSA"};
+/* Whichever libjwt there is: 1.10 knows none of them, and no 1.x knows EdDSA. */
+static const char *const made_by_openssl[] = {"PS256", "PS384", "PS512", "EdDSA"};
 
 /* The libjwt algorithm of exactly this name: its own lookup takes any case, and knows "none". */
 static jwt_alg_t algorithm(const char *alg)
@@ -27,18 +28,17 @@ static jwt_alg_t algorithm(const char *alg)
 	return name && strlen(alg) == ALGORITHM_MAX && strcmp(name, alg) == 0 ? found : JWT_ALG_INVAL;
 }
 
-/* Whether OpenSSL makes it, without libjwt: from 1.13 on that knows PS256 too, and no 1.x knows EdDSA. */
-static bool is_openssls(const char *alg)
+static bool is_made_by_openssl(const char *alg)
 {
-	for (size_t i = 0; i < ARRAY_LEN(unknown_to_libjwt); i++)
-		if (strcmp(unknown_to_libjwt[i], alg) == 0)
+	for (size_t i = 0; i < ARRAY_LEN(made_by_openssl); i++)
+		if (strcmp(made_by_openssl[i], alg) == 0)
 			return true;
 	return false;
 }
 
 bool signature_alg_known(const char *alg)
 {
-	return is_openssls(alg) || algorithm(alg) != JWT_ALG_INVAL;
+	return is_made_by_openssl(alg) || algorithm(alg) != JWT_ALG_INVAL;
 }
 
 bool signature_is_hmac(const char *alg)
@@ -235,7 +235,7 @@ enum signature signature_check_pair(const char *jwt, const char *alg, EVP_PKEY *
 
 /* ---- making */
 
-/* What libjwt does for the algorithms that it knows. */
+/* As libjwt does for the other algorithms. */
 static enum err make_by_openssl(const char *kid, const char *payload, const char *alg, struct span key, struct buf *out)
 {
 	struct buf header = BUF_EMPTY, jwt = BUF_EMPTY;
@@ -280,7 +280,7 @@ enum err signature_make(const char *kid, const char *payload, const char *alg, s
 	char *text = NULL;
 	enum err e = ERR_INPUT;
 
-	if (is_openssls(alg))
+	if (is_made_by_openssl(alg))
 		return make_by_openssl(kid, payload, alg, key, out);
 	if (jwt_new(&jwt) != 0)
 		return ERR_MEMORY;

@@ -352,7 +352,7 @@ static void needs_no_folder_beside_a_set_and_says_so_where_there_is_neither(void
 	assert_int_equal(token_keys_load(&loaded, "test_key_ring.absent", &rules, &problem), OK);
 	token_keys_free(&loaded);
 	unlink(set_path);
-	assert_refuses_to_load("TIDINGS_JWT_JWKS, cannot be read");
+	assert_refuses_to_load("TIDINGS_JWT_JWKS, is not there: tidings keys fetch");
 	buf_free(&problem);
 }
 
