@@ -1,4 +1,5 @@
 /* Sets of keys (JWKS) with real keys, made anew for every run; what the folder's files do is in test_token.c. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -478,6 +479,68 @@ static void passes_over_members_that_are_no_numbers_and_no_points(void **state)
 	keys[FORGED].members = before;
 }
 
+/* A modulus of so many bits, whose factors nobody knows. */
+static void put_modulus(int bits)
+{
+	BIGNUM *n = BN_new();
+	unsigned char bytes[2048];
+	struct buf members = BUF_EMPTY;
+	char *before = keys[FORGED].members;
+
+	assert_int_equal(BN_rand(n, bits, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ODD), 1);
+	buf_add_text(&members, "\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"");
+	base64url_add(&members, bytes, (size_t)BN_bn2bin(n, bytes));
+	buf_add_text(&members, "\"");
+	keys[FORGED].members = members.bytes;
+	put_one(FORGED, "\"kid\":\"a\"");
+	keys[FORGED].members = before;
+	buf_free(&members);
+	BN_free(n);
+}
+
+static void takes_rsa_of_2048_to_8192_bits(void **state)
+{
+	static const int good[] = {2048, 3072, 8192}, bad[] = {512, 2047, 8193, 8200};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		struct token_keys *loaded = NULL;
+
+		put_modulus(good[i]);
+		loaded = load();
+		token_keys_free(&loaded);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		put_modulus(bad[i]);
+		assert_refuses_to_load("kind and size");
+	}
+	put_modulus(16384);
+	assert_refuses_to_load("no public key of a kind");
+}
+
+static void takes_a_key_that_is_for_verifying_among_others(void **state)
+{
+	struct token_keys *loaded = NULL;
+
+	(void)state;
+	put_one(P256, "\"kid\":\"a\",\"key_ops\":[\"sign\",5,\"verify\"]");
+	loaded = load();
+	assert_string_equal(verdict_of(loaded, P256, "a", "ES256"), "good");
+	token_keys_free(&loaded);
+}
+
+static void what_went_wrong_before_is_no_shortage_of_memory(void **state)
+{
+	static const enum kind kinds[] = {RSA_2040, X25519, SECP256K1};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		put_one(kinds[i], "\"kid\":\"a\"");
+		errno = ENOMEM;
+		assert_refuses_to_load("not used");
+	}
+}
+
 static void refuses_a_set_with_two_keys_of_one_kid_and_algorithm(void **state)
 {
 	struct buf set = BUF_EMPTY;
@@ -577,6 +640,9 @@ int main(void)
 		cmocka_unit_test(refuses_a_set_with_a_private_key_or_a_secret_in_it),
 		cmocka_unit_test(passes_over_what_is_no_key_for_signatures_here),
 		cmocka_unit_test(passes_over_members_that_are_no_numbers_and_no_points),
+		cmocka_unit_test(takes_rsa_of_2048_to_8192_bits),
+		cmocka_unit_test(takes_a_key_that_is_for_verifying_among_others),
+		cmocka_unit_test(what_went_wrong_before_is_no_shortage_of_memory),
 		cmocka_unit_test(refuses_a_set_with_two_keys_of_one_kid_and_algorithm),
 		cmocka_unit_test(refuses_what_is_no_set_of_keys_and_one_that_is_too_large_or_that_everybody_can_write),
 		cmocka_unit_test(wants_issuer_and_audience_with_a_set),
