@@ -1,7 +1,9 @@
 /* The claims of tokens that are made here. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "domain/caller/claims.h"
+#include "domain/text/json.h"
 #include "domain/text/json_pointer.h"
 
 static enum err put_text(json_object *root, const char *pointer, struct span text)
@@ -46,15 +48,41 @@ static enum err put_claims(json_object *root, const struct token_rules *rules, c
 	return e;
 }
 
+/* Of what is made here: objects, a list of one, texts and integers. json-c's own writer leaves out what it has no memory for. */
+static void add_value(struct buf *out, json_object *value)
+{
+	const char *separator = "";
+
+	if (json_object_is_type(value, json_type_object)) {
+		buf_add_text(out, "{");
+		json_object_object_foreach(value, name, member)
+		{
+			buf_add_text(out, separator);
+			json_add_string(out, name, strlen(name));
+			buf_add_text(out, ":");
+			add_value(out, member);
+			separator = ",";
+		}
+		buf_add_text(out, "}");
+	} else if (json_object_is_type(value, json_type_array)) {
+		buf_add_text(out, "[");
+		add_value(out, json_object_array_get_idx(value, 0));
+		buf_add_text(out, "]");
+	} else if (json_object_is_type(value, json_type_string)) {
+		json_add_string(out, json_object_get_string(value), (size_t)json_object_get_string_len(value));
+	} else {
+		buf_printf(out, "%" PRId64, json_object_get_int64(value));
+	}
+}
+
 enum err claims_add_json(struct buf *out, const struct token_rules *rules, const struct token_claims *claims,
 			 int64_t now_s)
 {
 	json_object *root = json_object_new_object();
 	enum err e = root ? put_claims(root, rules, claims, now_s) : ERR_MEMORY;
-	const char *text = e == OK ? json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN) : NULL;
 
-	if (text)
-		buf_add_text(out, text);
+	if (e == OK)
+		add_value(out, root);
 	json_object_put(root);
-	return e == OK && (!text || !buf_ok(out)) ? ERR_MEMORY : e;
+	return e == OK && !buf_ok(out) ? ERR_MEMORY : e;
 }

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define DIGITS_MAX 9 /* of an index: more than any array that is read here has */
+#define DIGITS_MAX 4 /* of an index: no token has room for more elements */
 
 bool json_pointer_valid(const char *pointer)
 {
@@ -15,7 +15,7 @@ bool json_pointer_valid(const char *pointer)
 }
 
 /* What is left behind the name that the pointer begins with. */
-static const char *take_name(const char *pointer, char name[JSON_POINTER_MAX + 1])
+static const char *take_name(const char *pointer, char name[JSON_POINTER_MAX])
 {
 	const char *end = pointer + 1 + strcspn(pointer + 1, "/");
 
@@ -43,7 +43,7 @@ static json_object *element(json_object *array, const char *name)
 
 json_object *json_pointer_find(json_object *root, const char *pointer)
 {
-	char name[JSON_POINTER_MAX + 1];
+	char name[JSON_POINTER_MAX];
 
 	while (root && *pointer) {
 		pointer = take_name(pointer, name);
@@ -57,7 +57,7 @@ json_object *json_pointer_find(json_object *root, const char *pointer)
 
 enum err json_pointer_put(json_object *root, const char *pointer, json_object *value)
 {
-	char name[JSON_POINTER_MAX + 1];
+	char name[JSON_POINTER_MAX];
 
 	while (value) {
 		json_object *next = NULL;

@@ -377,6 +377,32 @@ static enum err verify(void *context)
 	return e;
 }
 
+static enum err write_claims(void *context)
+{
+	static const struct token_claims claims = {.user_id = "456", .role = ROLE_CLINICIAN, .expires_s = NOW_S + 60};
+	const char *whole = context;
+	struct buf out = BUF_EMPTY;
+	enum err e = claims_add_json(&out, &rules, &claims, NOW_S);
+
+	memory_restore();
+	if (e == OK)
+		assert_string_equal(out.bytes, whole);
+	buf_free(&out);
+	return e;
+}
+
+static void claims_are_written_as_a_whole_or_not_at_all(void **state)
+{
+	char whole[300];
+
+	(void)state;
+	snprintf(whole, sizeof(whole),
+		 "{\"iat\":%lld,\"exp\":%lld,\"iss\":\"https://"
+		 "id\",\"aud\":\"tidings\",\"user\":{\"roles\":[\"nurse\"],\"id\":\"456\"}}",
+		 (long long)NOW_S, (long long)NOW_S + 60);
+	memory_fail_each(write_claims, whole);
+}
+
 /* A good token was "malformed", or its signature bad: 401, and a client that gives up. */
 static void a_token_is_good_or_bad_as_ever_or_not_known(void **state)
 {
@@ -808,6 +834,7 @@ int main(void)
 		cmocka_unit_test(what_a_client_says_is_read_whole_or_not_at_all),
 		cmocka_unit_test(what_is_said_on_a_connection_is_answered_as_ever_or_not_at_all),
 		cmocka_unit_test(a_token_is_good_or_bad_as_ever_or_not_known),
+		cmocka_unit_test(claims_are_written_as_a_whole_or_not_at_all),
 		cmocka_unit_test(each_client_gets_each_message_once_and_in_order),
 		cmocka_unit_test(a_message_is_in_the_tail_whole_or_not_at_all),
 		cmocka_unit_test(a_message_is_packed_and_unpacked_whole_or_not_at_all),

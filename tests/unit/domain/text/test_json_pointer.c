@@ -92,11 +92,35 @@ static void puts_values_where_it_finds_them_again_and_makes_the_objects_that_are
 	json_object_put(root);
 }
 
+static void goes_by_the_longest_name_and_the_last_of_many_elements(void **state)
+{
+	json_object *root = json_object_new_object(), *many = json_object_new_array();
+	char pointer[JSON_POINTER_MAX + 1];
+
+	(void)state;
+	memset(pointer, 'x', JSON_POINTER_MAX);
+	pointer[0] = '/';
+	pointer[JSON_POINTER_MAX] = '\0';
+	assert_true(json_pointer_valid(pointer));
+	assert_int_equal(json_pointer_put(root, pointer, json_object_new_int(7)), OK);
+	assert_int_equal(json_object_get_int(json_object_object_get(root, pointer + 1)), 7);
+	assert_int_equal(json_object_get_int(json_pointer_find(root, pointer)), 7);
+	for (int i = 0; i <= 1234; i++)
+		json_object_array_add(many, json_object_new_int(i));
+	assert_int_equal(json_pointer_put(root, "/many", many), OK);
+	assert_int_equal(json_object_get_int(json_pointer_find(root, "/many/1234")), 1234);
+	assert_null(json_pointer_find(root, "/many/1235"));
+	assert_null(json_pointer_find(root, "/many/00001"));
+	assert_null(json_pointer_find(root, "/many/:")); /* ten, if it were a digit */
+	json_object_put(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_what_rfc_6901_says),
 		cmocka_unit_test(is_no_pointer_that_does_not_begin_with_a_slash_or_is_too_long_or_has_a_lonely_tilde),
+		cmocka_unit_test(goes_by_the_longest_name_and_the_last_of_many_elements),
 		cmocka_unit_test(puts_values_where_it_finds_them_again_and_makes_the_objects_that_are_missing),
 	};
 
