@@ -236,22 +236,18 @@ static enum err add_set(struct key_ring *ring, const char *name, struct span tex
 
 static enum err add_set_file(struct key_ring *ring, const char *path, struct buf *problem)
 {
-	struct buf name = BUF_EMPTY, text = BUF_EMPTY, report = BUF_EMPTY;
+	struct buf text = BUF_EMPTY, report = BUF_EMPTY;
 	enum err e = file_read(path, JWK_SET_BYTES_MAX, false, &text);
 
-	buf_printf(&name, "the set of keys %s, named by TIDINGS_JWT_JWKS,", path);
-	if (!buf_ok(&name)) {
-		e = ERR_MEMORY;
-	} else if (e == OK) {
-		e = add_set(ring, name.bytes, (struct span){text.bytes, text.len}, &report, problem);
+	if (e == OK) {
+		e = add_set(ring, path, (struct span){text.bytes, text.len}, &report, problem);
 	} else if (e != ERR_MEMORY) {
-		buf_printf(problem, "%s %s", name.bytes,
+		buf_printf(problem, "%s, named by TIDINGS_JWT_JWKS, %s", path,
 			   e == ERR_FORBIDDEN	? "can be written by every user of this machine"
 			   : e == ERR_NOT_FOUND ? "is not there: tidings keys fetch gets it"
 						: file_fault(e));
 		e = ERR_CONFIG;
 	}
-	buf_free(&name);
 	buf_free(&text);
 	buf_free(&report);
 	return e;

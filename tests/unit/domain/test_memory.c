@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "domain/caller/key_ring.h"
 #include "domain/caller/rate.h"
 #include "domain/caller/token.h"
 #include "domain/caller/token_cache.h"
@@ -375,6 +376,29 @@ static enum err verify(void *context)
 	assert_string_equal(claims.user_id, e == OK ? "456" : "untouched");
 	assert_true((fault != NULL) == (e == ERR_UNAUTHORIZED));
 	return e;
+}
+
+static enum err judge_set(void *context)
+{
+	const char *text = context;
+	struct buf report = BUF_EMPTY, problem = BUF_EMPTY;
+	enum err e = key_ring_judge_set("RS256,ES256", "it", (struct span){text, strlen(text)}, &report, &problem);
+
+	memory_restore();
+	buf_free(&report);
+	buf_free(&problem);
+	return e;
+}
+
+static void a_set_of_keys_is_refused_for_what_is_in_it_or_not_known(void **state)
+{
+	static char nothing_to_use[] =
+		"{\"keys\":[{\"kid\":\"a\",\"use\":\"enc\"},{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAA\"}]}";
+	static char private[] = "{\"keys\":[{\"d\":\"AAAA\"}]}";
+
+	(void)state;
+	memory_fail_each(judge_set, nothing_to_use);
+	memory_fail_each(judge_set, private);
 }
 
 static enum err write_claims(void *context)
@@ -834,6 +858,7 @@ int main(void)
 		cmocka_unit_test(what_a_client_says_is_read_whole_or_not_at_all),
 		cmocka_unit_test(what_is_said_on_a_connection_is_answered_as_ever_or_not_at_all),
 		cmocka_unit_test(a_token_is_good_or_bad_as_ever_or_not_known),
+		cmocka_unit_test(a_set_of_keys_is_refused_for_what_is_in_it_or_not_known),
 		cmocka_unit_test(claims_are_written_as_a_whole_or_not_at_all),
 		cmocka_unit_test(each_client_gets_each_message_once_and_in_order),
 		cmocka_unit_test(a_message_is_in_the_tail_whole_or_not_at_all),

@@ -305,7 +305,7 @@ static void a_key_without_kid_is_that_of_tokens_without_kid(void **state)
 static void takes_kids_as_providers_make_them(void **state)
 {
 	static const char *const kids[] = {
-		"FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE", "abcdefg+hij/klmnop=",
+		"FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE", "abcdefg+hij/klmnop=", "!~",
 		"urn:ietf:params:oauth:jwk-thumbprint:sha-256:NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"};
 
 	(void)state;
