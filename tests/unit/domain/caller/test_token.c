@@ -17,6 +17,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 
 #include "domain/caller/key_ring.h"
 #include "domain/caller/token.h"
@@ -380,33 +381,66 @@ static void refuses_what_a_key_pair_has_not_signed(void **state)
 	token_keys_free(&keys);
 }
 
+/* By OpenSSL alone; freed by the caller. `salt`: bytes of it, for PSS; −1: none of that. */
+static char *signed_by(const char *private_key, const char *header, const char *payload, int salt)
+{
+	struct buf jwt = BUF_EMPTY;
+	unsigned char bytes[256];
+	size_t len = sizeof(bytes);
+	BIO *bio = BIO_new_mem_buf(private_key, -1);
+	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *padding = NULL;
+
+	add_parts(&jwt, header, payload);
+	assert_int_equal(EVP_DigestSignInit(context, &padding, salt < 0 ? NULL : EVP_sha256(), NULL, key), 1);
+	if (salt >= 0) {
+		assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(padding, RSA_PKCS1_PSS_PADDING), 1);
+		assert_int_equal(EVP_PKEY_CTX_set_rsa_pss_saltlen(padding, salt), 1);
+	}
+	assert_int_equal(EVP_DigestSign(context, bytes, &len, (unsigned char *)jwt.bytes, jwt.len), 1);
+	buf_add_text(&jwt, ".");
+	add_base64url(&jwt, bytes, len);
+	EVP_MD_CTX_free(context);
+	EVP_PKEY_free(key);
+	BIO_free(bio);
+	return jwt.bytes;
+}
+
 static void takes_access_tokens_of_key_pairs_and_claims_that_libjwt_cannot_read(void **state)
 {
 	/* Identity providers sign with pairs: RFC 9068 wants their typ to be at+jwt, which libjwt 1.10 refuses. */
 	struct token_keys *keys = load(&all_rules);
 	struct token_claims claims = {0};
 	const struct token_fault *fault = NULL;
-	struct buf jwt = BUF_EMPTY;
-	unsigned char bytes[64];
-	size_t len = sizeof(bytes);
-	BIO *bio = BIO_new_mem_buf(ed_private, -1);
-	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	char *jwt = signed_by(ed_private, "{\"alg\":\"EdDSA\",\"typ\":\"at+jwt\"}",
+			      "{\"sub\":\"1\",\"exp\":1900000000,\"jti\":100000000000000000000}", -1);
 
 	(void)state;
-	add_parts(&jwt, "{\"alg\":\"EdDSA\",\"typ\":\"at+jwt\"}",
-		  "{\"sub\":\"1\",\"exp\":1900000000,\"jti\":100000000000000000000}");
-	assert_int_equal(EVP_DigestSignInit(context, NULL, NULL, NULL, key), 1);
-	assert_int_equal(EVP_DigestSign(context, bytes, &len, (unsigned char *)jwt.bytes, jwt.len), 1);
-	buf_add_text(&jwt, ".");
-	add_base64url(&jwt, bytes, len);
-	if (verify(keys, jwt.bytes, &claims, &fault) != OK)
+	if (verify(keys, jwt, &claims, &fault) != OK)
 		fail_msg("%s", fault->why);
 	assert_string_equal(claims.user_id, "1");
-	EVP_MD_CTX_free(context);
-	EVP_PKEY_free(key);
-	BIO_free(bio);
-	buf_free(&jwt);
+	free(jwt);
+	token_keys_free(&keys);
+}
+
+static void wants_a_salt_as_long_as_the_hash(void **state)
+{
+	static const char header[] = "{\"alg\":\"PS256\"}", payload[] = "{\"sub\":\"1\",\"exp\":1900000000}";
+	static const int salts[] = {0, 20, 31, 33, 64};
+	struct token_keys *keys = load(&all_rules);
+	struct token_claims claims = {0};
+	const struct token_fault *fault = NULL;
+	char *jwt = signed_by(rsa_private, header, payload, 32);
+
+	(void)state;
+	assert_int_equal(verify(keys, jwt, &claims, &fault), OK);
+	free(jwt);
+	for (size_t i = 0; i < ARRAY_LEN(salts); i++) {
+		jwt = signed_by(rsa_private, header, payload, salts[i]);
+		assert_refused(keys, jwt, "bad signature");
+		free(jwt);
+	}
 	token_keys_free(&keys);
 }
 
@@ -1334,6 +1368,7 @@ int main(void)
 		cmocka_unit_test(accepts_what_it_made_with_ps256_and_with_eddsa_whatever_libjwt_knows),
 		cmocka_unit_test(refuses_what_a_key_pair_has_not_signed),
 		cmocka_unit_test(takes_access_tokens_of_key_pairs_and_claims_that_libjwt_cannot_read),
+		cmocka_unit_test(wants_a_salt_as_long_as_the_hash),
 		cmocka_unit_test(does_not_sign_with_what_does_not_fit),
 		cmocka_unit_test(refuses_a_public_key_used_as_an_hmac_secret),
 		cmocka_unit_test(refuses_an_algorithm_that_is_not_the_keys),
