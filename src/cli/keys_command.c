@@ -10,7 +10,6 @@
 
 #include "base/file.h"
 #include "cli/command.h"
-#include "domain/caller/key_ring.h"
 #include "domain/jose/jwk_set.h"
 
 #define SECONDS_MAX "30" /* for all of it, names and TLS included */
@@ -136,22 +135,25 @@ static bool has(const char *path, const struct buf *body)
 static int take_over(const struct config *c, const char *url, const struct buf *body)
 {
 	struct buf report = BUF_EMPTY, problem = BUF_EMPTY;
-	enum err e =
-		key_ring_judge_set(c->jwt_algorithms, url, (struct span){body->bytes, body->len}, &report, &problem);
+	struct jwk_set set = {0};
+	enum err e = jwk_set_read(&set, url, (struct span){body->bytes, body->len}, c->jwt_algorithms, &problem);
+	bool same = e == OK && has(c->jwt_jwks, body);
 
 	if (e != OK) {
 		complain("%s; %s stays as it is", e == ERR_CONFIG && buf_ok(&problem) ? problem.bytes : err_text(e),
 			 c->jwt_jwks);
-	} else if (has(c->jwt_jwks, body)) {
-		printf("%s%s: unchanged\n", report.bytes, c->jwt_jwks);
-	} else {
+	} else if (!same) {
 		e = file_replace(c->jwt_jwks, 0644, (struct span){body->bytes, body->len});
-		if (e == OK)
-			printf("%s%s: written\n", report.bytes, c->jwt_jwks);
-		else
+		if (e != OK)
 			complain("%s cannot be written: %s", c->jwt_jwks,
 				 e == ERR_SYSTEM ? strerror(errno) : err_text(e));
 	}
+	if (e == OK) {
+		jwk_set_report(&set, "\n", &report);
+		printf("%s\n%s: %s\n", buf_ok(&report) ? report.bytes : err_text(ERR_MEMORY), c->jwt_jwks,
+		       same ? "unchanged" : "written");
+	}
+	jwk_set_free(&set);
 	buf_free(&report);
 	buf_free(&problem);
 	return e == OK ? 0 : 1;

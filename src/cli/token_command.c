@@ -132,7 +132,7 @@ static int print_token(const struct arguments *a, const struct token_keys *keys,
 			 a->kid ? a->kid : "default");
 	else if (e == ERR_CONFIG)
 		complain("TIDINGS_JWT_ROLES has no name for the role %s", role_text(claims.role));
-	else if (private_key_pem)
+	else if (e == ERR_INPUT && private_key_pem)
 		complain("%s is not a private key in PEM for %s", a->key_file,
 			 a->alg ? a->alg : "TIDINGS_JWT_ALGORITHMS");
 	else

@@ -208,7 +208,7 @@ def _(s):
     p.put([p.jwk("small", alg="RS256"), p.jwk("rsa", alg="RS256", use="enc")])
     refused("small-1: not used: it is not of the kind or size that its algorithm takes; rsa-1: not used: it is not for signatures")
     p.put([p.jwk("rsa", "rsa", alg="RS256")])
-    refused("has a second key of the kid rsa for RS256")
+    refused("has a key of the kid rsa for RS256, and so has TIDINGS_JWT_KEYS")
     p.put(p.usual())
     done = subprocess.run([s.program("tidings"), "check"], capture_output=True, text=True, timeout=60, env=s.environment(**p.settings()))
     assert "\nkeys: ok\n" in done.stdout, f"a good one: {done.stdout}"

@@ -148,99 +148,44 @@ static enum err judge_algorithms(const char *algorithms, struct buf *problem)
 	return OK;
 }
 
-/* ---- a set of keys */
-
-/* The algorithm that a key of a set is for: its own, or the first that is listed and fits. NULL: none, and why not. */
-static const char *choose_algorithm(const struct key_ring *ring, const struct jwk *jwk, char alg[ALGORITHM_MAX + 1])
+/* Takes the usable keys of a set. */
+static enum err add_set(struct key_ring *ring, const char *path, struct jwk_set *set, struct buf *problem)
 {
-	const char *list = ring->algorithms;
-
-	if (jwk->alg && !key_ring_lists(ring, jwk->alg))
-		return "is for an algorithm that TIDINGS_JWT_ALGORITHMS does not list";
-	while (algorithm_next(&list, alg))
-		if ((!jwk->alg || strcmp(jwk->alg, alg) == 0) && algorithm_fits(jwk->key, alg))
-			return NULL;
-	return jwk->alg ? "is not of the kind or size that its algorithm takes"
-			: "is not of a kind and size that an algorithm of TIDINGS_JWT_ALGORITHMS takes";
-}
-
-/*
- *	name	of the set
- *	report	a line is added: the key's kid and algorithm, or why it is not used
- *	problem	out: what is wrong with the set, when ERR_CONFIG
- */
-static enum err add_jwk(struct key_ring *ring, const char *name, struct jwk *jwk, struct buf *report,
-			struct buf *problem)
-{
-	const char *kid = jwk->kid ? jwk->kid : KID_DEFAULT;
-	const char *why = jwk->fault;
-	struct key k = {0};
 	enum err e = OK;
 
-	if (kid[0] == '\0' || !key_ring_kid_valid(kid)) {
-		buf_add_text(report, "a key: not used: its kid is not of 1 to 128 printable characters of ASCII\n");
-		return OK;
+	for (size_t i = 0; e == OK && i < set->count; i++) {
+		struct jwk *jwk = &set->keys[i];
+		struct key k = {.public_key = jwk->key};
+
+		if (jwk->fault)
+			continue;
+		if (key_ring_find(ring, jwk->kid, jwk->alg)) {
+			buf_printf(problem,
+				   "%s has a key of the kid %s for %s, and so has TIDINGS_JWT_KEYS: which of them to "
+				   "take would be a guess",
+				   path, jwk->kid, jwk->alg);
+			return ERR_CONFIG;
+		}
+		memcpy(k.kid, jwk->kid, strlen(jwk->kid) + 1);
+		memcpy(k.alg, jwk->alg, sizeof(k.alg));
+		e = append(ring, &k);
+		if (e == OK)
+			jwk->key = NULL; /* taken */
 	}
-	if (!why) {
-		errno = 0;
-		why = choose_algorithm(ring, jwk, k.alg);
-		if (why && errno == ENOMEM)
-			return ERR_MEMORY;
-	}
-	if (why) {
-		buf_printf(report, "%s: not used: it %s\n", kid, why);
-		return OK;
-	}
-	if (key_ring_find(ring, kid, k.alg)) {
-		buf_printf(problem, "%s has a second key of the kid %s for %s: which of them to take would be a guess",
-			   name, kid, k.alg);
-		return ERR_CONFIG;
-	}
-	memcpy(k.kid, kid, strlen(kid) + 1);
-	k.public_key = jwk->key;
-	buf_printf(report, "%s: %s\n", k.kid, k.alg);
-	e = append(ring, &k);
-	if (e == OK)
-		jwk->key = NULL; /* taken */
 	return e;
-}
-
-/*
- *	name	of the set: put before what is wrong
- *	report	a line is added for each key
- */
-static enum err add_set(struct key_ring *ring, const char *name, struct span text, struct buf *report,
-			struct buf *problem)
-{
-	struct jwk_set set = {0};
-	size_t before = ring->count;
-	const char *fault = NULL;
-	enum err e = jwk_set_read(&set, text, &fault);
-
-	if (fault) {
-		buf_printf(problem, "%s %s", name, fault);
-		e = ERR_CONFIG;
-	}
-	for (size_t i = 0; e == OK && i < set.count; i++)
-		e = add_jwk(ring, name, &set.keys[i], report, problem);
-	jwk_set_free(&set);
-	if (e == OK && !buf_ok(report))
-		e = ERR_MEMORY;
-	if (e != OK || ring->count > before)
-		return e;
-	buf_printf(problem, "%s has no key that tokens could be checked with: ", name);
-	for (const char *line = report->bytes; *line; line += strcspn(line, "\n") + 1)
-		buf_printf(problem, "%s%.*s", line == report->bytes ? "" : "; ", (int)strcspn(line, "\n"), line);
-	return ERR_CONFIG;
 }
 
 static enum err add_set_file(struct key_ring *ring, const char *path, struct buf *problem)
 {
-	struct buf text = BUF_EMPTY, report = BUF_EMPTY;
+	struct buf text = BUF_EMPTY;
+	struct jwk_set set = {0};
 	enum err e = file_read(path, JWK_SET_BYTES_MAX, false, &text);
 
 	if (e == OK) {
-		e = add_set(ring, path, (struct span){text.bytes, text.len}, &report, problem);
+		e = jwk_set_read(&set, path, (struct span){text.bytes, text.len}, ring->algorithms, problem);
+		if (e == OK)
+			e = add_set(ring, path, &set, problem);
+		jwk_set_free(&set);
 	} else if (e != ERR_MEMORY) {
 		buf_printf(problem, "%s, named by TIDINGS_JWT_JWKS, %s", path,
 			   e == ERR_FORBIDDEN	? "can be written by every user of this machine"
@@ -249,28 +194,8 @@ static enum err add_set_file(struct key_ring *ring, const char *path, struct buf
 		e = ERR_CONFIG;
 	}
 	buf_free(&text);
-	buf_free(&report);
 	return e;
 }
-
-enum err key_ring_judge_set(const char *algorithms, const char *name, struct span text, struct buf *report,
-			    struct buf *problem)
-{
-	struct key_ring *ring = NULL;
-	enum err e = judge_algorithms(algorithms, problem);
-
-	if (e != OK)
-		return e;
-	ring = calloc(1, sizeof(*ring));
-	if (!ring)
-		return ERR_MEMORY;
-	ring->algorithms = algorithms;
-	e = add_set(ring, name, text, report, problem);
-	key_ring_free(&ring);
-	return e;
-}
-
-/* ---- all of them */
 
 static enum err add_folder(struct key_ring *ring, const char *directory, bool may_be_absent, struct buf *problem)
 {
@@ -306,7 +231,7 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 	if (!ring)
 		return ERR_MEMORY;
 	ring->algorithms = algorithms;
-	e = add_folder(ring, directory, jwks, problem);
+	e = add_folder(ring, directory, jwks != NULL, problem);
 	if (e == OK && jwks)
 		e = add_set_file(ring, jwks, problem);
 	if (e == OK && ring->count == 0) {
@@ -331,16 +256,6 @@ void key_ring_free(struct key_ring **out)
 	free(ring->keys);
 	free(ring);
 	*out = NULL;
-}
-
-bool key_ring_kid_valid(const char *kid)
-{
-	size_t len = strlen(kid);
-
-	for (size_t i = 0; i < len; i++)
-		if (kid[i] <= ' ' || kid[i] > '~')
-			return false;
-	return len <= KID_MAX;
 }
 
 const struct key *key_ring_find(const struct key_ring *ring, const char *kid, const char *alg)
@@ -374,5 +289,5 @@ enum err key_ring_signer(const struct key_ring *ring, const char *kid, const cha
 		}
 	}
 	EVP_PKEY_free(private_key);
-	return e;
+	return e == ERR_INPUT && errno == ENOMEM ? ERR_MEMORY : e;
 }

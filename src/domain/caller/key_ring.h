@@ -4,9 +4,7 @@
  * Keys are files in one directory, named `<kid>.<ALG>`: `default.HS256`, `2026-11.RS256`. The file name binds a key to
  * exactly one algorithm. HS keys are the file's bytes, at least as long as the hash; the others are public keys in PEM.
  *
- * Beside them, or instead, the public keys of an identity provider: a file with its set of keys (jwk_set). A key of a set is
- * bound to one algorithm too: the one that it names, or else the first of those that may be used and that it fits. Never to
- * one with a secret: a public key is none. A key without a kid is the one of tokens without a kid.
+ * Beside them, or instead, the public keys of an identity provider: a file with its set of keys (jwk_set).
  *
  * An editor or openssl ends a file with a newline. Whoever signs may have taken that for a part of the secret or not: a
  * token is good either way.
@@ -25,9 +23,7 @@
 #include "base/err.h"
 #include "domain/caller/signature.h"
 #include "domain/jose/algorithm.h"
-
-#define KID_MAX 128 /* bytes */
-#define KID_DEFAULT "default"
+#include "domain/jose/jwk_set.h"
 
 struct key_ring; /* opaque */
 
@@ -49,24 +45,11 @@ struct key {
  *
  * ERR_CONFIG  unreadable, empty, a secret readable by others, a file name that is no `<kid>.<ALG>`, an algorithm that
  *             is not listed, a key too short or not a key; a set that everybody can write, that jwk_set_read() refuses,
- *             with two keys of one kid and algorithm (or one that a file has), or without any key that can be used
+ *             or with a key whose kid and algorithm a file has too
  */
 enum err key_ring_load(struct key_ring **ring, const char *directory, const char *jwks, const char *algorithms,
 		       struct buf *problem) MUST_CHECK;
-
-/*
- * Whether key_ring_load() would take this for a set of keys.
- *
- *	name	borrowed: what `problem` calls it
- *	report	a line for each key is added: its kid and algorithm, or why it is not used
- *	problem	out: a sentence for the operator, when ERR_CONFIG
- */
-enum err key_ring_judge_set(const char *algorithms, const char *name, struct span text, struct buf *report,
-			    struct buf *problem) MUST_CHECK;
 void key_ring_free(struct key_ring **ring);
-
-/* 1 to KID_MAX printable characters of ASCII, no space; "" is one that names no key. */
-bool key_ring_kid_valid(const char *kid);
 
 /* Whether it is one of those that may be used. */
 bool key_ring_lists(const struct key_ring *ring, const char *alg);

@@ -263,8 +263,11 @@ static enum err make_by_openssl(const char *kid, const char *payload, const char
 		   EVP_DigestSign(context, bytes, &len, (const unsigned char *)jwt.bytes, jwt.len) == 1) {
 		buf_add_text(&jwt, ".");
 		base64url_add(&jwt, bytes, len);
-		buf_add(out, jwt.bytes, jwt.len);
+		if (buf_ok(&jwt))
+			buf_add(out, jwt.bytes, jwt.len);
 		e = buf_ok(&jwt) && buf_ok(out) ? OK : ERR_MEMORY;
+	} else if (errno == ENOMEM) {
+		e = ERR_MEMORY;
 	}
 	EVP_MD_CTX_free(context);
 	EVP_PKEY_free(private_key);

@@ -80,7 +80,7 @@ enum signature signature_check_pair(const char *jwt, const char *alg, EVP_PKEY *
  *	key	borrowed: a secret, or a private key in PEM
  *	out	the compact JWT is added
  *
- * ERR_INPUT  not a key for this algorithm; or no memory, which libjwt and OpenSSL do not tell apart from that
+ * ERR_INPUT  not a key for this algorithm; or no memory, of which libjwt does not tell it apart
  * ERR_MEMORY
  */
 enum err signature_make(const char *kid, const char *payload, const char *alg, struct span key,

@@ -10,6 +10,7 @@
 #include "domain/caller/signature.h"
 #include "domain/caller/token_cache.h"
 #include "domain/jose/base64url.h"
+#include "domain/jose/jwk_set.h"
 #include "domain/text/json.h"
 
 #define TOKEN_MAX 8192 /* bytes: what a web server passes in a header line */
@@ -182,7 +183,7 @@ static const struct token_fault *find_key(const struct token_keys *keys, json_ob
 		return &critical;
 	if (json_object_object_get_ex(header, "kid", &value)) {
 		kid = claims_text(value);
-		if (!kid || !key_ring_kid_valid(kid))
+		if (!kid || !jwk_kid_valid(kid))
 			return &malformed_kid;
 	}
 	if (!signature_alg_known(alg) || !key_ring_lists(keys->ring, alg))

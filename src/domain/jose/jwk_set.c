@@ -121,7 +121,6 @@ static EVP_PKEY *make_public(struct json_object *jwk)
 	const char *type = text_of(jwk, "kty");
 	const char *curve = text_of(jwk, "crv");
 
-	errno = 0;
 	if (!type)
 		return NULL;
 	if (strcmp(type, "RSA") == 0)
@@ -166,75 +165,163 @@ static bool is_for_signatures(struct json_object *jwk)
 	return false;
 }
 
-static enum err read_jwk(struct json_object *jwk, struct jwk *out)
+bool jwk_kid_valid(const char *kid)
 {
-	out->kid = text_of(jwk, "kid");
-	out->alg = text_of(jwk, "alg");
-	if ((json_object_object_get_ex(jwk, "kid", NULL) && !out->kid) ||
-	    (json_object_object_get_ex(jwk, "alg", NULL) && !out->alg)) {
-		out->fault = "has a kid or an alg that is no text";
-		return OK;
-	}
-	if (!is_for_signatures(jwk)) {
-		out->fault = "is not for signatures (use, key_ops)";
-		return OK;
-	}
-	out->key = make_public(jwk);
-	if (!out->key && errno == ENOMEM)
-		return ERR_MEMORY;
-	if (!out->key)
-		out->fault =
-			"is no public key of a kind that is known here: RSA, EC on P-256, P-384 or P-521, or Ed25519";
-	return OK;
+	size_t len = strlen(kid);
+
+	for (size_t i = 0; i < len; i++)
+		if (kid[i] <= ' ' || kid[i] > '~')
+			return false;
+	return len <= KID_MAX;
 }
 
-static enum err read_keys(struct jwk_set *set, struct json_object *keys, const char **fault)
+/*
+ *	out	its alg is set
+ *	alg	what the key says of itself; NULL: nothing
+ *
+ * NULL: it has one; else why not.
+ */
+static const char *choose_algorithm(struct jwk *out, const char *alg, const char *algorithms)
+{
+	const char *list = algorithms;
+
+	if (alg && !algorithm_listed(algorithms, alg))
+		return "is for an algorithm that TIDINGS_JWT_ALGORITHMS does not list";
+	while (algorithm_next(&list, out->alg))
+		if ((!alg || strcmp(alg, out->alg) == 0) && algorithm_fits(out->key, out->alg))
+			return NULL;
+	return alg ? "is not of the kind or size that its algorithm takes"
+		   : "is not of a kind and size that an algorithm of TIDINGS_JWT_ALGORITHMS takes";
+}
+
+static bool is_text_or_absent(struct json_object *jwk, const char *name)
+{
+	return text_of(jwk, name) || !json_object_object_get_ex(jwk, name, NULL);
+}
+
+/* NULL: it can be used; else why not, or, where errno is ENOMEM, not known. */
+static const char *judge_jwk(struct json_object *jwk, const char *algorithms, struct jwk *out)
+{
+	const char *kid = text_of(jwk, "kid");
+
+	if (!is_text_or_absent(jwk, "kid") || !is_text_or_absent(jwk, "alg"))
+		return "has a kid or an alg that is no text";
+	if (kid && (kid[0] == '\0' || !jwk_kid_valid(kid)))
+		return "has a kid that is not of 1 to 128 printable characters of ASCII";
+	if (kid)
+		out->kid = kid;
+	if (!is_for_signatures(jwk))
+		return "is not for signatures (use, key_ops)";
+	out->key = make_public(jwk);
+	if (!out->key)
+		return "is no public key of a kind that is known here: RSA, EC on P-256, P-384 or P-521, or Ed25519";
+	return choose_algorithm(out, text_of(jwk, "alg"), algorithms);
+}
+
+static const struct jwk *find_twin(const struct jwk_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (!set->keys[i].fault && !set->keys[k].fault &&
+			    strcmp(set->keys[i].kid, set->keys[k].kid) == 0 &&
+			    strcmp(set->keys[i].alg, set->keys[k].alg) == 0)
+				return &set->keys[i];
+	return NULL;
+}
+
+static bool is_usable(const struct jwk_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (!set->keys[i].fault)
+			return true;
+	return false;
+}
+
+/* NULL: the set may be looked at key by key. */
+static const char *judge_keys(struct json_object *keys)
 {
 	size_t count = json_object_is_type(keys, json_type_array) ? json_object_array_length(keys) : 0;
-	enum err e = OK;
 
-	if (count == 0 || count > JWK_SET_KEYS_MAX) {
-		*fault = count == 0 ? "is no set of keys: it has no array `keys` with something in it"
-				    : "has too many keys";
-		return ERR_INPUT;
-	}
+	if (count == 0)
+		return "is no set of keys: it has no array `keys` with something in it";
+	if (count > JWK_SET_KEYS_MAX)
+		return "has too many keys";
 	for (size_t i = 0; i < count; i++) {
 		struct json_object *jwk = json_object_array_get_idx(keys, i);
 
-		if (!json_object_is_type(jwk, json_type_object)) {
-			*fault = "is no set of keys: `keys` has something else in it";
-			return ERR_INPUT;
-		}
-		if (is_private(jwk)) {
-			*fault = "has a private key or a secret in it, with which whoever reads it can sign";
-			return ERR_INPUT;
-		}
+		if (!json_object_is_type(jwk, json_type_object))
+			return "is no set of keys: `keys` has something else in it";
+		if (is_private(jwk))
+			return "has a private key or a secret in it, with which whoever reads it can sign";
 	}
+	return NULL;
+}
+
+static enum err read_keys(struct jwk_set *set, struct json_object *keys, const char *algorithms)
+{
+	size_t count = json_object_array_length(keys);
+
 	set->keys = calloc(count, sizeof(set->keys[0]));
 	if (!set->keys)
 		return ERR_MEMORY;
-	for (; e == OK && set->count < count; set->count++)
-		e = read_jwk(json_object_array_get_idx(keys, set->count), &set->keys[set->count]);
-	return e;
+	for (size_t i = 0; i < count; i++) {
+		struct jwk *one = &set->keys[set->count++];
+
+		one->kid = KID_DEFAULT;
+		errno = 0;
+		one->fault = judge_jwk(json_object_array_get_idx(keys, i), algorithms, one);
+		if (one->fault && errno == ENOMEM)
+			return ERR_MEMORY;
+	}
+	return OK;
 }
 
-enum err jwk_set_read(struct jwk_set *out, struct span text, const char **fault)
+enum err jwk_set_read(struct jwk_set *out, const char *name, struct span text, const char *algorithms,
+		      struct buf *problem)
 {
 	struct jwk_set set = {0};
-	const char *problem = NULL;
-	enum err e = json_read(&set.root, text.bytes, text.len, &problem);
+	struct json_object *keys = NULL;
+	const struct jwk *twin = NULL;
+	const char *ignored = NULL, *fault = NULL;
+	enum err e = json_read(&set.root, text.bytes, text.len, &ignored);
 
+	if (e == ERR_MEMORY)
+		return e;
 	if (e == OK && json_object_is_type(set.root, json_type_object)) {
-		e = read_keys(&set, json_object_object_get(set.root, "keys"), fault);
-	} else if (e == OK || e == ERR_INPUT) {
-		*fault = "is no JSON object";
-		e = ERR_INPUT;
+		keys = json_object_object_get(set.root, "keys");
+		fault = judge_keys(keys);
+	} else {
+		fault = "is no JSON object";
+	}
+	e = fault ? ERR_CONFIG : read_keys(&set, keys, algorithms);
+	if (fault)
+		buf_printf(problem, "%s %s", name, fault);
+	if (e == OK && !is_usable(&set)) {
+		buf_printf(problem, "%s has no key that tokens could be checked with: ", name);
+		jwk_set_report(&set, "; ", problem);
+		e = ERR_CONFIG;
+	}
+	twin = e == OK ? find_twin(&set) : NULL;
+	if (twin) {
+		buf_printf(problem, "%s has a second key of the kid %s for %s: which of them to take would be a guess",
+			   name, twin->kid, twin->alg);
+		e = ERR_CONFIG;
 	}
 	if (e == OK)
 		*out = set;
 	else
 		jwk_set_free(&set);
 	return e;
+}
+
+void jwk_set_report(const struct jwk_set *set, const char *separator, struct buf *out)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		const struct jwk *one = &set->keys[i];
+
+		buf_printf(out, "%s%s: %s%s", i > 0 ? separator : "", one->kid, one->fault ? "not used: it " : "",
+			   one->fault ? one->fault : one->alg);
+	}
 }
 
 void jwk_set_free(struct jwk_set *set)

@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "domain/caller/key_ring.h"
 #include "domain/caller/rate.h"
 #include "domain/caller/token.h"
 #include "domain/caller/token_cache.h"
@@ -25,6 +24,7 @@
 #include "domain/input/broadcast.h"
 #include "domain/input/client_message.h"
 #include "domain/jose/base64url.h"
+#include "domain/jose/jwk_set.h"
 #include "domain/text/json.h"
 #include "domain/topic/message.h"
 #include "domain/topic/selection.h"
@@ -378,14 +378,15 @@ static enum err verify(void *context)
 	return e;
 }
 
-static enum err judge_set(void *context)
+static enum err read_set(void *context)
 {
 	const char *text = context;
-	struct buf report = BUF_EMPTY, problem = BUF_EMPTY;
-	enum err e = key_ring_judge_set("RS256,ES256", "it", (struct span){text, strlen(text)}, &report, &problem);
+	struct jwk_set set = {0};
+	struct buf problem = BUF_EMPTY;
+	enum err e = jwk_set_read(&set, "it", (struct span){text, strlen(text)}, "RS256,ES256", &problem);
 
 	memory_restore();
-	buf_free(&report);
+	jwk_set_free(&set);
 	buf_free(&problem);
 	return e;
 }
@@ -397,8 +398,41 @@ static void a_set_of_keys_is_refused_for_what_is_in_it_or_not_known(void **state
 	static char private[] = "{\"keys\":[{\"d\":\"AAAA\"}]}";
 
 	(void)state;
-	memory_fail_each(judge_set, nothing_to_use);
-	memory_fail_each(judge_set, private);
+	memory_fail_each(read_set, nothing_to_use);
+	memory_fail_each(read_set, private);
+}
+
+struct signer {
+	const struct token_keys *keys;
+	const char *alg;
+	const char *private_key;
+};
+
+static enum err sign(void *context)
+{
+	static const struct token_claims claims = {.user_id = "456", .expires_s = NOW_S + 60};
+	const struct signer *s = context;
+	struct buf jwt = BUF_EMPTY;
+	enum err e = token_make(s->keys, NULL, s->alg, s->private_key, &claims, NOW_S, &jwt);
+
+	memory_restore();
+	assert_true((e == OK) == (jwt.len > 0 && buf_ok(&jwt)));
+	buf_free(&jwt);
+	return e;
+}
+
+/* libjwt does not tell these apart. */
+static void what_openssl_signs_is_signed_or_there_is_no_memory(void **state)
+{
+	struct buf problem = BUF_EMPTY;
+	struct token_keys *keys = NULL;
+
+	(void)state;
+	assert_int_equal(token_keys_load(&keys, directory, &rules, &problem), OK);
+	memory_fail_each(sign, &(struct signer){keys, "EdDSA", private_keys[ED_PAIR]});
+	memory_fail_each(sign, &(struct signer){keys, "PS256", private_keys[RSA_PAIR]});
+	token_keys_free(&keys);
+	buf_free(&problem);
 }
 
 static enum err write_claims(void *context)
@@ -859,6 +893,7 @@ int main(void)
 		cmocka_unit_test(what_is_said_on_a_connection_is_answered_as_ever_or_not_at_all),
 		cmocka_unit_test(a_token_is_good_or_bad_as_ever_or_not_known),
 		cmocka_unit_test(a_set_of_keys_is_refused_for_what_is_in_it_or_not_known),
+		cmocka_unit_test(what_openssl_signs_is_signed_or_there_is_no_memory),
 		cmocka_unit_test(claims_are_written_as_a_whole_or_not_at_all),
 		cmocka_unit_test(each_client_gets_each_message_once_and_in_order),
 		cmocka_unit_test(a_message_is_in_the_tail_whole_or_not_at_all),

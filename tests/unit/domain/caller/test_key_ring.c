@@ -205,18 +205,22 @@ static void assert_refuses_to_load(const char *words)
 /* The only key of a set is of no use, for this reason, and so is the set; beside a good one it is passed over. */
 static void assert_passed_over(enum kind kind, const char *more, const char *why)
 {
-	struct buf set = BUF_EMPTY, report = BUF_EMPTY, problem = BUF_EMPTY;
+	struct buf text = BUF_EMPTY, report = BUF_EMPTY, problem = BUF_EMPTY;
+	struct jwk_set set = {0};
 
 	put_one(kind, more);
 	assert_refuses_to_load(why);
-	add_jwk(&set, kind, more);
-	add_jwk(&set, P256, "\"kid\":\"good\"");
-	buf_add_text(&set, "]}");
-	assert_int_equal(key_ring_judge_set(ALGORITHMS, "it", (struct span){set.bytes, set.len}, &report, &problem),
-			 OK);
-	if (!strstr(report.bytes, why) || !strstr(report.bytes, "\ngood: ES256\n"))
+	add_jwk(&text, kind, more);
+	add_jwk(&text, P256, "\"kid\":\"good\"");
+	buf_add_text(&text, "]}");
+	assert_int_equal(jwk_set_read(&set, "it", (struct span){text.bytes, text.len}, ALGORITHMS, &problem), OK);
+	assert_int_equal(set.count, 2);
+	assert_string_equal(set.keys[1].alg, "ES256");
+	jwk_set_report(&set, "\n", &report);
+	if (!strstr(report.bytes, why) || !strstr(report.bytes, "\ngood: ES256"))
 		fail_msg("not \"%s\": %s", why, report.bytes);
-	buf_free(&set);
+	jwk_set_free(&set);
+	buf_free(&text);
 	buf_free(&report);
 	buf_free(&problem);
 }
@@ -338,7 +342,7 @@ static void the_folder_and_the_set_are_one_ring(void **state)
 	buf_free(&jwt);
 	put_in_folder("a.ES256", keys[P384].public, true);
 	put_in_folder("a.ES256", keys[P256].public, true);
-	assert_refuses_to_load("has a second key of the kid");
+	assert_refuses_to_load("has a key of the kid a for ES256, and so has TIDINGS_JWT_KEYS");
 	put_in_folder("a.ES256", NULL, false);
 	put_in_folder("default.HS256", NULL, false);
 }
@@ -429,8 +433,8 @@ static void passes_over_what_is_no_key_for_signatures_here(void **state)
 	assert_passed_over(RSA_2048, "\"kid\":\"a\",\"alg\":\"\"", "does not list");
 	assert_passed_over(RSA_2048, "\"kid\":\"a\",\"alg\":null", "no text");
 	assert_passed_over(RSA_2048, "\"kid\":5", "no text");
-	assert_passed_over(RSA_2048, "\"kid\":\"a b\"", "its kid is not of");
-	assert_passed_over(RSA_2048, "\"kid\":\"\"", "its kid is not of");
+	assert_passed_over(RSA_2048, "\"kid\":\"a b\"", "a kid that is not of");
+	assert_passed_over(RSA_2048, "\"kid\":\"\"", "a kid that is not of");
 	/* The confusion of algorithms, from the other side. */
 	assert_passed_over(RSA_2048, "\"kid\":\"a\",\"alg\":\"HS256\"", "is not of the kind");
 	assert_passed_over(RSA_2048, "\"kid\":\"a\",\"alg\":\"ES256\"", "is not of the kind");
