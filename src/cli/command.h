@@ -41,6 +41,7 @@ int outbox_drop_command(const struct arguments *a);
 int keys_new_command(const struct arguments *a);
 int keys_list_command(const struct arguments *a);
 int keys_check_command(const struct arguments *a);
+int keys_fetch_command(const struct arguments *a);
 int token_command(const struct arguments *a);
 int migrate_command(const struct arguments *a);
 int epoch_renew_command(const struct arguments *a);

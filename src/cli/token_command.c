@@ -95,7 +95,9 @@ static int print_token(const struct arguments *arguments, const struct token_ord
 	else if (e == ERR_NOT_FOUND)
 		complain("there is no secret %s in TIDINGS_JWT_KEYS to sign with; --key takes a private key",
 			 a->kid ? a->kid : "default");
-	else if (private_key_pem)
+	else if (e == ERR_CONFIG)
+		complain("TIDINGS_JWT_ROLES has no name for the role %s", role_text(claims.role));
+	else if (e == ERR_INPUT && private_key_pem)
 		complain("%s is not a private key in PEM for %s", a->key_file,
 			 a->alg ? a->alg : "TIDINGS_JWT_ALGORITHMS");
 	else

@@ -283,22 +283,24 @@ def _(s):
 def _(s):
     folder = s.folder / "new-keys"
     folder.mkdir(mode=0o700)
-    mine = {"TIDINGS_JWT_KEYS": folder}
+    mine = {"TIDINGS_JWT_KEYS": folder, "TIDINGS_JWT_ALGORITHMS": "HS256,RS256,ES256,EdDSA"}
     equal(tidings(s, "keys", "new", "default", **mine), f"{folder}/default.HS256\n", "the file")
     made = json.loads(tidings(s, "keys", "new", "2026-11", "--alg", "ES256", "--private", s.folder / "es.pem", "--json", **mine))
     equal((made["kid"], made["alg"]), ("2026-11", "ES256"), "of a pair")
     tidings(s, "keys", "new", "rsa", "--alg", "RS256", "--private", s.folder / "rs.pem", **mine)
+    tidings(s, "keys", "new", "ed", "--alg", "EdDSA", "--private", s.folder / "ed.pem", **mine)
     for path in (folder / "default.HS256", folder / "2026-11.ES256", s.folder / "es.pem"):
         equal(path.stat().st_mode & 0o777, 0o600, f"mode of {path}")
-    equal(sorted(p.name for p in folder.iterdir()), ["2026-11.ES256", "default.HS256", "rsa.RS256"], "the folder")
+    equal(sorted(p.name for p in folder.iterdir()), ["2026-11.ES256", "default.HS256", "ed.EdDSA", "rsa.RS256"], "the folder")
     folder.chmod(0o750)
     tidings(s, "keys", "new", "shared", **mine)
     equal((folder / "shared.HS256").stat().st_mode & 0o777, 0o640, "mode of one whose folder is its group's to read")
     (folder / "shared.HS256").unlink()
     listed = json.loads(tidings(s, "keys", "list", "--json", **mine))
-    equal([(k["kid"], k["alg"]) for k in listed], [("2026-11", "ES256"), ("default", "HS256"), ("rsa", "RS256")], "the list")
+    equal([(k["kid"], k["alg"]) for k in listed], [("2026-11", "ES256"), ("default", "HS256"), ("ed", "EdDSA"), ("rsa", "RS256")], "the list")
     equal(tidings(s, "keys", "check", **mine), "ok\n", "the check")
-    for args in (("--user", "456"), ("--user", "456", "--kid", "2026-11", "--alg", "ES256", "--key", s.folder / "es.pem", "--role", "clinician")):
+    for args in (("--user", "456"), ("--user", "456", "--kid", "2026-11", "--alg", "ES256", "--key", s.folder / "es.pem", "--role", "clinician"),
+                 ("--user", "456", "--kid", "ed", "--alg", "EdDSA", "--key", s.folder / "ed.pem", "--role", "clinician")):
         token = tidings(s, "token", *args, **mine)
         said = json.loads(tidings(s, "token", "--verify", "--json", stdin=token, **mine))
         equal((said["user_id"], said["role"], 3590 <= said["expires_in"] <= 3600), (456, "clinician" if len(args) > 2 else "user", True), "of the token")

@@ -24,7 +24,7 @@ static const char *advice_on_keys(const char *problem)
 		return "chmod 600, and chown to the user of the programs";
 	if (strstr(problem, "has no key") || strstr(problem, "No such file"))
 		return "tidings keys new default makes one";
-	return "see TIDINGS_JWT_KEYS in tidings.conf(5), and tidings keys list";
+	return "see TIDINGS_JWT_KEYS and TIDINGS_JWT_JWKS in tidings.conf(5), and tidings keys list";
 }
 
 static void look_at_keys(const struct config *c, struct findings *f)
@@ -35,6 +35,8 @@ static void look_at_keys(const struct config *c, struct findings *f)
 
 	if (access(c->jwt_keys, R_OK | X_OK) != 0 && errno == EACCES)
 		findings_add(f, "keys", FINDING_HIDDEN, "%s may not read %s", own_name(), c->jwt_keys);
+	else if (c->jwt_jwks && access(c->jwt_jwks, R_OK) != 0 && errno == EACCES)
+		findings_add(f, "keys", FINDING_HIDDEN, "%s may not read %s", own_name(), c->jwt_jwks);
 	else if (token_keys_load(&keys, c->jwt_keys, &rules, &problem) == OK)
 		findings_add(f, "keys", FINDING_OK, "ok");
 	else

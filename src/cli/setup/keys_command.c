@@ -75,6 +75,8 @@ static EVP_PKEY *make_pair(const char *alg)
 		return EVP_EC_gen("P-384");
 	if (strcmp(alg, "ES512") == 0)
 		return EVP_EC_gen("P-521");
+	if (strcmp(alg, "EdDSA") == 0)
+		return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	if (strncmp(alg, "RS", 2) == 0 || strncmp(alg, "PS", 2) == 0)
 		return EVP_RSA_gen(RSA_BITS);
 	return NULL;
