@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log/log.h"
+#include "base/process/words.h"
 
 #define PREFIX "TIDINGS_"
 
@@ -97,30 +98,6 @@ static bool parse_number(const char *text, int64_t *number)
 	return true;
 }
 
-/* Where `word` is in "a|b|c"; -1: nowhere. */
-static int word_index(const char *words, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (int i = 0;; i++) {
-		size_t this_len = strcspn(words, "|");
-
-		if (this_len == len && memcmp(words, word, len) == 0)
-			return i;
-		if (words[this_len] == '\0')
-			return -1;
-		words += this_len + 1;
-	}
-}
-
-static const char *word_at(const char *words, int index, size_t *len)
-{
-	for (; index > 0; index--)
-		words += strcspn(words, "|") + 1;
-	*len = strcspn(words, "|");
-	return words;
-}
-
 static void read_value(struct config *c, const struct option *o, const char *value, struct buf *problems)
 {
 	int64_t number = 0;
@@ -138,7 +115,7 @@ static void read_value(struct config *c, const struct option *o, const char *val
 			*number_field(c, o) = number;
 		break;
 	case KIND_CHOICE:
-		index = word_index(o->text, value);
+		index = words_index(o->text, value);
 		if (index < 0)
 			buf_printf(problems, "%s must be one of %s, not \"%s\"\n", o->name, o->text, value);
 		else
@@ -242,7 +219,7 @@ void config_print(const struct config *config, struct buf *out)
 	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
 		const struct option *o = &options[i];
 		const char *text = NULL;
-		size_t len = 0;
+		struct span word;
 
 		switch (o->kind) {
 		case KIND_TEXT:
@@ -259,8 +236,8 @@ void config_print(const struct config *config, struct buf *out)
 			buf_printf(out, "%s=%" PRId64 "\n", o->name, *number_field(&copy, o));
 			break;
 		case KIND_CHOICE:
-			text = word_at(o->text, *choice_field(&copy, o), &len);
-			buf_printf(out, "%s=%.*s\n", o->name, (int)len, text);
+			word = words_at(o->text, *choice_field(&copy, o));
+			buf_printf(out, "%s=%.*s\n", o->name, (int)word.len, word.bytes);
 			break;
 		case KIND_OTHER:
 			break;
