@@ -9,7 +9,7 @@
 #include "domain/http/request_head.h"
 #include "ws/loop/client_socket.h"
 #include "ws/loop/port.h"
-#include "ws/net/requester.h"
+#include "ws/loop/requester.h"
 #include "ws/net/router.h"
 
 #define UNSERVED_MAX 1024 /* sockets that have never been served, once the node has no room for more */

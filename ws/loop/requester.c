@@ -1,4 +1,4 @@
-#include "ws/net/requester.h"
+#include "ws/loop/requester.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
