@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log/log.h"
+#include "ws/metrics/node_metrics.h"
 
 struct key_reading {
 	uv_work_t work;
@@ -48,6 +49,8 @@ static void take_over(uv_work_t *work, int status)
 
 	(void)status;
 	n->identity.reading_keys = false;
+	if (!r->keys)
+		node_count(n, METRIC_KEY_RELOAD_FAILURES);
 	if (r->keys) {
 		token_keys_free(&n->identity.keys);
 		n->identity.keys = r->keys;
@@ -73,6 +76,7 @@ void keys_reload(struct node *n)
 	}
 	if (!n->identity.reading_keys) {
 		free(r);
+		node_count(n, METRIC_KEY_RELOAD_FAILURES);
 		log_error("the keys are not read again: no memory");
 	}
 }

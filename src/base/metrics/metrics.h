@@ -21,6 +21,12 @@
 
 #include "base/buf.h"
 
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+/* Who may read them: TIDINGS_METRICS. */
+enum metrics_access { METRICS_LOCAL, METRICS_TOKEN, METRICS_OFF };
+#define METRICS_LOCAL_ONLY "Metrics are told to this machine alone."
+
 #define METRICS_MAX 96	      /* in a table */
 #define METRIC_GIVEN "?"      /* the words of a label that metrics_write_series() is given */
 #define METRIC_GIVEN_MAX 16   /* of those */

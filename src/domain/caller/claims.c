@@ -197,6 +197,11 @@ static void add_text(struct buf *out, const char *name, const char *text)
 	json_add_string(out, text, strlen(text));
 }
 
+bool claims_are_expired(const struct token_fault *fault)
+{
+	return fault == &expired;
+}
+
 void claims_add_json(struct buf *out, const struct token_rules *rules, const struct token_claims *claims, int64_t now_s)
 {
 	buf_printf(out, "{\"iat\":%" PRId64, now_s);

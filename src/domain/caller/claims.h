@@ -58,6 +58,9 @@ struct token_fault {
 const struct token_fault *claims_judge(const struct token_rules *rules, json_object *payload, int64_t now_s,
 				       struct token_claims *claims) MUST_CHECK;
 
+/* A fault that claims_judge() gave: time alone made it. */
+bool claims_are_expired(const struct token_fault *fault);
+
 /* Appends the claims as the JSON object that claims_judge() accepts. expires_s 0: no exp. */
 void claims_add_json(struct buf *out, const struct token_rules *rules, const struct token_claims *claims,
 		     int64_t now_s);

@@ -14,12 +14,13 @@ struct fetch_call {
 	int64_t topic_id; /* of all rows; 0: they tell */
 };
 
-static const struct statement fetch_statement = {"fetch", "select topic_id, seq, to_user, exclude, body, revocation, "
-							  "expires_in_ms from tidings.fetch($1, $2, $3, $4, $5)"};
+static const struct statement fetch_statement = {"fetch",
+						 "select topic_id, seq, to_user, exclude, body, revocation, "
+						 "expires_in_ms, age_ms from tidings.fetch($1, $2, $3, $4, $5)"};
 
-static const struct statement unsent_statement = {"unsent",
-						  "select 0::int8, seq, $2::text, null::text, body, false, "
-						  "expires_in_ms from tidings.unsent($1, $2, $3, $4, $5, $6)"};
+static const struct statement unsent_statement = {
+	"unsent", "select 0::int8, seq, $2::text, null::text, body, false, "
+		  "expires_in_ms, null::int8 from tidings.unsent($1, $2, $3, $4, $5, $6)"};
 
 /* From the database's clock to ours: only what is left of the time is told. 0: it never expires. */
 static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)
@@ -27,6 +28,12 @@ static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)
 	int64_t in_ms = sql_int8_at(r, row, column);
 
 	return PQgetisnull(r, row, column) ? 0 : now_ms + MIN(MAX(in_ms, 0), EXPIRY_MAX_MS);
+}
+
+/* The same. 0: nobody says. */
+static int64_t stored_at(const PGresult *r, int row, int column, int64_t now_ms)
+{
+	return PQgetisnull(r, row, column) ? 0 : MAX(now_ms - MAX(sql_int8_at(r, row, column), 0), 1);
 }
 
 static void on_fetch(void *context, enum err e, const PGresult *rows)
@@ -57,6 +64,7 @@ static void on_fetch(void *context, enum err e, const PGresult *rows)
 		if (body_len >= 2 && body[0] == '{' && !made[i].revocation)
 			made[i].message.body = (struct span){body, body_len};
 		made[i].message.expires_ms = expiry_at(rows, i, 6, now_ms);
+		made[i].message.stored_ms = stored_at(rows, i, 7, now_ms);
 	}
 	call.answer(call.context, e, made, count);
 	free(made);
