@@ -80,6 +80,7 @@ enum err db_workers_run(const struct db_workers_job *job)
 		.contexts = contexts,
 		.serve = serve,
 		.reload = reload,
+		.metrics = job->metrics,
 	};
 	enum err e = workers && contexts ? OK : ERR_MEMORY;
 
@@ -92,6 +93,7 @@ enum err db_workers_run(const struct db_workers_job *job)
 		workers[i] = (struct db_worker){
 			.config = job->config,
 			.auth = auth,
+			.metrics = job->metrics,
 			.shared = job->shared,
 			.connections = job->database_role ? &connections : NULL,
 			.serve = job->serve,

@@ -1,15 +1,20 @@
 """/metrics, of a sidecar and of the web server's programs (spec section 9, what is counted where)."""
+import contextlib
+import os
 import re
+import signal
+import socket
 import subprocess
+import time
 
-from harness import RawClient, Skip, equal, find_program, test, wait_until
+from harness import Lock, RawClient, Skip, Transaction, equal, find_program, test, wait_until
 
 SERIES = re.compile(r'(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)')
 
 
 def scrape(api):
     """{(name, its labels, sorted): value}"""
-    reply = api.get("/metrics")
+    reply = api.request("GET", "/metrics", timeout=20)
     equal((reply.status, reply.headers["Content-Type"]), (200, "text/plain; version=0.0.4; charset=utf-8"), f"answer of {reply!r}")
     found = {}
     for line in reply.body.decode().splitlines():
@@ -172,3 +177,168 @@ def _(s):
     now = wait_until(lambda: value(n := scrape(s.node1.api), "tidings_database_up", use="calls") == 1
                      and value(n, "tidings_database_up", use="listen") == 1 and n, "it to be back", 60)
     equal([value(now, "tidings_database_connects_total", use=use) >= least for use, least in (("calls", 6), ("listen", 2))], [True, True], "connects")
+
+
+# ---- of the web server's programs, and of the queue
+
+
+@test("promtool finds nothing wrong with the metrics of the web server, and no name is on both sides but the process's")
+def _(s):
+    done = promtool("check", "metrics", input=s.api.get("/metrics").body.decode())
+    equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "promtool check metrics")
+    both = {name for name, _ in scrape(s.api)} & {name for name, _ in scrape(s.node1.api)}
+    equal({name for name in both if not name.startswith("process_")}, set(), "names that both export")
+
+
+@test("the FastCGI programs count requests by route and status, what was published, commits, and who was over the rate")
+def _(s):
+    d = s.diagnosis()
+    with s.web(TIDINGS_PUBLISH_RATE=1, TIDINGS_PUBLISH_BURST=2) as web:
+        s.recommend(d, api=web.api, token=s.service(), headers={"Idempotency-Key": "k"})
+        s.recommend(d, api=web.api, token=s.service(), headers={"Idempotency-Key": "k"})
+        web.api.post("/ws/publish", [{"topic": f"diagnosis/{d}", "type": "t", "data": {}}] * 3, s.service()).want(200)
+        s.recommend(d, api=web.api, token=s.token("stranger"), want=403)
+        for _n in range(3):
+            last = web.api.get(f"/ws/history/{d}", s.token())
+        last.want(429)
+        web.api.get(f"/ws/connection/{'0' * 8}-0000-4000-8000-{'0' * 12}/health", s.token("root", role="admin")).want(404)
+        web.api.post("/ws/history/1", {}).want(405)
+        web.api.get("/ws/broadcast-feedback-update").want(405)
+        now = scrape(web.api)
+        requests = lambda program, route, status: value(now, "tidings_http_requests_total", program=program, route=route, status=str(status))
+        equal((requests("broadcast", "/ws/broadcast-recommendation-update", 200), requests("broadcast", "/ws/broadcast-recommendation-update", 403),
+               requests("broadcast", "/ws/publish", 200), requests("broadcast", "/ws/broadcast-feedback-update", 405)), (2, 1, 1, 1), "of broadcast")
+        equal((requests("history", "/ws/history/*", 200), requests("history", "/ws/history/*", 429), requests("history", "/ws/history/*", 405)), (2, 1, 1), "of history")
+        equal((requests("live", "/ws/connection/*/health", 404), requests("live", "/ws/send", 200)), (1, None), "of live")
+        equal({result: value(now, "tidings_published_messages_total", result=result) for result in ("committed", "repeated", "refused", "failed")},
+              {"committed": 4, "repeated": 1, "refused": 1, "failed": 0}, "published")
+        # One who repeats, and one who may not, are a batch as well.
+        equal((value(now, "tidings_commit_duration_seconds_count"), value(now, "tidings_commit_messages_sum")), (4, 6), "commits, and messages in them")
+        equal(value(now, "tidings_rate_limited_total", role="user"), 1, "over the rate")
+        equal((value(now, "tidings_http_threads", program="broadcast"), value(now, "tidings_http_requests_in_flight", program="broadcast"),
+               value(now, "tidings_publish_waiting")), (64, 0, 0), "gauges")
+        equal(value(now, "tidings_http_request_duration_seconds_count", program="broadcast", route="/ws/publish"), 1, "durations")
+        texts = web.api.get("/metrics").body.decode()
+        for secret in (f"diagnosis/{d}", f"/{d}", "stranger", "000000000000"):
+            assert secret not in texts, f"{secret} in a label"
+
+
+@test("what a FastCGI program has counted is there after it ends, and is added to by the next, killed or not; of gauges only those who live count")
+def _(s):
+    d = s.diagnosis()
+    count = lambda web: value(scrape(web.api), "tidings_http_requests_total", program="broadcast", route="/ws/publish", status="200")
+    publish = lambda web: web.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "t", "data": {}}, s.service()).want(200)
+    web = s.start_web()
+    try:
+        publish(web)
+        old = web.programs("broadcast.fcgi")
+        os.kill(old[0], signal.SIGKILL)
+        # lighttpd starts another; what comes before that is refused.
+        wait_until(lambda: web.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "t", "data": {}}, s.service()).status == 200, "another to answer")
+        wait_until(lambda: count(web) == 2, "both to be told")
+        equal([p.name for p in sorted(web.folder.glob("broadcast.*.metrics"))], ["broadcast.0.metrics"], "files")
+        equal(value(scrape(web.api), "tidings_http_threads", program="broadcast"), 64, "threads of the one that lives")
+    finally:
+        s.forget(web)
+        web.stop()
+    with contextlib.closing(Again(s, web)) as again:
+        publish(again.web)
+        equal(count(again.web), 3, "by those of the next web server")
+
+
+class Again:
+    """Another web server on the folder of one that has ended."""
+
+    def __init__(self, s, web):
+        self.s, self.web = s, s.start_web(folder=web.folder)
+
+    def close(self):
+        self.s.forget(self.web)
+        self.web.stop()
+
+
+@test("where TIDINGS_STATE cannot be written to the programs say so and serve; status.fcgi tells what is its own")
+def _(s):
+    with s.web() as web:
+        env = {**web.how["env"], "TIDINGS_STATE": "/nowhere"}
+        listener = socket.socket(socket.AF_UNIX)
+        path = s.folder / "lonely.sock"
+        listener.bind(str(path))
+        listener.listen()
+        child = subprocess.Popen([s.program("status.fcgi")], env=env, stdin=listener, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            said = ""
+            while "serving" not in said:
+                said += child.stderr.readline()
+            assert "/nowhere: No such file or directory" in said, said
+        finally:
+            child.terminate()
+            child.communicate()
+
+
+@test("the queue's metrics follow the queue: what no client has been sent, the outbox, critical notifications that nobody has acked")
+def _(s):
+    d = s.diagnosis()
+    user = f"u{d}"
+    with s.web() as web:
+        before = scrape(web.api)
+    s.sql("delete from tidings.outbox")
+    for _n in range(3):
+        s.recommend(d)
+    s.sql(f"select tidings.publish('diagnosis/{d}', 'later', '{{}}', deliver_at => now() + interval '1 hour')")
+    s.api.post("/ws/broadcast-notification", {"user_id": user, "type": "system", "title": "t", "message": "m", "priority": "critical"}, s.service()).want(200)
+    wait_until(lambda: s.sql(f"select 1 from tidings.notification where user_id = '{user}' and sent_at is not null"), "it to be sent")
+    with s.web() as web:
+        now = scrape(web.api)
+        grown = value(now, "tidings_queue_undelivered_messages") - value(before, "tidings_queue_undelivered_messages")
+        equal((grown >= 3, value(now, "tidings_queue_oldest_undelivered_seconds") > 0), (True, True), f"undelivered, {grown} more")
+        equal((value(now, "tidings_outbox_messages", state="scheduled"), value(now, "tidings_outbox_messages", state="failed")), (1, 0), "outbox")
+        assert value(now, "tidings_notifications_unacked", priority="critical") >= 1, "unacked"
+        assert value(now, "tidings_notifications_oldest_unacked_seconds", priority="critical") > 0, "oldest unacked"
+        equal(value(now, "tidings_nodes_live"), int(s.sql("select tidings.live_nodes()")[0][0]), "nodes")
+        equal(value(now, "tidings_schema_version"), int(s.sql("select max(version) from tidings.applied()")[0][0]), "schema")
+        assert value(now, "tidings_node_heartbeat_age_seconds", node=s.node1.id()) < 15, "heartbeat"
+        assert value(now, "tidings_table_bytes", table="message") > 0 and value(now, "tidings_table_dead_rows", table="message") >= 0, "tables"
+        assert 0 <= value(now, "tidings_notify_queue_ratio") < 1, "notify"
+        # Within 10 s nobody asks again, whoever scrapes.
+        s.recommend(d)
+        equal(value(scrape(web.api), "tidings_queue_undelivered_messages"), value(now, "tidings_queue_undelivered_messages"), "a moment later")
+    s.sql("delete from tidings.outbox")
+
+
+@test("the oldest snapshot is that of whoever keeps dead rows, once tidings_owner may see other sessions")
+def _(s):
+    s.sql("grant pg_read_all_stats to tidings_owner")
+    try:
+        with Transaction(s, "set transaction isolation level repeatable read"):
+            time.sleep(0.01)
+            assert float(dict(line.rsplit(" ", 1) for (line,) in s.sql("select unnest(string_to_array(tidings.metrics(), E'\\n'))"))
+                         ["tidings_oldest_snapshot_seconds"]) > 0
+    finally:
+        s.sql("revoke pg_read_all_stats from tidings_owner")
+
+
+@test("a scrape is answered while the database hangs, with what the programs count; the queue's numbers are left out, and are back when it is", allow="database")
+def _(s):
+    with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web:
+        with Lock(s, "tidings.topic"):
+            # The first waits for a while, and those that come then for nothing.
+            for _n in range(5):
+                now = scrape(web.api)
+                equal((value(now, "tidings_nodes_live"), value(now, "tidings_http_threads", program="status")), (None, 4), "while it hangs")
+        wait_until(lambda: value(scrape(web.api), "tidings_nodes_live") is not None, "the queue to be told", 90)
+
+
+@test("TIDINGS_METRICS holds at the web server too: who is not of this machine, or comes by a proxy, is refused")
+def _(s):
+    for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+        s.api.get("/metrics", headers={header: "10.0.0.1"}).want(403)
+    head = s.api.request("HEAD", "/metrics")
+    equal((head.status, head.body, int(head.headers["Content-Length"]) > 1000), (200, b"", True), "HEAD")
+    s.api.post("/metrics", {}).want(405)
+    with s.web(TIDINGS_METRICS="token") as web:
+        web.api.get("/metrics").want(401)
+        web.api.get("/metrics", s.service()).want(403)
+        equal(web.api.get("/metrics", s.token("root", role="admin")).status, 200, "an admin")
+    with s.web(TIDINGS_METRICS="off") as web:
+        web.api.get("/metrics").want(404)

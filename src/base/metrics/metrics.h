@@ -47,6 +47,7 @@ typedef _Atomic uint64_t metric_number;
 struct metrics {
 	const struct metric *table;   /* borrowed */
 	metric_number *numbers;	      /* borrowed */
+	const char *given;	      /* of metrics_file_open(): the words of METRIC_GIVEN, as long as the numbers */
 	unsigned count;		      /* of the table */
 	bool shared;		      /* several threads or processes count */
 	uint16_t first[METRICS_MAX];  /* index in `numbers` of each metric's first */

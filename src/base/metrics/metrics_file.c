@@ -70,7 +70,14 @@ static bool reserve(int fd, size_t size)
 	       posix_fallocate(fd, 0, (off_t)size) == 0;
 }
 
-/* NULL: it has no place, or is somebody else's. */
+static void begin(struct metrics_header *header, uint64_t fingerprint, const char *given)
+{
+	memcpy(header->magic, magic, sizeof(magic));
+	memcpy(header->given, given, strlen(given));
+	header->fingerprint = fingerprint;
+}
+
+/* NULL: it has no place. */
 static struct metrics_header *take_over(int fd, const struct metrics *m, const char *given)
 {
 	uint64_t fingerprint = metrics_fingerprint(m->table, m->count);
@@ -80,12 +87,10 @@ static struct metrics_header *take_over(int fd, const struct metrics *m, const c
 
 	if (header == MAP_FAILED)
 		return NULL;
-	if (fits(header, fingerprint, given))
-		return header;
-	memset(header, 0, size);
-	memcpy(header->magic, magic, sizeof(magic));
-	memcpy(header->given, given, strlen(given));
-	header->fingerprint = fingerprint;
+	if (!fits(header, fingerprint, given)) {
+		memset(header, 0, size);
+		begin(header, fingerprint, given);
+	}
 	return header;
 }
 
@@ -120,16 +125,19 @@ enum err metrics_file_open(struct metrics *m, const struct metric *table, unsign
 			   const char *program, const char *given, struct buf *problem)
 {
 	struct metrics_header *header = NULL;
-	metric_number *numbers;
 
 	assert(strlen(given) < METRICS_GIVEN_SIZE);
 	metrics_init(m, table, count, NULL, true);
 	if (folder && *folder)
 		header = find_free(m, folder, program, given, problem);
-	numbers = header ? numbers_of(header) : calloc(metrics_slots(table, count), sizeof(*numbers));
-	if (!numbers)
-		return ERR_MEMORY;
-	metrics_init(m, table, count, numbers, true);
+	if (!header) {
+		header = calloc(1, file_size(table, count));
+		if (!header)
+			return ERR_MEMORY;
+		begin(header, metrics_fingerprint(table, count), given);
+	}
+	metrics_init(m, table, count, numbers_of(header), true);
+	m->given = header->given;
 	metrics_clear_gauges(m);
 	return OK;
 }
