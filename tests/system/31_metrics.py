@@ -318,7 +318,21 @@ def _(s):
         s.sql("revoke pg_read_all_stats from tidings_owner")
 
 
-@test("a scrape is answered while the database hangs, with what the programs count; the queue's numbers are left out, and are back when it is", allow="database")
+@test("a scrape is answered while the database hangs, with what the programs count, and of the queue what was read a moment before", allow="database")
+def _(s):
+    with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web:
+        before = wait_until(lambda: value(n := scrape(web.api), "tidings_nodes_live") is not None and n, "the queue to be told")
+
+        def is_asked_again():
+            equal(value(scrape(web.api), "tidings_schema_version"), value(before, "tidings_schema_version"), "of the queue, while it hangs")
+            return s.sql("select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%tidings.metrics()%'")
+
+        with Lock(s, "tidings.topic"):
+            wait_until(is_asked_again, "the copy from before to be too old to be given without a look")
+            equal(value(scrape(web.api), "tidings_nodes_live"), value(before, "tidings_nodes_live"), "of the queue, once somebody looks")
+
+
+@test("a scrape is answered while the database hangs, with what the programs count, also where the queue has never been told; it is once it can be", allow="database")
 def _(s):
     with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web:
         with Lock(s, "tidings.topic"):
