@@ -20,10 +20,8 @@ static bool is_in_seconds(const struct metric *metric)
 	return strstr(metric->name, "_seconds") != NULL;
 }
 
-static const int64_t *bounds_of(const struct metric *metric, unsigned *count)
+static const int64_t *bounds_of(bool seconds, unsigned *count)
 {
-	bool seconds = is_in_seconds(metric);
-
 	*count = seconds ? ARRAY_LEN(seconds_bounds) : ARRAY_LEN(sizes_bounds);
 	return seconds ? seconds_bounds : sizes_bounds;
 }
@@ -47,7 +45,7 @@ static unsigned size_of(const struct metric *metric)
 
 	if (metric->kind != METRIC_HISTOGRAM)
 		return 1;
-	(void)bounds_of(metric, &bounds);
+	(void)bounds_of(is_in_seconds(metric), &bounds);
 	return bounds + 2;
 }
 
@@ -96,6 +94,7 @@ void metrics_init(struct metrics *m, const struct metric *table, unsigned count,
 		m->first[i] = (uint16_t)first;
 		m->across[i] = (uint16_t)words_of(&table[i], 1);
 		m->size[i] = (uint16_t)size_of(&table[i]);
+		m->seconds[i] = is_in_seconds(&table[i]);
 		first += slots_of(&table[i]);
 	}
 	assert(first <= UINT16_MAX);
@@ -104,7 +103,7 @@ void metrics_init(struct metrics *m, const struct metric *table, unsigned count,
 void metrics_observe(const struct metrics *m, unsigned metric, unsigned i, unsigned j, int64_t value, uint64_t times)
 {
 	unsigned count, bucket = 0;
-	const int64_t *bounds = bounds_of(&m->table[metric], &count);
+	const int64_t *bounds = bounds_of(m->seconds[metric], &count);
 	metric_number *numbers = metrics_number(m, metric, i, j);
 
 	/* A clock that was set back. */
@@ -213,7 +212,7 @@ static void write_histogram(struct buf *out, const struct series *s, const metri
 {
 	static const int64_t infinite = -1;
 	unsigned count;
-	const int64_t *bounds = bounds_of(s->metric, &count);
+	const int64_t *bounds = bounds_of(s->seconds, &count);
 	uint64_t sum = number_at(numbers, count + 1), observed = 0;
 
 	for (unsigned i = 0; i <= count; i++) {
@@ -236,7 +235,7 @@ void metrics_write_series(struct buf *out, const struct metrics *m, unsigned met
 			  const char *given)
 {
 	const struct metric *table = &m->table[metric];
-	struct series s = {.metric = table, .labels = labels, .seconds = is_in_seconds(table)};
+	struct series s = {.metric = table, .labels = labels, .seconds = m->seconds[metric]};
 	const char *words[2];
 	unsigned counts[2];
 	bool sparse = is_given(table, 0) || is_given(table, 1);

@@ -53,6 +53,7 @@ struct metrics {
 	uint16_t first[METRICS_MAX];  /* index in `numbers` of each metric's first */
 	uint16_t across[METRICS_MAX]; /* words of each one's second label, or 1 */
 	uint16_t size[METRICS_MAX];   /* numbers of one series: 1; of a histogram its buckets and the sum */
+	bool seconds[METRICS_MAX];    /* it is in seconds */
 };
 
 /* How many numbers a table has. */
