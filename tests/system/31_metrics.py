@@ -177,6 +177,7 @@ def _(s):
         equal((admin.status, b"tidings_connections" in admin.body), (200, True), "an admin")
     with s.node(TIDINGS_METRICS="off") as node:
         node.api.get("/metrics").want(404)
+        node.api.post("/metrics", {}).want(404)
 
 
 @test("a sidecar whose database is away tells its metrics all the same, and that it is away", allow="database|connection|publishing|POOL|session")

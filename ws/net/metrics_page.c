@@ -55,15 +55,8 @@ static bool is_admin(struct requester *r, const struct request_head *head)
 
 static bool may_see(struct requester *r, const struct request_head *head)
 {
-	switch ((enum metrics_access)r->node->config->metrics) {
-	case METRICS_OFF:
-		requester_refuse(r, 404, "", "There is nothing at this path.");
-		return false;
-	case METRICS_TOKEN:
+	if (r->node->config->metrics == METRICS_TOKEN)
 		return is_admin(r, head);
-	case METRICS_LOCAL:
-		break;
-	}
 	if (is_local(r, head))
 		return true;
 	requester_refuse(r, 403, "", METRICS_LOCAL_ONLY);
@@ -75,7 +68,8 @@ bool metrics_page_serve(struct requester *r, const struct request_head *head)
 	static const char path[] = "/metrics";
 	struct buf text = BUF_EMPTY;
 
-	if (head->path.len != strlen(path) || memcmp(head->path.bytes, path, head->path.len) != 0)
+	if (r->node->config->metrics == METRICS_OFF || head->path.len != strlen(path) ||
+	    memcmp(head->path.bytes, path, head->path.len) != 0)
 		return false;
 	if (!requester_takes_get(r, head) || !may_see(r, head))
 		return true;
