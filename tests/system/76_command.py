@@ -249,7 +249,7 @@ def _(s):
     d = s.diagnosis()
     s.sql(f"select tidings.publish('diagnosis/{d}', 'later', '\"a secret\"'::json, now() + interval '1 day')")
     s.sql(f"""insert into tidings.outbox (deliver_at, topic, body, attempts, last_error, failed_at)
-        select now(), 'diagnosis/{d}', '{{"type":"given_up","data":"a secret"}}', 10, 'P0001 why' || chr(27) || '[2J' || chr(155) || '2J', now() from generate_series(1, 3)""")
+        select now(), 'diagnosis/{d}', '{{"type":"given_up","topic":"diagnosis/{d}","timestamp":"2026-11-27T10:00:00.000Z","data":"a secret"}}', 10, 'P0001 why' || chr(27) || '[2J' || chr(155) || '2J', now() from generate_series(1, 3)""")
     mine = lambda *args: [m for m in json.loads(tidings(s, "outbox", "list", "--json", *args, **migrator(s))) if m["topic"] == f"diagnosis/{d}"]
     equal([(m["kind"], m["attempts"], bool(m["failed_at"])) for m in mine()], [("message", 10, True)] * 3 + [("message", 0, False)], "what is listed")
     text = tidings(s, "outbox", "list", "--failed", **migrator(s))

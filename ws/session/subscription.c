@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/node.h"
 
 #define ALLOWED_MS 10000 /* a poller that keeps coming back is asked anew whether it may */
@@ -205,6 +206,8 @@ void subscription_resume(struct subscription *sub)
 void subscription_end(struct subscription *sub, struct node *n)
 {
 	hub_leave(&sub->subscriber);
+	if (sub->subscriber.topic && sub->state == SUBSCRIPTION_CATCHING)
+		metrics_add(&n->metrics, METRIC_CATCH_UP_CLIENTS, 0, 0, -1);
 	if (sub->subscriber.topic)
 		hub_let_go(n->fanout.hub, sub->subscriber.topic);
 	sub->subscriber.topic = NULL;

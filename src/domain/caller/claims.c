@@ -344,3 +344,8 @@ const struct token_fault *claims_judge(const struct token_rules *rules, json_obj
 		*claims = judged;
 	return fault;
 }
+
+bool claims_are_expired(const struct token_fault *fault)
+{
+	return fault == &expired;
+}

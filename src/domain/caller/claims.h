@@ -82,6 +82,9 @@ struct token_fault {
 const struct token_fault *claims_judge(const struct token_rules *rules, json_object *payload, int64_t now_s,
 				       struct token_claims *claims) MUST_CHECK;
 
+/* A fault that claims_judge() gave: time alone made it. */
+bool claims_are_expired(const struct token_fault *fault);
+
 /*
  * Appends the claims as the JSON object that claims_judge() accepts. expires_s 0: no exp.
  *

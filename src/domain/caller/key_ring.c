@@ -296,6 +296,15 @@ bool key_ring_kid_valid(const char *kid)
 	return strlen(kid) <= KID_MAX && kid[strspn(kid, KID_CHARS)] == '\0';
 }
 
+size_t key_ring_count(const struct key_ring *ring, struct span alg)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < ring->count; i++)
+		count += strlen(ring->keys[i].alg) == alg.len && memcmp(ring->keys[i].alg, alg.bytes, alg.len) == 0;
+	return count;
+}
+
 const struct key *key_ring_find(const struct key_ring *ring, const char *kid, const char *alg)
 {
 	for (size_t i = 0; i < ring->count; i++)

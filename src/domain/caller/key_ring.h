@@ -58,6 +58,9 @@ bool key_ring_kid_valid(const char *kid);
 /* Whether it is one of those that may be used. */
 bool key_ring_lists(const struct key_ring *ring, const char *alg);
 
+/* How many there are for an algorithm. */
+size_t key_ring_count(const struct key_ring *ring, struct span alg);
+
 /* The key of that kid and algorithm: lent, valid as long as the ring. NULL: there is none. */
 const struct key *key_ring_find(const struct key_ring *ring, const char *kid, const char *alg);
 

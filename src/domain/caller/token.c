@@ -23,9 +23,10 @@ struct token_keys {
 };
 
 /* Nobody is told more who cannot sign. */
-#define FAULT(why)                                                      \
-	{                                                               \
-		why, "authentication failed", "The token is not valid." \
+#define UNTOLD "authentication failed"
+#define FAULT(why)                                     \
+	{                                              \
+		why, UNTOLD, "The token is not valid." \
 	}
 
 static const struct token_fault too_long = FAULT("too long");
@@ -290,6 +291,22 @@ enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int6
 	if (keys->good)
 		keep(keys, (struct span){jwt, len}, claims);
 	return OK;
+}
+
+enum token_result token_result_of(const struct token_fault *fault)
+{
+	if (!fault)
+		return TOKEN_GOOD;
+	if (fault == &no_key || fault == &malformed_kid)
+		return TOKEN_NO_KEY;
+	if (strcmp(fault->reason, UNTOLD) == 0)
+		return TOKEN_BAD_SIGNATURE;
+	return claims_are_expired(fault) ? TOKEN_EXPIRED : TOKEN_BAD_CLAIMS;
+}
+
+size_t token_keys_count(const struct token_keys *keys, struct span alg)
+{
+	return key_ring_count(keys->ring, alg);
 }
 
 /* ---- making */

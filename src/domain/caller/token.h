@@ -54,6 +54,15 @@ enum err token_keys_remember(struct token_keys *keys, size_t tokens_max) MUST_CH
 enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int64_t now_s, struct token_claims *claims,
 		      const struct token_fault **fault) MUST_CHECK;
 
+/* What came of a check, for whoever counts: how many words of the fault its bearer is told is another matter. */
+enum token_result { TOKEN_GOOD, TOKEN_EXPIRED, TOKEN_BAD_SIGNATURE, TOKEN_NO_KEY, TOKEN_BAD_CLAIMS };
+
+/* NULL: it was good. */
+enum token_result token_result_of(const struct token_fault *fault);
+
+/* How many keys there are for an algorithm. */
+size_t token_keys_count(const struct token_keys *keys, struct span alg);
+
 /*
  * Makes a token: what `tidings token` prints.
  *

@@ -563,7 +563,8 @@ static void on_revoked(void *context, struct hub_topic *t, const char *user_id, 
 	(void)seq;
 }
 
-static const struct hub_ops hub_ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private, on_revoked};
+static const struct hub_ops hub_ops = {on_write,   on_soon, on_behind, on_delivered, on_delivered_private,
+				       on_revoked, NULL,    NULL};
 
 /* What the caller of hub_append() does where it fails: the same again, later. */
 static enum err append(struct hub *h, struct hub_topic *t, uint64_t seq)

@@ -239,6 +239,16 @@ static enum err verify(struct token_keys *keys, const char *jwt, struct token_cl
 	return e;
 }
 
+/* As it is counted: only of a token whose signature was good its bearer is told more than that it failed. */
+static enum token_result counted_as(const struct token_fault *fault)
+{
+	if (strcmp(fault->why, "no key of that kid and algorithm") == 0 || strcmp(fault->why, "malformed kid") == 0)
+		return TOKEN_NO_KEY;
+	if (strcmp(fault->why, "expired") == 0)
+		return TOKEN_EXPIRED;
+	return strcmp(fault->detail, "The token is not valid.") == 0 ? TOKEN_BAD_SIGNATURE : TOKEN_BAD_CLAIMS;
+}
+
 static void assert_refused(struct token_keys *keys, const char *jwt, const char *expected)
 {
 	struct token_claims claims = {.user_id = "untouched", .role = ROLE_ADMIN, .expires_s = 7};
@@ -246,6 +256,7 @@ static void assert_refused(struct token_keys *keys, const char *jwt, const char 
 
 	assert_int_equal(verify(keys, jwt, &claims, &fault), ERR_UNAUTHORIZED);
 	assert_string_equal(fault->why, expected);
+	assert_int_equal(token_result_of(fault), counted_as(fault));
 	assert_string_equal(claims.user_id, "untouched");
 	assert_int_equal(claims.role, ROLE_ADMIN);
 	assert_int_equal(claims.expires_s, 7);
@@ -716,6 +727,18 @@ static void refuses_a_signature_by_another_kids_key(void **state)
 	(void)state;
 	assert_refused(keys, jwt, "bad signature");
 	free(jwt);
+	token_keys_free(&keys);
+}
+
+static void counts_how_many_keys_there_are_for_an_algorithm(void **state)
+{
+	struct token_keys *keys = load(&all_rules);
+
+	(void)state;
+	assert_true(token_keys_count(keys, (struct span){"HS256", 5}) >= 1);
+	assert_int_equal(token_keys_count(keys, (struct span){"HS25", 4}), 0);
+	assert_int_equal(token_keys_count(keys, (struct span){"EdDSA", 5}), 1);
+	assert_int_equal(token_keys_count(keys, (struct span){"ES521", 5}), 0);
 	token_keys_free(&keys);
 }
 
@@ -1412,6 +1435,7 @@ int main(void)
 		cmocka_unit_test(refuses_more_than_8_kib),
 		cmocka_unit_test(refuses_a_kid_that_is_unknown_or_malformed),
 		cmocka_unit_test(refuses_a_signature_by_another_kids_key),
+		cmocka_unit_test(counts_how_many_keys_there_are_for_an_algorithm),
 		cmocka_unit_test(rotates_by_kid),
 		cmocka_unit_test(refuses_a_critical_header),
 		cmocka_unit_test(refuses_a_header_with_two_algs),
