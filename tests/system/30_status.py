@@ -263,6 +263,7 @@ def _(s):
 
 @test("/health/ready is 503 where the database's schema is another than the programs are for; /health, by which they work all the same, is not")
 def _(s):
+    wait_until(lambda: s.node1.api.get("/health/ready").status == 200, "the sidecar to be ready")
     s.sql("update tidings.code set checksum = reverse(checksum)")
     try:
         checks = wait_until(lambda: (r := s.node1.api.get("/health/ready")).status == 503 and r, "the sidecar to know").json["checks"]

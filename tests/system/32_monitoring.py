@@ -89,7 +89,7 @@ class Prometheus(Process):
 
     def __init__(self, s):
         self.port = free_port()
-        self.api = Api(self.port)
+        self.api = Api(self.port, described=False)
         folder = s.folder / "monitoring"
         folder.mkdir()
         (folder / "tidings.env").write_text(f"TIDINGS_STATE='{folder}'\nTIDINGS_PORT='{s.web1.port}'\nTIDINGS_WS_PORT='{s.node1.port}'\n")
