@@ -194,8 +194,8 @@ class Api:
         connection.request(method, path, body, all_headers)
         answer = connection.getresponse()
         # An event stream has no end.
-        body_told = b"" if answer.headers.get_content_type() == "text/event-stream" else answer.read()
-        reply = Reply(answer.status, answer.headers, body_told)
+        endless = answer.headers.get_content_type() == "text/event-stream"
+        reply = Reply(answer.status, answer.headers, b"" if endless else answer.read())
         contract.exchange(method, path, all_headers, body, reply, self.sidecar)
         return reply
 
