@@ -174,9 +174,7 @@ def unknown_path(what, method, target, reply):
         if not (path == "/" or (WEB / path.lstrip("/")).is_file()):
             find(f"{what}: a path that is not described")
         return
-    if reply.status not in {403, 404, 405, 503, *ON_THE_WAY}:
-        find(f"{what}: a path that is not described, and not 404")
-    check_problem(what, method, reply)
+    refused(what, method, reply, "a path that is not described, and not 404")
 
 
 def preflight(what, method, reply):
@@ -185,8 +183,13 @@ def preflight(what, method, reply):
         if others or reply.body:
             find(f"{what}: {sorted(others)} and a body of {len(reply.body)} bytes are not described")
         return
+    refused(what, method, reply, "this status is not described")
+
+
+def refused(what, method, reply, otherwise):
+    """Where no operation says which statuses there are."""
     if reply.status not in {403, 404, 405, 503, *ON_THE_WAY}:
-        find(f"{what}: this status is not described")
+        find(f"{what}: {otherwise}")
     check_problem(what, method, reply)
 
 

@@ -42,7 +42,8 @@ static const char code_drop_stale[] =
 	" FOR stale IN SELECT p.oid::regprocedure FROM tidings.code c, unnest(c.functions) f, pg_proc p"
 	"  WHERE p.oid = to_regprocedure(f)::oid AND p.xmin <> pg_current_xact_id()::xid LOOP"
 	"  EXECUTE format('DROP FUNCTION %s', stale);"
-	" END LOOP; END $$";
+	" END LOOP; END $$;"
+	"SET LOCAL ROLE tidings_owner";
 
 static enum err run_statement(struct db *db, const struct statement *s, struct buf *problem, const char *doing)
 {
@@ -141,11 +142,17 @@ static enum err apply_code(const struct schema_files *m, struct db *db, bool dry
 {
 	enum err e = begin_step(db, dry, code_begin, problem);
 
-	for (size_t i = 0; e == OK && i < m->code.count; i++)
-		e = run_file(db, &m->code.files[i], problem);
+	for (size_t i = 0; e == OK && i < m->code.count; i++) {
+		/* The last file has the grants, which name a function without its arguments: its former ones must be gone. */
+		if (i + 1 == m->code.count)
+			e = schema_state_told(db, db_run(db, "drop stale functions", code_drop_stale), problem,
+					      "dropping former functions");
+		if (e == OK)
+			e = run_file(db, &m->code.files[i], problem);
+	}
+	/* The record of it is its maker's, like that of the tables. */
 	if (e == OK)
-		e = schema_state_told(db, db_run(db, "drop stale functions", code_drop_stale), problem,
-				      "dropping former functions");
+		e = schema_state_told(db, db_run(db, "reset role", "RESET ROLE"), problem, "recording the code");
 	if (e == OK)
 		e = schema_state_told(db, record_code(db, &m->code_text), problem, "recording the code");
 	return end_step(db, dry, e, problem, "the code");
