@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log/audit.h"
+#include "base/log/audit_sink.h"
 #include "base/log/log.h"
 #include "base/process/supervisor.h"
 
@@ -184,6 +185,7 @@ static void wait_for_stop(const struct server_job *job, pid_t parent)
 	/* The signal comes too when only the thread that started this has ended. */
 	while ((parent == 0 || getppid() == parent) && sigwait(&set, &number) == 0) {
 		if (number == SIGHUP) {
+			audit_sink_reopen();
 			job->reload(job->reload_context);
 		} else if (number != PARENT_SIGNAL) {
 			log_notice("stopping signal=%d", number);
@@ -283,7 +285,7 @@ enum err server_run(const struct server_job *job)
 		log_error("descriptor 0 is no FastCGI socket: a web server or spawn-fcgi starts this program");
 		return ERR_SYSTEM;
 	}
-	if (log_start_writer() != OK)
+	if (log_start_writer() != OK || audit_sink_start_writer() != OK)
 		log_warning("lines of the log are written without a thread of their own");
 	/* It may be one that an instance before us has left so. */
 	set_nonblocking(false);

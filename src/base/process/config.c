@@ -1,3 +1,4 @@
+/* More than 400 lines: reading, printing and taking over go through the one table of options. */
 #include "base/process/config.h"
 
 #include <inttypes.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log/audit_sink.h"
 #include "base/log/log.h"
 
 #define PREFIX "TIDINGS_"
@@ -122,6 +124,14 @@ static const char *word_at(const char *words, int index, size_t *len)
 	return words;
 }
 
+static void read_text(struct config *c, const struct option *o, const char *value, struct buf *problems)
+{
+	if (o->offset == offsetof(struct config, audit_log) && !audit_sink_valid(value))
+		buf_printf(problems, "%s must be an absolute path, syslog or journal, not \"%s\"\n", o->name, value);
+	else
+		*text_field(c, o) = value;
+}
+
 static void read_value(struct config *c, const struct option *o, const char *value, struct buf *problems)
 {
 	int64_t number = 0;
@@ -129,7 +139,7 @@ static void read_value(struct config *c, const struct option *o, const char *val
 
 	switch (o->kind) {
 	case KIND_TEXT:
-		*text_field(c, o) = value;
+		read_text(c, o, value, problems);
 		break;
 	case KIND_NUMBER:
 		if (!parse_number(value, &number) || number < o->min || number > o->max)
@@ -390,6 +400,12 @@ void config_start(struct config *c, const char *program, const char *usage, int 
 		fputs(buf_ok(&text) ? text.bytes : "no memory\n", stdout);
 		exit(0);
 	}
-	buf_free(&text);
+	buf_clear(&text);
 	log_open(program, (enum log_level)c->log_level, c->log_to);
+	log_set_format((enum log_format)c->log_format);
+	if (c->audit_log && audit_sink_open(program, c->audit_log, (enum log_format)c->log_format, &text) != OK) {
+		fputs(buf_ok(&text) ? text.bytes : "no memory\n", stderr);
+		exit(2);
+	}
+	buf_free(&text);
 }
