@@ -84,13 +84,17 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 {
 	struct response res = RESPONSE_NEW;
 	struct request r;
+	enum err e;
 
-	if (request_init(&r, fcgi, t->job->config->allowed_origins) == OK)
+	e = request_init(&r, fcgi, t->job->config);
+	log_set_subject(&r.subject);
+	if (e == OK)
 		t->job->serve(t->context, &r, &res);
 	else
 		response_fault(&res, ERR_MEMORY);
 	if (res.status == 401)
 		audit_write("authenticate", &(struct audit){.path = r.path, .outcome = "refused", .why = res.why});
+	log_set_subject(NULL);
 	delay_refusal(t->job->threads, res.status);
 	response_send(&r, &res);
 	response_free(&res);

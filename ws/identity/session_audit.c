@@ -8,8 +8,13 @@
 static void write_line(const struct session *s, const char *event, const char *key, const char *value,
 		       const char *outcome)
 {
-	char id[UUID_TEXT_SIZE];
+	char id[UUID_TEXT_SIZE], address[ADDRESS_TEXT_SIZE];
+	struct log_subject subject = {
+		.client = address_text(address, &s->client.address),
+		.request_id = s->client.request_id,
+	};
 
+	log_set_subject(&subject);
 	audit_write(event, &(struct audit){
 				   .user_id = s->user ? s->user->id : NULL,
 				   .role = s->user ? role_text(s->role) : NULL,
@@ -19,6 +24,7 @@ static void write_line(const struct session *s, const char *event, const char *k
 				   .value = value,
 				   .outcome = outcome,
 			   });
+	log_set_subject(NULL);
 }
 
 void session_audit_connect(const struct session *s)

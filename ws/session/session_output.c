@@ -1,7 +1,5 @@
 #include "ws/session/session_output.h"
 
-#include "base/log/log.h"
-
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
 #define PENDING_MAX (1 << 20)
 #define CLOSING_MAX 256 /* sessions that are being closed, before those without a user are not waited for */
@@ -28,8 +26,9 @@ static void give_up_holding(struct session *s)
 		s->end.keep_alive = false;
 	buf_free(&s->in.early);
 	if (s->state != SESSION_CLOSING) {
-		log_info("closing a client: too many bytes are held for clients bytes=%zu all=%zu transport=%s",
-			 s->holding.bytes, n->budget.bytes, s->kind->transport_name);
+		session_log(s, LOG_INFO_,
+			    "closing a client: too many bytes are held for clients bytes=%zu all=%zu transport=%s",
+			    s->holding.bytes, n->budget.bytes, s->kind->transport_name);
 		/* It is sent again to whoever resumes, or waits for its topic's next client. */
 		outlet_drop_unbegun(&s->outlet);
 		session_close(s, CLOSE_TRY_LATER, s->outlet.out.len > 0 ? "reading too slowly" : "try again later");

@@ -166,19 +166,16 @@ enum err log_start_writer(void)
 	return e;
 }
 
-void log_write(enum log_level level, const char *format, ...)
+void log_vwrite(enum log_level level, const char *format, va_list args)
 {
 	int saved_errno = errno;
 	char message[LOG_LINE_SIZE], line[LOG_LINE_SIZE];
 	struct log_writer *writer;
 	size_t len = 0;
-	va_list args;
 
 	if (level > the_log.up_to)
 		return;
-	va_start(args, format);
 	len = compose_message(message, format, args);
-	va_end(args);
 	len = log_text_compose(line, &the_log.style, level, (struct span){message, len});
 	writer = the_log.writer;
 	if (writer)
@@ -186,6 +183,15 @@ void log_write(enum log_level level, const char *format, ...)
 	else
 		(void)deliver(level, line, len);
 	errno = saved_errno;
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_vwrite(level, format, args);
+	va_end(args);
 }
 
 static int is_plain(char c)

@@ -30,6 +30,7 @@
  */
 #pragma once
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #include "base/defs.h"
@@ -72,6 +73,7 @@ void log_set_level(enum log_level up_to);
 enum err log_start_writer(void) MUST_CHECK;
 
 void log_write(enum log_level level, const char *format, ...) PRINTF(2, 3);
+void log_vwrite(enum log_level level, const char *format, va_list args) PRINTF(2, 0);
 
 /* The message of a line, with what this thread's lines are about; its length. */
 size_t log_message(char message[LOG_LINE_SIZE], const char *format, ...) PRINTF(2, 3);

@@ -10,6 +10,7 @@
 
 #include "base/log/audit_sink.h"
 #include "base/log/log.h"
+#include "base/net/address.h"
 
 #define PREFIX "TIDINGS_"
 
@@ -126,7 +127,14 @@ static const char *word_at(const char *words, int index, size_t *len)
 
 static void read_text(struct config *c, const struct option *o, const char *value, struct buf *problems)
 {
-	if (o->offset == offsetof(struct config, audit_log) && !audit_sink_valid(value))
+	struct span bad;
+
+	if (o->offset == offsetof(struct config, trusted_proxies) && !address_list_valid(value, &bad))
+		buf_printf(problems,
+			   "%s must be addresses, networks such as 192.0.2.0/24 and unix, separated by commas, not "
+			   "\"%.*s\"\n",
+			   o->name, (int)bad.len, bad.bytes);
+	else if (o->offset == offsetof(struct config, audit_log) && !audit_sink_valid(value))
 		buf_printf(problems, "%s must be an absolute path, syslog or journal, not \"%s\"\n", o->name, value);
 	else
 		*text_field(c, o) = value;

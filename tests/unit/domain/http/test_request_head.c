@@ -262,6 +262,19 @@ static void joins_the_lines_of_a_list(void **state)
 	assert_false(read_good(LINE HOST "Connection: x\r\nConnection: close\r\n\r\n").keep_alive);
 }
 
+static void finds_what_proxies_say_of_a_request(void **state)
+{
+	struct request_head r =
+		read_good(LINE HOST "X-Forwarded-For: a\r\nforwarded: for=b\r\nx-forwarded-for: c, d\r\n"
+				    "X_Forwarded_For: e\r\nX-Request-ID: f g\r\ntraceparent: h\r\n\r\n");
+
+	(void)state;
+	assert_list_of(r.forwarded.x_forwarded_for, (const char *const[]){"a", "c", "d", NULL});
+	assert_list_of(r.forwarded.forwarded, (const char *const[]){"for=b", NULL});
+	assert_list_of(r.request_id, (const char *const[]){"f g", NULL});
+	assert_list_of(r.traceparent, (const char *const[]){"h", NULL});
+}
+
 static void refuses_another_version(void **state)
 {
 	(void)state;
@@ -508,6 +521,7 @@ int main(void)
 		cmocka_unit_test(passes_over_one_empty_line_before_the_head),
 		cmocka_unit_test(refuses_a_host_that_is_none),
 		cmocka_unit_test(joins_the_lines_of_a_list),
+		cmocka_unit_test(finds_what_proxies_say_of_a_request),
 		cmocka_unit_test(refuses_another_version),
 		cmocka_unit_test(refuses_what_two_readers_may_read_differently),
 		cmocka_unit_test(a_bare_line_feed_is_refused_at_once),
