@@ -7,7 +7,7 @@ import signal
 import subprocess
 import uuid
 
-from harness import RawClient, equal, test, wait_until
+from harness import RawClient, Skip, command_line, descendants, equal, free_port, port_open, test, wait_until
 
 web_servers = importlib.import_module("95_web_servers")
 
@@ -213,6 +213,71 @@ def _(s):
             s.recommend(d, api=web.api)
         wait_until(lambda: place.exists() and "event=publish" in place.read_text() and f"event=disconnect connection={client.id}" in place.read_text(), "the new file")
         equal(moved.read_text(), text, "the old file")
+
+
+# A journal and a /dev/log of its own, in a namespace of mounts that ends with what runs in it.
+IN_A_NAMESPACE = """set -e
+mount --rbind /dev {folder}
+mount -t tmpfs none /dev
+for name in null zero full random urandom tty; do touch /dev/$name; mount --bind {folder}/$name /dev/$name; done
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal /run/log/journal
+ln -s /run/systemd/journal/dev-log /dev/log
+{journald} &
+until [ -S /run/systemd/journal/socket ] && [ -S /run/systemd/journal/dev-log ]; do sleep 0.05; done
+{tidings} || status=$?
+journalctl --sync || true
+for match in TIDINGS_USER=456 SYSLOG_FACILITY=10; do journalctl -D /run/log/journal -q -o json --no-pager $match; done
+kill %1
+exit ${{status:-0}}
+"""
+
+
+def journal_of(s, place, d):
+    """Lines of the audit trail of a sidecar that one client of that diagnosis has come to, as the journal has them."""
+    journald = "/lib/systemd/systemd-journald"
+    allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    if not allowed or not os.path.exists(journald):
+        raise Skip("no journal of one's own can be had here")
+    port = free_port()
+    dev = s.folder / s._name("dev")
+    dev.mkdir()
+    script = IN_A_NAMESPACE.format(folder=dev, journald=journald, tidings=s.program("tidings-ws"))
+    env = s.environment(TIDINGS_WS_PORT=port, TIDINGS_AUDIT_LOG=place, TIDINGS_DRAIN_TIME=0)
+    with subprocess.Popen(["unshare", "--mount", "--propagation", "private", "bash", "-c", script], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or port_open(port), "the sidecar to listen", 60)
+            with RawClient(port, s.ws_path(d, s.token())) as client:
+                id = client.next()["data"]["connection_id"]
+            node = wait_until(lambda: [p for p in descendants(process.pid) if "tidings-ws" in command_line(p).partition(" ")[0]], "the sidecar's pid")[0]
+            os.kill(node, signal.SIGTERM)
+            out, said = process.communicate(timeout=60)
+        except BaseException:
+            for pid in descendants(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            raise
+    equal(process.returncode, 0, f"exit status; {said.decode(errors='replace')}")
+    assert b" audit " not in said, said
+    return id, [json.loads(line) for line in out.splitlines()]
+
+
+@test("the audit trail in the journal: each pair is a field, and it is found by its user")
+def _(s):
+    id, lines = journal_of(s, "journal", s.diagnosis())
+    found = [x for x in lines if x.get("TIDINGS_CONNECTION") == id and x.get("TIDINGS_USER") == "456"]
+    assert {"authenticate", "subscribe", "disconnect"} <= {x["TIDINGS_EVENT"] for x in found}, lines
+    for x in found:
+        equal((x["PRIORITY"], x["SYSLOG_FACILITY"], x["SYSLOG_IDENTIFIER"], x["TIDINGS_CLIENT"]), ("5", "10", "tidings-ws", "127.0.0.1"), f"{x}")
+        assert x["MESSAGE"].startswith(f"audit event={x['TIDINGS_EVENT']} connection={id} "), x
+
+
+@test("the audit trail in syslog: authpriv, notice, one line each")
+def _(s):
+    id, lines = journal_of(s, "syslog", s.diagnosis())
+    found = [x for x in lines if f" connection={id} " in x["MESSAGE"]]
+    assert {"connect", "authenticate", "subscribe", "disconnect"} <= {re.search(r"event=(\w+)", x["MESSAGE"])[1] for x in found}, lines
+    for x in found:
+        equal((x["PRIORITY"], x["SYSLOG_FACILITY"], x["SYSLOG_IDENTIFIER"], x["_TRANSPORT"]), ("5", "10", "tidings-ws", "syslog"), f"{x}")
 
 
 @test("a full disk under the audit trail is said once and counted, and stops nothing", allow="the audit trail cannot be written")
