@@ -190,6 +190,15 @@ def _(s):
         equal((line["connection"], line["user"], line["client"]), (client.id, "456", "127.0.0.1"), "what it is about")
 
 
+@test("a poller that does not come back is in the audit trail with where it was")
+def _(s):
+    d = s.diagnosis()
+    with s.node(TIDINGS_POLL_GRACE=1, TIDINGS_TRUSTED_PROXIES=PROXIES) as node:
+        node.api.get(f"/poll/{d}?timeout=0", s.token(), {"X-Forwarded-For": CLIENT}).want(200)
+        line = line_with(node.log, "event=disconnect")
+        equal((line["transport"], line["user"], line["client"]), ("long_poll", "456", CLIENT), "the line")
+
+
 @test("the audit trail in a file of its own: all programs share it, and a reload begins a new one")
 def _(s):
     d = s.diagnosis()

@@ -52,16 +52,19 @@ void session_audit_act(const struct session *s, const char *type, const char *ou
 	write_line(s, "publish", "type", type, outcome);
 }
 
-void session_audit_poller_gone(const struct subscription *sub)
+void session_audit_poller_gone(const struct subscription *sub, const struct address *client)
 {
-	char id[UUID_TEXT_SIZE];
+	char id[UUID_TEXT_SIZE], address[ADDRESS_TEXT_SIZE];
+	const struct log_subject subject = {.client = address_text(address, client)};
 
+	log_set_subject(&subject);
 	audit_write("disconnect", &(struct audit){
 					  .user_id = sub->subscriber.reader.user_id,
 					  .connection_id = uuid_text(id, &sub->subscriber.reader.connection_id),
 					  .transport = sub->record.transport,
 					  .outcome = "ok",
 				  });
+	log_set_subject(NULL);
 }
 
 void session_audit_disconnect(const struct session *s)
