@@ -54,7 +54,10 @@ static void set_ids(struct request *r)
 	request_id_choose(r->request_id, param_span(r, "HTTP_X_REQUEST_ID"), r->trace_id, random);
 }
 
-/* FastCGI makes the same name of X-Forwarded-For and of X_Forwarded_For, which no proxy writes: where both are there neither is believed. */
+/*
+ * FastCGI makes the same name of X-Forwarded-For and of X_Forwarded_For, which no proxy writes: where both are there neither
+ * is believed.
+ */
 static struct header_list header_lines(const struct request *r, const char *name)
 {
 	static const char unknown[] = "unknown";

@@ -1,10 +1,13 @@
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -157,6 +160,57 @@ static void a_full_disk_is_said_once_and_what_is_lost_is_counted(void **state)
 	assert_non_null(strstr(said, "something else"));
 }
 
+static void set_file_size_max(rlim_t max)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) != 0)
+		_exit(3);
+	limit.rlim_cur = max;
+	if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
+		_exit(3);
+}
+
+/* A limit does what a disk does that is full, and has room again. */
+static void write_while_there_is_room(void)
+{
+	struct stat at = {0};
+
+	signal(SIGXFSZ, SIG_IGN);
+	if (audit_sink_start_writer() != OK)
+		_exit(3);
+	audit("first");
+	while (at.st_size == 0)
+		(void)stat(path, &at);
+	set_file_size_max((rlim_t)at.st_size + 10);
+	audit("second");
+	while (audit_sink_lost() < 1)
+		usleep(1000);
+	set_file_size_max(RLIM_INFINITY);
+	audit("third");
+}
+
+static void what_a_full_disk_has_left_of_a_line_is_a_line_and_what_was_lost_is_told_behind_it(void **state)
+{
+	const char *third, *rest;
+	char said[4096];
+
+	(void)state;
+	assert_int_equal(in_child(path, write_while_there_is_room, said, sizeof(said)), 0);
+	rest = strstr(content(path), "event=first user=456 outcome=ok\n");
+	assert_non_null(rest);
+	rest = strchr(rest, '\n') + 1;
+	assert_int_equal(strcspn(rest, "\n"), 10);
+	third = strstr(rest, "event=third user=456 outcome=ok\n");
+	assert_non_null(third);
+	assert_null(strstr(rest, "event=second"));
+	assert_non_null(strstr(third, " notice: audit event=lost lines=1\n"));
+	assert_non_null(strstr(said, "error: the audit trail cannot be written"));
+	assert_non_null(strstr(said, "notice: the audit trail is written again place="));
+	assert_non_null(strstr(said, " lost=1\n"));
+	unlink(path);
+}
+
 static void nothing(void)
 {
 }
@@ -205,6 +259,7 @@ int main(void)
 		cmocka_unit_test(the_trail_is_in_its_file_and_the_log_where_it_was),
 		cmocka_unit_test(a_file_that_was_moved_is_begun_anew_when_that_is_asked_for),
 		cmocka_unit_test(a_full_disk_is_said_once_and_what_is_lost_is_counted),
+		cmocka_unit_test(what_a_full_disk_has_left_of_a_line_is_a_line_and_what_was_lost_is_told_behind_it),
 		cmocka_unit_test(a_file_that_nobody_can_write_is_told_at_the_start),
 		cmocka_unit_test(only_a_path_syslog_and_the_journal_are_places),
 		cmocka_unit_test(each_pair_is_a_field_of_the_journal),
