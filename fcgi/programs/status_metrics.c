@@ -1,6 +1,8 @@
 #include "fcgi/programs/status_metrics.h"
 
-#include "domain/http/peer.h"
+#include <string.h>
+
+#include "base/net/address.h"
 #include "fcgi/metrics/program_metrics.h"
 #include "store/request/status.h"
 
@@ -8,12 +10,13 @@
 static bool is_local(const struct request *r)
 {
 	static const char *const forwarded[] = {"HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA"};
-	const char *address = request_param(r, "REMOTE_ADDR");
+	const char *text = request_param(r, "REMOTE_ADDR");
+	struct address address;
 
 	for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
 		if (request_param(r, forwarded[i]))
 			return false;
-	return address && peer_is_loopback(address);
+	return text && address_parse(&address, (struct span){text, strlen(text)}) && address_is_loopback(&address);
 }
 
 /* False: *res says why not. */

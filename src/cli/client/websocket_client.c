@@ -137,7 +137,7 @@ static bool proves(const char *head, const char *key)
 	const char *line = NULL;
 	bool good = false;
 
-	handshake_add(&own, (struct span){key, strlen(key)}, NULL, NULL);
+	handshake_add(&own, (struct span){key, strlen(key)}, NULL, NULL, NULL);
 	line = buf_ok(&own) ? strstr(own.bytes, name) : NULL;
 	if (line) {
 		const char *value = line + strlen(name);
