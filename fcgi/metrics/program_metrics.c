@@ -104,7 +104,8 @@ static void write_of_each(struct buf *out, const struct counted *of, unsigned me
 	}
 }
 
-void program_metrics_write(struct buf *out, const struct config *c, const struct metrics *own, const char *program)
+void program_metrics_write(struct buf *out, const struct config *c, const struct metrics *own, const char *program,
+			   enum metrics_format format)
 {
 	unsigned slots = metrics_slots(table, ARRAY_LEN(table));
 	metric_number *numbers = calloc((ARRAY_LEN(programs) + 1) * slots, sizeof(*numbers));
@@ -122,7 +123,7 @@ void program_metrics_write(struct buf *out, const struct config *c, const struct
 		metrics_merge(&all, of[i].sum.numbers, true);
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(table); i++) {
-		metric_write_head(out, &table[i]);
+		metric_write_head(out, &table[i], format);
 		if (of_each[i])
 			write_of_each(out, of, i);
 		else
@@ -133,7 +134,7 @@ void program_metrics_write(struct buf *out, const struct config *c, const struct
 	free(numbers);
 }
 
-void queue_metrics_write(struct buf *out, struct span lines)
+void queue_metrics_write(struct buf *out, struct span lines, enum metrics_format format)
 {
-	metrics_write_text(out, queue_table, ARRAY_LEN(queue_table), lines);
+	metrics_write_text(out, queue_table, ARRAY_LEN(queue_table), lines, format);
 }

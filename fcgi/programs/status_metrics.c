@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/net/address.h"
+#include "domain/http/header_list.h"
 #include "fcgi/metrics/program_metrics.h"
 #include "store/request/status.h"
 
@@ -44,16 +45,29 @@ static bool may_see(const struct db_worker *worker, const struct request *r, str
 	return false;
 }
 
+static enum metrics_format wanted_format(const struct request *r)
+{
+	const char *accept = request_param(r, "HTTP_ACCEPT");
+	struct header_list list = {0};
+
+	if (accept && header_list_add(&list, (struct span){accept, strlen(accept)}) &&
+	    header_list_accepts(list, OPENMETRICS_MEDIA_TYPE))
+		return METRICS_OPENMETRICS;
+	return METRICS_TEXT;
+}
+
 /* What the database does not say in time is left out: what is counted here is told all the same. */
 void status_metrics_serve(struct db_worker *worker, const struct request *r, struct response *res)
 {
 	struct buf lines = BUF_EMPTY;
+	enum metrics_format format = wanted_format(r);
 
 	if (!may_see(worker, r, res))
 		return;
-	res->type = METRICS_TYPE;
-	program_metrics_write(&res->body, worker->config, worker->metrics, "status");
+	res->type = metrics_type(format);
+	program_metrics_write(&res->body, worker->config, worker->metrics, "status", format);
 	if (status_metrics(worker->shared, &lines) == OK)
-		queue_metrics_write(&res->body, (struct span){lines.bytes, lines.len});
+		queue_metrics_write(&res->body, (struct span){lines.bytes, lines.len}, format);
+	metrics_write_end(&res->body, format);
 	buf_free(&lines);
 }

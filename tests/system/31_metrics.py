@@ -49,6 +49,24 @@ def _(s):
     equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "promtool check metrics")
 
 
+@test("whoever asks for OpenMetrics gets that, of a sidecar and through the web server, and a strict reader takes it")
+def _(s):
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+    asked = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+    d = s.diagnosis()
+    with s.connect(d) as client:
+        s.recommend(d)
+        client.next()
+    for door, counter in ((s.node1.api, "tidings_fetches"), (s.api, "tidings_http_requests")):
+        reply = door.request("GET", "/metrics", headers=asked, timeout=20)
+        equal((reply.status, reply.headers["Content-Type"]), (200, "application/openmetrics-text; version=1.0.0; charset=utf-8"), f"answer of {reply!r}")
+        families = {family.name: family for family in text_string_to_metric_families(reply.body.decode())}
+        equal(families[counter].type, "counter", counter)
+        assert any(f.type == "histogram" and f.samples for f in families.values()), f"histograms of {list(families)}"
+        refused = door.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text;q=0"}, timeout=20)
+        assert refused.headers["Content-Type"].startswith("text/plain;"), f"answer of {refused!r}"
+
+
 @test("a sidecar counts who came, by which transport, what it delivered, and how they went")
 def _(s):
     d = s.diagnosis()

@@ -126,7 +126,7 @@ static void look(const struct node *n)
 	look_at_keys(n);
 }
 
-void node_metrics_write(const struct node *n, const char *lws_version, struct buf *out)
+void node_metrics_write(const struct node *n, const char *lws_version, enum metrics_format format, struct buf *out)
 {
 	struct buf build = BUF_EMPTY;
 
@@ -134,9 +134,10 @@ void node_metrics_write(const struct node *n, const char *lws_version, struct bu
 	buf_printf(&build, "version=\"%s\",lws=\"%s\",libpq=\"%d\"", PACKAGE_VERSION, lws_version,
 		   conninfo_library_version());
 	for (unsigned i = 0; i < NODE_METRICS_COUNT; i++) {
-		metric_write_head(out, &table[i]);
+		metric_write_head(out, &table[i], format);
 		metrics_write_series(out, &n->metrics, i, i == METRIC_BUILD_INFO && buf_ok(&build) ? build.bytes : "",
 				     NULL);
 	}
+	metrics_write_end(out, format);
 	buf_free(&build);
 }

@@ -55,6 +55,8 @@ static bool may_see(struct requester *r, const struct request_head *head)
 bool metrics_page_serve(struct requester *r, const struct request_head *head)
 {
 	static const char path[] = "/metrics";
+	enum metrics_format format =
+		header_list_accepts(head->accept, OPENMETRICS_MEDIA_TYPE) ? METRICS_OPENMETRICS : METRICS_TEXT;
 	struct buf text = BUF_EMPTY;
 
 	if (r->node->config->metrics == METRICS_OFF || head->path.len != strlen(path) ||
@@ -62,7 +64,7 @@ bool metrics_page_serve(struct requester *r, const struct request_head *head)
 		return false;
 	if (!requester_takes_get(r, head) || !may_see(r, head))
 		return true;
-	node_metrics_write(r->node, websockets_library_version(), &text);
-	requester_answer(r, 200, METRICS_TYPE, &text, "");
+	node_metrics_write(r->node, websockets_library_version(), format, &text);
+	requester_answer(r, 200, metrics_type(format), &text, "");
 	return true;
 }

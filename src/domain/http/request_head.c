@@ -178,6 +178,7 @@ static const struct known {
 	KNOWN_LIST("Sec-WebSocket-Protocol", head.websocket_protocols),
 	KNOWN_LIST("Sec-WebSocket-Extensions", head.websocket_extensions),
 	KNOWN("Origin", head.origin),
+	KNOWN_LIST("Accept", head.accept),
 	KNOWN("Last-Event-ID", head.last_event_id),
 	KNOWN("Access-Control-Request-Method", head.wanted_method),
 	KNOWN_LIST("X-Forwarded-For", head.forwarded.x_forwarded_for),

@@ -30,6 +30,7 @@ struct request_head {
 	struct header_list websocket_protocols;
 	struct header_list websocket_extensions;
 	struct span origin;
+	struct header_list accept;
 	struct span last_event_id;
 	struct span wanted_method; /* Access-Control-Request-Method */
 	struct forwarded forwarded;
