@@ -76,7 +76,7 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 		return false;
 	}
 	sub->allowed_ms = clock_monotonic_ms();
-	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
+	subscription_find_place(sub, row);
 	/* What was committed since the answer was made rang when nobody here listened. */
 	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))
 		fetcher_ring(n->fanout.fetcher, row->topic_id);
