@@ -128,8 +128,8 @@ $$;
 -- said in a conversation with other people, and that a notification was sent to somebody else. A participant that has spoken as a service alone
 -- (an assistant) is no other person. Messages in the queues of others that name the user reach nobody any more.
 --
--- In one transaction, which has the topics locked of the user, and of those that they share: publishing to these waits. What somebody
--- stores meanwhile is found when it is called again. Rows behind an operator's view are theirs to delete; the accounts of tokens, too.
+-- In one transaction. At its end it has the topics locked of the user, and of those with whom they share any: publishing to these waits. What
+-- somebody stores meanwhile is found when it is called again. Rows behind an operator's view are theirs to delete; the accounts of tokens, too.
 --
 --	returns		a row for each kind of thing
 create or replace function tidings.forget(user_id text) returns table (kind text, deleted int8, anonymised int8)
@@ -142,7 +142,8 @@ declare
 	v_alias text := 'forgotten-' || left(gen_random_uuid()::text, 8); -- another one each time
 	v_named text := '"user_id":' || user_json(v_user) || ','; -- as chat_json() has it; inside of a string its quotes would be escaped
 	v_owned text[];	 -- diagnoses' topics
-	v_shared text[]; -- conversations that others need, as text
+	v_talks uuid[];	 -- conversations
+	v_shared text[]; -- those of them that others need, as text
 	v_alone text[];	 -- those that nobody else does
 	v_topics text[]; -- that are the user's alone
 	v_others text[]; -- that others need
@@ -155,31 +156,57 @@ begin
 		raise exception 'tidings: forget() needs to see what others commit: READ COMMITTED' using errcode = 'invalid_transaction_state';
 	end if;
 
-	-- Locks in the order of everybody else: keys, conversations, states, topics.
+	-- Locks in the order of everybody else (keys, states, preferences, conversations, topics, quotas); what is the user's alone goes before
+	-- what others may want is locked.
+	anonymised := 0;
+	kind := 'idempotency_keys';
 	delete from idempotency k where k.caller = v_user;
-	get diagnostics v_count = row_count;
-	kind := 'idempotency_keys'; deleted := v_count; anonymised := 0; return next;
+	get diagnostics deleted = row_count;
+	return next;
+	delete from health_state s where s.user_id = v_user;
+	kind := 'readings';
+	delete from health_reading r where r.user_id = v_user;
+	get diagnostics deleted = row_count;
+	return next;
+	kind := 'thresholds';
+	delete from health_threshold t where t.user_id = v_user;
+	get diagnostics deleted = row_count;
+	return next;
+	kind := 'preferences';
+	delete from notification_preference p where p.user_id = v_user;
+	get diagnostics deleted = row_count;
+	return next;
+	kind := 'notifications';
+	delete from notification n where n.user_id = v_user;
+	get diagnostics deleted = row_count;
+	update notification n set publisher = v_alias where n.publisher = v_user;
+	get diagnostics anonymised = row_count;
+	return next;
 
-	perform from conversation c where c.creator = v_user
-		or c.id in (select p.conversation_id from participant p where p.user_id = v_user)
-		or c.id in (select m.conversation_id from chat_message m where m.user_id = v_user)
-		order by c.id for no key update;
+	v_talks := array(
+		select c.id from conversation c where c.creator = v_user
+		union select p.conversation_id from participant p where p.user_id = v_user
+		union select m.conversation_id from chat_message m where m.user_id = v_user);
+	perform from conversation c where c.id = any (v_talks) order by c.id for no key update;
 	select array_agg(c.id) filter (where c.shared), array_agg(c.id) filter (where not c.shared) into v_shared, v_alone from (
 		select o.id::text, exists (
 			select from participant p where p.conversation_id = o.id and p.user_id <> v_user and (
 				not exists (select from chat_message m where m.conversation_id = o.id and m.user_id = p.user_id)
 				or exists (select from chat_message m where m.conversation_id = o.id and m.user_id = p.user_id and m.sender is null))) as shared
-		from conversation o where o.creator = v_user
-			or o.id in (select p.conversation_id from participant p where p.user_id = v_user)
-			or o.id in (select m.conversation_id from chat_message m where m.user_id = v_user)) c;
+		from conversation o where o.id = any (v_talks)) c;
+	kind := 'chat_messages';
+	delete from chat_message m where m.conversation_id = any (v_alone::uuid[]);
+	get diagnostics deleted = row_count;
+	update chat_message m set user_id = v_alias, sender = null where m.conversation_id = any (v_talks) and m.user_id = v_user;
+	get diagnostics anonymised = row_count;
+	return next;
 
-	delete from health_state s where s.user_id = v_user;
 	v_owned := array(select 'diagnosis/' || d.id from diagnosis d where d.owner = v_user);
 	v_topics := v_owned || array(select t from unnest(array['health/' || v_user, 'chats/' || v_user, 'notifications/' || v_user]) as t
 		where addressable(v_user)) || array(select 'chat/' || c from unnest(v_alone) as c);
 	v_others := array(
 		select 'chat/' || c from unnest(v_shared) as c
-		union select 'chats/' || p.user_id from participant p where p.conversation_id::text = any (v_shared || v_alone) and p.user_id <> v_user
+		union select 'chats/' || p.user_id from participant p where p.conversation_id = any ((v_shared || v_alone)::uuid[]) and p.user_id <> v_user
 		union select 'diagnosis/' || g.diagnosis_id from diagnosis_grant g where g.user_id = v_user
 		union select 'health/' || g.user_id from health_grant g where g.clinician_id = v_user and addressable(g.user_id)
 		union select t.name from connection c join topic t on t.id = c.topic_id where c.user_id = v_user
@@ -190,6 +217,7 @@ begin
 	perform from topic t where t.name = any (v_topics || v_others) order by t.id for update;
 
 	-- The rights: what they were given ends in the topics of others by end_withdrawn().
+	anonymised := 0;
 	kind := 'diagnoses';
 	if is_table('diagnosis') then
 		delete from diagnosis d where d.owner = v_user;
@@ -216,40 +244,17 @@ begin
 	end if;
 	return next;
 
-	kind := 'chat_messages';
-	delete from chat_message m where m.conversation_id::text = any (v_alone);
-	get diagnostics deleted = row_count;
-	update chat_message m set user_id = v_alias, sender = null where m.user_id = v_user;
-	get diagnostics anonymised = row_count;
-	return next;
 	kind := 'conversations';
 	if is_table('participant') then
 		delete from participant p where p.user_id = v_user;
 	end if;
-	delete from conversation c where c.id::text = any (v_alone);
+	delete from conversation c where c.id = any (v_alone::uuid[]);
 	get diagnostics deleted = row_count;
 	update conversation c set creator = v_alias where c.creator = v_user;
 	get diagnostics anonymised = row_count;
 	return next;
 
-	kind := 'readings'; anonymised := 0;
-	delete from health_reading r where r.user_id = v_user;
-	get diagnostics deleted = row_count;
-	return next;
-	kind := 'thresholds';
-	delete from health_threshold t where t.user_id = v_user;
-	get diagnostics deleted = row_count;
-	return next;
-	kind := 'notifications';
-	delete from notification n where n.user_id = v_user;
-	get diagnostics deleted = row_count;
-	update notification n set publisher = v_alias where n.publisher = v_user;
-	get diagnostics anonymised = row_count;
-	return next;
-	kind := 'preferences'; anonymised := 0;
-	delete from notification_preference p where p.user_id = v_user;
-	get diagnostics deleted = row_count;
-	return next;
+	anonymised := 0;
 	kind := 'scheduled_messages';
 	delete from outbox o where o.topic = any (v_topics) or o.to_user = v_user;
 	get diagnostics deleted = row_count;
