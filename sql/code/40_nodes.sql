@@ -362,7 +362,10 @@ begin
 end
 $$;
 
-create or replace function tidings.status() returns json
+-- What GET /ws/status says.
+--
+--	p_whole	with what has names or ids in it, for which every diagnosis's topic is looked at
+create or replace function tidings.status(p_whole boolean default true) returns json
 language sql stable security definer set search_path = tidings, pg_temp as $$
 	with live as (
 		select * from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
@@ -371,39 +374,48 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 		from presence p join live n on n.id = p.node_id join topic t on t.id = p.topic_id group by t.name
 	), diagnoses as (
 		select diagnosis_of(name) as id, clients from present where diagnosis_of(name) is not null
+	), unsent as ( -- for one user each, passed over by what some client has been sent; few: by their indexes, not topic by topic
+		select m.topic_id, count(*) as messages from message m join delivered d on d.topic_id = m.topic_id
+		where m.to_user is not null and not m.sent and m.seq <= d.seq group by m.topic_id
+	), revocations as (
+		select m.topic_id, count(*) as messages
+		from message m join topic t on t.id = m.topic_id left join delivered d on d.topic_id = m.topic_id
+		where m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1) group by m.topic_id
 	), waiting as (
-		select diagnosis_of(t.name) as id,
-			t.last_seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + (
-				select count(*) from message m
-				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) - (
-				select count(*) from message m
-				where m.topic_id = t.id and m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1)) as messages
-		from (
-			select o.*, (select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1) as last_seq
-			from topic o) t left join delivered d on d.topic_id = t.id
-		where t.last_seq is not null and diagnosis_of(t.name) is not null
+		select t.name, l.seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + coalesce(u.messages, 0) - coalesce(r.messages, 0) as messages
+		from topic t cross join lateral (
+			select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1) l
+		left join delivered d on d.topic_id = t.id
+		left join unsent u on u.topic_id = t.id
+		left join revocations r on r.topic_id = t.id
+		where t.name >= 'diagnosis/' and t.name < 'diagnosis0'
 	), connected as (
 		select c.* from connection c join live n on n.id = c.node_id
+	), totals as (
+		select json_build_object(
+			'total_diagnoses', (select count(*) from diagnoses),
+			'total_connections', (select count(distinct id) from connected),
+			'active_connections', (select count(distinct id) from connected),
+			'connections_opened', (select coalesce(sum(opened), 0) from live),
+			'users_online', (select count(distinct user_id) from connected),
+			'subscriptions', json_build_object(
+				'health_updates', (select coalesce(sum(clients), 0) from present where name ~ '^health/'),
+				'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chats?/'),
+				'notifications', (select coalesce(sum(clients), 0) from present where name ~ '^notifications/')),
+			'connections_by_transport', (
+				select json_build_object('websocket', count(distinct id) filter (where transport = 'websocket'),
+					'sse', count(distinct id) filter (where transport = 'sse'), 'long_poll', count(distinct id) filter (where transport = 'long_poll'))
+				from connected)) as json
 	)
-	select json_build_object(
-		'total_diagnoses', (select count(*) from diagnoses),
-		'total_connections', (select count(distinct id) from connected),
-		'connections_by_diagnosis', coalesce((select json_object_agg(id, clients order by id) from diagnoses), '{}'),
-		'queued_messages_by_diagnosis', coalesce((
-			select json_object_agg(id, messages order by id) from waiting where messages > 0), '{}'),
-		'active_connections', (select count(distinct id) from connected),
-		'connections_opened', (select coalesce(sum(opened), 0) from live),
-		'users_online', (select count(distinct user_id) from connected),
-		'subscriptions', json_build_object(
-			'health_updates', (select coalesce(sum(clients), 0) from present where name ~ '^health/'),
-			'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chats?/'),
-			'notifications', (select coalesce(sum(clients), 0) from present where name ~ '^notifications/')),
-		'connections_by_transport', (
-			select json_build_object('websocket', count(distinct id) filter (where transport = 'websocket'),
-				'sse', count(distinct id) filter (where transport = 'sse'), 'long_poll', count(distinct id) filter (where transport = 'long_poll'))
-			from connected),
-		'nodes', coalesce((
+	select case when not p_whole then t.json else (left(t.json::text, -1)
+		|| ', "connections_by_diagnosis" : ' || coalesce((select json_object_agg(id, clients order by id) from diagnoses)::text, '{}')
+		|| ', "queued_messages_by_diagnosis" : ' || coalesce((
+			select json_object_agg(w.id, w.messages order by w.id) from (
+				select diagnosis_of(q.name) as id, q.messages from waiting q where q.messages > 0 offset 0) w where w.id is not null)::text, '{}')
+		|| ', "nodes" : ' || coalesce((
 			select json_agg(json_build_object('id', n.id, 'started_at',
 				to_char(n.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'connections',
-				(select count(distinct c.id) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n), '[]'))
+				(select count(distinct c.id) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n)::text, '[]')
+		|| '}')::json end
+	from totals t
 $$;

@@ -24,7 +24,9 @@ create unlogged table tidings.retained (
 create index chat_message_age on tidings.chat_message (created_at);
 create index notification_age on tidings.notification (due_at) where push_at is null;
 
--- It returns one column more: see sql/code/40_nodes.sql.
+-- With other arguments, or another result: of two that have the name none can be granted.
 drop function if exists tidings.attach;
+drop function if exists tidings.sweep;
+drop function if exists tidings.status;
 
 reset role;

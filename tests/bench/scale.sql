@@ -1,0 +1,116 @@
+-- What PostgreSQL takes for publishing, the sweep, /ws/status and the heartbeat when there is much: fills a database that has nothing else to do, and
+-- prints figures. psql -X -v topics=1000000 -v readings=10000000 -f scale.sql, as a superuser, in a database of tidings'. See rows/scale.sh.
+\set ON_ERROR_STOP on
+\set QUIET on
+\pset format unaligned
+\pset tuples_only on
+set client_min_messages = warning;
+select set_config('scale.topics', :'topics', false), set_config('scale.readings', :'readings', false) \g /dev/null
+-- The triggers judge readings, one by one.
+set session_replication_role = replica;
+
+-- ms of each call, of many
+create temp table took (what text, ms float8, rows int8);
+
+create procedure pg_temp.publish(p_what text) language plpgsql as $$
+declare
+	v_topics text[];
+	v_at timestamptz;
+	v_none text[] := array_fill(null::text, array[50]);
+	v_numbers int8[] := array(select n from generate_series(1, 50) n);
+begin
+	for i in 1 .. 200 loop
+		v_topics := array(select 'diagnosis/' || 1 + floor(random() * current_setting('scale.topics')::int)::int from generate_series(1, 50));
+		v_at := clock_timestamp();
+		perform tidings.publish_batch(array_fill('svc'::text, array[50]), array_fill('service'::text, array[50]), v_none, v_none, v_numbers, v_topics,
+			array_fill('{"type":"t","data":{}}'::text, array[50]), array_fill(0::int8, array[50]), v_none, v_none, v_none, v_none, v_none::int8[], v_none, v_none,
+			100, 60, 604800, false, 0, true, null);
+		commit;
+		insert into took values (p_what, extract(epoch from clock_timestamp() - v_at) * 1000, 50);
+		commit;
+	end loop;
+end
+$$;
+
+create procedure pg_temp.sweep(p_what text) language plpgsql as $$
+declare
+	v_after int8 := 0;
+	v_at timestamptz;
+begin
+	while v_after is not null loop
+		v_at := clock_timestamp();
+		v_after := tidings.sweep(v_after, 500, 1000, 100, 60, 604800, 2592000, 50);
+		commit;
+		insert into took values (p_what, extract(epoch from clock_timestamp() - v_at) * 1000, 500);
+		commit;
+	end loop;
+end
+$$;
+
+create procedure pg_temp.retain(p_what text) language plpgsql as $$
+declare
+	v_rest boolean := true;
+	v_at timestamptz;
+begin
+	while v_rest loop
+		v_at := clock_timestamp();
+		v_rest := tidings.retain(false, 1000, 20, 360 * 86400, 0, 0);
+		commit;
+		insert into took values (p_what, extract(epoch from clock_timestamp() - v_at) * 1000, 1000);
+		commit;
+	end loop;
+end
+$$;
+
+create procedure pg_temp.repeat(p_what text, p_sql text, p_times int) language plpgsql as $$
+declare
+	v_at timestamptz;
+begin
+	for i in 1 .. p_times loop
+		v_at := clock_timestamp();
+		execute p_sql;
+		commit;
+		insert into took values (p_what, extract(epoch from clock_timestamp() - v_at) * 1000, 1);
+		commit;
+	end loop;
+end
+$$;
+
+-- A node with 10,000 topics.
+insert into tidings.node values ('00000000-0000-0000-0000-000000000001', now(), now(), 10000, 10000);
+create function pg_temp.heartbeat() returns void language plpgsql as $$
+declare
+	v_tag text := tidings.cluster_tag();
+begin
+	perform tidings.heartbeat('00000000-0000-0000-0000-000000000001', now()::text, 10000, 10000, array_agg(t.id), array_agg(1::int8), array_agg(t.epoch || v_tag))
+		from (select * from tidings.topic where name like 'diagnosis/%' order by id limit 10000) t;
+end
+$$;
+
+insert into tidings.diagnosis select n, 'u' || n % 100000 from generate_series(1, current_setting('scale.topics')::int) n on conflict do nothing;
+call pg_temp.publish('publishing 50 messages to as many topics, before');
+delete from tidings.message; delete from tidings.topic where name like 'diagnosis/%';
+insert into tidings.topic (name) select 'diagnosis/' || n from generate_series(1, current_setting('scale.topics')::int) n on conflict do nothing;
+insert into tidings.message (topic_id, seq, created_at, body) select id, 1, now() - interval '1 hour', '{"type":"t","data":{}}' from tidings.topic where name like 'diagnosis/%';
+insert into tidings.health_reading (user_id, metric, value, measured_at, received_at, pushed)
+	select 'u' || n % 100000, 'm' || n % 5, n % 100, now() - interval '400 days' * (1 - n::float8 / current_setting('scale.readings')::int),
+		now() - interval '400 days' * (1 - n::float8 / current_setting('scale.readings')::int), true
+	from generate_series(1, current_setting('scale.readings')::int) n;
+vacuum analyze;
+select 'on disk: messages ' || pg_size_pretty(pg_total_relation_size('tidings.message')) || ', topics ' || pg_size_pretty(pg_total_relation_size('tidings.topic'))
+	|| ', readings ' || pg_size_pretty(pg_total_relation_size('tidings.health_reading'));
+call pg_temp.publish('publishing 50 messages to as many topics');
+insert into tidings.policy select 'policy' || n || '/', 100 from generate_series(1, 20) n;
+call pg_temp.publish('the same, with 20 policies');
+call pg_temp.sweep('sweep, 500 topics a step, 20 policies');
+delete from tidings.policy;
+call pg_temp.sweep('sweep, 500 topics a step');
+call pg_temp.repeat('tidings.status()', 'select tidings.status()', 5);
+call pg_temp.repeat('heartbeat of a node with 10,000 topics', 'select pg_temp.heartbeat()', 10);
+call pg_temp.repeat('newest readings of a user', $$select tidings.act('u' || floor(random() * 100000)::int, 'user', null, 'get_health', '{}', null, 100, 60)$$, 500);
+call pg_temp.retain('retention of readings, 1,000 a step');
+call pg_temp.repeat('forget(), of a user with a hundred readings', $$select count(*) from tidings.forget('u' || floor(random() * 100000)::int)$$, 20);
+
+select what || ': ' || count(*) || ' calls, ' || round((sum(ms) / 1000)::numeric, 1) || ' s; each ' || round((percentile_cont(0.5) within group (order by ms))::numeric, 1)
+	|| ' ms (p50), ' || round((percentile_cont(0.99) within group (order by ms))::numeric, 1) || ' ms (p99), ' || round(max(ms)::numeric, 1) || ' ms at most'
+	from took group by what order by min(ctid);
