@@ -427,7 +427,8 @@ def no_md5(db):
 @test("the status without its maps looks at no topic and no message that nobody is connected to, however many there are")
 def totals(db):
     # With a million topics it took longer than anybody waited.
-    db.batch([Request([Item(f"many/{n}") for n in range(200)])])
+    db.sql("insert into tidings.diagnosis select n, 'x' from generate_series(500001, 500200) n")
+    db.batch([Request([Item(f"diagnosis/{n}") for n in range(500001, 500201)])])
     session = db.session("postgres")
     read = lambda: int(session.sql("select sum(pg_stat_get_xact_blocks_fetched(c.oid)) from pg_class c where c.relnamespace = 'tidings'::regnamespace "
                                    "and c.relname ~ '^(topic|message|delivered)'")[0][0])
