@@ -87,30 +87,60 @@ begin
 end
 $$;
 
+create procedure pg_temp.tell() language plpgsql as $$
+begin
+	raise info '%', (
+		select what || ': ' || count(*) || ' calls, ' || round((sum(ms) / 1000)::numeric, 1) || ' s; each '
+			|| round((percentile_cont(0.5) within group (order by ms))::numeric, 1) || ' ms (p50), '
+			|| round((percentile_cont(0.99) within group (order by ms))::numeric, 1) || ' ms (p99), ' || round(max(ms)::numeric, 1) || ' ms at most'
+		from took where what = (select what from took order by ctid desc limit 1) group by what);
+end
+$$;
+
 insert into tidings.diagnosis select n, 'u' || n % 100000 from generate_series(1, current_setting('scale.topics')::int) n on conflict do nothing;
-call pg_temp.publish('publishing 50 messages to as many topics, before');
-delete from tidings.message; delete from tidings.topic where name like 'diagnosis/%';
+call pg_temp.publish('publishing 50 messages to as many new topics of an empty database');
+call pg_temp.tell();
+delete from tidings.message;
 insert into tidings.topic (name) select 'diagnosis/' || n from generate_series(1, current_setting('scale.topics')::int) n on conflict do nothing;
 insert into tidings.message (topic_id, seq, created_at, body) select id, 1, now() - interval '1 hour', '{"type":"t","data":{}}' from tidings.topic where name like 'diagnosis/%';
+vacuum analyze tidings.topic, tidings.message, tidings.diagnosis;
+call pg_temp.publish('publishing 50 messages to as many topics');
+call pg_temp.tell();
+insert into tidings.policy select 'policy' || n || '/', 100 from generate_series(1, 20) n;
+call pg_temp.publish('the same, with 20 policies');
+call pg_temp.tell();
+call pg_temp.repeat('tidings.status(false), for who is no admin', 'select tidings.status(false)', 5);
+call pg_temp.tell();
+call pg_temp.repeat('tidings.status(), with its maps', 'select tidings.status()', 3);
+call pg_temp.tell();
+call pg_temp.repeat('heartbeat of a node with 10,000 topics', 'select pg_temp.heartbeat()', 10);
+call pg_temp.tell();
+call pg_temp.sweep('sweep, 500 topics a step, with 20 policies');
+call pg_temp.tell();
+delete from tidings.policy;
+call pg_temp.sweep('sweep, 500 topics a step');
+call pg_temp.tell();
+
+-- Filled without those indexes, it takes minutes less.
+set role tidings_owner;
+drop index tidings.health_reading_time, tidings.health_reading_metric;
+reset role;
 insert into tidings.health_reading (user_id, metric, value, measured_at, received_at, pushed)
 	select 'u' || n % 100000, 'm' || n % 5, n % 100, now() - interval '400 days' * (1 - n::float8 / current_setting('scale.readings')::int),
 		now() - interval '400 days' * (1 - n::float8 / current_setting('scale.readings')::int), true
 	from generate_series(1, current_setting('scale.readings')::int) n;
-vacuum analyze;
-select 'on disk: messages ' || pg_size_pretty(pg_total_relation_size('tidings.message')) || ', topics ' || pg_size_pretty(pg_total_relation_size('tidings.topic'))
-	|| ', readings ' || pg_size_pretty(pg_total_relation_size('tidings.health_reading'));
-call pg_temp.publish('publishing 50 messages to as many topics');
-insert into tidings.policy select 'policy' || n || '/', 100 from generate_series(1, 20) n;
-call pg_temp.publish('the same, with 20 policies');
-call pg_temp.sweep('sweep, 500 topics a step, 20 policies');
-delete from tidings.policy;
-call pg_temp.sweep('sweep, 500 topics a step');
-call pg_temp.repeat('tidings.status()', 'select tidings.status()', 5);
-call pg_temp.repeat('heartbeat of a node with 10,000 topics', 'select pg_temp.heartbeat()', 10);
+set role tidings_owner;
+create index health_reading_time on tidings.health_reading (user_id, measured_at, id);
+create index health_reading_metric on tidings.health_reading (user_id, metric, measured_at, id);
+reset role;
+vacuum analyze tidings.health_reading;
 call pg_temp.repeat('newest readings of a user', $$select tidings.act('u' || floor(random() * 100000)::int, 'user', null, 'get_health', '{}', null, 100, 60)$$, 500);
+call pg_temp.tell();
 call pg_temp.retain('retention of readings, 1,000 a step');
-call pg_temp.repeat('forget(), of a user with a hundred readings', $$select count(*) from tidings.forget('u' || floor(random() * 100000)::int)$$, 20);
-
-select what || ': ' || count(*) || ' calls, ' || round((sum(ms) / 1000)::numeric, 1) || ' s; each ' || round((percentile_cont(0.5) within group (order by ms))::numeric, 1)
-	|| ' ms (p50), ' || round((percentile_cont(0.99) within group (order by ms))::numeric, 1) || ' ms (p99), ' || round(max(ms)::numeric, 1) || ' ms at most'
-	from took group by what order by min(ctid);
+call pg_temp.tell();
+call pg_temp.publish('publishing 50 messages, after it');
+call pg_temp.tell();
+call pg_temp.repeat('forget(), of a user with a hundred readings and ten diagnoses', $$select count(*) from tidings.forget('u' || floor(random() * 100000)::int)$$, 20);
+call pg_temp.tell();
+select 'on disk: topics and messages ' || pg_size_pretty(pg_total_relation_size('tidings.message') + pg_total_relation_size('tidings.topic'))
+	|| ', readings ' || pg_size_pretty(pg_total_relation_size('tidings.health_reading'));

@@ -12,10 +12,10 @@ row()
 		topics=1000
 		readings=1000
 	fi
-	sql -v topics="$topics" -v readings="$readings" -f "$bench_top/tests/bench/scale.sql" > "$bench_folder/scale" || die "$(tail -n 1 "$bench_folder/scale")"
+	sql -v topics="$topics" -v readings="$readings" -f "$bench_top/tests/bench/scale.sql" > "$bench_folder/scale" 2>&1 || die "$(tail -n 1 "$bench_folder/scale")"
 	result "with $topics topics and $readings readings" "" "the figures below" "" ""
 	note ""
 	while read -r line; do
-		note "- $line"
+		note "- ${line#*INFO:  }"
 	done < "$bench_folder/scale"
 }
