@@ -1,5 +1,6 @@
 /*
- * sql_upkeep - the outbox, the sweep of old messages, the retention of what else is kept, and how the database is: one sidecar at a time does the work.
+ * sql_upkeep - the outbox, the sweep of old messages, the retention of what else is kept, and how the database is: one
+ * sidecar at a time does the work.
  *
  * A call answers once, later, with OK and its rows or with an error and none; until then the caller keeps what `context` points
  * to. Arguments are borrowed until the call returns.
