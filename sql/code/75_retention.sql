@@ -149,6 +149,7 @@ declare
 	v_others text[]; -- that others need
 	v_ids int8[];
 	v_count int8;
+	v_made int8; -- of the user's topics, only to be locked
 begin
 	if v_user is null or octet_length(v_user) not between 1 and 128 then
 		raise exception 'tidings: a user id has 1 to 128 bytes' using errcode = 'invalid_parameter_value';
@@ -211,9 +212,13 @@ begin
 		union select 'health/' || g.user_id from health_grant g where g.clinician_id = v_user and addressable(g.user_id)
 		union select t.name from connection c join topic t on t.id = c.topic_id where c.user_id = v_user
 		except select t from unnest(v_topics) as t);
-	insert into topic (name)
-		select distinct t collate "C" as name from unnest(v_topics || v_others) as t where not exists (select from topic o where o.name = t) order by 1
-		on conflict do nothing;
+	with made as (
+		insert into topic (name)
+			select distinct t collate "C" as name from unnest(v_topics || v_others) as t where not exists (select from topic o where o.name = t) order by 1
+			on conflict do nothing
+			returning name
+	)
+	select count(*) into v_made from made where name = any (v_topics);
 	perform from topic t where t.name = any (v_topics || v_others) order by t.id for update;
 
 	-- The rights: what they were given ends in the topics of others by end_withdrawn().
@@ -278,7 +283,7 @@ begin
 	deleted := v_count + (select count(*) from message m where m.topic_id = any (v_ids) and not m.revocation);
 	return next;
 	kind := 'topics';
-	deleted := cardinality(v_ids);
+	deleted := cardinality(v_ids) - v_made;
 	delete from notification_push p where p.user_id = v_user;
 	perform delete_topics(v_ids);
 	return next;
