@@ -62,6 +62,7 @@ def no_scans(db):
                     f"{quote([p[1] for p in places], 'int8')}, {quote([r[1] for r in rows if r[0]])})")
         sidecar.sql("select tidings.relay(100, 60)")
         sidecar.sql(f"select tidings.sweep({max(1, turn * 10)}, 10, 1000, 100, 60, 604800, 86400)")
+        sidecar.sql("select tidings.retain(true, 1000, 1000, 864000, 864000, 864000)")
         for type, data in (
                 ("set_threshold", {"metric": "pulse", "high": 1}), ("health_update", {"metric": "pulse", "value": turn % 3}), ("get_thresholds", {}),
                 ("get_health", {}), ("get_health", {"metric": "pulse"}), ("get_health", {"since": "2020-01-01T00:00:00Z"}),

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import pty
 import pwd
 import re
 import signal
@@ -279,6 +280,41 @@ def _(s):
     equal(s.sql(f"select failed_at is null and push_at is null from tidings.notification where id = '{note}'"), [["t"]], "of the notification")
 
 
+@test("tidings forget erases what is kept about a user, and says what that was; on a terminal it asks, elsewhere it takes --yes")
+def _(s):
+    d, other = s.diagnosis(owner="forget-me"), s.diagnosis(owner="forget-me-2")
+    s.recommend(d, token=s.token("forget-me"))
+    forgotten = lambda: s.sql("select count(*) = 0 from tidings.diagnosis where owner = 'forget-me'")[0][0] == "t"
+
+    def on_terminal(answer):
+        ours, its = pty.openpty()
+        child = subprocess.Popen([s.program("tidings"), "forget", "forget-me"], stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 env=s.environment(**migrator(s)))
+        os.close(its)
+        os.write(ours, answer)
+        out, err = child.communicate(timeout=WAIT_S)
+        os.close(ours)
+        assert "about forget-me? It cannot be brought back. (yes/no) " in err, err
+        return child.returncode, out
+
+    assert "--yes?" in tidings(s, "forget", "forget-me", want=WRONG, **migrator(s))
+    for answer in (b"\n", b"no\n", b"y\n", b"yes, but not this one\n", b"\x04"):
+        equal((on_terminal(answer), forgotten()), ((FAILED, ""), False), f"of {answer}")
+    with s.connect(d, user="forget-me") as client, s.connect(other, user="forget-me-2") as neighbour:
+        s.wait_watchers(d, 1)
+        status, said = on_terminal(b"yes\n")
+        equal((status, re.findall(r"^(?:diagnoses|topics|connections) .*$", re.sub(" +", " ", said), re.M)),
+              (DONE, ["diagnoses 1 0", "connections 1 0", "topics 1 0"]), "what it says")
+        equal(client.closed(), (1000, "disconnected by administrator"), "close")
+        s.recommend(other, token=s.token("forget-me-2"))
+        equal(neighbour.next()["type"], "recommendation_update", "what another user gets")
+    equal(forgotten(), True, "the diagnosis is gone")
+    assert "nothing was kept about forget-me" in tidings(s, "forget", "forget-me", "--yes", want=NOT_FOUND, **migrator(s))
+    said = json.loads(tidings(s, "forget", "--yes", "--json", "forget-me-2", **migrator(s)))
+    equal([r for r in said if r["kind"] == "diagnoses"], [{"kind": "diagnoses", "deleted": 1, "anonymised": 0}], "in JSON")
+    assert "not the id" in tidings(s, "forget", "x" * 129, "--yes", want=WRONG, **migrator(s))
+
+
 @test("tidings keys makes keys that are their owner's alone, lists them by name, and tries them; a token is made with one, and verified")
 def _(s):
     folder = s.folder / "new-keys"
@@ -328,15 +364,17 @@ def _(s):
         tidings(s, "migrate", "--dir", sql, **where)
         equal(tidings(s, "migrate", "--dry-run", "--dir", sql, **where), "up to date\n", "when there is nothing to do")
         before = s.sql("select checksum, loaded_at from tidings.code", database="dry")
-        (sql / "tables" / "003_later.sql").write_text("create table tidings.later ();\n")
+        last = len(list((sql / "tables").iterdir()))
+        later = f"tables/{last + 1:03}_later.sql"
+        (sql / later).write_text("create table tidings.later ();\n")
         with open(sql / "code" / "90_grants.sql", "a") as f:
             f.write("-- another\n")
-        equal(json.loads(tidings(s, "migrate", "--dry-run", "--dir", sql, "--json", **where)), {"would_be_done": ["applied tables/003_later.sql", "loaded code"]}, "in JSON")
-        equal(json.loads(tidings(s, "migrate", "--status", "--dir", sql, "--json", **where)), {"missing": ["tables/003_later.sql", "code"]}, "what is missing")
+        equal(json.loads(tidings(s, "migrate", "--dry-run", "--dir", sql, "--json", **where)), {"would_be_done": [f"applied {later}", "loaded code"]}, "in JSON")
+        equal(json.loads(tidings(s, "migrate", "--status", "--dir", sql, "--json", **where)), {"missing": [later, "code"]}, "what is missing")
         equal(s.sql("select checksum, loaded_at from tidings.code", database="dry"), before, "the code")
-        (sql / "tables" / "003_later.sql").write_text("create table tidings.message ();\n")
+        (sql / later).write_text("create table tidings.message ();\n")
         assert "already exists" in tidings(s, "migrate", "--dry-run", "--dir", sql, want=FAILED, **where)
-        equal(s.sql("select max(version) from tidings.migration", database="dry"), [["2"]], "what is applied")
+        equal(s.sql("select max(version) from tidings.migration", database="dry"), [[str(last)]], "what is applied")
     finally:
         s.sql("drop database dry", database="postgres")
 
@@ -385,6 +423,7 @@ def _(s):
     for role in verbs:
         assert "permission denied" in tidings(s, "outbox", "drop", "--all", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
         assert "permission denied" in tidings(s, "revoke", f"diagnosis/{d}", "--everyone", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
+        assert "permission denied" in tidings(s, "forget", "nobody-here", "--yes", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
     assert "permission denied" in tidings(s, "connections", want=FAILED, TIDINGS_DATABASE=s.conninfo + " user=tidings_reader")
     assert "permission denied" in tidings(s, "topics", want=FAILED, TIDINGS_DATABASE=s.conninfo + " user=tidings_publisher")
 

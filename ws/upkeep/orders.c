@@ -65,6 +65,8 @@ void orders_carry_out(void *node, const char *order)
 		disconnect(n, &id);
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
 		revocation_reconnect(n, what);
+	else if (strncmp(order, "forget ", strlen("forget ")) == 0)
+		revocation_forget(n, what);
 	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
 		announce_end(n, what, false);
 	else if (strncmp(order, "revoke_all ", strlen("revoke_all ")) == 0)

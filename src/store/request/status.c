@@ -15,14 +15,13 @@
 	"'{\"outbox\":' || json_build_object('messages', o.messages, 'oldest_s', round(o.oldest_s), 'failed', " \
 	"o.failed) || ', '"
 
-enum { WHOLE, TOTALS };
+/* What has names or ids in it looks at every topic. */
+static const struct statement whole_statement = {
+	"status", "SELECT " OUTBOX " || substr(s::text, 2) FROM tidings.status() AS s, tidings.outbox_state() AS o"};
 
-static const struct statement status_statement = {
-	"status",
-	"SELECT " OUTBOX " || substr(s::text, 2), " OUTBOX
-	" || substr((s::jsonb - 'nodes' - 'connections_by_diagnosis' - 'queued_messages_by_diagnosis')::text, 2) "
-	"FROM tidings.status() AS s, tidings.outbox_state() AS o",
-};
+static const struct statement totals_statement = {
+	"totals",
+	"SELECT " OUTBOX " || substr(s::text, 2) FROM tidings.status(false) AS s, tidings.outbox_state() AS o"};
 
 static const struct statement queue_statement = {"queue", "SELECT tidings.metrics()"};
 
@@ -71,7 +70,7 @@ struct copy {
 };
 
 struct status {
-	struct copy whole, health, queue, commit, sidecar;
+	struct copy whole, totals, health, queue, commit, sidecar;
 	struct http_probe probe;
 };
 
@@ -242,7 +241,8 @@ enum err status_open(struct status **out, const struct config *c)
 
 	if (e == OK) {
 		http_probe_init(&s->probe, c->ws_socket, c->ws_address, c->ws_port);
-		s->whole = (struct copy){.statement = &status_statement, .age_max_ms = STATUS_AGE_MS};
+		s->whole = (struct copy){.statement = &whole_statement, .age_max_ms = STATUS_AGE_MS};
+		s->totals = (struct copy){.statement = &totals_statement, .age_max_ms = STATUS_AGE_MS};
 		s->queue = (struct copy){.statement = &queue_statement, .age_max_ms = QUEUE_AGE_MS};
 		s->health = (struct copy){.statement = &health_statement, .parameter = schema_files};
 		s->commit = (struct copy){
@@ -261,6 +261,8 @@ enum err status_open(struct status **out, const struct config *c)
 		};
 		e = copy_open(&s->whole, c, "tidings status", NULL);
 	}
+	if (e == OK)
+		e = copy_open(&s->totals, c, "tidings status", &s->whole);
 	if (e == OK)
 		e = copy_open(&s->health, c, "tidings status", &s->whole);
 	if (e == OK)
@@ -281,6 +283,7 @@ void status_close(struct status **s)
 	if (!*s)
 		return;
 	copy_close(&(*s)->whole);
+	copy_close(&(*s)->totals);
 	copy_close(&(*s)->health);
 	copy_close(&(*s)->queue);
 	copy_close(&(*s)->commit);
@@ -342,8 +345,8 @@ enum err status_read(struct status *s, bool totals_only, struct buf *out, struct
 		     int64_t *read_us)
 {
 	int64_t asked_ms = clock_monotonic_ms();
-	struct copy *c = &s->whole;
-	const struct buf *text = &c->columns[totals_only ? TOTALS : WHOLE];
+	struct copy *c = totals_only ? &s->totals : &s->whole;
+	const struct buf *text = &c->columns[0];
 	enum err e;
 
 	ask(c, asked_ms);

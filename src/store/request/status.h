@@ -1,10 +1,10 @@
 /*
  * status - how things are, over all nodes (spec 3.4): read by threads of its own, for all who ask.
  *
- * /ws/status looks at every topic and every connection, and /health is asked by whoever likes. So a crowd gets one
- * answer: one that is a second old at most, and of what /health asks the database the next that is read. Each check has a
- * thread: one that hangs costs an asker no more than STATUS_WAIT_MS, and once it has kept one waiting for that long the
- * others nothing.
+ * /ws/status looks at every connection, and with its maps at every topic; /health is asked by whoever likes. So a crowd
+ * gets one answer: one that is a second old at most, and of what /health asks the database the next that is read. Each
+ * check has a thread, and so has the status with its maps and without: one that hangs costs an asker no more than
+ * STATUS_WAIT_MS, and once it has kept one waiting for that long the others nothing.
  *
  *	database	it answers
  *	sidecar		the one that this machine's web server asks answers, and one at least has told the database lately that it lives
