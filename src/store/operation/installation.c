@@ -39,7 +39,10 @@ static const struct statement examine_statement = {
 	"'EXECUTE')) "
 	"UNION ALL SELECT 15, b.datname, NULL FROM owner o JOIN pg_shdepend d ON d.refobjid = o.oid "
 	"AND d.refclassid = 'pg_authid'::regclass JOIN pg_database b ON b.oid = d.dbid "
-	"WHERE b.datname <> current_database() GROUP BY b.datname ORDER BY 1, 2",
+	"WHERE b.datname <> current_database() GROUP BY b.datname "
+	"UNION ALL SELECT 16, string_agg(DISTINCT pg_get_userbyid(p.proowner)::text, ', '), NULL FROM owner o "
+	"JOIN pg_proc p ON p.proowner <> o.oid AND p.pronamespace = to_regnamespace('tidings') "
+	"JOIN login l ON l.calls = p.proname HAVING count(*) > 0 ORDER BY 1, 2",
 };
 
 /* All names at once, in pg_timezone_names, are more than a thousand files: each of these is one. */
@@ -95,6 +98,10 @@ static const struct {
 		"the database {1} of this cluster has an installation too, and roles are the whole cluster's: whoever "
 		"logs in as one of them may do so in both. Have pg_hba.conf let each system's user into its own "
 		"database alone, or give it a cluster of its own"},
+	[16] = {"roles", false,
+		"the functions of tidings belong to {1}, and do what they do with its rights, as after pg_restore "
+		"--no-owner: "
+		"restore without that"},
 };
 
 static const struct statement exists_statement = {"schema_exists", "SELECT to_regproc('tidings.applied') IS NOT NULL"};
