@@ -459,7 +459,7 @@ def _(s):
     # nginx, which asks by HTTP/1.0 if it is not told otherwise, buffers then unless the reply says otherwise, which ours does.
     with plain_proxy(s, "1.0", "proxy_ignore_headers X-Accel-Buffering; ") as url:
         _websocket, sse, poll = canary(s, "--url", url, want=1)
-        equal(doctor(s, "--url", url), (0, {}, [*WELL, "web server", "metrics"]), "of the routes")
+        wait_until(lambda: doctor(s, "--url", url) == (0, {}, [*WELL, "web server", "metrics"]), "the routes to be well")
     equal(sse["problem"], "connecting: nothing came within 10 s: where polls come through, a proxy in between keeps event streams to itself (nginx: proxy_buffering off)",
           "the event stream")
     equal(poll["result"], "ok", "the poll")
