@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/canary/canary.h"
+#include "cli/client/own_token.h"
 #include "cli/command.h"
 #include "cli/report.h"
 #include "domain/text/json.h"
@@ -17,7 +18,6 @@
 #define URL_DEFAULT "http://localhost:8000"
 #define TIMEOUT_MAX_S 50 /* a poll is held no longer */
 #define TOKEN_FILE_MAX 16384
-#define TOKEN_TTL_S 120
 
 static enum err make_message(struct canary *c, const char *name, struct buf *body)
 {
@@ -179,9 +179,7 @@ static bool read_token(const char *path, struct buf *token)
 
 static bool make_token(const struct token_keys *keys, enum role role, struct buf *token)
 {
-	int64_t now_s = clock_wall_us() / 1000000;
-	struct token_claims claims = {.user_id = COMMAND_USER, .role = role, .expires_s = now_s + TOKEN_TTL_S};
-	enum err e = token_make(keys, NULL, NULL, NULL, &claims, now_s, token);
+	enum err e = own_token_make(keys, role, token);
 
 	if (e != OK)
 		complain("no token can be made (%s): --publish-token and --listen-token take files with some",
@@ -208,13 +206,6 @@ static bool get_tokens(const struct arguments *a, const struct config *config, s
 	return good;
 }
 
-static void forget(struct buf *token)
-{
-	if (token->bytes)
-		explicit_bzero(token->bytes, token->size);
-	buf_free(token);
-}
-
 int canary_command(const struct arguments *a)
 {
 	const char *url = arguments_value(a, "url"), *topic = arguments_value(a, "topic");
@@ -230,8 +221,8 @@ int canary_command(const struct arguments *a)
 	}
 	read_config(&config);
 	status = get_tokens(a, &config, &c) ? try_all(a, &c) : EXIT_FAILED;
-	forget(&c.service);
-	forget(&c.listener);
+	own_token_forget(&c.service);
+	own_token_forget(&c.listener);
 	buf_free(&c.sent);
 	buf_free(&c.cursor);
 	buf_free(&c.problem);

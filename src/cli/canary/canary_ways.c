@@ -104,6 +104,10 @@ static enum err open_sse(struct canary *c, int64_t until_ms)
 	/* The first event is whole when an empty line has come. */
 	while (e == OK && !(exchange_body(c->exchange)->len > 0 && strstr(exchange_body(c->exchange)->bytes, "\n\n")))
 		e = canary_run(c, c->exchange, EXCHANGE_MORE, until_ms, "connecting");
+	if (e == ERR_EVICTED)
+		buf_add_text(&c->problem,
+			     ": where polls come through, a proxy in between keeps event streams to itself (nginx: "
+			     "proxy_buffering off)");
 	return e;
 }
 

@@ -57,6 +57,7 @@ static enum err prepare(struct exchange *x, const struct exchange_request *r)
 	good = curl_easy_setopt(x->easy, CURLOPT_URL, r->url) == CURLE_OK &&
 	       curl_easy_setopt(x->easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
 	       curl_easy_setopt(x->easy, CURLOPT_CUSTOMREQUEST, r->method) == CURLE_OK &&
+	       (!r->socket || curl_easy_setopt(x->easy, CURLOPT_UNIX_SOCKET_PATH, r->socket) == CURLE_OK) &&
 	       (!r->body || curl_easy_setopt(x->easy, CURLOPT_COPYPOSTFIELDS, r->body) == CURLE_OK) &&
 	       curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->headers) == CURLE_OK &&
 	       curl_easy_setopt(x->easy, CURLOPT_WRITEFUNCTION, take) == CURLE_OK &&

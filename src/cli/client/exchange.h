@@ -22,8 +22,9 @@ struct exchange; /* opaque */
 struct exchange_request {
 	const char *method;
 	const char *url;
-	const char *token; /* NULL: none */
-	const char *body;  /* JSON; NULL: none */
+	const char *socket; /* the path of one that is connected to, whatever host `url` names; NULL: that host */
+	const char *token;  /* NULL: none */
+	const char *body;   /* JSON; NULL: none */
 };
 
 /* How far it is to go. */
