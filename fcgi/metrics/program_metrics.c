@@ -83,13 +83,16 @@ struct counted {
 static void sum_of(struct counted *p, const char *program, const struct config *c, const struct metrics *own,
 		   const char *own_program)
 {
-	if (c->state && *c->state) {
-		if (metrics_file_sum(&p->sum, c->state, program, &p->routes) != OK)
-			buf_clear(&p->routes);
-	} else if (strcmp(program, own_program) == 0) {
-		metrics_merge(&p->sum, own->numbers, true);
+	bool found = c->state && *c->state && metrics_file_sum(&p->sum, c->state, program, &p->routes) == OK;
+
+	if (!found)
+		buf_clear(&p->routes);
+	if (own->in_file || strcmp(program, own_program) != 0)
+		return;
+	if (!found)
 		buf_add_text(&p->routes, own->given);
-	}
+	if (buf_ok(&p->routes) && strcmp(p->routes.bytes, own->given) == 0)
+		metrics_merge(&p->sum, own->numbers, true);
 }
 
 static void write_of_each(struct buf *out, const struct counted *of, unsigned metric)

@@ -291,7 +291,20 @@ class Again:
         self.web.stop()
 
 
-@test("where TIDINGS_STATE cannot be written to the programs say so and serve; status.fcgi tells what is its own")
+@test("status.fcgi that finds no file to count in tells what is its own all the same, and what the others have counted")
+def _(s):
+    folder = s.folder / s._name("without-a-file")
+    (folder / "status.0.metrics").mkdir(parents=True)
+    web = s.start_web(folder=folder)
+    try:
+        now = scrape(web.api)
+        equal((value(now, "tidings_http_threads", program="status"), value(now, "tidings_http_threads", program="broadcast")), (4, 64), "threads")
+    finally:
+        s.forget(web)
+        web.stop()
+
+
+@test("where TIDINGS_STATE cannot be written to the programs say so and serve")
 def _(s):
     with s.web() as web:
         env = {**web.how["env"], "TIDINGS_STATE": "/nowhere"}

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import pty
 import pwd
 import re
@@ -127,6 +128,38 @@ def _(s):
     for args, word in ((("--since", "x"), "cursor"), (("--rewind", "0"), "1 to 100"), (("--rewind", "1", "--since", cursor), "not both")):
         assert word in tidings(s, "tail", f"diagnosis/{d}", *args, want=WRONG)
     assert "no such diagnosis" in tidings(s, "tail", "diagnosis/987654321", want=NOT_FOUND)
+
+
+@test("whatever others have written, a terminal obeys none of it, and JSON is one line of UTF-8")
+def _(s):
+    d = s.diagnosis()
+    topic, user = f"diagnosis/{d}", f"u{d}\u009b2J"
+    s.sql(f"insert into tidings.diagnosis_grant values ({d}, '{user}')")
+    text = "\u009b31m\x7f\u00a0\u00e4\U0001f426"
+    s.api.post("/ws/publish", json.dumps({"topic": topic, "type": "t", "data": {"text": text}}, ensure_ascii=False), s.service()).want(200)
+
+    def harmless(said):
+        assert said.endswith("\n") and not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f]", said), repr(said)
+        return said.splitlines()
+
+    for option in ((), ("--json",)):
+        with Tail(s, topic, "--rewind", 1, *option) as tail:
+            (line,) = harmless(tail.lines(1)[0])
+            message = json.loads(line)["message"] if option else json.loads(line.split(" ", 2)[2])
+            equal(message["data"]["text"], text, "the text")
+    with s.connect(d, user=user), s.connect(d, user=user):
+        wait_until(lambda: int(s.sql(f"select count(*) from tidings.connection where user_id = '{user}'")[0][0]) == 2, "both to be written down")
+        (line,) = harmless(tidings(s, "connections", "--user", user, "--json"))
+        equal({one["user_id"] for one in json.loads(line)}, {user}, "whose connections")
+        equal(len(harmless(tidings(s, "connections", "--user", user))), 3, "lines of the table")
+    equal(harmless(tidings(s, "token", "--verify", stdin=s.token(user)))[0].split(",")[0], f"good: user u{d}?2J", "a user id")
+    folder = s.folder / s._name("spoilt-names")
+    folder.mkdir()
+    (pathlib.Path(os.fsdecode(bytes(folder) + b"/a\xff\x1b.HS256"))).touch()
+    (line,) = harmless(tidings(s, "keys", "list", "--json", TIDINGS_JWT_KEYS=folder))
+    equal(json.loads(line)[0]["kid"], "a\ufffd\x1b", "a name that is no UTF-8")
+    assert "a??.HS256" in harmless(tidings(s, "keys", "check", want=FAILED, TIDINGS_JWT_KEYS=folder))[0]
+    assert "a\ufffd?" in harmless(tidings(s, "keys", "list", TIDINGS_JWT_KEYS=folder))[1]
 
 
 @test("tidings tail says in words what is no longer kept, and that a cursor is of another numbering")

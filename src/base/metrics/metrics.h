@@ -55,6 +55,7 @@ struct metrics {
 	const char *given;	      /* of metrics_file_open(): the words of METRIC_GIVEN, as long as the numbers */
 	unsigned count;		      /* of the table */
 	bool shared;		      /* several threads or processes count */
+	bool in_file;		      /* of metrics_file_open(): metrics_file_sum() tells the numbers */
 	uint16_t first[METRICS_MAX];  /* index in `numbers` of each metric's first */
 	uint16_t across[METRICS_MAX]; /* words of each one's second label, or 1 */
 	uint16_t size[METRICS_MAX];   /* numbers of one series: 1; of a histogram its buckets and the sum */

@@ -12,6 +12,7 @@
 #include "cli/client/own_token.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/text/plain.h"
 #include "domain/text/json.h"
 #include "domain/topic/topic.h"
 
@@ -114,11 +115,14 @@ static enum err try_one(struct canary *c, const struct listening *way, int64_t *
 static void tell(const struct canary *c, const char *name, enum err e, int64_t took_ms, struct buf *json)
 {
 	const char *problem = buf_ok(&c->problem) && c->problem.len > 0 ? c->problem.bytes : err_text(e);
+	struct buf line = BUF_EMPTY;
 
 	if (!json && e == OK) {
 		printf("%s: ok, %lld ms\n", name, (long long)took_ms);
 	} else if (!json) {
-		printf("%s: %s\n", name, problem);
+		plain_add(&line, (struct span){problem, strlen(problem)});
+		printf("%s: %s\n", name, buf_ok(&line) ? line.bytes : err_text(ERR_MEMORY));
+		buf_free(&line);
 	} else {
 		buf_printf(json, "%s{\"transport\":\"%s\",\"result\":\"%s\",", json->len > 1 ? "," : "", name,
 			   e == OK ? "ok" : "failed");
