@@ -7,7 +7,7 @@ import subprocess
 from harness import TOP, equal, hs_sign, make_jwt, test
 
 jwt = importlib.import_module("50_tokens")
-reload = importlib.import_module("76_reload")
+reload = importlib.import_module("78_reload")
 
 PAGE = (TOP / "doc" / "operation.md").read_text()
 
