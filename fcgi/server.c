@@ -296,7 +296,8 @@ enum err server_run(const struct server_job *job)
 		log_error("descriptor 0 is no FastCGI socket: a web server or spawn-fcgi starts this program");
 		return ERR_SYSTEM;
 	}
-	if (log_start_writer() != OK || audit_sink_start_writer() != OK)
+	if (log_start_writer() != OK ||
+	    audit_sink_start_writer(metrics_number(job->metrics, METRIC_AUDIT_LINES_LOST, 0, 0)) != OK)
 		log_warning("lines of the log are written without a thread of their own");
 	/* It may be one that an instance before us has left so. */
 	set_nonblocking(false);

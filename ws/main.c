@@ -110,7 +110,7 @@ static enum err start(struct sidecar *s)
 	enum err e;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (log_start_writer() != OK || audit_sink_start_writer() != OK)
+	if (log_start_writer() != OK || audit_sink_start_writer(NULL) != OK)
 		return ERR_SYSTEM;
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return ERR_SYSTEM;

@@ -9,6 +9,7 @@ import uuid
 
 from harness import RawClient, Skip, command_line, descendants, equal, free_port, port_open, test, wait_until
 
+metrics = importlib.import_module("31_metrics")
 web_servers = importlib.import_module("95_web_servers")
 
 CLIENT, OTHER = "203.0.113.9", "2001:db8:2::7"
@@ -307,6 +308,10 @@ def _(s):
             return int((lines_with(node.log, " counters ") or [{"audit_lost": 0}])[-1]["audit_lost"])
 
         wait_until(lambda: lost() >= 20, "all that is lost to be counted")
+        name = "tidings_audit_lines_lost_total"
+        equal(metrics.value(metrics.scrape(node.api), name), lost(), "what Prometheus is told of the sidecar")
+        wait_until(lambda: metrics.value(metrics.scrape(web.api), name, program="broadcast") == 5, "a line of each message to be counted")
+        equal(metrics.value(metrics.scrape(web.api), name, program="history"), 0, "lines of a program that had none")
 
 
 @test("a place for the audit trail that is none, and a list of proxies with a mistake, are told at the start")

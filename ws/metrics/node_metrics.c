@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log/audit_sink.h"
 #include "base/metrics/process_usage.h"
 #include "base/process/words.h"
 #include "store/wire/conninfo.h"
@@ -120,6 +121,7 @@ static void look(const struct node *n)
 	set(n, METRIC_CATCH_UP_BYTES_LIMIT, c->catch_up_max_bytes);
 	set(n, METRIC_TAILS_BYTES, (int64_t)hub_tails_bytes(n->fanout.hub));
 	set(n, METRIC_TAILS_BYTES_LIMIT, c->tails_max_bytes);
+	set(n, METRIC_AUDIT_LINES_LOST, (int64_t)audit_sink_lost());
 	set(n, METRIC_DRAINING, n->phase >= NODE_DRAINING);
 	look_at_database(n);
 	look_at_process(n);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log/log.h"
 #include "store/sidecar/sql_node.h"
 #include "ws/identity/session_index.h"
 #include "ws/metrics/node_metrics.h"
@@ -46,7 +45,7 @@ static void report(struct node *n, const struct uuid *id)
 		return;
 	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->times.heard_ms) * 1000);
 	if (sql_report(n->db.queries, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
-		log_info("a connection could not be reported: the database is away");
+		session_log(s, LOG_INFO_, "a connection could not be reported: the database is away");
 }
 
 void orders_carry_out(void *node, const char *order)

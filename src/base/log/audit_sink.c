@@ -252,7 +252,7 @@ static struct log_line compose_lost(char line[LOG_LINE_SIZE], uint64_t lost, uin
 
 /* ---- added, by whoever has something to say */
 
-enum err audit_sink_start_writer(void)
+enum err audit_sink_start_writer(_Atomic uint64_t *lost)
 {
 	static struct log_sink sink = {.write = write_lines, .compose_lost = compose_lost};
 	struct log_writer *writer;
@@ -261,6 +261,7 @@ enum err audit_sink_start_writer(void)
 	if (the_sink.place == AUDIT_WITH_THE_LOG)
 		return OK;
 	sink.one_line_each = the_sink.place != AUDIT_FILE;
+	sink.lost = lost;
 	e = log_writer_start(&writer, &sink);
 	if (e == OK)
 		the_sink.writer = writer;

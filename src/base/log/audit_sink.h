@@ -37,8 +37,12 @@ bool audit_sink_valid(const char *where);
 enum err audit_sink_open(const char *program, const char *where, enum log_format format,
 			 struct buf *problem) MUST_CHECK;
 
-/* A thread writes from now on; without it each line is written where it is added. Call at most once, after audit_sink_open(). */
-enum err audit_sink_start_writer(void) MUST_CHECK;
+/*
+ * A thread writes from now on; without it each line is written where it is added. Call at most once, after audit_sink_open().
+ *
+ *	lost	borrowed, for good: lines that are lost are added to it. NULL: none
+ */
+enum err audit_sink_start_writer(_Atomic uint64_t *lost) MUST_CHECK;
 
 /* The trail has a place of its own. */
 bool audit_sink_is_open(void);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -119,6 +120,8 @@ static void count_lost(struct log_writer *w, uint64_t lines, uint64_t audit)
 	w->lost += lines;
 	w->lost_audit += audit;
 	w->lost_ever += lines;
+	if (w->sink->lost)
+		atomic_fetch_add_explicit(w->sink->lost, lines, memory_order_relaxed);
 }
 
 static void *write_lines(void *context)

@@ -33,7 +33,8 @@ struct log_sink {
 	bool (*write)(int level, const char *lines, size_t len);
 	/* The line that tells how many were lost; lost_audit of them of the audit trail. */
 	struct log_line (*compose_lost)(char line[LOG_LINE_SIZE], uint64_t lost, uint64_t lost_audit);
-	bool one_line_each; /* lines are written one at a time: each has a level of its own */
+	bool one_line_each;	/* lines are written one at a time: each has a level of its own */
+	_Atomic uint64_t *lost; /* borrowed; lines that were lost are added to it. NULL: none */
 };
 
 struct log_writer; /* opaque */

@@ -90,7 +90,7 @@ static int in_child(const char *where, void (*steps)(void), char *said, size_t s
 
 static void write_some(void)
 {
-	if (audit_sink_start_writer() != OK)
+	if (audit_sink_start_writer(NULL) != OK)
 		_exit(3);
 	audit("first");
 	audit("second");
@@ -177,7 +177,7 @@ static void write_while_there_is_room(void)
 	struct stat at = {0};
 
 	signal(SIGXFSZ, SIG_IGN);
-	if (audit_sink_start_writer() != OK)
+	if (audit_sink_start_writer(NULL) != OK)
 		_exit(3);
 	audit("first");
 	while (at.st_size == 0)
