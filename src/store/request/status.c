@@ -45,6 +45,7 @@ static const struct statement commit_statement = {
 };
 
 #define COLUMNS_MAX 3
+#define SLOW_AGE 5 /* times as long as it took to read */
 
 /* One thing that is read for all: a row of the database, or whether the sidecar answers. */
 enum copy_order { COPY_REST, COPY_READ, COPY_STOP };
@@ -53,6 +54,7 @@ struct copy {
 	const struct statement *statement;
 	const char *parameter; /* of the statement; NULL: it has none */
 	int64_t age_max_ms;
+	bool slow;		    /* where it takes longer than STATUS_WAIT_MS it may be older */
 	const char *works, *fails;  /* for the log; NULL: it is told already */
 	struct db *db;		    /* owned: the thread's; NULL: asks the sidecar */
 	struct http_probe *sidecar; /* borrowed: the thread's */
@@ -64,6 +66,7 @@ struct copy {
 	int64_t reading_ms; /* since when it is being read; 0: it is not */
 	int64_t began_ms;   /* when the reading of what is here began; 0: nothing was read yet */
 	int64_t began_us;   /* the same, since 1970 */
+	int64_t took_ms;    /* to read it */
 	enum err outcome;
 	bool ready;			 /* of the sidecar: it says so */
 	struct buf columns[COLUMNS_MAX]; /* owned: the row, when the outcome is OK */
@@ -143,6 +146,7 @@ static void *run(void *context)
 		worked = is_working(c);
 		c->began_ms = now_ms;
 		c->began_us = now_us;
+		c->took_ms = clock_monotonic_ms() - now_ms;
 		c->reading_ms = 0;
 		pthread_cond_broadcast(&c->done);
 	}
@@ -153,9 +157,14 @@ static void *run(void *context)
 /* True: what is in it may be given to whoever asked then. Else it is read. Under the lock. */
 static bool is_fresh(struct copy *c, int64_t asked_ms)
 {
-	if (c->began_ms != 0 && c->began_ms >= asked_ms - c->age_max_ms)
+	int64_t age_max_ms = c->age_max_ms;
+
+	if (c->slow && c->outcome == OK && c->took_ms > STATUS_WAIT_MS)
+		age_max_ms = MIN(SLOW_AGE * c->took_ms, STATUS_KEPT_MS);
+	if (c->began_ms != 0 && c->began_ms >= asked_ms - age_max_ms)
 		return true;
-	if (c->order == COPY_REST) {
+	/* What is being read may be given away then; else it is read once more. */
+	if (c->order == COPY_REST && (c->reading_ms == 0 || c->reading_ms < asked_ms - age_max_ms)) {
 		c->order = COPY_READ;
 		pthread_cond_signal(&c->asked);
 	}
@@ -186,6 +195,15 @@ static enum err wait_for(struct copy *c, int64_t asked_ms)
 		(void)pthread_cond_timedwait(&c->done, &c->lock, &until);
 	}
 	return c->outcome;
+}
+
+/* The same, or what was read before. Under the lock. */
+static enum err wait_or_keep(struct copy *c, int64_t asked_ms)
+{
+	enum err e = wait_for(c, asked_ms);
+	bool kept = c->outcome == OK && c->began_ms != 0 && c->began_ms >= asked_ms - STATUS_KEPT_MS;
+
+	return e == ERR_AWAY && kept ? OK : e;
 }
 
 static enum err copy_start(struct copy *c)
@@ -241,7 +259,7 @@ enum err status_open(struct status **out, const struct config *c)
 
 	if (e == OK) {
 		http_probe_init(&s->probe, c->ws_socket, c->ws_address, c->ws_port);
-		s->whole = (struct copy){.statement = &whole_statement, .age_max_ms = STATUS_AGE_MS};
+		s->whole = (struct copy){.statement = &whole_statement, .age_max_ms = STATUS_AGE_MS, .slow = true};
 		s->totals = (struct copy){.statement = &totals_statement, .age_max_ms = STATUS_AGE_MS};
 		s->queue = (struct copy){.statement = &queue_statement, .age_max_ms = QUEUE_AGE_MS};
 		s->health = (struct copy){.statement = &health_statement, .parameter = schema_files};
@@ -353,7 +371,8 @@ enum err status_read(struct status *s, bool totals_only, struct buf *out, struct
 	ask_health(s, asked_ms);
 	wait_for_health(s, health, asked_ms);
 	pthread_mutex_lock(&c->lock);
-	e = wait_for(c, asked_ms);
+	/* Of a database that hangs nothing is told. */
+	e = health->checks[CHECK_DATABASE] == HEALTHY ? wait_or_keep(c, asked_ms) : wait_for(c, asked_ms);
 	if (e == OK) {
 		buf_add(out, text->bytes, text->len);
 		*read_us = c->began_us;
@@ -369,9 +388,7 @@ enum err status_metrics(struct status *s, struct buf *out)
 	enum err e;
 
 	pthread_mutex_lock(&c->lock);
-	e = wait_for(c, asked_ms);
-	if (e == ERR_AWAY && c->outcome == OK && c->began_ms != 0 && c->began_ms >= asked_ms - QUEUE_KEPT_MS)
-		e = OK;
+	e = wait_or_keep(c, asked_ms);
 	if (e == OK)
 		buf_add(out, c->columns[0].bytes, c->columns[0].len);
 	pthread_mutex_unlock(&c->lock);
