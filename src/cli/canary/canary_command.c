@@ -18,7 +18,7 @@
 #define URL_DEFAULT "http://localhost:8000"
 #define TIMEOUT_MAX_S 50 /* a poll is held no longer */
 #define TOKEN_FILE_MAX 16384
-#define TOKEN_TTL_S 120
+#define TOKEN_TTL_MORE_S 60
 
 static enum err make_message(struct canary *c, const char *name, struct buf *body)
 {
@@ -46,7 +46,7 @@ static enum err publish(struct canary *c, const struct buf *body, int64_t until_
 	const char *problem = NULL;
 	enum err e = ERR_MEMORY;
 
-	buf_printf(&url, "%s/ws/publish", c->url);
+	exchange_add_url(&url, c->url, "/ws/publish");
 	if (buf_ok(&url)) {
 		request.url = url.bytes;
 		e = exchange_begin(&x, &request);
@@ -181,10 +181,13 @@ static bool read_token(const char *path, struct buf *token)
 	return false;
 }
 
-static bool make_token(const struct token_keys *keys, enum role role, struct buf *token)
+/* Good until the last of the transports has had its time, to be opened and to be heard. */
+static bool make_token(const struct token_keys *keys, enum role role, int64_t timeout_s, struct buf *token)
 {
 	int64_t now_s = clock_wall_us() / 1000000;
-	struct token_claims claims = {.user_id = COMMAND_USER, .role = role, .expires_s = now_s + TOKEN_TTL_S};
+	struct token_claims claims = {.user_id = COMMAND_USER,
+				      .role = role,
+				      .expires_s = now_s + 2 * CANARY_WAYS * timeout_s + TOKEN_TTL_MORE_S};
 	enum err e = token_make(keys, NULL, NULL, NULL, &claims, now_s, token);
 
 	if (e != OK)
@@ -205,8 +208,11 @@ static bool get_tokens(const struct arguments *a, const struct config *config, s
 		complain("%s", buf_ok(&problem) && problem.len > 0 ? problem.bytes : err_text(ERR_MEMORY));
 		good = false;
 	}
-	good = good && (service ? read_token(service, &c->service) : make_token(keys, ROLE_SERVICE, &c->service)) &&
-	       (listener ? read_token(listener, &c->listener) : make_token(keys, ROLE_ADMIN, &c->listener));
+	good = good &&
+	       (service ? read_token(service, &c->service)
+			: make_token(keys, ROLE_SERVICE, c->timeout_s, &c->service)) &&
+	       (listener ? read_token(listener, &c->listener)
+			 : make_token(keys, ROLE_ADMIN, c->timeout_s, &c->listener));
 	token_keys_free(&keys);
 	buf_free(&problem);
 	return good;
