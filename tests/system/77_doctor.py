@@ -1,5 +1,7 @@
 """tidings doctor: what is wrong with an installation, each thing really broken, and read in a sentence; and tidings canary."""
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import pwd
@@ -7,7 +9,9 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 
 from harness import PG_BIN, TOP, Lock, Process, Silence, Skip, clock_ahead, edited, equal, find_program, free_port, stopped, test, wait_until
 from live import combined, notify, person
@@ -362,6 +366,12 @@ def _(s):
         equal((named[0], {kind for problems in named[1].values() for kind, _text in problems}), (0, {"note"}), "with a user in TIDINGS_DATABASE")
 
 
+@test("tidings doctor finds nothing wrong with the web server where its address ends in /")
+def _(s):
+    _status, found, looked_at = doctor(s, "--url", f"http://127.0.0.1:{s.web1.port}/")
+    equal(("web server" in looked_at, found.get("web server")), (True, None), "the web server")
+
+
 @test("tidings doctor says it to people in lines, as it goes on")
 def _(s):
     done = subprocess.run([s.program("tidings"), "doctor", "--dir", s.share / "sql"], capture_output=True, text=True,
@@ -386,6 +396,7 @@ def _(s):
     equal([(line["transport"], line["result"]) for line in heard], [(way, "ok") for way in ("websocket", "sse", "long-poll")], "what was heard")
     assert all(0 <= line["ms"] < 10000 for line in heard), heard
     equal([line["transport"] for line in canary(s, "--url", f"http://127.0.0.1:{s.web1.port}", "--by", "sse")], ["sse"], "by one alone")
+    canary(s, "--url", f"http://127.0.0.1:{s.web1.port}/")
     # What other clients have left in the queue is not taken for it.
     s.api.post("/ws/publish", [{"topic": "canary/mine", "type": "canary", "data": {"n": n}} for n in range(150)], s.service()).want(200)
     canary(s, "--url", f"http://127.0.0.1:{s.web1.port}", "--topic", "canary/mine")
@@ -463,6 +474,47 @@ def _(s):
     equal(sse["problem"], "connecting: nothing came within 10 s: where polls come through, a proxy in between keeps event streams to itself (nginx: proxy_buffering off)",
           "the event stream")
     equal(poll["result"], "ok", "the poll")
+
+
+@contextlib.contextmanager
+def stranger(answer):
+    """A server on a port of its own: what it does with each request, until it ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    link, _address = listener.accept()
+                    with link, contextlib.suppress(OSError):
+                        head = b""
+                        while b"\r\n\r\n" not in head:
+                            head += link.recv(65536)
+                        answer(link, head.decode())
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@test("tidings canary ends in time, whatever a server sends, and for how long; its tokens are good until then, and of what it is told a terminal obeys nothing")
+def _(s):
+    def flood(link, head):
+        key = re.search(r"(?i)sec-websocket-key: *(\S+)", head)[1]
+        proof = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
+        link.sendall(f"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {proof}\r\n\r\n".encode())
+        while True:
+            link.sendall(piece)
+
+    for piece, problem in ((b"\x00\x01a" * 20000, "nothing came within 1 s"), (b"\x00\x7f" + (1 << 20).to_bytes(8, "big") + b"a" * (1 << 20), "4 MiB")):
+        with stranger(flood) as url:
+            (line,) = canary(s, "--url", url, "--by", "websocket", "--timeout", 1, want=1)
+            assert problem in line["problem"], line
+    tokens = []
+    with stranger(lambda link, head: (tokens.append(re.search(r"Bearer (\S+)", head)[1]), link.sendall(b"HTTP/1.1 500 \x1b[2J\xc2\x9b\r\n\r\n"))) as url:
+        done = subprocess.run([s.program("tidings"), "canary", "--url", url, "--by", "websocket", "--timeout", "50"], capture_output=True, text=True, env=s.environment())
+    equal((done.returncode, done.stdout), (4, "websocket: connecting: no upgrade: HTTP/1.1 500 ?[2J?\n"), "what it says")
+    claims = json.loads(base64.urlsafe_b64decode(tokens[0].split(".")[1] + "=="))
+    assert claims["exp"] - claims["iat"] >= 2 * 3 * 50, claims
 
 
 @test("tidings canary says what is broken: nobody there, a refused token, a sidecar that is away or hangs, keys that make no token",

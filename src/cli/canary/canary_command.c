@@ -19,6 +19,7 @@
 #define URL_DEFAULT "http://localhost:8000"
 #define TIMEOUT_MAX_S 50 /* a poll is held no longer */
 #define TOKEN_FILE_MAX 16384
+#define TOKEN_TTL_MORE_S 60
 
 static enum err make_message(struct canary *c, const char *name, struct buf *body)
 {
@@ -46,7 +47,7 @@ static enum err publish(struct canary *c, const struct buf *body, int64_t until_
 	const char *problem = NULL;
 	enum err e = ERR_MEMORY;
 
-	buf_printf(&url, "%s/ws/publish", c->url);
+	exchange_add_url(&url, c->url, "/ws/publish");
 	if (buf_ok(&url)) {
 		request.url = url.bytes;
 		e = exchange_begin(&x, &request);
@@ -181,9 +182,10 @@ static bool read_token(const char *path, struct buf *token)
 	return false;
 }
 
-static bool make_token(const struct token_keys *keys, enum role role, struct buf *token)
+/* Good until the last of the transports has had its time, to be opened and to be heard. */
+static bool make_token(const struct token_keys *keys, enum role role, int64_t timeout_s, struct buf *token)
 {
-	enum err e = own_token_make(keys, role, token);
+	enum err e = own_token_make(keys, role, 2 * CANARY_WAYS * timeout_s + TOKEN_TTL_MORE_S, token);
 
 	if (e != OK)
 		complain("no token can be made (%s): --publish-token and --listen-token take files with some",
@@ -203,8 +205,11 @@ static bool get_tokens(const struct arguments *a, const struct config *config, s
 		complain("%s", buf_ok(&problem) && problem.len > 0 ? problem.bytes : err_text(ERR_MEMORY));
 		good = false;
 	}
-	good = good && (service ? read_token(service, &c->service) : make_token(keys, ROLE_SERVICE, &c->service)) &&
-	       (listener ? read_token(listener, &c->listener) : make_token(keys, ROLE_ADMIN, &c->listener));
+	good = good &&
+	       (service ? read_token(service, &c->service)
+			: make_token(keys, ROLE_SERVICE, c->timeout_s, &c->service)) &&
+	       (listener ? read_token(listener, &c->listener)
+			 : make_token(keys, ROLE_ADMIN, c->timeout_s, &c->listener));
 	token_keys_free(&keys);
 	buf_free(&problem);
 	return good;

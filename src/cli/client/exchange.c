@@ -20,6 +20,16 @@ struct exchange {
 	char problem[CURL_ERROR_SIZE];
 };
 
+void exchange_add_url(struct buf *out, const char *server, const char *path)
+{
+	size_t len = strlen(server);
+
+	while (len > 0 && server[len - 1] == '/')
+		len--;
+	buf_add(out, server, len);
+	buf_add_text(out, path);
+}
+
 static size_t take(char *bytes, size_t size, size_t count, void *context)
 {
 	struct exchange *x = context;

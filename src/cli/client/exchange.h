@@ -18,6 +18,14 @@
 
 struct exchange; /* opaque */
 
+/*
+ * Appends the address of a path.
+ *
+ *	server	http://localhost:8000, with a / at its end or without
+ *	path	with a / in front
+ */
+void exchange_add_url(struct buf *out, const char *server, const char *path);
+
 /* All borrowed until exchange_begin() returns. */
 struct exchange_request {
 	const char *method;

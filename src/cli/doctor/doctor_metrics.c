@@ -9,6 +9,7 @@
 
 #define WAIT_MS 5000
 #define AGAIN_MS 200 /* where something is missing that the database has not told yet */
+#define TOKEN_TTL_S 120
 
 static const char about[] = "metrics";
 
@@ -139,7 +140,7 @@ static void make_token(const struct config *c, struct buf *token)
 	struct buf problem = BUF_EMPTY;
 
 	if (c->metrics == METRICS_TOKEN && token_keys_load(&keys, c->jwt_keys, &rules, &problem) == OK &&
-	    own_token_make(keys, ROLE_ADMIN, token) != OK)
+	    own_token_make(keys, ROLE_ADMIN, TOKEN_TTL_S, token) != OK)
 		buf_clear(token);
 	token_keys_free(&keys);
 	buf_free(&problem);

@@ -31,7 +31,7 @@ static bool ask(const char *url, const char *method, const char *path, const cha
 	enum err e = ERR_MEMORY;
 
 	*well = false;
-	buf_printf(&address, "%s%s", url, path);
+	exchange_add_url(&address, url, path);
 	if (buf_ok(&address)) {
 		request.url = address.bytes;
 		e = exchange_begin(&x, &request);
