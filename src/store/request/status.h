@@ -25,11 +25,10 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/process/config.h"
+#include "store/request/status_copy.h"
 
 #define STATUS_AGE_MS 1000
 #define QUEUE_AGE_MS 10000
-#define STATUS_KEPT_MS 60000 /* how old what takes longer than STATUS_WAIT_MS to read may be */
-#define STATUS_WAIT_MS 800   /* whoever checks health gives up after 1 s */
 
 struct status; /* opaque */
 
