@@ -5,7 +5,7 @@
  * gets one answer: one that is a second old at most, and of what /health asks the database the next that is read. What
  * takes long to read (maps of a million topics) is older: read a fifth of the time, and given to who asks meanwhile. Each
  * check has a thread, and so has the status with its maps and without: one that hangs costs an asker no more than
- * STATUS_WAIT_MS, and once it has kept one waiting for that long the others nothing.
+ * STATUS_WAIT_MS (status_copy.h), and once it has kept one waiting for that long the others nothing.
  *
  *	database	it answers
  *	sidecar		the one that this machine's web server asks answers, and one at least has told the database lately that it lives
@@ -25,11 +25,6 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/process/config.h"
-
-#define STATUS_AGE_MS 1000
-#define QUEUE_AGE_MS 10000
-#define STATUS_KEPT_MS 60000 /* how old what takes longer than STATUS_WAIT_MS to read may be */
-#define STATUS_WAIT_MS 800   /* whoever checks health gives up after 1 s */
 
 struct status; /* opaque */
 
@@ -67,7 +62,7 @@ enum err status_read(struct status *s, bool totals_only, struct buf *out, struct
 		     int64_t *read_us) MUST_CHECK;
 
 /*
- * What tidings.metrics() says of the queue, appended: read once in QUEUE_AGE_MS, whoever asks. Where it is not there within
+ * What tidings.metrics() says of the queue, appended: read once in 10 s, whoever asks. Where it is not there within
  * STATUS_WAIT_MS, what was read before, as long as that is no older than STATUS_KEPT_MS.
  *
  * ERR_AWAY  there is none
