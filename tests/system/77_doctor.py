@@ -163,6 +163,7 @@ def breaks(broken, s):
       allow="database|connection|server|commit|standby|statement")
 def _(s):
     equal(doctor(s), (0, {}, WELL), "of what is well")
+    sentences = set()
     for name, broken, about, words, others in BROKEN:
         wait_ready_here(s)
         with breaks(broken, s) as settings:
@@ -176,6 +177,8 @@ def _(s):
             # A sidecar may have seen it too by then, and not be ready.
             equal(set(found) - {"sidecar here"}, {about, *others} - {"sidecar here"}, f"what is wrong with {name} ({found})")
         print(f"# {about}: {sentence}")
+        sentences.add(sentence)
+    assert len(sentences) > 30, f"{len(sentences)} sentences"
     wait_ready_here(s)
     s.wait_ready()
     wait_until(lambda: doctor(s) == (0, {}, WELL), "all to be well again")

@@ -24,7 +24,7 @@ def checked(node, result):
 def _(s):
     for hours, refused, word in ((1, {"ttl": 1800}, "expired"), (-1, {"ttl": 7200, "nbf": int(float(s.sql("select extract(epoch from now())")[0][0]))}, "not valid yet")):
         d, good = s.diagnosis(), s.token(ttl=7200)
-        due, end = (s.sql(f"""select to_char(now() at time zone 'UTC' + interval '{more}', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""")[0][0] for more in ("1 second", "90 minutes"))
+        due, soon, end = (s.sql(f"""select to_char(now() at time zone 'UTC' + interval '{more}', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""")[0][0] for more in ("1 second", "30 minutes", "90 minutes"))
         with clock_ahead(s, hours * 3600) as settings, s.node(**settings) as node, s.web(node, **settings) as web:
             before = checked(node, "expired" if hours > 0 else "claims")
             code, reason = s.refused(d, server=node, token=s.token(**refused))
@@ -39,6 +39,8 @@ def _(s):
                 equal(s.recommend(d, "of the wrong", token=good, api=web.api)["clients_notified"], 2, "clients_notified")
                 s.recommend(d, "of the right", token=good)
                 message = {"topic": f"diagnosis/{d}", "type": "note", "data": {}}
+                if hours > 0:
+                    web.api.post("/ws/publish", {**message, "expires_at": soon}, s.token("svc", "service", ttl=7200)).want(422)
                 web.api.post("/ws/publish", [{**message, "expires_at": end}, {**message, "deliver_at": due}], s.token("svc", "service", ttl=7200)).want(200)
                 for client in (wrong, right):
                     equal([m["seq"] for m in client.take(4)], [1, 2, 3, 4], "seqs, in order")
