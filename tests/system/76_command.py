@@ -377,6 +377,11 @@ def _(s):
     assert "there already" in tidings(s, "keys", "new", "default", want=FAILED, **mine)
     for args, word in ((("a.b",), "name"), (("k", "--alg", "none"), "algorithm"), (("k", "--alg", "RS256"), "--private"), (("k", "--private", "x"), "secret")):
         assert word in tidings(s, "keys", "new", *args, want=WRONG, **mine)
+    said = tidings(s, "keys", "new", "k", "--alg", "ES384", "--private", s.folder / "no.pem", want=WRONG, **mine)
+    assert "TIDINGS_JWT_ALGORITHMS does not list ES384" in said, said
+    # The private half of a pair whose public one found no place was left, and in the way of the next.
+    tidings(s, "keys", "new", "k", "--alg", "ES256", "--private", s.folder / "no.pem", want=FAILED, **{**mine, "TIDINGS_JWT_KEYS": s.folder / "nowhere"})
+    assert not (s.folder / "no.pem").exists(), "half a pair"
     (folder / "short.HS256").write_text("x")
     (folder / "short.HS256").chmod(0o600)
     assert "short.HS256 is too short" in tidings(s, "keys", "check", want=FAILED, **mine)

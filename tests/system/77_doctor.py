@@ -204,6 +204,22 @@ def _(s):
     assert "has an installation too" in found["cluster"][0][1] and "pg_hba.conf" in found["cluster"][0][1], found
 
 
+@test("tidings doctor takes the notifications of another installation, which come all the time, for what they are")
+def _(s):
+    wait_ready_here(s)
+    with database(s, "", migrated=True) as other:
+        conninfo = other["TIDINGS_DATABASE"]
+        psql = subprocess.Popen([PG_BIN / "psql", "-q", conninfo + " user=postgres"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        try:
+            psql.stdin.write("select tidings.ask_report(gen_random_uuid()::text) \\watch 0.1\n")
+            psql.stdin.flush()
+            _status, found, _all = doctor(s, TIDINGS_LISTEN_DATABASE=conninfo)
+        finally:
+            psql.kill()
+            psql.communicate()
+    assert "none came within 5 s" in found["notifications"][0][1], found
+
+
 def goes_on(s):
     """A message, and a notification to someone who always has quiet hours, in a time zone of which nothing is known."""
     d, quiet = s.diagnosis(), person(s)

@@ -114,8 +114,8 @@ static const struct statement work_statement = {
 static const struct statement commit_statement = {"commit", "SELECT tidings.commit_works()"};
 static const struct statement listen_statement = {"listen", "SELECT tidings.listen()"};
 /* Of a connection that is nobody's: whatever node hears it has nothing to report. */
-static const struct statement notify_statement = {"notify",
-						  "SELECT tidings.ask_report('00000000-0000-0000-0000-000000000000')"};
+#define NOBODY "00000000-0000-0000-0000-000000000000"
+static const struct statement notify_statement = {"notify", "SELECT tidings.ask_report('" NOBODY "')"};
 
 /* A sentence with {1} and {2} filled in. */
 static void fill_in(struct buf *out, const char *sentence, const char *first, const char *second)
@@ -258,5 +258,5 @@ enum err installation_hears(struct db *listener, struct db *publisher, int64_t w
 		return e;
 	e = db_query(publisher, &notify_statement, 0, NULL, NULL, NULL, &result);
 	PQclear(result);
-	return e == OK ? db_wait_notification(listener, wait_ms) : e;
+	return e == OK ? db_wait_notification(listener, "report " NOBODY, wait_ms) : e;
 }
