@@ -985,7 +985,7 @@ class Stack:
 
     def wait_ready(self):
         """Database, sidecars and web server are all well again."""
-        wait_until(lambda: self.api.get("/health").status == 200, "/health to be 200", 60)
+        wait_until(lambda: self.api.get("/health/ready").status == 200, "/health/ready to be 200, which takes its notifications too", 60)
         wait_until(lambda: self.lets_in(4, self.node1), "the first sidecar to let clients in", 60)
 
     def typing(self, topic, **data):
