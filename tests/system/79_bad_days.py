@@ -54,68 +54,115 @@ def _(s):
 # -------------------------------------------------------------------------------------------------------------- the disk
 
 
-class SmallDisk:
-    """
-    The tables of messages, and whatever PostgreSQL puts down for a while, on a disk of 24 MB, which this PostgreSQL alone sees:
-    nobody else's mounts change, and it is gone with the process that keeps it.
-    """
+class OwnMounts:
+    """Mounts that only this PostgreSQL sees: nobody else's change, and they are gone with the process that keeps them."""
 
     def __init__(self, s):
+        if os.geteuid() != 0:
+            raise Skip("a disk of one's own takes root")
         self.s, self.folder = s, s.folder / s._name("small-disk")
         self.folder.mkdir(mode=0o755)
 
     def inside(self, *args):
-        subprocess.run(["nsenter", "--target", str(self.keeper.pid), "--mount", *map(str, args)], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        subprocess.run(["nsenter", "--target", str(self.keeper.pid), "--mount", *map(str, args)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
 
     def is_apart(self):
-        return os.readlink(f"/proc/{self.keeper.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt") and b"sleep" in pathlib.Path(f"/proc/{self.keeper.pid}/cmdline").read_bytes()[:6]
+        return os.readlink(f"/proc/{self.keeper.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt") and pathlib.Path(f"/proc/{self.keeper.pid}/cmdline").read_bytes().startswith(b"sleep")
 
-    def move(self, tables, tablespace):
-        for table in tables:
-            self.s.sql(f"alter table tidings.{table} set tablespace {tablespace}")
+    def mount(self, megabytes, where):
+        self.inside("mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700,uid={self.s.pg_user},gid={self.s.pg_user}", "tmpfs", where)
+
+    def start_postgres(self):
+        self.s.postgres_alive = True
+        self.inside("runuser", "-u", self.s.pg_user, "--", PG_BIN / "pg_ctl", "-D", self.s.pg_data, "-l", self.s.pg_folder / "log", "-w", "start")
+
+    def fill(self):
+        self.inside("sh", "-c", f"cat /dev/zero >{self.full}/ballast || true")
+
+    def clear(self):
+        self.inside("rm", "-f", self.full / "ballast")
 
     def __enter__(self):
-        s = self.s
-        self.keeper = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sleep", "infinity"], stdin=subprocess.DEVNULL)
+        self.keeper = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private", "sleep", "infinity"], stdin=subprocess.DEVNULL)
         wait_until(self.is_apart, "mounts of its own")
-        self.inside("mount", "-t", "tmpfs", "-o", f"size=24m,mode=700,uid={s.pg_user},gid={s.pg_user}", "tmpfs", self.folder)
-        s.stop_postgres()
-        s.postgres_alive = True
-        self.inside("runuser", "-u", s.pg_user, "--", PG_BIN / "pg_ctl", "-D", s.pg_data, "-l", s.pg_folder / "log", "-w", "start")
+        self.s.stop_postgres()
+        self.begin()
+        self.start_postgres()
+        return self
+
+    def __exit__(self, *_):
+        self.clear()
+        self.end()
+        self.s.start_postgres()
+        self.keeper.kill()
+        self.keeper.wait()
+        self.s.wait_ready()
+
+
+class SmallDisk(OwnMounts):
+    """The tables of messages, and whatever PostgreSQL puts down for a while, on a disk of 24 MB."""
+
+    def move(self, tablespace):
+        for table in ("message", "topic"):
+            self.s.sql(f"alter table tidings.{table} set tablespace {tablespace}")
+
+    def begin(self):
+        self.full = self.folder
+        self.mount(24, self.full)
+
+    def __enter__(self):
+        s = super().__enter__().s
         s.sql(f"create tablespace small location '{self.folder}'")
         s.sql("grant create on tablespace small to public")
         s.sql("alter system set temp_tablespaces = 'small'")
         s.sql("select pg_reload_conf()")
-        self.move(("message", "topic"), "small")
+        self.move("small")
         s.wait_ready()
         return self
 
-    def fill(self):
-        self.inside("sh", "-c", f"cat /dev/zero >{self.folder}/ballast 2>/dev/null || true")
-
-    def clear(self):
-        self.inside("rm", "-f", self.folder / "ballast")
-
-    def __exit__(self, *_):
+    def end(self):
         s = self.s
-        self.clear()
         s.sql("alter system reset temp_tablespaces")
         s.sql("select pg_reload_conf()")
-        self.move(("message", "topic"), "pg_default")
-        # Sessions keep the names of their temporary tablespaces.
+        self.move("pg_default")
+        # Sessions keep the names of their temporary tablespaces: new ones have none.
+        s.sql("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'")
+        wait_until(lambda: s.psql("drop tablespace small").returncode == 0, "the tablespace to be unused")
         s.stop_postgres()
-        s.start_postgres()
-        s.sql("drop tablespace small")
-        self.keeper.kill()
-        self.keeper.wait()
-        s.wait_ready()
+
+
+class SmallLog(OwnMounts):
+    """PostgreSQL's own log (pg_wal) on a disk that has room for two segments more."""
+
+    def begin(self):
+        self.full = self.s.pg_data / "pg_wal"
+        used = sum(file.stat().st_size for file in self.full.rglob("*") if file.is_file()) >> 20
+        self.inside("mount", "--bind", self.full, self.folder)
+        self.mount(used + 40, self.full)
+        self.inside("sh", "-c", f"cp -a {self.folder}/. {self.full}/")
+
+    def use_up(self):
+        """What has been made for later, too; until the server cannot go on."""
+        while self.s.psql("select pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()").returncode == 0:
+            pass
+
+    def is_back(self):
+        """It has ended where it cannot write its log, or is about to."""
+        if self.s.psql("select 1").returncode == 0:
+            return True
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.start_postgres()
+        return False
+
+    def end(self):
+        wait_until(self.is_back, "the database to be back", 60)
+        self.s.stop_postgres()
+        self.inside("sh", "-c", f"rm -rf {self.folder}/* && cp -a {self.full}/. {self.folder}/")
 
 
 @test("a full disk: publishers get 503 and nobody is dropped, /health, the doctor, the metrics and the log say so; with room again all goes on by itself, and all that was acknowledged is there",
       allow=outage.EXPECTED + "|No space left|53100")
 def _(s):
-    if os.geteuid() != 0:
-        raise Skip("a disk of one's own takes root")
     d = s.diagnosis()
     failed = lambda: metrics.value(metrics.scrape(s.api), "tidings_published_messages_total", result="failed")
     with SmallDisk(s) as disk, s.connect(d) as one, s.connect(d, server=s.web1) as two:
@@ -146,6 +193,35 @@ def _(s):
             equal({q for q, why in load.acknowledged.items() if reader.messages[q] != why}, set(), "acknowledged, and not delivered")
         equal(load.odd[:3], [], "replies that are neither 200 nor a proper 503")
         wait_until(lambda: s.api.get("/health").status == 200, "/health to be well again")
+
+
+@test("a disk that is full where PostgreSQL's own log is: publishers get 503, nobody is dropped; once PostgreSQL has been started again all that was acknowledged is there, and all goes on",
+      allow=outage.EXPECTED + "|No space left|recovery|startup")
+def _(s):
+    d = s.diagnosis()
+    with SmallLog(s) as disk:
+        s.wait_ready()
+        with s.connect(d) as one, s.connect(d, server=s.web1) as two:
+            readers = [outage.Reader(c) for c in (one, two)]
+            load = outage.Load(s, d, 3)
+            try:
+                wait_until(lambda: load.seen(200) >= 50, "the load to run")
+                disk.fill()
+                disk.use_up()
+                wait_until(lambda: load.seen(503) > 5, "broadcasts to be refused", 60)
+                disk.clear()
+                wait_until(disk.is_back, "the database to be back", 60)
+                taken = load.seen(200)
+                wait_until(lambda: load.seen(200) > taken + 50, "broadcasts to be taken again", 60)
+            finally:
+                load.end()
+            last = s.recommend(d, "last")["seq"]
+            for reader in readers:
+                wait_until(lambda r=reader: last in r.messages or r.code, "the last message", 60)
+                reader.end()
+                equal((reader.code, reader.twice, reader.order), (None, [], list(range(1, last + 1))), "closed, twice, order")
+                equal({q for q, why in load.acknowledged.items() if reader.messages[q] != why}, set(), "acknowledged, and not delivered")
+            equal(load.odd[:3], [], "replies that are neither 200 nor a proper 503")
 
 
 # ------------------------------------------------------------------------------------------ two installations, one cluster
