@@ -34,6 +34,7 @@ static const char create[] = "CREATE SCHEMA IF NOT EXISTS tidings;"
 			     ")";
 /* Names as regprocedure prints them depend on the search_path; a function may call one that is in a later file. */
 static const char code_begin[] = "SET LOCAL search_path = pg_catalog; SET LOCAL check_function_bodies = off;"
+				 "GRANT SELECT ON tidings.migration, tidings.code TO tidings_owner;"
 				 "SET LOCAL ROLE tidings_owner";
 static const char code_end[] = "RESET ROLE; RESET search_path; RESET check_function_bodies";
 static const char code_drop_stale[] =
