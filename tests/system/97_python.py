@@ -1,0 +1,176 @@
+"""
+The Python client (python/tidings) against the whole of tidings: each test goes through all that it does by one way of using it.
+"""
+import contextlib
+import datetime
+import re
+import socket
+import sys
+import threading
+
+from harness import TOP, equal, free_port, test
+
+sys.path.insert(0, str(TOP / "python"))
+
+import tidings  # noqa: E402
+from tidings import Key, Tidings  # noqa: E402
+
+
+def client(s, port=None, user="svc", role="service", **options):
+    """One that makes its own tokens, with the server's key."""
+    key = Key.load(s.keys / "default.HS256")
+    return Tidings(f"http://127.0.0.1:{port or s.web1.port}", token=key.source(user, role=role), **{"backoff_min": 0.05, **options})
+
+
+def fails(kind, *words):
+    """A block that fails with that error, which says those words."""
+
+    @contextlib.contextmanager
+    def block():
+        try:
+            yield
+        except kind as e:
+            for word in words:
+                assert word in str(e), f"{word!r} is not in {e}"
+        else:
+            raise AssertionError(f"no {kind.__name__}")
+
+    return block()
+
+
+def whole(end):
+    """A request or an answer that comes there, head and body."""
+    data = b""
+    while True:
+        head, found, body = data.partition(b"\r\n\r\n")
+        if found and len(body) >= int((re.search(rb"(?i)\ncontent-length: *(\d+)", head) or [0, 0])[1]):
+            return data
+        more = end.recv(65536)
+        if not more:
+            raise OSError("it ended")
+        data += more
+
+
+class Network:
+    """A way to a port. `cut`: of so many requests that come next the answers are lost, after they have been done."""
+
+    def __init__(self, port):
+        self.to, self.cut, self.requests = port, 0, 0
+        self.port = free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=self.listener.accept()[:1], daemon=True).start()
+
+    def _serve(self, near):
+        with near, socket.create_connection(("127.0.0.1", self.to)) as far, contextlib.suppress(OSError):
+            while True:
+                far.sendall(whole(near))
+                self.requests += 1
+                answer = whole(far)
+                if self.cut:
+                    self.cut -= 1
+                    return
+                near.sendall(answer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+
+@test("Python: what is published is there once, though answers are lost; arrays, gathered ones too, are done, and one's mistake fails nobody else")
+def published(s):
+    a, b = s.diagnosis(), s.diagnosis()
+    with Network(s.web1.port) as network, client(s, network.port) as c, s.connect(a) as watcher:
+        network.cut = 2
+        equal([c.publish(f"diagnosis/{a}", "note", {"n": n}).seq for n in (1, 2)], [1, 2], "seqs")
+        equal([watcher.next()["data"]["n"] for _ in range(2)], [1, 2], "what came")
+        assert network.cut == 0 and network.requests == 4, (network.cut, network.requests)
+    with client(s) as c:
+        results = c.publish_all([tidings.publication(f"diagnosis/{d}", "note", "ü") for d in (a, b, a)])
+        equal([(r.topic, r.seq) for r in results], [(f"diagnosis/{a}", 3), (f"diagnosis/{b}", 1), (f"diagnosis/{a}", 4)], "results")
+        first = c.publish(f"diagnosis/{a}", "note", 1, idempotency_key=f"once-{a}")
+        equal(c.publish(f"diagnosis/{a}", "note", 1, idempotency_key=f"once-{a}"), first, "the second of that key")
+        soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+        equal([c.publish(f"diagnosis/{a}", "note", 1, deliver_at=soon).seq, c.publish(f"diagnosis/{a}", "note", 1, ephemeral=True).seq],
+              [None, None], "what is for later, and what is not kept")
+        equal(c.broadcast_recommendation_update(b, {"herb": "Ginger"}, {"herb": "Turmeric"}, "better").seq, 2, "seq of a recommendation")
+        equal(c.broadcast_effectiveness_update(diagnosis_id=b, recommendation_id=789, effectiveness=0.85, confidence=0.92,
+                                               sample_size=150).seq, 3, "seq of an effectiveness")
+        equal(c.broadcast_feedback_update(diagnosis_id=b, feedback_id=999, rating=5, effectiveness=0.95).seq, 4, "seq of a feedback")
+    with client(s, gather_ms=20) as c:
+        results = {}
+
+        def publish(n):
+            try:
+                results[n] = c.publish(f"diagnosis/{0 if n == 7 else b}", "note", n).seq
+            except tidings.TidingsError as e:
+                results[n] = type(e)
+
+        threads = [threading.Thread(target=publish, args=(n,)) for n in range(20)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert isinstance(results.pop(7), type), results
+        equal(sorted(results.values()), list(range(5, 24)), "seqs of those that were gathered")
+
+
+@test("Python: an error says what to do")
+def errors(s):
+    d = s.diagnosis()
+    with client(s) as c:
+        for wrong, kind, *words in (
+                (lambda: c.publish("no topic", "note", 1), tidings.InvalidError, "no topic", "letters"),
+                (lambda: c.publish("a", "note", float("nan")), tidings.InvalidError, "NaN"),
+                (lambda: c.publish("a", "note", datetime.date.today()), tidings.InvalidError, "JSON"),
+                (lambda: c.publish("a", "note", 1, deliver_at=datetime.datetime.now()), tidings.InvalidError, "time zone"),
+                (lambda: c.publish("a", "connect", 1), tidings.InvalidError, "type"),
+                (lambda: c.publish_all([]), tidings.InvalidError, "500"),
+                (lambda: c.publish("a", "note", "x" * 300000), tidings.InvalidError, "262144 bytes"),
+                (lambda: c.publish(f"diagnosis/{10**12}", "note", 1), tidings.NotFoundError, "no such diagnosis"),
+                (lambda: c.broadcast_feedback_update(d, 1, 6, 0.5), tidings.InvalidError, "rating", "5"),
+                (lambda: c.receipt("9f5b7c3e-0000-4000-8000-000000000000"), tidings.NotFoundError, "no such"),
+                (lambda: Tidings("localhost:8000"), tidings.InvalidError, "http://localhost:8000"),
+                (lambda: Key(b"short"), tidings.InvalidError, "openssl rand"),
+                (lambda: Key.load("/nowhere/default.HS256"), tidings.InvalidError, "cannot be read"),
+                (lambda: Key.load("/etc/passwd"), tidings.InvalidError, "default.HS256"),
+                (lambda: Tidings(f"http://127.0.0.1:{s.web1.port}").publish("a", "b", 1), tidings.UnauthorizedError, "Key.load"),
+                (lambda: client(s, role="user").publish("a", "b", 1), tidings.ForbiddenError, "role 'service'"),
+                (lambda: next(c.listen(f"diagnosis/{d}")), tidings.TidingsError, "not allowed"),
+                (lambda: Tidings(f"http://127.0.0.1:{free_port()}", timeout=0.2).publish("a", "b", 1), tidings.UnknownOutcomeError,
+                 "idempotency_key")):
+            with fails(kind, *words):
+                wrong()
+
+
+@test("Python: notifications and their receipts, readings, connections")
+def managed(s):
+    user = str(s.diagnosis())
+    with client(s) as c, client(s, user="root", role="admin") as admin, client(s, user=user, role="user") as own:
+        sent = c.notify(user, "system", "Hello", "It works", priority="high")
+        receipt = c.receipt(tidings.notification_id(sent))
+        equal((receipt.id, receipt.acked_at), (sent.raw["id"], None), "receipt")
+        equal(c.health_update(user, "pulse", 70, "bpm").topic, f"health/{user}", "topic of a reading")
+        d = s.diagnosis(owner=user)
+        c.publish_all([tidings.publication(f"diagnosis/{d}", "note", n) for n in range(3)])
+        kept = own.history(d, limit=2)
+        equal(([m.seq for m in kept.messages], kept.gap), ([2, 3], None), "history")
+        c.publish(f"diagnosis/{d}", "note", 3)
+        equal([m.data for m in own.history(d, since=kept.cursor).messages], [3], "what is after it")
+        equal(c.health()["status"], "healthy", "health")
+        assert c.status()["total_connections"] >= 0
+        with s.connect(d, user=user) as watcher:
+            equal(admin.connection(watcher.id)["health"]["user_id"], int(user), "whose connection it is")
+            equal(admin.reconnect(user), 1, "how many were told")
+            equal(watcher.closed()[0], 1012, "close code")
+        with s.connect(d, user=user) as watcher:
+            equal(admin.disconnect(watcher.id)["status"], "disconnected", "answer")
+            equal(watcher.closed()[0], 1000, "close code")
+
+
