@@ -1,6 +1,7 @@
 """
 The Python client (python/tidings) against the whole of tidings: each test goes through all that it does by one way of using it.
 """
+import asyncio
 import contextlib
 import datetime
 import re
@@ -8,7 +9,7 @@ import socket
 import sys
 import threading
 
-from harness import TOP, equal, free_port, test
+from harness import TOP, equal, free_port, test, wait_until
 
 sys.path.insert(0, str(TOP / "python"))
 
@@ -174,3 +175,98 @@ def managed(s):
             equal(watcher.closed()[0], 1000, "close code")
 
 
+
+
+# ---- inside one's own transaction
+
+
+def psycopg3(s):
+    import psycopg
+
+    with psycopg.connect(f"{s.conninfo} user=postgres") as connection:
+        yield connection, connection.commit, connection.rollback
+
+
+def psycopg2(s):
+    import psycopg2 as driver
+
+    connection = driver.connect(f"{s.conninfo} user=postgres")
+    yield connection, connection.commit, connection.rollback
+    connection.close()
+
+
+def sqlalchemy(s):
+    import psycopg2 as driver
+    import sqlalchemy as alchemy
+    from sqlalchemy.orm import Session
+
+    engine = alchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver.connect(f"{s.conninfo} user=postgres"), future=True)
+    with engine.connect() as connection, Session(engine) as session:
+        yield connection, connection.commit, connection.rollback
+        yield session, session.commit, session.rollback
+    engine.dispose()
+
+
+def django(s):
+    from django.conf import settings
+    from django.db import connection, transaction
+
+    if not settings.configured:
+        settings.configure(USE_TZ=True, DATABASES={"default": {
+            "ENGINE": "django.db.backends.postgresql", "HOST": str(s.pg_folder), "NAME": "tidings", "USER": "postgres"}})
+    transaction.set_autocommit(False)
+    yield connection, transaction.commit, transaction.rollback
+    connection.close()
+
+
+@test("Python: what is published in one's own transaction, by psycopg 3 and 2, SQLAlchemy and Django, comes when it commits, and else never")
+def in_transactions(s):
+    from tidings import sql
+
+    for kind in (psycopg3, psycopg2, sqlalchemy, django):
+        for connection, commit, rollback in kind(s):
+            d = s.diagnosis()
+            topic = f"diagnosis/{d}"
+            with s.connect(d) as watcher:
+                sql.publish(connection, topic, "note", "never")
+                rollback()
+                sql.publish(connection, topic, "note", {"text": "100 % 'sure' :yes"}, to_user_id=456,
+                            expires_at=datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1))
+                commit()
+                message = watcher.next()
+                equal((message["type"], message["data"], message["seq"]), ("note", {"text": "100 % 'sure' :yes"}, 1), f"by {kind.__name__}")
+            with fails(tidings.InvalidError, "there is no diagnosis"):
+                sql.publish(connection, f"diagnosis/{10**12}", "note", 1)
+            rollback()
+    s.sql("drop role if exists python_app; create role python_app")
+    s.sql("create database other")
+    for connection, _, rollback in psycopg3(s):
+        connection.execute("set role python_app")
+        with fails(tidings.ForbiddenError, "GRANT EXECUTE ON FUNCTION tidings.publish"):
+            sql.publish(connection, "a", "note", 1)
+        rollback()
+    import psycopg
+
+    with psycopg.connect(f"{s.conninfo} user=postgres".replace("dbname=tidings", "dbname=other")) as connection:
+        with fails(tidings.InvalidError, "tidings migrate"):
+            sql.publish(connection, "a", "note", 1)
+    s.sql("drop database other")
+    s.sql("drop role python_app")
+    with fails(tidings.InvalidError, "psycopg"):
+        sql.publish(object(), "a", "note", 1)
+    asyncio.run(in_transactions_async(s))
+
+
+async def in_transactions_async(s):
+    import psycopg
+
+    from tidings import sql
+
+    d = s.diagnosis()
+    async with await psycopg.AsyncConnection.connect(f"{s.conninfo} user=postgres") as connection:
+        with fails(tidings.InvalidError, "publish_async"):
+            sql.publish(connection, f"diagnosis/{d}", "note", 1)
+        await sql.publish_async(connection, f"diagnosis/{d}", "note", "never")
+        await connection.rollback()
+        await sql.publish_async(connection, f"diagnosis/{d}", "note", 1)
+    wait_until(lambda: s.last_seq(f"diagnosis/{d}") == 1, "the message")
