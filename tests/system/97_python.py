@@ -270,3 +270,119 @@ async def in_transactions_async(s):
         await connection.rollback()
         await sql.publish_async(connection, f"diagnosis/{d}", "note", 1)
     wait_until(lambda: s.last_seq(f"diagnosis/{d}") == 1, "the message")
+
+
+# ---- listening
+
+
+class Heard:
+    """A listener in a thread of its own, and what came to it. `kind`: that of Tidings, or of AsyncTidings."""
+
+    def __init__(self, kind, port, token, topics, **options):
+        self.events, self.error, self.listener = [], None, None
+        run = self._run if kind == "sync" else lambda *of: asyncio.run(self._run_async(*of))
+        self.thread = threading.Thread(target=run, args=(f"http://127.0.0.1:{port}", token, topics, options), daemon=True)
+        self.thread.start()
+
+    def _run(self, url, token, topics, options):
+        try:
+            with Tidings(url, token, backoff_min=0.05, backoff_max=0.2) as c, c.listen(*topics, **options) as self.listener:
+                self.events.extend(self.listener)
+        except tidings.TidingsError as e:
+            self.error = e
+
+    async def _run_async(self, url, token, topics, options):
+        from tidings.aio import AsyncTidings
+
+        try:
+            async with AsyncTidings(url, token, backoff_min=0.05, backoff_max=0.2) as c, c.listen(*topics, **options) as self.listener:
+                self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
+                async for event in self.listener:
+                    self.events.append(event)
+        except tidings.TidingsError as e:
+            self.error = e
+        except asyncio.CancelledError:
+            pass
+
+    def of(self, topic):
+        """Seqs, and the types of what has none."""
+        return [e.seq or e.type for e in list(self.events) if e.topic == topic]
+
+    def wait(self, topic, *wanted):
+        wait_until(lambda: len(self.of(topic)) >= len(wanted), f"{wanted} of {topic}; there is {self.of(topic)}, {self.error}", 60)
+        equal(self.of(topic), list(wanted), topic)
+
+    def wait_up(self):
+        wait_until(lambda: self.listener and self.listener.transport, "the listener to be connected", 60)
+
+    def close(self):
+        if hasattr(self, "loop"):
+            self.loop.call_soon_threadsafe(self.task.cancel)
+        else:
+            self.listener.close()
+        self.ended()
+
+    def ended(self):
+        self.thread.join(60)
+        assert not self.thread.is_alive(), "it does not end"
+        return self.error
+
+
+def listened_to(s, kind, way, node, web, user, a, b, c, failures):
+    """`c` is somebody else's."""
+    try:
+        def publish(*topics):
+            items = [tidings.publication(topic, "note", {"way": way}) for topic in topics]
+            return client(s).publish_all(items)
+
+        reasons = []
+
+        def token(reason):
+            reasons.append(reason)
+            return s.token(user) if reason == "refused" else s.token(user, kid="previous")[:-4] + "AAAA"
+
+        publish(a, b)
+        heard = Heard(kind, web.port, token, [a, b], transports=[way])
+        heard.wait(a, 1)
+        heard.wait(b, 1)
+        heard.wait_up()
+        equal((reasons, heard.listener.transport), (["first", "refused"], way), "why tokens were fetched, and the transport")
+        publish(a, a)
+        heard.wait(a, 1, 2, 3)
+        node.stop()
+        publish(a, b)
+        node.begin()
+        node.wait_listening()
+        heard.wait(a, 1, 2, 3, 4)
+        heard.wait(b, 1, 2)
+        kept = {m.topic: m.cursor for m in heard.events}
+        equal(kept, heard.listener.cursors, "the cursors of the last messages")
+        heard.close()
+        publish(a, b)
+        again = Heard(kind, web.port, s.token(user), [a, c, b], cursors={a: kept[a], b: "0-1"}, transports=[way])
+        again.wait(a, 5)
+        again.wait(b, "gap", 1, 2, 3)
+        again.wait(c, "refused")
+        again.close()
+        refused = Heard(kind, web.port, "nonsense", [a], transports=[way])
+        assert isinstance(refused.ended(), tidings.UnauthorizedError), refused.error
+    except BaseException as e:
+        failures.append((kind, way, e))
+        raise
+
+
+@test("Python: each message comes once, in order, by each transport, to be awaited or not, over a restart and a refused token; a gap is told")
+def listening(s):
+    failures, stories = [], []
+    with contextlib.ExitStack() as places:
+        for kind in ("sync", "async"):
+            for way in ("websocket", "sse", "long_poll"):
+                node = places.enter_context(s.node())
+                web = places.enter_context(s.web(node))
+                user = str(s.diagnosis())
+                topics = [f"diagnosis/{s.diagnosis(owner=owner)}" for owner in (user, user, "nobody")]
+                stories.append(threading.Thread(target=listened_to, args=(s, kind, way, node, web, user, *topics, failures)))
+                stories[-1].start()
+        for t in stories:
+            t.join()
+    equal(failures, [], "failures")
