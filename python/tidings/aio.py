@@ -139,7 +139,7 @@ class AsyncTidings:
     def listen(self, *topics: str, cursors: Optional[Mapping[str, str]] = None, transports: Iterable[str] = TRANSPORTS,
                connect_timeout: float = 5, ping_interval: float = 25, ping_timeout: float = 10, poll_timeout: int = 25) -> "AsyncListener":
         """`async for event in client.listen("diagnosis/123")`: as Tidings.listen()."""
-        if testing.active():
+        if testing.active() is not None:
             raise InvalidError("tidings.testing.capture() has no server to listen to.")
         subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff)
         return AsyncListener(subscription, self._base, self._http, self._server.ssl_context, self._token, connect_timeout, ping_interval,
@@ -175,7 +175,7 @@ class AsyncTidings:
 
     async def _send(self, request: Request[T], key: Optional[str] = None) -> T:
         double = testing.active()
-        if double:
+        if double is not None:
             return double.take(request, key)
         exchange = Exchange(request, key, self._timeout, *self._backoff, self._tokens.can_refresh)
         wait: Optional[float] = 0.0

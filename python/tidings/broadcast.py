@@ -35,7 +35,7 @@ def client() -> AsyncTidings:
     """The application's, of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        if _settings is None and not testing.active():
+        if _settings is None and testing.active() is None:
             raise InvalidError("Nobody has called tidings.broadcast.configure(url, token=…) yet.")
         url, token, options = _settings or ("http://localhost", None, {})
         made = AsyncTidings(url, token, **options)

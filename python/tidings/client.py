@@ -156,7 +156,7 @@ class Tidings:
         connect_timeout, ping_interval, ping_timeout	seconds: to connect, of silence until it is asked, until it must have answered
         poll_timeout	seconds that a poll is held, 1..55
         """
-        if testing.active():
+        if testing.active() is not None:
             raise InvalidError("tidings.testing.capture() has no server to listen to.")
         subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff)
         return Listener(subscription, self._server, self._token, connect_timeout, ping_interval, ping_timeout, poll_timeout)
@@ -179,7 +179,7 @@ class Tidings:
 
     def _send(self, request: Request[T], key: Optional[str] = None) -> T:
         double = testing.active()
-        if double:
+        if double is not None:
             return double.take(request, key)
         exchange = Exchange(request, key, self._timeout, *self._backoff, self._tokens.can_refresh)
         wait: Optional[float] = 0.0

@@ -35,7 +35,7 @@ def publish(connection: Any, topic: str, type: str, data: Any, *, ephemeral: boo
     """See messages.publication(). After an error the transaction is PostgreSQL's to be rolled back."""
     item, parameters = _prepare(topic, type, data, ephemeral, deliver_at, expires_at, to_user_id, exclude_connection_id)
     double = testing.active()
-    if double:
+    if double is not None:
         return double.take_sql(item)
     try:
         if hasattr(connection, "cursor"):
@@ -62,7 +62,7 @@ async def publish_async(connection: Any, topic: str, type: str, data: Any, *, ep
                         to_user_id: Optional[messages.UserId] = None, exclude_connection_id: Optional[str] = None) -> None:
     item, parameters = _prepare(topic, type, data, ephemeral, deliver_at, expires_at, to_user_id, exclude_connection_id)
     double = testing.active()
-    if double:
+    if double is not None:
         return double.take_sql(item)
     try:
         if hasattr(connection, "cursor"):
