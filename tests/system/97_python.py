@@ -386,3 +386,78 @@ def listening(s):
         for t in stories:
             t.join()
     equal(failures, [], "failures")
+
+
+@test("Python: the same to be awaited: keys and retries, arrays, tokens that have to be awaited, the broadcasts as functions")
+def awaited(s):
+    asyncio.run(awaited_steps(s))
+
+
+async def awaited_steps(s):
+    from tidings import broadcast
+    from tidings.aio import AsyncTidings
+
+    a, b = s.diagnosis(), s.diagnosis()
+    source = Key.load(s.keys / "default.HS256").source("svc", role="service")
+    reasons = []
+
+    async def token(reason):
+        reasons.append(reason)
+        return source(reason) if reason == "refused" else "nonsense"
+
+    with Network(s.web1.port) as network:
+        async with AsyncTidings(f"http://127.0.0.1:{network.port}", token, backoff_min=0.05) as c:
+            network.cut = 2
+            equal([(await c.publish(f"diagnosis/{a}", "note", n)).seq for n in (1, 2)], [1, 2], "seqs")
+            equal((network.cut, reasons), (0, ["first", "refused"]), "answers still to be cut, and why tokens were asked for")
+            equal([r.seq for r in await c.publish_all([tidings.publication(f"diagnosis/{a}", "note", 1)] * 2)], [3, 4], "seqs")
+    async with AsyncTidings(f"http://127.0.0.1:{s.web1.port}", source, gather_ms=5) as c:
+        results = await asyncio.gather(*(c.publish(f"diagnosis/{0 if n == 3 else b}", "note", n) for n in range(600)), return_exceptions=True)
+        assert isinstance(results.pop(3), tidings.TidingsError)
+        equal(sorted(r.seq for r in results), list(range(1, 600)), "seqs of those that were gathered")
+        with fails(tidings.InvalidError, "NaN"):
+            await c.publish("a", "note", float("nan"))
+        sent = await c.notify(456, "system", "Hello", "It works")
+        equal((await c.receipt(tidings.notification_id(sent))).acked_at, None, "acked")
+        equal((await c.health())["status"], "healthy", "health")
+    broadcast.configure(f"http://127.0.0.1:{s.web1.port}", source)
+    results = [await broadcast.broadcast_recommendation_update(diagnosis_id=a, old_data={"herb": "Ginger"}, new_data={}, reason="r"),
+               await broadcast.broadcast_effectiveness_update(diagnosis_id=a, recommendation_id=1, effectiveness=0.5, confidence=1, sample_size=0),
+               await broadcast.broadcast_feedback_update(diagnosis_id=a, feedback_id=1, rating=1, effectiveness=0)]
+    equal([r.seq for r in results], [5, 6, 7], "seqs")
+    await broadcast.client().aclose()
+
+
+class WithoutWebSocket(Network):
+    """A way that lets everything through but an upgrade."""
+
+    def _serve(self, near):
+        with near, socket.create_connection(("127.0.0.1", self.to)) as far, contextlib.suppress(OSError):
+            data = near.recv(65536)
+            if b"upgrade: websocket" in data.lower():
+                near.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            far.sendall(data)
+            threading.Thread(target=copy, args=(near, far), daemon=True).start()
+            copy(far, near)
+
+
+def copy(source, sink):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@test("Python: where a network lets no WebSocket through, messages come by an event stream, from the first on")
+def without_websocket(s):
+    with WithoutWebSocket(s.web1.port) as network, client(s) as publisher:
+        for kind in ("sync", "async"):
+            topic = f"diagnosis/{s.diagnosis()}"
+            publisher.publish(topic, "note", 1)
+            heard = Heard(kind, network.port, s.token(), [topic])
+            heard.wait_up()
+            equal(heard.listener.transport, "sse", f"transport, {kind}")
+            publisher.publish(topic, "note", 2)
+            heard.wait(topic, 1, 2)
+            heard.close()
