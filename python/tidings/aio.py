@@ -49,8 +49,7 @@ class AsyncTidings:
         self._http = httpx.AsyncClient(verify=self._server.ssl_context or True, trust_env=False)
         self._base = url.rstrip("/")
         self._source = token
-        # What an awaitable gives is kept by us: the keeper is told of it.
-        self._tokens = TokenKeeper(token if isinstance(token, str) or token is None else lambda reason: "")
+        self._tokens = TokenKeeper(token if isinstance(token, str) else None, callable(token))
         self._fetching: Optional[asyncio.Task[str]] = None
         self._gathered: List[_Waiting] = []
 
@@ -160,7 +159,7 @@ class AsyncTidings:
         """Who wants one while it is fetched gets the same."""
         reason = self._tokens.wanted()
         if reason is None:
-            return self._tokens.get()
+            return self._tokens.token
         if self._fetching is None:
             self._fetching = asyncio.ensure_future(self._fetch(reason))
         return await asyncio.shield(self._fetching)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import http.client
+import os
 import ssl
 import threading
 import time
@@ -45,7 +46,8 @@ class Tidings:
                  backoff_max: float = 30, ssl_context: Optional[ssl.SSLContext] = None):
         self._timeout, self._gather_s, self._backoff = timeout, gather_ms / 1000, (backoff_min, backoff_max)
         self._server = Server(url, ssl_context)
-        self._tokens = TokenKeeper(token)
+        self._source = token
+        self._tokens = TokenKeeper(token if isinstance(token, str) else None, callable(token))
         self._token_lock = threading.Lock()
         self._gathered: List[_Waiting] = []
         self._gather_lock = threading.Lock()
@@ -175,7 +177,10 @@ class Tidings:
 
     def _token(self) -> Optional[str]:
         with self._token_lock:
-            return self._tokens.get()
+            reason = self._tokens.wanted()
+            if reason and callable(self._source):
+                self._tokens.keep(self._source(reason))
+            return self._tokens.token
 
     def _send(self, request: Request[T], key: Optional[str] = None) -> T:
         double = testing.active()
@@ -207,10 +212,12 @@ class Tidings:
             first = not self._gathered
             self._gathered.append(mine)
         if first:
-            time.sleep(self._gather_s)
-            with self._gather_lock:
-                taken, self._gathered = self._gathered, []
-            self._send_gathered(taken)
+            try:
+                time.sleep(self._gather_s)
+            finally:  # others wait for it, whatever interrupts this thread
+                with self._gather_lock:
+                    taken, self._gathered = self._gathered, []
+                self._send_gathered(taken)
         else:
             mine.done.wait()
         if mine.error:
@@ -283,6 +290,7 @@ class Server:
         self.path = parts.path.rstrip("/")
         self.ssl_context = (ssl_context or ssl.create_default_context()) if self.is_tls else None
         self._idle: List[http.client.HTTPConnection] = []
+        self._process = os.getpid()
 
     def open(self, timeout: float) -> http.client.HTTPConnection:
         if self.ssl_context:
@@ -292,6 +300,8 @@ class Server:
     @contextlib.contextmanager
     def connection(self, timeout: float) -> Iterator[Tuple[http.client.HTTPConnection, bool]]:
         """One for a request, and whether it had been used before; kept for the next when all went well."""
+        if self._process != os.getpid():  # a fork's: the connections are those of its parent
+            self._idle, self._process = [], os.getpid()
         try:
             connection, reused = self._idle.pop(), True
         except IndexError:

@@ -101,38 +101,29 @@ def end_of(token: str) -> Optional[float]:
 
 
 class TokenKeeper:
-    """The token in use. A source is asked when there is none, a minute before its end, and when the server has refused it."""
+    """The token in use, and whether it is to be exchanged: when there is none, a minute before its end, when the server has refused it.
 
-    def __init__(self, source: Optional[TokenSource]):
-        self._source = source
-        self._token: Optional[str] = source if isinstance(source, str) else None
+    `can_refresh`: there is a source to ask.
+    """
+
+    def __init__(self, token: Optional[str], can_refresh: bool):
+        self.token, self.can_refresh = token, can_refresh
         self._end: Optional[float] = None
         self._reason = "first"
 
-    @property
-    def can_refresh(self) -> bool:
-        return callable(self._source)
-
     def wanted(self) -> Optional[str]:
-        """Why a token is to be fetched; None: `token` will do."""
+        """Why the source is to be asked; None: `token` will do."""
         if not self.can_refresh:
             return None
-        if self._token is None:
+        if self.token is None:
             return self._reason
         return "expiring" if self._end is not None and time.time() > self._end - RENEW_S else None
 
     def keep(self, token: str) -> str:
-        self._token, self._end = token, end_of(token)
+        self.token, self._end = token, end_of(token)
         return token
-
-    def get(self) -> Optional[str]:
-        """Also of a source that gives a token soon to end: it is used until the server refuses it."""
-        reason = self.wanted()
-        if reason and callable(self._source):
-            self.keep(self._source(reason))
-        return self._token
 
     def refuse(self, token: Optional[str]) -> None:
         """The server no longer takes that one; it may have been exchanged already."""
-        if self.can_refresh and token == self._token:
-            self._token, self._reason = None, "refused"
+        if self.can_refresh and token == self.token:
+            self.token, self._reason = None, "refused"

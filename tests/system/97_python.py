@@ -6,6 +6,8 @@ import contextlib
 import datetime
 import re
 import socket
+import ssl
+import subprocess
 import sys
 import threading
 
@@ -17,10 +19,10 @@ import tidings  # noqa: E402
 from tidings import Key, Tidings  # noqa: E402
 
 
-def client(s, port=None, user="svc", role="service", **options):
+def client(s, port=None, user="svc", role="service", url=None, **options):
     """One that makes its own tokens, with the server's key."""
     key = Key.load(s.keys / "default.HS256")
-    return Tidings(f"http://127.0.0.1:{port or s.web1.port}", token=key.source(user, role=role), **{"backoff_min": 0.05, **options})
+    return Tidings(url or f"http://127.0.0.1:{port or s.web1.port}", token=key.source(user, role=role), **{"backoff_min": 0.05, **options})
 
 
 def fails(kind, *words):
@@ -278,24 +280,25 @@ async def in_transactions_async(s):
 class Heard:
     """A listener in a thread of its own, and what came to it. `kind`: that of Tidings, or of AsyncTidings."""
 
-    def __init__(self, kind, port, token, topics, **options):
+    def __init__(self, kind, port, token, topics, context=None, **options):
+        """`context`: of TLS."""
         self.events, self.error, self.listener = [], None, None
         run = self._run if kind == "sync" else lambda *of: asyncio.run(self._run_async(*of))
-        self.thread = threading.Thread(target=run, args=(f"http://127.0.0.1:{port}", token, topics, options), daemon=True)
+        self.thread = threading.Thread(target=run, args=(f"https://localhost:{port}" if context else f"http://127.0.0.1:{port}", token, topics, context, options), daemon=True)
         self.thread.start()
 
-    def _run(self, url, token, topics, options):
+    def _run(self, url, token, topics, context, options):
         try:
-            with Tidings(url, token, backoff_min=0.05, backoff_max=0.2) as c, c.listen(*topics, **options) as self.listener:
+            with Tidings(url, token, backoff_min=0.05, backoff_max=0.2, ssl_context=context) as c, c.listen(*topics, **options) as self.listener:
                 self.events.extend(self.listener)
         except tidings.TidingsError as e:
             self.error = e
 
-    async def _run_async(self, url, token, topics, options):
+    async def _run_async(self, url, token, topics, context, options):
         from tidings.aio import AsyncTidings
 
         try:
-            async with AsyncTidings(url, token, backoff_min=0.05, backoff_max=0.2) as c, c.listen(*topics, **options) as self.listener:
+            async with AsyncTidings(url, token, backoff_min=0.05, backoff_max=0.2, ssl_context=context) as c, c.listen(*topics, **options) as self.listener:
                 self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
                 async for event in self.listener:
                     self.events.append(event)
@@ -428,6 +431,26 @@ async def awaited_steps(s):
     await broadcast.client().aclose()
 
 
+class Tls(Network):
+    """A way by TLS, as a proxy in front has it; `context` is what trusts it."""
+
+    def __init__(self, s):
+        super().__init__(s.web1.port)
+        key, certificate = s.private / "tls.key", s.private / "tls.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out",
+                        certificate, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True,
+                       capture_output=True)
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.load_cert_chain(certificate, key)
+        self.context = ssl.create_default_context(cafile=str(certificate))
+
+    def _serve(self, near):
+        with contextlib.suppress(OSError):
+            with self.server.wrap_socket(near, server_side=True) as near, socket.create_connection(("127.0.0.1", self.to)) as far:
+                threading.Thread(target=copy, args=(near, far), daemon=True).start()
+                copy(far, near)
+
+
 class WithoutWebSocket(Network):
     """A way that lets everything through but an upgrade."""
 
@@ -447,6 +470,39 @@ def copy(source, sink):
         while data := source.recv(65536):
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
+
+
+@test("Python: by TLS too, by each transport; a certificate that nobody vouches for is not taken")
+def by_tls(s):
+    with Tls(s) as network:
+        for kind in ("sync", "async"):
+            topic = f"diagnosis/{s.diagnosis()}"
+            with client(s, url=f"https://localhost:{network.port}", ssl_context=network.context) as publisher:
+                for count, way in enumerate(("websocket", "sse", "long_poll"), 1):
+                    heard = Heard(kind, network.port, s.token(), [topic], cursors={topic: "0-0"}, transports=[way], context=network.context)
+                    publisher.publish(topic, "note", way)
+                    heard.wait(topic, "gap", *range(1, count + 1))
+                    heard.close()
+        with fails(tidings.UnknownOutcomeError, "CERTIFICATE_VERIFY_FAILED"):
+            client(s, url=f"https://localhost:{network.port}", timeout=0.2).publish(topic, "note", 1)
+
+
+@test("Python: a process that forks, as those of web servers do, publishes in both")
+def forked(s):
+    topic = f"diagnosis/{s.diagnosis()}"
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(TOP / "python")!r})
+from tidings import Key, Tidings
+client = Tidings("http://127.0.0.1:{s.web1.port}", Key.load({str(s.keys / "default.HS256")!r}).source("svc"))
+client.publish({topic!r}, "note", 0)
+child = os.fork()
+for _ in range(20):
+    client.publish({topic!r}, "note", child)
+sys.exit(os.waitpid(child, 0)[1] if child else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    equal((done.returncode, done.stderr, s.last_seq(topic)), (0, "", 41), "status, what it says, and the last seq")
 
 
 @test("Python: where a network lets no WebSocket through, messages come by an event stream, from the first on")
