@@ -250,7 +250,7 @@ class _Waiting:
 
 
 class AsyncListener:
-    """As Listener; aclose(), or the end of `async with`, ends it."""
+    """As Listener. The end of `async with`, or aclose(), ends it; another task cancels the one that iterates."""
 
     def __init__(self, subscription: Subscription, base: str, http: httpx.AsyncClient, ssl_context: Optional[ssl.SSLContext],
                  token: Callable[[], Awaitable[Optional[str]]], connect_timeout: float, ping_interval: float, ping_timeout: float,

@@ -22,8 +22,8 @@ EMPTY_REPLY_S = 1.0  # an empty reply that came sooner than this is not asked fo
 
 class Listener:
     """
-    Iterate over it in one thread. It ends by close(), from any thread, or by a TidingsError: the token is refused, also a fresh one; no
-    topic is left that is allowed.
+    Iterate over it in one thread. It ends by close(), from any thread; by a TidingsError: the token is refused, also a fresh one, or no topic
+    is left that is allowed; or by what the token's source raises.
     """
 
     def __init__(self, subscription: Subscription, server: "Server", token: Callable[[], Optional[str]], connect_timeout: float,
