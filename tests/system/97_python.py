@@ -58,7 +58,7 @@ class Network:
     """A way to a port. `cut`: of so many requests that come next the answers are lost, after they have been done."""
 
     def __init__(self, port):
-        self.to, self.cut, self.requests = port, 0, 0
+        self.to, self.cut, self.requests, self.near = port, 0, 0, []
         self.port = free_port()
         self.listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -66,7 +66,14 @@ class Network:
     def _accept(self):
         with contextlib.suppress(OSError):
             while True:
-                threading.Thread(target=self._serve, args=self.listener.accept()[:1], daemon=True).start()
+                self.near.append(self.listener.accept()[0])
+                threading.Thread(target=self._serve, args=self.near[-1:], daemon=True).start()
+
+    def forget(self):
+        """What was idle for too long is closed, as a server does it."""
+        for near in self.near:
+            with contextlib.suppress(OSError):
+                near.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, near):
         with near, socket.create_connection(("127.0.0.1", self.to)) as far, contextlib.suppress(OSError):
@@ -94,6 +101,11 @@ def published(s):
         equal([c.publish(f"diagnosis/{a}", "note", {"n": n}).seq for n in (1, 2)], [1, 2], "seqs")
         equal([watcher.next()["data"]["n"] for _ in range(2)], [1, 2], "what came")
         assert network.cut == 0 and network.requests == 4, (network.cut, network.requests)
+    with Network(s.web1.port) as network, client(s, network.port, backoff_min=60, backoff_max=60, timeout=20) as c:
+        c.publish(f"diagnosis/{b}", "note", "first")
+        network.forget()
+        equal((c.publish(f"diagnosis/{b}", "note", "second").seq, network.requests), (2, 2), "seq and requests, on a connection that was closed")
+        b = s.diagnosis()
     with client(s) as c:
         results = c.publish_all([tidings.publication(f"diagnosis/{d}", "note", "ü") for d in (a, b, a)])
         equal([(r.topic, r.seq) for r in results], [(f"diagnosis/{a}", 3), (f"diagnosis/{b}", 1), (f"diagnosis/{a}", 4)], "results")
