@@ -111,8 +111,9 @@ def _explain(error: Exception) -> NoReturn:
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
         said = str(cause).partition("\n")[0]
         cause = getattr(cause, "orig", None) or cause.__cause__
-    if state in ("22023", "54000") and said.startswith("tidings: "):
-        raise InvalidError(said[len("tidings: "):] + ".") from error
+    _, ours, why = said.partition("tidings: ")
+    if state in ("22023", "54000") and ours:
+        raise InvalidError(f"{why}.") from error
     if state == "42501" and ("tidings" in said or "publish" in said):
         raise ForbiddenError("This role may not publish: GRANT USAGE ON SCHEMA tidings TO it; GRANT EXECUTE ON FUNCTION tidings.publish TO "
                              "it;") from error

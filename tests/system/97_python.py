@@ -273,6 +273,7 @@ def in_transactions(s):
 
 async def in_transactions_async(s):
     import psycopg
+    import sqlalchemy.ext.asyncio as alchemy_async
 
     from tidings import sql
 
@@ -284,6 +285,19 @@ async def in_transactions_async(s):
         await connection.rollback()
         await sql.publish_async(connection, f"diagnosis/{d}", "note", 1)
     wait_until(lambda: s.last_seq(f"diagnosis/{d}") == 1, "the message")
+    engine = alchemy_async.create_async_engine(f"postgresql+asyncpg://postgres@/tidings?host={s.pg_folder}")
+    async with engine.connect() as connection, alchemy_async.AsyncSession(engine) as session:
+        for count, one in enumerate((connection, session), 2):
+            with fails(tidings.InvalidError, "there is no diagnosis"):
+                await sql.publish_async(one, f"diagnosis/{10**12}", "note", 1)
+            await one.rollback()
+            await sql.publish_async(one, f"diagnosis/{d}", "note", 1, exclude_connection_id="9f5b7c3e-0000-4000-8000-000000000000",
+                                    expires_at=datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1))
+            await one.commit()
+            wait_until(lambda: s.last_seq(f"diagnosis/{d}") == count, "the message")
+        with fails(tidings.InvalidError, "publish_async"):
+            sql.publish(session, f"diagnosis/{d}", "note", 1)
+    await engine.dispose()
 
 
 # ---- listening
