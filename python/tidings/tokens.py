@@ -23,7 +23,7 @@ from .messages import UserId
 # What gives a token. Told why: "first", "expiring" (within a minute), "refused" (by the server).
 TokenSource = Union[str, Callable[[str], str]]
 
-RENEW_S = 60  # before its end a token is exchanged
+RENEW_S = 60  # before its end a token is exchanged; one that lives shorter in its second half
 ROLES = ("user", "clinician", "service", "admin")
 
 
@@ -108,7 +108,7 @@ class TokenKeeper:
 
     def __init__(self, token: Optional[str], can_refresh: bool):
         self.token, self.can_refresh = token, can_refresh
-        self._end: Optional[float] = None
+        self._renew_at: Optional[float] = None  # in seconds since 1970; None: it does not say when it ends
         self._reason = "first"
 
     def wanted(self) -> Optional[str]:
@@ -117,10 +117,11 @@ class TokenKeeper:
             return None
         if self.token is None:
             return self._reason
-        return "expiring" if self._end is not None and time.time() > self._end - RENEW_S else None
+        return "expiring" if self._renew_at is not None and time.time() > self._renew_at else None
 
     def keep(self, token: str) -> str:
-        self.token, self._end = token, end_of(token)
+        end = end_of(token)
+        self.token, self._renew_at = token, None if end is None else end - min(RENEW_S, (end - time.time()) / 2)
         return token
 
     def refuse(self, token: Optional[str]) -> None:
