@@ -92,6 +92,7 @@ enum err db_workers_run(const struct db_workers_job *job)
 		.serve = serve,
 		.reload = reload,
 		.reload_context = &again,
+		.metrics = job->metrics,
 	};
 	enum err e = workers && contexts ? OK : ERR_MEMORY;
 
@@ -106,6 +107,7 @@ enum err db_workers_run(const struct db_workers_job *job)
 		workers[i] = (struct db_worker){
 			.config = job->config,
 			.auth = again.auth,
+			.metrics = job->metrics,
 			.shared = job->shared,
 			.connections = job->database_role ? &connections : NULL,
 			.serve = job->serve,

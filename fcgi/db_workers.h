@@ -17,8 +17,9 @@
 #include "store/blocking/db.h"
 
 struct db_worker {
-	const struct config *config; /* borrowed */
-	struct auth *auth;	     /* borrowed */
+	const struct config *config;   /* borrowed */
+	struct auth *auth;	       /* borrowed */
+	const struct metrics *metrics; /* borrowed */
 	struct db *db; /* borrowed: this thread's, while it serves a request; NULL without a database_role */
 	void *shared;  /* borrowed: the program's own */
 	struct connections *connections; /* borrowed; NULL without a database_role */
@@ -30,6 +31,7 @@ struct db_workers_job {
 	struct config *config;	   /* a reload changes it */
 	const char *database_role; /* NULL: no thread has a connection */
 	const char *application_name;
+	const struct metrics *metrics;
 	size_t threads_max; /* TIDINGS_THREADS counts up to here: each is a connection to the database */
 	void (*serve)(void *context, const struct request *r, struct response *res); /* context is a struct db_worker */
 	void *shared;

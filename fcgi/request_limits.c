@@ -6,16 +6,18 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "fcgi/metrics/program_metrics.h"
 
 #define CALLERS_MAX 10000
 
 struct request_limits {
-	const struct config *config; /* borrowed */
-	pthread_mutex_t lock;	     /* guards rates */
+	const struct config *config;   /* borrowed */
+	const struct metrics *metrics; /* borrowed */
+	pthread_mutex_t lock;	       /* guards rates */
 	struct rate_table *rates;
 };
 
-enum err request_limits_new(struct request_limits **out, const struct config *c)
+enum err request_limits_new(struct request_limits **out, const struct config *c, const struct metrics *m)
 {
 	struct request_limits *limits = calloc(1, sizeof(*limits));
 	enum err e = limits ? rate_table_new(&limits->rates, CALLERS_MAX) : ERR_MEMORY;
@@ -25,6 +27,7 @@ enum err request_limits_new(struct request_limits **out, const struct config *c)
 		return e;
 	}
 	limits->config = c;
+	limits->metrics = m;
 	pthread_mutex_init(&limits->lock, NULL);
 	*out = limits;
 	return OK;
@@ -114,6 +117,7 @@ bool request_limits_take(struct request_limits *limits, const struct token_claim
 	pthread_mutex_unlock(&limits->lock);
 	if (allowed)
 		return true;
+	metrics_add(limits->metrics, METRIC_RATE_LIMITED, caller->role, 0, 1);
 	res->retry_after_s = MAX(1, (retry_ms + 999) / 1000);
 	response_refuse(res, 429, "You ask for more than is allowed: see the Retry-After header.");
 	return false;

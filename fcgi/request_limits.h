@@ -10,6 +10,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/metrics/metrics.h"
 #include "base/process/config.h"
 #include "domain/caller/rate.h"
 #include "domain/caller/token.h"
@@ -20,9 +21,9 @@
 struct request_limits; /* opaque: a rate for each caller */
 
 /*
- *	c	borrowed, for as long as it lives
+ *	c	borrowed, for as long as it lives; and so is m
  */
-enum err request_limits_new(struct request_limits **limits, const struct config *c) MUST_CHECK;
+enum err request_limits_new(struct request_limits **limits, const struct config *c, const struct metrics *m) MUST_CHECK;
 void request_limits_free(struct request_limits **limits);
 
 /* Appends the body. False: *res says why not. */

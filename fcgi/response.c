@@ -57,7 +57,10 @@ static void send_preflight(FCGX_Stream *out, const struct response *res)
 static void send_head(FCGX_Stream *out, const struct response *res, size_t body_len)
 {
 	FCGX_FPrintF(out, "Status: %d %s\r\n", res->status, res->status == 200 ? "OK" : problem_title(res->status));
-	FCGX_FPrintF(out, "Content-Type: %s\r\n", res->problem ? "application/problem+json" : "application/json");
+	FCGX_FPrintF(out, "Content-Type: %s\r\n",
+		     res->problem ? "application/problem+json"
+		     : res->type  ? res->type
+				  : "application/json");
 	FCGX_FPrintF(out, "Content-Length: %lu\r\n", (unsigned long)body_len);
 	if (res->status == 415)
 		FCGX_PutS("Accept: application/json\r\nAccept-Encoding: identity\r\n", out);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "fcgi/metrics/program_metrics.h"
+
 /*
  *	part	out: what stands for the *; its bytes are NULL where the pattern has none
  */
@@ -45,6 +47,47 @@ static void answer_preflight(const struct request *r, struct response *res)
 	response_refuse(res, 403, "This origin is not allowed.");
 }
 
+/* Of several with the same path the first has the word. */
+static bool has_word(const struct route *routes, size_t i)
+{
+	for (size_t other = 0; other < i; other++)
+		if (strcmp(routes[other].path, routes[i].path) == 0)
+			return false;
+	return true;
+}
+
+void route_add_words(struct buf *words, const struct route *routes, size_t count)
+{
+	buf_add_text(words, ROUTE_NONE);
+	for (size_t i = 0; i < count; i++)
+		if (has_word(routes, i))
+			buf_printf(words, "|%s", routes[i].path);
+}
+
+enum err route_open_metrics(struct metrics *m, const struct config *c, const char *program, const struct route *routes,
+			    size_t count)
+{
+	struct buf words = BUF_EMPTY;
+	enum err e = ERR_MEMORY;
+
+	route_add_words(&words, routes, count);
+	if (buf_ok(&words))
+		e = program_metrics_open(m, c, program, words.bytes);
+	buf_free(&words);
+	return e;
+}
+
+/* 0: none; else the number of its word. */
+static unsigned word_of(const struct route *routes, const struct route *of)
+{
+	unsigned word = 0;
+	size_t i = 0;
+
+	for (; strcmp(routes[i].path, of->path) != 0; i++)
+		word += has_word(routes, i);
+	return word + 1;
+}
+
 const struct route *route_find(const struct route *routes, size_t count, const struct request *r, struct response *res)
 {
 	const struct route *of_path = NULL;
@@ -53,6 +96,7 @@ const struct route *route_find(const struct route *routes, size_t count, const s
 	for (size_t i = 0; i < count; i++) {
 		if (!path_matches(routes[i].path, r->path, &part))
 			continue;
+		res->route = word_of(routes, &routes[i]);
 		if (strcmp(routes[i].method, r->method) == 0 || (is_get(&routes[i]) && request_is_head(r)))
 			return &routes[i];
 		of_path = &routes[i];

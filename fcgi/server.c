@@ -17,9 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log/audit.h"
 #include "base/log/log.h"
 #include "base/process/supervisor.h"
+#include "fcgi/metrics/program_metrics.h"
 
 #define LISTEN_DESCRIPTOR 0		/* FastCGI specification 1.0, section 2.2 */
 #define STACK_BYTES (512 * 1024)	/* JSON recurses at most 32 deep; what is large is on the heap */
@@ -81,13 +83,17 @@ static void delay_refusal(size_t threads, int status)
 
 static void serve(const struct thread *t, FCGX_Request *fcgi)
 {
+	const struct metrics *m = t->job->metrics;
+	int64_t began_us = clock_monotonic_us();
 	struct response res = RESPONSE_NEW;
 	struct request r;
 
+	metrics_add(m, METRIC_HTTP_REQUESTS_IN_FLIGHT, 0, 0, 1);
 	if (request_init(&r, fcgi, t->job->config->allowed_origins) == OK)
 		t->job->serve(t->context, &r, &res);
 	else
 		response_fault(&res, ERR_MEMORY);
+	program_metrics_request(m, res.route, res.status, clock_monotonic_us() - began_us);
 	if (res.status == 401)
 		audit_write("authenticate", &(struct audit){.path = r.path, .outcome = "refused", .why = res.why});
 	delay_refusal(t->job->threads, res.status);
@@ -99,6 +105,7 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 	else
 		FCGX_Attach(fcgi);
 	FCGX_Finish_r(fcgi);
+	metrics_add(m, METRIC_HTTP_REQUESTS_IN_FLIGHT, 0, 0, -1);
 }
 
 static void *run(void *arg)
@@ -293,6 +300,7 @@ enum err server_run(const struct server_job *job)
 	if (!threads)
 		return ERR_MEMORY;
 	started = start(job, threads);
+	metrics_set(job->metrics, METRIC_HTTP_THREADS, 0, 0, (int64_t)started);
 	if (started < job->threads) {
 		log_error("threads cannot be started wanted=%zu started=%zu", job->threads, started);
 		e = ERR_SYSTEM;

@@ -15,6 +15,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/metrics/metrics.h"
 #include "base/process/config.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
@@ -25,7 +26,8 @@ struct server_job {
 	void *const *contexts;	     /* borrowed: one per thread; may be one and the same */
 	void (*serve)(void *context, const struct request *r, struct response *res);
 	void (*reload)(void *reload_context);
-	void *reload_context; /* borrowed */
+	void *reload_context;	       /* borrowed */
+	const struct metrics *metrics; /* borrowed: program_metrics.h */
 };
 
 /* What must come before any other thread is started: threads inherit which signals they leave to server_run(). */

@@ -4,6 +4,7 @@
 #include "store/wire/hosts.h"
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
 #include "ws/upkeep/accounts.h"
@@ -11,12 +12,18 @@
 #include "ws/upkeep/orders.h"
 #include "ws/upkeep/relay.h"
 
+static void count_connect(const struct node *n, enum database_use use)
+{
+	metrics_add(&n->metrics, METRIC_DATABASE_CONNECTS, use, 0, 1);
+}
+
 /* ---- queries */
 
 static void on_queries_up(void *context)
 {
 	struct node *n = context;
 
+	count_connect(n, DATABASE_CALLS);
 	/*
 	 * A new connection may be to a server that has been restored, or has lost what was not logged: nothing is taken for
 	 * granted.
@@ -49,6 +56,7 @@ static void on_fetches_up(void *context)
 {
 	struct node *n = context;
 
+	count_connect(n, DATABASE_CALLS);
 	heartbeat_compare_fetches(n->upkeep.heartbeat);
 	acceptor_open_if_complete(n->acceptor);
 }
@@ -57,6 +65,7 @@ static void on_acts_up(void *context)
 {
 	struct node *n = context;
 
+	count_connect(n, DATABASE_CALLS);
 	relay_run(n->upkeep.relay);
 	acceptor_open_if_complete(n->acceptor);
 }
@@ -70,6 +79,7 @@ static void on_listening(void *context)
 {
 	struct node *n = context;
 
+	count_connect(n, DATABASE_LISTEN);
 	heartbeat_send_anew(n->upkeep.heartbeat);
 	accounts_ask(n->upkeep.accounts);
 	relay_run(n->upkeep.relay);
@@ -78,6 +88,7 @@ static void on_listening(void *context)
 
 static void on_outbox(void *context)
 {
+	node_count(context, METRIC_NOTIFICATIONS);
 	relay_run(((struct node *)context)->upkeep.relay);
 }
 

@@ -16,6 +16,7 @@
 #include "ws/deliver/presence.h"
 #include "ws/drain.h"
 #include "ws/encode/encode_cache.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
 #include "ws/net/websocket.h"
@@ -70,11 +71,10 @@ static void on_alive_timer(uv_timer_t *timer)
 
 static void log_counters(const struct node *n)
 {
-	const struct hub_counters *c = hub_counters(n->fanout.hub);
-
 	log_notice("counters deliveries=%" PRIu64 " writes=%" PRIu64 " bytes=%" PRIu64 " fetches=%" PRIu64
 		   " connections=%zu opened=%" PRIu64 " topics=%zu",
-		   c->deliveries, c->writes, c->bytes, fetcher_fetches(n->fanout.fetcher), n->sessions.count,
+		   node_counted(n, METRIC_DELIVERIES), node_counted(n, METRIC_DELIVERY_WRITES),
+		   node_counted(n, METRIC_DELIVERED_BYTES), node_counted(n, METRIC_FETCHES), n->sessions.count,
 		   n->sessions.opened, hub_topics(n->fanout.hub));
 }
 
@@ -122,7 +122,9 @@ static enum err start(struct sidecar *s)
 	budget_init(&n->budget, (size_t)c->catch_up_max_bytes);
 	wheel_init(&n->sessions.wheel, clock_monotonic_ms());
 
-	e = reload_init(&s->reload, n, &s->config);
+	e = node_metrics_init(n);
+	if (e == OK)
+		e = reload_init(&s->reload, n, &s->config);
 	if (e == OK)
 		e = keys_read(n, &n->identity.keys);
 	if (e == OK)
@@ -211,6 +213,7 @@ static void stop(struct sidecar *s)
 	rate_table_free(&n->identity.arrivals);
 	token_keys_free(&n->identity.keys);
 	reload_end(&s->reload);
+	node_metrics_free(n);
 }
 
 int main(int argc, char **argv)

@@ -3,7 +3,7 @@
  *
  * A family of parts is a folder; each may know those to the right of it:
  *
- *	main -> upkeep -> net -> live -> subscribe -> { deliver, encode } -> identity -> session -> loop
+ *	main -> upkeep -> net -> live -> subscribe -> { deliver, encode } -> identity -> session -> loop -> metrics
  *
  *	net		accepts sockets, reads requests, finds who serves them; the two transports of bytes: websocket, HTTP
  *	live		the live endpoints: what their clients say, and are told
@@ -12,7 +12,8 @@
  *	encode		messages in the words of each transport
  *	identity	who a session is, how often one may come, how sessions are found
  *	session		one client: its state, its deadlines, what waits to be written to it
- *	loop		descriptors in the libuv loop
+ *	loop		descriptors in the libuv loop; sockets whose request has not come yet
+ *	metrics		what is counted
  *	upkeep		what happens by itself, or is ordered
  *
  * All of it is one thread: the libuv loop's. Nothing in it blocks.
@@ -27,6 +28,7 @@
 #include <sys/queue.h>
 
 #include "base/clock.h"
+#include "base/metrics/metrics.h"
 #include "base/process/config.h"
 #include "domain/caller/rate.h"
 #include "domain/caller/token.h"
@@ -130,4 +132,5 @@ struct node {
 	struct parked_polls *parked_polls;
 	struct node_fanout fanout;
 	struct node_upkeep upkeep;
+	struct metrics metrics; /* node_metrics.h */
 };

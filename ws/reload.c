@@ -1,6 +1,7 @@
 #include "ws/reload.h"
 
 #include "base/log/log.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/upkeep/keys.h"
 
 static void take_limits(struct node *n)
@@ -44,6 +45,8 @@ static void take_over(uv_work_t *work, int status)
 	if (r->keys) {
 		keys_take_over(r->node, r->keys);
 		log_notice("keys read");
+	} else {
+		node_count(r->node, METRIC_KEY_RELOAD_FAILURES);
 	}
 	r->keys = NULL;
 	/* The files may have changed since they were read. */
@@ -57,6 +60,8 @@ void reload_begin(struct reload *r)
 	if (r->under_way)
 		return;
 	r->under_way = uv_queue_work(r->node->loop, &r->work, read_files, take_over) == 0;
-	if (!r->under_way)
+	if (!r->under_way) {
+		node_count(r->node, METRIC_KEY_RELOAD_FAILURES);
 		log_error("settings and keys are not read again: no thread");
+	}
 }

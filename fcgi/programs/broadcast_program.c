@@ -12,6 +12,7 @@
 #include "base/process/config.h"
 #include "base/process/settings_file.h"
 #include "fcgi/auth.h"
+#include "fcgi/metrics/program_metrics.h"
 #include "fcgi/request_limits.h"
 #include "fcgi/route.h"
 #include "fcgi/server.h"
@@ -35,6 +36,7 @@ struct program {
 	struct auth *auth;
 	struct publisher *publisher;
 	struct request_limits *limits;
+	struct metrics metrics;
 };
 
 /* One request on its way through. */
@@ -84,6 +86,16 @@ static bool validate(struct publish *p)
 	return p->res->status == 200;
 }
 
+static enum err publish(struct program *program, struct publish_request *request)
+{
+	enum err e = OK;
+
+	metrics_add(&program->metrics, METRIC_PUBLISH_WAITING, 0, 0, 1);
+	e = publisher_publish(program->publisher, request);
+	metrics_add(&program->metrics, METRIC_PUBLISH_WAITING, 0, 0, -1);
+	return e;
+}
+
 static bool hand_over(struct publish *p)
 {
 	struct publish_request request = {
@@ -102,7 +114,7 @@ static bool hand_over(struct publish *p)
 		request.fingerprint = (struct span){fingerprint.bytes, fingerprint.len};
 	}
 	if (p->results && buf_ok(&fingerprint))
-		e = publisher_publish(p->program->publisher, &request);
+		e = publish(p->program, &request);
 	buf_free(&fingerprint);
 	p->decided = e == OK;
 	if (e != OK)
@@ -193,6 +205,36 @@ static const char *outcome_text(enum publish_outcome outcome)
 	return "unknown";
 }
 
+static enum published published_of(enum publish_outcome outcome)
+{
+	switch (outcome) {
+	case PUBLISH_OK:
+	case PUBLISH_SCHEDULED:
+		return PUBLISHED_COMMITTED;
+	case PUBLISH_REPLAYED:
+		return PUBLISHED_REPEATED;
+	case PUBLISH_NOT_FOUND:
+	case PUBLISH_FORBIDDEN:
+	case PUBLISH_WITHHELD:
+	case PUBLISH_KEY_REUSED:
+	case PUBLISH_OVER_QUOTA:
+		break;
+	}
+	return PUBLISHED_REFUSED;
+}
+
+/* Of a request that did not come so far that its messages are known it is one. */
+static void count(const struct publish *p)
+{
+	const struct metrics *m = &p->program->metrics;
+
+	if (!p->decided)
+		metrics_add(m, METRIC_PUBLISHED_MESSAGES, program_metrics_published(p->res->status), 0,
+			    (int64_t)MAX(p->publications.count, 1));
+	for (size_t i = 0; p->decided && i < p->publications.count; i++)
+		metrics_add(m, METRIC_PUBLISHED_MESSAGES, published_of(p->results[i].outcome), 0, 1);
+}
+
 /* A line for each message that the database decided on; else one for the request. */
 static void audit(const struct publish *p)
 {
@@ -228,12 +270,21 @@ static void serve(void *context, const struct request *r, struct response *res)
 		if (known && check_role(&p) && request_limits_take(p.program->limits, &p.caller, RATE_ONE, res) &&
 		    request_limits_body(p.program->limits, r, &p.body, res) && validate(&p) && hand_over(&p))
 			reply(&p);
-		if (known)
+		if (known) {
 			audit(&p);
+			count(&p);
+		}
 	}
 	publications_free(&p.publications);
 	free(p.results);
 	buf_free(&p.body);
+}
+
+/* In the publisher's thread. */
+static void on_committed(void *metrics, int64_t took_us, size_t messages)
+{
+	metrics_observe(metrics, METRIC_COMMIT_DURATION, 0, 0, took_us, 1);
+	metrics_observe(metrics, METRIC_COMMIT_MESSAGES, 0, 0, (int64_t)messages, 1);
 }
 
 static void reload(void *context)
@@ -255,6 +306,7 @@ static enum err run(struct program *program)
 		.serve = serve,
 		.reload = reload,
 		.reload_context = program,
+		.metrics = &program->metrics,
 	};
 	enum err e = ERR_MEMORY;
 
@@ -270,17 +322,20 @@ static enum err run(struct program *program)
 int main(int argc, char **argv)
 {
 	static struct program program;
+	static const struct publisher_watch watch = {.committed = on_committed, .context = &program.metrics};
 	enum err e = OK;
 
 	config_start(&program.config, "broadcast.fcgi", usage, argc, argv);
 	server_block_signals();
-	e = settings_file_open(&program.settings, &program.config);
+	e = route_open_metrics(&program.metrics, &program.config, "broadcast", routes, ARRAY_LEN(routes));
+	if (e == OK)
+		e = settings_file_open(&program.settings, &program.config);
 	if (e == OK)
 		e = auth_new(&program.auth, &program.config);
 	if (e == OK)
-		e = request_limits_new(&program.limits, &program.config);
+		e = request_limits_new(&program.limits, &program.config, &program.metrics);
 	if (e == OK)
-		e = publisher_start(&program.publisher, &program.config);
+		e = publisher_start(&program.publisher, &program.config, &watch);
 	if (e == OK)
 		e = run(&program);
 	publisher_stop(&program.publisher);

@@ -155,8 +155,10 @@ int main(int argc, char **argv)
 {
 	struct config config;
 	struct request_limits *limits = NULL;
+	struct metrics metrics;
 	struct db_workers_job job = {
 		.config = &config,
+		.metrics = &metrics,
 		.database_role = "tidings_reader",
 		.application_name = "tidings history",
 		.threads_max = THREADS_MAX,
@@ -165,7 +167,9 @@ int main(int argc, char **argv)
 	enum err e = OK;
 
 	config_start(&config, "history.fcgi", usage, argc, argv);
-	e = request_limits_new(&limits, &config);
+	e = route_open_metrics(&metrics, &config, "history", routes, ARRAY_LEN(routes));
+	if (e == OK)
+		e = request_limits_new(&limits, &config, &metrics);
 	job.shared = limits;
 	if (e == OK)
 		e = db_workers_run(&job);

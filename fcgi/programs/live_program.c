@@ -9,6 +9,7 @@
 #include "domain/dialog/act_reply.h"
 #include "domain/input/client_message.h"
 #include "fcgi/db_workers.h"
+#include "fcgi/metrics/program_metrics.h"
 #include "fcgi/programs/live_connections.h"
 #include "fcgi/programs/live_visit.h"
 #include "fcgi/request_limits.h"
@@ -143,6 +144,7 @@ static void serve_saying(struct live_visit *v)
 		reply(v, &s);
 	v->audit.why = v->res->why;
 	audit_write("publish", &v->audit);
+	metrics_add(v->worker->metrics, METRIC_PUBLISHED_MESSAGES, program_metrics_published(v->res->status), 0, 1);
 	client_message_free(&s.message);
 	act_result_free(&s.result);
 	buf_free(&s.body);
@@ -211,8 +213,10 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
+	struct metrics metrics;
 	struct db_workers_job job = {
 		.config = &config,
+		.metrics = &metrics,
 		.database_role = "tidings_publisher",
 		.application_name = "tidings live",
 		.threads_max = THREADS_MAX,
@@ -222,7 +226,9 @@ int main(int argc, char **argv)
 	enum err e = OK;
 
 	config_start(&config, "live.fcgi", usage, argc, argv);
-	e = request_limits_new(&limits, &config);
+	e = route_open_metrics(&metrics, &config, "live", routes, ARRAY_LEN(routes));
+	if (e == OK)
+		e = request_limits_new(&limits, &config, &metrics);
 	job.shared = limits;
 	if (e == OK)
 		e = db_workers_run(&job);

@@ -1,5 +1,5 @@
 /*
- * status.fcgi - how things are (spec 3.4), and the web server's own errors in the form of ours.
+ * status.fcgi - how things are (spec 3.4), what is counted, and the web server's own errors in the form of ours.
  *
  * lighttpd's server.error-handler asks for /problem, with what went wrong in REDIRECT_STATUS.
  */
@@ -12,22 +12,22 @@
 #include "base/log/log.h"
 #include "base/process/config.h"
 #include "fcgi/db_workers.h"
+#include "fcgi/programs/status_metrics.h"
 #include "fcgi/route.h"
 
 #define THREADS_MAX 4
 
-static const char usage[] = "Usage: status.fcgi [--check-config | --version | --help]\n"
-			    "Answers /health, /health/live, /health/ready and /ws/status by FastCGI on descriptor 0, "
-			    "where a web server starts it.\n"
-			    "Configured by TIDINGS_ variables: see tidings.conf(5).\n";
+static const char usage[] =
+	"Usage: status.fcgi [--check-config | --version | --help]\n"
+	"Answers /health, /health/live, /health/ready, /ws/status and /metrics by FastCGI on descriptor 0, "
+	"where a web server starts it.\n"
+	"Configured by TIDINGS_ variables: see tidings.conf(5).\n";
 
-enum { STATUS, HEALTH, LIVE, READY };
+enum { STATUS, HEALTH, LIVE, READY, METRICS };
 
 static const struct route routes[] = {
-	{"GET", "/ws/status", STATUS},
-	{"GET", "/health", HEALTH},
-	{"GET", "/health/live", LIVE},
-	{"GET", "/health/ready", READY},
+	{"GET", "/ws/status", STATUS},	 {"GET", "/health", HEALTH},   {"GET", "/health/live", LIVE},
+	{"GET", "/health/ready", READY}, {"GET", "/metrics", METRICS},
 };
 
 /* TIDINGS_STATUS */
@@ -188,6 +188,9 @@ static void serve(void *context, const struct request *r, struct response *res)
 	case LIVE:
 		serve_live(res);
 		break;
+	case METRICS:
+		status_metrics_serve(context, r, res);
+		break;
 	default:
 		serve_health(context, route->id == READY, res);
 		break;
@@ -197,8 +200,10 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
+	struct metrics metrics;
 	struct db_workers_job job = {
 		.config = &config,
+		.metrics = &metrics,
 		.threads_max = THREADS_MAX,
 		.serve = serve,
 	};
@@ -207,7 +212,9 @@ int main(int argc, char **argv)
 
 	config_start(&config, "status.fcgi", usage, argc, argv);
 	server_block_signals(); /* in the threads that read too */
-	e = status_open(&status, &config);
+	e = route_open_metrics(&metrics, &config, "status", routes, ARRAY_LEN(routes));
+	if (e == OK)
+		e = status_open(&status, &config);
 	job.shared = status;
 	if (e == OK)
 		e = db_workers_run(&job);

@@ -270,7 +270,7 @@ $$;
 --
 --	p_epochs	of the seqs: a topic whose epoch is another, here and now, or that is gone, gives nothing but a row with a null seq
 create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_epochs text[], p_rows int8, p_bytes int8)
-returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8)
+returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
 language plpgsql stable security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -281,7 +281,8 @@ begin
 	return query
 		select t.id, m.seq, m.to_user, m.exclude::text,
 			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end, m.revocation,
-			case when isfinite(m.expires_at) then (extract(epoch from m.expires_at - clock_timestamp()) * 1000)::int8 end
+			case when isfinite(m.expires_at) then (extract(epoch from m.expires_at - clock_timestamp()) * 1000)::int8 end,
+			(extract(epoch from clock_timestamp() - m.created_at) * 1000)::int8
 		from unnest(p_topics, p_after, p_epochs) with ordinality as t(id, after, epoch, place)
 		left join lateral (select o.id from topic o where o.id = t.id and o.epoch || v_tag = t.epoch offset 0) k on true
 		left join lateral (

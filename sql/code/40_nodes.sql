@@ -38,7 +38,7 @@ create or replace function tidings.attach(p_users text[], p_roles text[], p_topi
 	p_connected_at text[] default null, p_afters int8[] default null, p_epochs text[] default null, p_queue_max int8 default 0,
 	p_rows int8 default 0, p_bytes int8 default 0)
 returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean,
-	counted boolean, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8)
+	counted boolean, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -136,10 +136,11 @@ begin
 
 	item := null; outcome := null; last_seq := null; first_seq := null; delivered_seq := null; unsent := null; counted := null;
 	-- Read one by one: what is beyond p_bytes is not.
-	for topic_id, epoch, after, seq, to_user, exclude, body, revocation, expires_in_ms, v_size in
+	for topic_id, epoch, after, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms, v_size in
 		select p.id, p.epoch, p.after, m.seq, m.to_user, m.exclude::text,
 			case when m.expires_at is null or m.expires_at > clock_timestamp() then m.body end, m.revocation,
-			case when isfinite(m.expires_at) then (extract(epoch from m.expires_at - clock_timestamp()) * 1000)::int8 end, octet_length(m.body)
+			case when isfinite(m.expires_at) then (extract(epoch from m.expires_at - clock_timestamp()) * 1000)::int8 end,
+			(extract(epoch from clock_timestamp() - m.created_at) * 1000)::int8, octet_length(m.body)
 		from (
 			select i.id, i.after, i.up_to, i.epoch from unnest(v_places, v_afters, v_up_to, v_epochs) as i(id, after, up_to, epoch)
 			group by i.id, i.after, i.up_to, i.epoch order by i.up_to - i.after, i.id, i.after) p,

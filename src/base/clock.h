@@ -13,6 +13,9 @@
 /* Milliseconds on the monotonic clock. */
 int64_t clock_monotonic_ms(void);
 
+/* The same clock in microseconds: for what is measured, not waited for. */
+int64_t clock_monotonic_us(void);
+
 /* Microseconds since 1970, wall clock. */
 int64_t clock_wall_us(void);
 

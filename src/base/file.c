@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,4 +62,60 @@ enum err file_read(const char *path, size_t bytes_max, bool secret, struct buf *
 	close(fd);
 	errno = saved_errno;
 	return e;
+}
+
+static bool write_all(int fd, struct span bytes)
+{
+	size_t written = 0;
+
+	while (written < bytes.len) {
+		ssize_t n = write(fd, bytes.bytes + written, bytes.len - written);
+
+		if (n < 0 && errno != EINTR)
+			return false;
+		written += n > 0 ? (size_t)n : 0;
+	}
+	return true;
+}
+
+/* A name in a folder lasts once the folder is written. */
+static bool sync_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	size_t len = slash == path ? 1 : (size_t)(slash - path);
+	char *folder = slash ? strndup(path, len) : strdup(".");
+	int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	bool good = fd >= 0 && fsync(fd) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(folder);
+	return good;
+}
+
+enum err file_replace(const char *path, mode_t mode, struct span bytes)
+{
+	struct buf name = BUF_EMPTY;
+	bool good = false;
+	int fd = -1, saved_errno = 0;
+
+	buf_printf(&name, "%s.XXXXXX", path);
+	if (!buf_ok(&name))
+		return ERR_MEMORY;
+	fd = mkostemp(name.bytes, O_CLOEXEC);
+	good = fd >= 0 && fchmod(fd, mode) == 0 && write_all(fd, bytes) && fsync(fd) == 0;
+	saved_errno = errno;
+	if (fd >= 0 && close(fd) != 0 && good) {
+		good = false;
+		saved_errno = errno;
+	}
+	if (good && rename(name.bytes, path) != 0) {
+		good = false;
+		saved_errno = errno;
+	}
+	if (fd >= 0 && !good)
+		unlink(name.bytes);
+	buf_free(&name);
+	errno = saved_errno;
+	return good && sync_folder(path) ? OK : ERR_SYSTEM;
 }

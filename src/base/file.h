@@ -1,5 +1,5 @@
 /*
- * file - a small file, read as a whole.
+ * file - a small file, read and written as a whole.
  *
  * Layer    base.
  */
@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/defs.h"
@@ -22,3 +23,14 @@
  * ERR_SYSTEM     cannot be opened or read, or is no regular file: errno tells
  */
 enum err file_read(const char *path, size_t bytes_max, bool secret, struct buf *out) MUST_CHECK;
+
+/*
+ * Makes a file, or replaces one: whoever reads it meanwhile finds the old bytes or the new ones, and so does who reads it after
+ * a loss of power. It is the caller's user's then.
+ *
+ *	mode	of the file, whatever the umask
+ *
+ * ERR_SYSTEM  it cannot be written there, and is as it was: errno tells
+ * ERR_MEMORY
+ */
+enum err file_replace(const char *path, mode_t mode, struct span bytes) MUST_CHECK;

@@ -1,64 +1,76 @@
-#include <stdarg.h>
+#include "cli/command.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log/log.h"
-#include "cli/command.h"
 
-static const char usage[] =
-	"usage: tidings COMMAND [OPTION...]\n"
-	"\n"
-	"  token --user ID [--role ROLE] [--ttl SECONDS] [--kid KID] [--alg ALG] [--key FILE]\n"
-	"                        print a token that lets this user in\n"
-	"  migrate [--dir DIR]   bring the database's schema up to date\n"
-	"  check [--dir DIR]     try the configuration, the keys, the database and its schema\n"
-	"  epoch renew           after a restore: every client is told that it may have missed something\n"
-	"  epoch timeline yes|no whether a failover does the same\n"
-	"\n"
-	"  --check-config        print the configuration and exit\n"
-	"  --help, --version\n"
-	"\n"
-	"The configuration is the environment: see tidings.conf(5).\n";
-
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv);
-} commands[] = {
-	{"token", token_command}, {"migrate", migrate_command}, {"check", check_command}, {"epoch", epoch_command}};
-
-void complain(const char *format, ...)
-{
-	va_list args;
-
-	fputs("tidings: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
+#define PATIENCE_MS 60000
 
 void read_config(struct config *c)
 {
-	config_start(c, "tidings", usage, 0, NULL);
+	config_start(c, "tidings", "", 0, NULL);
 	log_open("tidings", LOG_OFF_, 0); /* what goes wrong is told by complain() */
 }
 
-int main(int argc, char **argv)
+int command_failed(const struct db *db, enum err e)
 {
-	struct config config;
+	const char *problem = db && e != ERR_NOT_FOUND && e != ERR_FORBIDDEN ? db_problem(db) : "";
 
-	if (argc < 2) {
-		fputs(usage, stderr);
-		return 2;
+	complain("%s", *problem ? problem : err_text(e));
+	if (e == ERR_AWAY || e == ERR_BUSY)
+		return EXIT_AWAY;
+	if (e == ERR_UNKNOWN)
+		return EXIT_UNKNOWN;
+	if (e == ERR_NOT_FOUND)
+		return EXIT_NOT_FOUND;
+	return e == ERR_CONFIG ? EXIT_WRONG : EXIT_FAILED;
+}
+
+static int connect_for(const struct config *c, struct db **db, const char *role, const char *name, int64_t timeout_ms)
+{
+	enum err e = db_open(db, c->database, role, name, timeout_ms);
+
+	return e == OK ? EXIT_DONE : command_failed(*db, e);
+}
+
+int command_connect(struct config *c, struct db **db, const char *role, const char *name)
+{
+	read_config(c);
+	return connect_for(c, db, role, name, c->database_timeout_ms);
+}
+
+int command_connect_patiently(struct config *c, struct db **db, const char *role, const char *name)
+{
+	read_config(c);
+	return connect_for(c, db, role, name, MAX(c->database_timeout_ms, PATIENCE_MS));
+}
+
+enum err command_read_input(const char *path, size_t bytes_max, struct buf *out)
+{
+	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	enum err e = f ? OK : ERR_SYSTEM;
+	char chunk[4096];
+	size_t len = 0;
+
+	while (e == OK && (len = fread(chunk, 1, sizeof(chunk), f)) > 0) {
+		buf_add(out, chunk, len);
+		if (out->len > bytes_max)
+			e = ERR_TOO_LARGE;
 	}
-	log_open("tidings", LOG_OFF_, 0);
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	if (argv[1][0] == '-') {
-		config_start(&config, "tidings", usage, argc, argv);
-		return 0;
-	}
-	complain("there is no command %s; see tidings --help", argv[1]);
-	return 2;
+	explicit_bzero(chunk, sizeof(chunk)); /* a token may come this way */
+	if (e == OK && ferror(f))
+		e = ERR_SYSTEM;
+	if (e == OK && !buf_ok(out))
+		e = ERR_MEMORY;
+	if (e == ERR_SYSTEM)
+		complain("%s cannot be read", path);
+	else if (e == ERR_TOO_LARGE)
+		complain("%s is over %zu bytes", path, bytes_max);
+	else if (e != OK)
+		complain("%s", err_text(e));
+	if (f && f != stdin)
+		(void)fclose(f);
+	return e;
 }

@@ -4,52 +4,41 @@
 #include "cli/command.h"
 #include "store/admin/numbering.h"
 
-static const char usage[] =
-	"usage: tidings epoch renew\n"
-	"       tidings epoch timeline yes|no\n"
-	"\n"
-	"  renew      after a restore, before the programs start: every client is told that it may have missed\n"
-	"             something\n"
-	"  timeline   whether a failover does the same: yes, unless the standbys are synchronous\n"
-	"\n"
-	"TIDINGS_DATABASE names who migrates.\n";
-
-enum order { RENEW, TIMELINE_YES, TIMELINE_NO };
-
-static bool read_order(int argc, char **argv, enum order *order)
+static int tell(const struct arguments *a, struct db *db, enum err e)
 {
-	if (argc == 2 && strcmp(argv[1], "renew") == 0)
-		*order = RENEW;
-	else if (argc == 3 && strcmp(argv[1], "timeline") == 0 && strcmp(argv[2], "yes") == 0)
-		*order = TIMELINE_YES;
-	else if (argc == 3 && strcmp(argv[1], "timeline") == 0 && strcmp(argv[2], "no") == 0)
-		*order = TIMELINE_NO;
-	else
-		return false;
-	return true;
+	if (e != OK)
+		return command_failed(db, e);
+	if (a->json)
+		puts("{\"status\":\"done\"}");
+	return EXIT_DONE;
 }
 
-int epoch_command(int argc, char **argv)
+int epoch_renew_command(const struct arguments *a)
 {
-	enum order order = RENEW;
 	struct config config;
 	struct db *db = NULL;
-	enum err e = OK;
+	int status = command_connect(&config, &db, NULL, "tidings epoch");
 
-	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (!read_order(argc, argv, &order)) {
-		fputs(usage, stderr);
-		return 2;
-	}
-	read_config(&config);
-	e = db_open(&db, config.database, NULL, "tidings epoch", config.database_timeout_ms);
-	if (e == OK)
-		e = order == RENEW ? numbering_renew(db) : numbering_by_timeline(db, order == TIMELINE_YES);
-	if (e != OK)
-		complain("%s", db ? db_problem(db) : err_text(e));
+	if (status == EXIT_DONE)
+		status = tell(a, db, numbering_renew(db));
 	db_close(&db);
-	return e == OK ? 0 : 1;
+	return status;
+}
+
+int epoch_timeline_command(const struct arguments *a)
+{
+	bool by_timeline = strcmp(a->operands[0], "yes") == 0;
+	struct config config;
+	struct db *db = NULL;
+	int status = EXIT_WRONG;
+
+	if (!by_timeline && strcmp(a->operands[0], "no") != 0) {
+		complain("yes or no, not %s", a->operands[0]);
+		return status;
+	}
+	status = command_connect(&config, &db, NULL, "tidings epoch");
+	if (status == EXIT_DONE)
+		status = tell(a, db, numbering_by_timeline(db, by_timeline));
+	db_close(&db);
+	return status;
 }

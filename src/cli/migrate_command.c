@@ -1,86 +1,90 @@
-#include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "cli/command.h"
+#include "cli/report.h"
+#include "domain/text/json.h"
 #include "store/admin/migration.h"
 #include "store/admin/schema_files.h"
 #include "store/admin/schema_state.h"
 
-static const char usage[] = "usage: tidings migrate [--status] [--dir DIR]\n"
-			    "\n"
-			    "  --status    say what is missing, and change nothing\n"
-			    "  --dir DIR   where the SQL files are (" TIDINGS_SQL_DIR ")\n"
-			    "\n"
-			    "TIDINGS_DATABASE must name a superuser, or a role that may create roles and a schema.\n";
+enum order { APPLY, TRY, COMPARE };
 
-static const char *take_directory(int argc, char **argv, bool *status)
+/* {"missing":["tables/001_first.sql"]}; what was done, or would be, likewise. */
+static int tell_json(enum order order, const struct buf *lines)
 {
-	static const struct option options[] = {
-		{"status", no_argument, NULL, 's'},
-		{"dir", required_argument, NULL, 'd'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	const char *directory = TIDINGS_SQL_DIR;
-	int option = 0;
+	static const char *const members[] = {[APPLY] = "done", [TRY] = "would_be_done", [COMPARE] = "missing"};
+	const char *line = lines->bytes;
+	struct buf json = BUF_EMPTY;
+	int status = EXIT_DONE;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(usage, stdout);
-			exit(0);
-		}
-		if (option == 's')
-			*status = true;
-		else if (option == 'd')
-			directory = optarg;
-		else
-			return NULL;
+	buf_printf(&json, "{\"%s\":[", members[order]);
+	for (const char *before = ""; line && *line; before = ",") {
+		size_t len = strcspn(line, "\n");
+
+		buf_add_text(&json, before);
+		json_add_string(&json, line, len);
+		line += len + (line[len] == '\n');
 	}
-	if (optind == argc)
-		return directory;
-	fputs(usage, stderr);
-	return NULL;
+	buf_add_text(&json, "]}");
+	status = report_json(&json);
+	buf_free(&json);
+	return status;
 }
 
-int migrate_command(int argc, char **argv)
+/*	done	without an error */
+static void tell(enum order order, const struct buf *lines, bool done)
 {
-	bool status = false;
-	const char *directory = take_directory(argc, argv, &status);
+	static const char *const titles[] = {[APPLY] = "", [TRY] = "done, and taken back:\n", [COMPARE] = "missing:\n"};
+
+	if (lines->len > 0)
+		printf("%s%s", titles[order], lines->bytes);
+	else if (done)
+		puts("up to date");
+}
+
+static enum err run(enum order order, const struct schema_files *files, struct db *db, struct buf *report,
+		    struct buf *problem)
+{
+	if (order == COMPARE)
+		return schema_state_compare(files, db, report, problem);
+	return migration_apply(files, db, order == TRY, report, problem);
+}
+
+int migrate_command(const struct arguments *a)
+{
+	const char *directory = arguments_value(a, "dir");
+	enum order order = arguments_value(a, "status") ? COMPARE : arguments_value(a, "dry-run") ? TRY : APPLY;
 	struct schema_files *files = NULL;
 	struct buf problem = BUF_EMPTY;
 	struct buf report = BUF_EMPTY;
 	struct config config;
 	struct db *db = NULL;
+	int status = EXIT_DONE;
 	enum err e = OK;
 
-	if (!directory)
-		return 2;
 	read_config(&config);
-	e = schema_files_load(&files, directory, &problem);
+	e = schema_files_load(&files, directory ? directory : TIDINGS_SQL_DIR, &problem);
 	if (e == OK) {
 		/* No timeout: a migration of a large table takes its time, and so does another that runs now. */
 		e = db_open(&db, config.database, NULL, "tidings migrate", 0);
 		if (e != OK)
 			buf_printf(&problem, "the database cannot be reached: %s", db ? db_problem(db) : err_text(e));
 	}
-	if (e == OK && status)
-		e = schema_state_compare(files, db, &report, &problem);
-	else if (e == OK)
-		e = migration_apply(files, db, &report, &problem);
-	if (status && report.len > 0)
-		puts("missing:");
-	if (report.len > 0)
-		fputs(report.bytes, stdout);
-	else if (e == OK)
-		puts("up to date");
+	if (e == OK)
+		e = run(order, files, db, &report, &problem);
+	if (a->json && e == OK)
+		status = tell_json(order, &report);
+	else if (!a->json)
+		tell(order, &report, e == OK);
 	fflush(stdout);
-	if (e != OK)
+	if (e != OK) {
 		complain("%s", problem.len > 0 ? problem.bytes : err_text(e));
+		status = e == ERR_AWAY ? EXIT_AWAY : EXIT_FAILED;
+	}
 	db_close(&db);
 	schema_files_free(&files);
 	buf_free(&problem);
 	buf_free(&report);
-	return e == OK ? 0 : 1;
+	return status;
 }

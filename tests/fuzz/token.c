@@ -13,9 +13,8 @@
 #define NOW_S INT64_C(1800000000)
 #define PAYLOAD_MAX 5000
 
-static struct token_keys *load_keys(void)
+static struct token_keys *load_keys(const struct token_rules *rules)
 {
-	static const struct token_rules rules = {.algorithms = "HS256", .leeway_s = 30};
 	struct token_keys *keys = NULL;
 	struct buf problem = BUF_EMPTY;
 	char directory[] = "fuzz_token.XXXXXX", path[64];
@@ -26,7 +25,7 @@ static struct token_keys *load_keys(void)
 	umask(077);
 	file = fopen(path, "w");
 	MUST_HOLD(file && fputs(SECRET, file) >= 0 && fclose(file) == 0);
-	MUST_HOLD(token_keys_load(&keys, directory, &rules, &problem) == OK);
+	MUST_HOLD(token_keys_load(&keys, directory, rules, &problem) == OK);
 	MUST_HOLD(unlink(path) == 0 && rmdir(directory) == 0);
 	buf_free(&problem);
 	return keys;
@@ -64,13 +63,20 @@ static void check(struct token_keys *keys, const char *jwt, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
-	static struct token_keys *keys; /* for the life of the program */
+	static const struct token_rules own = {.algorithms = "HS256", .leeway_s = 30};
+	static const struct token_rules provided = {.algorithms = "HS256",
+						    .user_claim = "/fhirUser",
+						    .role_claim = "/realm_access/roles",
+						    .roles = "nurse=clinician,x/=admin"};
+	static struct token_keys *keys, *provider_keys; /* for the life of the program */
 	struct buf jwt = BUF_EMPTY;
 	uint8_t mac[EVP_MAX_MD_SIZE];
 	unsigned mac_len = 0;
 
-	if (!keys)
-		keys = load_keys();
+	if (!keys) {
+		keys = load_keys(&own);
+		provider_keys = load_keys(&provided);
+	}
 	check(keys, (const char *)bytes, len);
 	if (len > PAYLOAD_MAX)
 		return 0;
@@ -82,6 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	add_base64url(&jwt, mac, mac_len);
 	MUST_HOLD(buf_ok(&jwt));
 	check(keys, jwt.bytes, jwt.len);
+	check(provider_keys, jwt.bytes, jwt.len);
 	buf_free(&jwt);
 	return 0;
 }

@@ -6,9 +6,9 @@ from database import Item, Request, batch_sql
 from harness import equal, test
 
 MAY = {
-    "tidings_publisher": {"publish_batch", "act", "act_size", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health"},
+    "tidings_publisher": {"publish_batch", "act", "act_size", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health", "connections"},
     "tidings_reader": {"history", "applied"},
-    "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works", "applied"},
+    "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works", "metrics", "applied", "topics"},
     "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "moved", "farewell", "relay", "sweep", "act", "act_size", "user_active", "redeliver",
                         "report", "admit", "outbox_state", "applied"},
 }

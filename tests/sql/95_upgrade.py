@@ -66,17 +66,21 @@ def code_changes(db):
     theirs = Theirs(db)
     tables = sorted(f"tables/{p.name}" for p in (theirs.folder / "tables").glob("*.sql"))
     equal(theirs.migrate("--status"), ["missing:", *tables, "code", "rules/authorize.sql", "rules/topic_exists.sql"], "before")
-    theirs.add("code/00_text.sql", "\ncreate function tidings.former() returns int language sql as 'select 1';\n")
+    theirs.add("code/00_text.sql", "\ncreate function tidings.former() returns int language sql as 'select 1';\n"
+               "create or replace function tidings.takes(a int) returns int language sql as 'select a';\n")
+    theirs.add("code/90_grants.sql", "\ngrant execute on function tidings.takes to tidings_reader;\n")
     theirs.migrate()
     equal(theirs.sql("select tidings.former()"), ["1"], "the function")
     theirs.sql("create role their_app; grant usage on schema tidings to their_app; grant execute on function tidings.publish to their_app")
     path = theirs.folder / "code/00_text.sql"
-    path.write_text(path.read_text().replace("former", "latter"))
+    path.write_text(path.read_text().replace("former", "latter").replace("takes(a int)", "takes(a int, b int default 1)"))
     equal(theirs.migrate("--status"), ["missing:", "code"], "what is missing")
     equal(theirs.sql("select to_regproc('tidings.former') is null"), ["f"], "changed by --status")
     equal(theirs.migrate(), ["loaded code"], "what was done")
     equal(theirs.sql("select to_regproc('tidings.former') is null, tidings.latter()"), ["1"], "the new function")
     equal(theirs.sql("select to_regproc('tidings.former') is null"), ["t"], "the former one")
+    equal(theirs.sql("select oid::regprocedure, has_function_privilege('tidings_reader', oid, 'execute') from pg_proc where proname = 'takes'"), ["t"],
+          "one that takes more now: its former arguments are gone, and the new ones are granted")
     equal(theirs.sql("select bool_and(has_function_privilege('their_app', oid, 'execute')) from pg_proc where proname = 'publish' "
                      "and pronamespace = 'tidings'::regnamespace"), ["t"], "their grant")
     equal(theirs.sql("select bool_or(has_function_privilege('public', oid, 'execute')) from pg_proc where pronamespace = 'tidings'::regnamespace"),

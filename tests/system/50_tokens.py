@@ -419,7 +419,7 @@ def _(s):
     key = s.keys / "locked.RS256"
     write(key, "\n".join([body[0], "Proc-Type: 4,ENCRYPTED", "DEK-Info: AES-128-CBC," + "0" * 32, "", *body[1:], ""]).encode())
     try:
-        status, output = on_a_terminal([s.program("tidings"), "check"], s.environment())
+        status, output = on_a_terminal([s.program("tidings"), "doctor"], s.environment())
     finally:
         key.unlink()
     assert status != 0 and "locked.RS256 is not a public key" in output and "pass phrase" not in output, output

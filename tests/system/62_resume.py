@@ -392,6 +392,20 @@ def _(s):
             equal(client.seqs_up_to(3), [1, 2, 3], "without a cursor")
 
 
+@test("what one poller has been given another one is given too, though what the node has in memory does not go as far yet")
+def _(s):
+    d = s.diagnosis(granted=["ann"])
+    with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node:
+        poll = lambda token, timeout=0: node.api.get(f"/poll/{d}?timeout={timeout}&cursor={start}", token).want(200)
+        seqs = lambda body: [m["seq"] for m in body["messages"]]
+        start = node.api.get(f"/poll/{d}", s.token()).want(200)["cursor"]
+        equal(seqs(poll(s.token())), [], "to begin with")
+        with stopped(s.backend("fetches")):
+            publish(s, d, 2)
+            equal(seqs(poll(s.token("ann"))), [1, 2], "by the statement that lets her in")
+            equal(seqs(poll(s.token(), 2)), [1, 2], "the other one's, who has time to wait for what comes from memory")
+
+
 @test("a stream of 100 topics is given what it missed of each by the one statement that lets it in, and then is live")
 def _(s):
     with s.node(TIDINGS_DATABASE_TIMEOUT=60000) as node, contextlib.ExitStack() as stack:

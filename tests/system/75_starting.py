@@ -1,7 +1,6 @@
 """How the programs start: settings, and what they need not being there."""
 import contextlib
 import os
-import pwd
 import re
 import resource
 import shutil
@@ -10,7 +9,7 @@ import socket
 import stat
 import subprocess
 
-from harness import TOP, Lock, Node, RawClient, Stack, Transaction, descendants, equal, free_port, is_running, test, wait_until
+from harness import Lock, Node, RawClient, Stack, Transaction, descendants, equal, free_port, is_running, test, wait_until
 
 PROGRAMS = ("tidings-ws", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi")
 
@@ -51,87 +50,6 @@ def _(s):
             equal(done.returncode, 2, f"exit status of {program}: {done.stderr}")
             assert str(keys) in done.stderr or "default.HS256" in done.stderr, done.stderr
             assert "not-a-secret" not in done.stderr, done.stderr
-
-
-def check(s, user=None, **settings):
-    """Exit status, and what is said of each thing, of `tidings check` run as that user."""
-    who = {"user": user, "group": user, "extra_groups": []} if user else {}
-    # Which may not look into root's folder.
-    program = shutil.copy(s.program("tidings"), s.folder)
-    done = subprocess.run([program, "check", "--dir", s.share / "sql"], capture_output=True, text=True, env=s.environment(**settings), **who)
-    return done.returncode, dict(line.split(": ", 1) for line in done.stdout.splitlines())
-
-
-LOGINS = ("broadcast.fcgi, live.fcgi", "history.fcgi", "status.fcgi", "tidings-ws")
-
-
-@contextlib.contextmanager
-def let_in(s, system_roles):
-    """Who of the system may log in as what, for a while."""
-    ident = s.pg_data / "pg_ident.conf"
-    before = ident.read_text()
-
-    def write(text):
-        # At once: a reload that is still on its way would find half of it, and let in nobody to ask for another.
-        new = ident.with_suffix(".new")
-        new.write_text(text)
-        shutil.copymode(ident, new)
-        shutil.chown(new, ident.stat().st_uid, ident.stat().st_gid)
-        new.rename(ident)
-        s.sql("select pg_reload_conf()")
-
-    write("".join(f"tidings {user} {role}\n" for user, role in system_roles) + f"tidings {pwd.getpwuid(os.geteuid()).pw_name} postgres\n")
-    try:
-        yield
-    finally:
-        write(before)
-
-
-@test("tidings check, as the user of the programs: keys, each program's login and the schema are well; what is wrong is told, and by the exit status")
-def _(s):
-    well = {"configuration": "ok", "keys": "ok", **{f"login of {programs}": "ok" for programs in LOGINS}, "durability": "ok", "migrations": "ok"}
-    equal(check(s), (0, well), "the check")
-    named = {f"login of {programs} (as postgres)": "ok" for programs in LOGINS}
-    status, found = check(s, TIDINGS_DATABASE=s.conninfo + " user=postgres")
-    equal((status, {k: v for k, v in found.items() if k.startswith("login")}), (0, named), "with a user in TIDINGS_DATABASE")
-    status, found = check(s, TIDINGS_JWT_KEYS=s.folder / "nowhere")
-    assert status == 1 and "nowhere" in found["keys"], found
-    status, found = check(s, TIDINGS_DATABASE=f"host={s.folder}/nowhere dbname=tidings")
-    assert status == 1 and all("nowhere" in found[f"login of {programs}"] for programs in LOGINS) and "migrations" not in found, found
-    s.sql("alter system set full_page_writes = off")
-    s.sql("select pg_reload_conf()")
-    try:
-        status, found = wait_until(lambda: (c := check(s))[0] and c, "the setting to count")
-        equal((status, found["durability"]), (1, "full_page_writes is off, and has to be on"), "with a setting that loses data")
-    finally:
-        s.sql("alter system reset full_page_writes")
-        s.sql("select pg_reload_conf()")
-    wait_until(lambda: check(s) == (0, well), "the check to be well again")
-    s.sql("update tidings.code set checksum = 'other'")
-    try:
-        status, found = check(s)
-        assert status == 1 and "run tidings migrate" in found["migrations"], found
-    finally:
-        s.command("tidings", "migrate", "--dir", TOP / "sql", TIDINGS_DATABASE=s.conninfo + " user=postgres")
-    equal(check(s), (0, well), "the check after tidings migrate")
-
-
-@test("tidings check tells what this user may not look at, and that the rest is well")
-def _(s):
-    me = pwd.getpwuid(os.geteuid()).pw_name
-    # As the programs' user where one line of pg_ident.conf was left out.
-    with let_in(s, [(me, role) for role in ("tidings_publisher", "tidings_reader", "tidings_status")]):
-        status, found = wait_until(lambda: (c := check(s))[0] and c, "the line to count")
-        equal(status, 3, "exit status")
-        assert found["login of tidings-ws"].startswith(f"not looked at, {me} may not: "), found
-        equal({v for k, v in found.items() if k != "login of tidings-ws"}, {"ok"}, "the rest")
-    if os.geteuid() == 0:
-        # As the login of migrate, which may not read keys, and is none of the roles.
-        with let_in(s, [("postgres", "postgres")]):
-            status, found = wait_until(lambda: (c := check(s, "postgres", PGUSER="postgres"))[1]["login of status.fcgi"] != "ok" and c, "the lines to count")
-            equal(status, 3, "exit status")
-            equal(found["keys"], f"not looked at, postgres may not: {s.keys}", "keys")
-            equal((found["configuration"], found["migrations"]), ("ok", "ok"), "the rest")
 
 
 @test("a connection string that is none is refused by every program as a wrong setting, and not shown")

@@ -344,13 +344,19 @@ def _(s):
         wait_until(heard, "what only NOTIFY brings")
 
 
-@test("tidings check works through PgBouncer; tidings migrate says that it takes PostgreSQL itself")
+@test("tidings doctor works through PgBouncer, and says that notifications take PostgreSQL itself; so does tidings migrate")
 def _(s):
     with Pooler(s) as pooler:
-        conninfo = pooler.conninfo + " user=postgres"
-        assert "migrations: ok" in s.command("tidings", "check", "--dir", harness.TOP / "sql", TIDINGS_DATABASE=conninfo)
+        def doctor(**settings):
+            done = subprocess.run([s.program("tidings"), "doctor", "--dir", harness.TOP / "sql"], capture_output=True, text=True,
+                                  env=s.environment(TIDINGS_DATABASE=pooler.conninfo, TIDINGS_WS_SOCKET=s.node1.socket, **settings))
+            return done.returncode, [line for line in done.stdout.splitlines() if not line.endswith(": ok")]
+
+        status, said = doctor()
+        assert status == 1 and len(said) == 1 and re.match("notifications: .* pooler.*TIDINGS_LISTEN_DATABASE", said[0]), said
+        equal(doctor(TIDINGS_LISTEN_DATABASE=s.conninfo), (0, []), "with a way to PostgreSQL itself")
         done = subprocess.run([s.program("tidings"), "migrate", "--dir", harness.TOP / "sql"], capture_output=True, text=True,
-                              env=s.environment(TIDINGS_DATABASE=conninfo))
+                              env=s.environment(TIDINGS_DATABASE=pooler.conninfo + " user=postgres"))
         assert done.returncode == 1 and "PostgreSQL itself" in done.stderr, done
 
 

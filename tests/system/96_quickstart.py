@@ -66,6 +66,11 @@ def _(s):
                 message = listening.next()
                 equal((message["seq"], message["data"]["reason"]), (turn, "a first broadcast"), "message")
                 assert '"total_connections":1' in quick.curl(1).replace(" ", ""), "/ws/status"
+                # As the README has it: by whoever started it, with the settings that it has written.
+                for verb in ("status", f"canary --url http://localhost:{port}", "doctor --dir sql", "tail --help"):
+                    done = subprocess.run(["sh", "-c", f"set -a; . {state}/tidings.env; set +a; exec {s.program('tidings')} {verb}"], capture_output=True, text=True, cwd=TOP,
+                                          env={k: v for k, v in os.environ.items() if not k.startswith(("TIDINGS_", "PG"))})
+                    equal(done.returncode, 0, f"exit status of tidings {verb} ({done.stdout}{done.stderr})")
             for name in ("openapi", "asyncapi"):
                 assert name in Api(port).get(f"/{name}.json").want(200), name
 
@@ -132,18 +137,22 @@ def _(s):
     state, port, ws_port = s.folder / "quickstart", free_port(), free_port()
     for name, program in (("lighttpd", r"lighttpd -D"), ("tidings-ws", r"/tidings-ws"), ("postgresql", r"/postgres -D")):
         quick = Quickstart(s, state, port, ws_port)
-        everything = descendants(quick.pid)
-        found = [p for p in everything if re.search(program, command_line(p))]
-        equal(len(found), 1, f"processes of {name}")
-        stuck = [p for p in descendants(found[0]) if "history.fcgi" in command_line(p)]
-        for p in stuck:
-            os.kill(p, signal.SIGSTOP)
-        os.kill(found[0], signal.SIGKILL)
-        # lighttpd's programs go with it; one that cannot must be waited for.
-        for p in stuck:
-            wait_until(lambda: waits_for(p, signal.SIGTERM), "a program that is stuck to be told to end")
-            os.kill(p, signal.SIGCONT)
-        equal(quick.wait(60), 1, "exit status")
-        assert f"quickstart: {name} has ended by itself" in quick.text(), quick.text()
-        # PostgreSQL's own are in no group of ours, and see by themselves that it is gone.
-        wait_until(lambda: not any(is_running(p) for p in everything), f"all to end with {name}")
+        with quick.ended_unless_begun():
+            # One that answers has asked to be told of its parent's end.
+            Api(port).get("/ws/history/1").want(401)
+            everything = descendants(quick.pid)
+            found = [p for p in everything if re.search(program, command_line(p))]
+            equal(len(found), 1, f"processes of {name}")
+            stuck = [p for p in descendants(found[0]) if "history.fcgi" in command_line(p)]
+            with contextlib.ExitStack() as free:
+                for p in stuck:
+                    os.kill(p, signal.SIGSTOP)
+                    free.callback(os.kill, p, signal.SIGCONT)
+                os.kill(found[0], signal.SIGKILL)
+                # lighttpd's programs go with it; one that cannot must be waited for.
+                for p in stuck:
+                    wait_until(lambda: waits_for(p, signal.SIGTERM), "a program that is stuck to be told to end")
+            equal(quick.wait(60), 1, "exit status")
+            assert f"quickstart: {name} has ended by itself" in quick.text(), quick.text()
+            # PostgreSQL's own are in no group of ours, and see by themselves that it is gone.
+            wait_until(lambda: not any(is_running(p) for p in everything), f"all to end with {name}")

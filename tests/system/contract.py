@@ -124,6 +124,7 @@ def pattern_of(path):
 
 PATHS = sorted(((pattern_of(p), p, item) for p, item in OPENAPI["paths"].items()), key=lambda entry: "{" in entry[1])
 # Of requests that nobody can read, serve or hand on.
+UNLESS_AWAY = OPENAPI["components"]["headers"]["RetryAfterUnlessAway"]
 ON_THE_WAY = set(OPENAPI["components"]["responses"]["OnTheWay"]["x-statuses"])
 
 
@@ -173,9 +174,7 @@ def unknown_path(what, method, target, reply):
         if not (path == "/" or (WEB / path.lstrip("/")).is_file()):
             find(f"{what}: a path that is not described")
         return
-    if reply.status not in {403, 404, 405, 503, *ON_THE_WAY}:
-        find(f"{what}: a path that is not described, and not 404")
-    check_problem(what, method, reply)
+    refused(what, method, reply, "a path that is not described, and not 404")
 
 
 def preflight(what, method, reply):
@@ -184,8 +183,13 @@ def preflight(what, method, reply):
         if others or reply.body:
             find(f"{what}: {sorted(others)} and a body of {len(reply.body)} bytes are not described")
         return
+    refused(what, method, reply, "this status is not described")
+
+
+def refused(what, method, reply, otherwise):
+    """Where no operation says which statuses there are."""
     if reply.status not in {403, 404, 405, 503, *ON_THE_WAY}:
-        find(f"{what}: this status is not described")
+        find(f"{what}: {otherwise}")
     check_problem(what, method, reply)
 
 
@@ -195,6 +199,12 @@ def check_problem(what, method, reply):
     wrong = reply.headers.get_content_type() != "application/problem+json" or validators.problem("message Problem", reply.json)
     if wrong:
         find(f"{what}: {wrong}: {show(reply.body)}")
+
+
+def is_servers_own(reply):
+    """The web server answers by itself, with a file."""
+    path = WEB / "problem" / f"{reply.status}.html"
+    return path.is_file() and path.read_bytes() == reply.body
 
 
 def answered(what, where, operation, method, reply, sidecar):
@@ -212,11 +222,12 @@ def answered(what, where, operation, method, reply, sidecar):
             find(f"{what}: the header {name} is not described")
         elif known in OPENAPI["components"]["headers"]:
             value = reply.headers[name]
-            wrong = validators.problem(f"header {known}", int(value) if value.isdigit() and known == "RetryAfter" else value)
+            wrong = validators.problem(f"header {known}", int(value) if value.isdigit() and known.startswith("RetryAfter") else value)
             if wrong:
                 find(f"{what}: the header {name}: {wrong}: {value}")
     for name, header in answer.get("headers", {}).items():
-        if resolve(OPENAPI, header).get("required") and name not in reply.headers:
+        header = resolve(OPENAPI, header)
+        if name not in reply.headers and (header.get("required") or header is UNLESS_AWAY and not is_servers_own(reply)):
             find(f"{what}: the header {name} is missing")
     if method == "HEAD" or reply.status < 200:
         return

@@ -5,6 +5,7 @@
 #include "base/log/log.h"
 #include "domain/websocket/frame.h"
 #include "store/sidecar/sql_fetch.h"
+#include "ws/metrics/node_metrics.h"
 
 #define FETCH_TOPICS 64
 #define FETCH_ROWS 500	   /* of a topic */
@@ -24,7 +25,7 @@ struct fetcher {
 	struct asked asked[FETCH_TOPICS]; /* while under_way */
 	size_t asked_count;
 	bool under_way;
-	uint64_t fetches;
+	int64_t asked_us; /* while under_way: since when */
 };
 
 static void fetch(struct fetcher *f);
@@ -114,6 +115,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 		return;
 	}
 	f->under_way = false;
+	metrics_observe(&f->node->metrics, METRIC_FETCH_DURATION, 0, 0, clock_monotonic_us() - f->asked_us, 1);
 	for (size_t i = 0; i < count; i++) {
 		const struct stored_message *m = &rows[i].message;
 
@@ -129,6 +131,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 			differs = true;
 			continue;
 		}
+		node_count(f->node, METRIC_FETCHED_MESSAGES);
 		topic_bytes += m->body.len;
 		/* The database has counted the bytes of one that came without its body, too. */
 		if (++topic_rows == FETCH_ROWS || topic_bytes >= FETCH_BYTES || !m->body.bytes)
@@ -178,7 +181,8 @@ static void fetch(struct fetcher *f)
 		epochs[i] = topics[i]->epoch;
 	}
 	f->under_way = true;
-	f->fetches++;
+	f->asked_us = clock_monotonic_us();
+	node_count(f->node, METRIC_FETCHES);
 	if (sql_fetch(f->node->db.fetches, ids, after, epochs, f->asked_count, FETCH_ROWS, FETCH_BYTES, on_fetch, f) !=
 	    OK)
 		fetch_failed(f);
@@ -191,6 +195,7 @@ void fetcher_go_on(struct fetcher *f)
 
 void fetcher_rung(void *node, int64_t topic_id)
 {
+	node_count(node, METRIC_NOTIFICATIONS);
 	fetcher_ring(((struct node *)node)->fanout.fetcher, topic_id);
 }
 
@@ -207,6 +212,7 @@ void fetcher_ephemeral(void *node, int64_t topic_id, const char *to_user, const 
 	uint8_t header[FRAME_HEADER_MAX];
 	struct buf frame = BUF_EMPTY;
 
+	node_count(node, METRIC_NOTIFICATIONS);
 	if (!t)
 		return;
 	buf_add(&frame, header, frame_text_header(header, body.len));
@@ -216,9 +222,4 @@ void fetcher_ephemeral(void *node, int64_t topic_id, const char *to_user, const 
 		log_error("no memory for an ephemeral message");
 	buf_free(&frame);
 	fetcher_run(f);
-}
-
-uint64_t fetcher_fetches(const struct fetcher *f)
-{
-	return f->fetches;
 }

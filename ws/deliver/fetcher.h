@@ -33,5 +33,3 @@ void fetcher_run(struct fetcher *f);
  */
 void fetcher_rung(void *node, int64_t topic_id);
 void fetcher_ephemeral(void *node, int64_t topic_id, const char *to_user, const struct uuid *exclude, struct span body);
-
-uint64_t fetcher_fetches(const struct fetcher *f);

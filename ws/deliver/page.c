@@ -1,6 +1,7 @@
 #include "ws/deliver/page.h"
 
 #include "domain/topic/message.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session.h"
 
 static void add_mark(struct page *p, const struct mark *mark)
@@ -40,6 +41,8 @@ void page_send(struct page *p, uint64_t seq)
 	sub->session->times.asked_ms = 0;
 	if (buf_ok(&p->bytes))
 		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
+	if (!sub->at.welcomed)
+		metrics_add(&sub->session->node->metrics, METRIC_RESUMED_MESSAGES, 0, 0, p->count);
 	if (p->count > 0) {
 		if (!sub->at.welcomed)
 			sub->session->kind->encoder->missed_end(&p->bytes, sub);

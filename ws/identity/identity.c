@@ -6,6 +6,7 @@
 #include "domain/caller/rate.h"
 #include "ws/identity/strangers.h"
 #include "ws/identity/user_sessions.h"
+#include "ws/metrics/node_metrics.h"
 
 #define RESUME_COST (RATE_ONE / 8) /* of a poll that goes on from memory */
 #define TOPIC_COST (RATE_ONE / 16) /* of each topic after the first */
@@ -20,6 +21,8 @@ static enum err verify(const struct session *s, const char *what, const char *to
 {
 	enum err e = token_verify(s->node->identity.keys, token, len, clock_wall_us() / 1000000, claims, fault);
 
+	if (e == OK || *fault)
+		metrics_add(&s->node->metrics, METRIC_TOKEN_CHECKS, token_result_of(*fault), 0, 1);
 	if (e != OK)
 		log_info("refused a token topic=%s why=\"%s\"", what, *fault ? (*fault)->why : err_text(e));
 	return e;
@@ -31,10 +34,21 @@ static struct user **users_of(const struct session *s)
 	return s->kind->needs_user ? &s->node->sessions.live_users : &s->node->sessions.users;
 }
 
+/* The first connection of a user, or the last: of both sorts of them together. */
+static void count_user(const struct session *s, int more)
+{
+	const struct node *n = s->node;
+	struct user *others = s->kind->needs_user ? n->sessions.users : n->sessions.live_users;
+
+	if (s->user->connections == 1 && !user_sessions_find(others, s->user->id))
+		metrics_add(&n->metrics, METRIC_USERS, 0, 0, more);
+}
+
 void identity_leave(struct session *s)
 {
 	if (!s->user)
 		return;
+	count_user(s, -1);
 	TAILQ_REMOVE(&s->user->sessions, s, of_user);
 	user_sessions_leave(users_of(s), s->user);
 	s->user = NULL;
@@ -53,6 +67,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 			session_close(s, CLOSE_TRY_LATER, "try again later");
 			return false;
 		}
+		node_count_refused(n, REFUSED_TOKEN);
 		s->end.error_code = "authentication_failed";
 		s->end.detail = fault->detail;
 		session_refuse(s, 401, CLOSE_POLICY, fault->reason);
@@ -62,6 +77,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	    !rate_table_take(n->identity.arrivals, claims.user_id, n->config->connect_rate_per_s,
 			     n->config->connect_burst, RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
 		log_info("refused a connection: its user comes too often");
+		node_count_refused(n, REFUSED_USER_LIMIT);
 		s->end.detail = "You come more often than is allowed: see the Retry-After header.";
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
 		return false;
@@ -72,6 +88,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	if (!u) {
 		if (full) {
 			log_info("refused a connection: the user has as many as allowed");
+			node_count_refused(n, REFUSED_USER_LIMIT);
 			s->end.error_code = "too_many_connections";
 			session_refuse(s, 429, CLOSE_POLICY, "too many connections");
 		} else {
@@ -80,6 +97,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 		return false;
 	}
 	s->user = u;
+	count_user(s, 1);
 	TAILQ_INSERT_TAIL(&u->sessions, s, of_user);
 	strangers_make_room(n);
 	/* The last of the strangers was this one. */

@@ -4,6 +4,7 @@
 
 #include "base/log/audit.h"
 #include "ws/identity/user_sessions.h"
+#include "ws/metrics/node_metrics.h"
 
 static void write_line(const struct session *s, const char *event, const char *key, const char *value,
 		       const char *outcome)
@@ -14,7 +15,7 @@ static void write_line(const struct session *s, const char *event, const char *k
 				   .user_id = s->user ? s->user->id : NULL,
 				   .role = s->user ? role_text(s->role) : NULL,
 				   .connection_id = uuid_text(id, &s->id),
-				   .transport = s->kind->transport_name,
+				   .transport = session_transport(s),
 				   .key = key,
 				   .value = value,
 				   .outcome = outcome,
@@ -24,6 +25,7 @@ static void write_line(const struct session *s, const char *event, const char *k
 void session_audit_connect(const struct session *s)
 {
 	write_line(s, "connect", NULL, NULL, "ok");
+	metrics_add(&s->node->metrics, METRIC_CONNECTIONS_OPENED, s->kind->transport, 0, 1);
 }
 
 void session_audit_authenticate(const struct session *s, const char *outcome)
@@ -61,4 +63,5 @@ void session_audit_poller_gone(const struct subscription *sub)
 void session_audit_disconnect(const struct session *s)
 {
 	write_line(s, "disconnect", NULL, NULL, s->end.reason && s->end.reason[0] ? s->end.reason : "ok");
+	node_count_closed(s->node, s->kind->transport, s->end.code, s->outlet.ended);
 }

@@ -2,6 +2,7 @@
 
 #include "base/log/log.h"
 #include "ws/identity/session_index.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session.h"
 
 #define SHARE 8 /* of the connections a node may have: one in so many */
@@ -9,6 +10,7 @@
 static void send_oldest_away(struct node *n)
 {
 	log_info("closing a client that has not said who it is, for another");
+	node_count_refused(n, REFUSED_FULL);
 	session_close(TAILQ_FIRST(&n->sessions.strangers), CLOSE_TRY_LATER, "full: try again later");
 }
 

@@ -8,6 +8,7 @@
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_session.h"
+#include "ws/metrics/node_metrics.h"
 
 static void refuse_user(struct session *s, const char *error_code, const char *reason, const char *why)
 {
@@ -36,11 +37,14 @@ static void on_admit(void *context, enum err e)
 		self->subscriber.reader.user_id = s->user->id;
 		subscription_step(self, STEP_ADMITTED, NULL);
 	} else if (e == ERR_UNAUTHORIZED) {
+		node_count_refused(s->node, REFUSED_TOKEN);
 		s->end.detail = "This user has no active account.";
 		refuse_user(s, "authentication_failed", "no active account", "no such user");
 	} else if (e == ERR_LIMIT) {
+		node_count_refused(s->node, REFUSED_USER_LIMIT);
 		refuse_user(s, "too_many_connections", "too many connections", "too many connections");
 	} else {
+		node_count_refused(s->node, REFUSED_DATABASE);
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	}
 	subscription_unref(self);
@@ -67,7 +71,7 @@ void live_admit(struct session *s)
 			      .node_id = s->node->id_text,
 			      .user_id = s->user->id,
 			      .connection_id = uuid_text(id, &s->id),
-			      .transport = s->kind->transport_name,
+			      .transport = session_transport(s),
 			      .connected_at = clock_text(connected_at, self->record.connected_us),
 			      .require_user = identity_needs_account(s),
 			      .connections_max = c->live_connections_max,

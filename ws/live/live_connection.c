@@ -19,6 +19,7 @@
 #include "ws/live/live_reply.h"
 #include "ws/live/live_session.h"
 #include "ws/live/live_subscriptions.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/stream.h"
@@ -68,6 +69,12 @@ static void refuse_rate(struct session *s)
 	live_refuse(s, "rate_limited", "Too many messages: slow down.", NULL);
 }
 
+static void refuse_early(struct session *s)
+{
+	metrics_add(&s->node->metrics, METRIC_CLIENT_MESSAGES_REFUSED, MESSAGE_RATE, 0, 1);
+	refuse_rate(s);
+}
+
 /* What comes before `authenticated` has been said. */
 static bool keeps_early(const struct session *s)
 {
@@ -90,7 +97,7 @@ static void hear_early(struct session *s)
 		if (dialog_take(&s->dialog, &s->node->dialog_limits, dialog_cost(len), s->times.heard_ms * 1000))
 			receive(s, (struct span){early.bytes + at, len});
 		else
-			refuse_rate(s);
+			refuse_early(s);
 		at += len;
 	}
 	buf_free(&early);
@@ -205,7 +212,7 @@ static void begin(struct session *s, const struct arrival *a)
 	struct buf text = BUF_EMPTY;
 
 	live->endpoint = a->endpoint;
-	live->self = subscription_new(NULL, &s->id, s->kind->transport_name);
+	live->self = subscription_new(NULL, &s->id, session_transport(s));
 	if (!live->self) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
@@ -287,6 +294,10 @@ static void receive(struct session *s, struct span text)
 	}
 	e = client_message_read(&m, text, &fault);
 	if (e == OK)
+		metrics_add(&s->node->metrics, METRIC_CLIENT_MESSAGES, m.type, 0, 1);
+	else if (e == ERR_INPUT)
+		metrics_add(&s->node->metrics, METRIC_CLIENT_MESSAGES_REFUSED, MESSAGE_INVALID, 0, 1);
+	if (e == OK)
 		hear(s, &m);
 	else if (e == ERR_INPUT)
 		live_refuse_fault(s, &fault, m.correlation_id.bytes);
@@ -330,7 +341,7 @@ static void end(struct session *s)
 }
 
 const struct session_kind kind_live = {
-	.transport_name = "websocket",
+	.transport = CLIENT_WEBSOCKET,
 	.encoder = &encoder_live,
 	.size = sizeof(struct live_session),
 	.duplex = true,

@@ -9,7 +9,8 @@
 #include "domain/http/request_head.h"
 #include "ws/loop/client_socket.h"
 #include "ws/loop/port.h"
-#include "ws/net/requester.h"
+#include "ws/loop/requester.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/net/router.h"
 
 #define UNSERVED_MAX 1024 /* sockets that have never been served, once the node has no room for more */
@@ -312,6 +313,7 @@ void acceptor_check(struct acceptor *a, int64_t now_ms)
 
 	while ((r = requesters_overdue(&a->requesters, now_ms))) {
 		if (r->state == REQUESTER_READING) {
+			node_count_refused(r->node, REFUSED_HEAD);
 			requester_refuse(r, 408, "", "The request did not come in time.");
 		} else if (r->state == REQUESTER_WAITING) {
 			a->late++;

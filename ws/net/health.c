@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "domain/http/problem.h"
 #include "store/sidecar/sql_upkeep.h"
 #include "ws/deliver/presence.h"
 
@@ -103,8 +102,8 @@ static void write_checks(struct buf *out, const struct node_health *h)
 
 static void answer(struct requester *r, bool live)
 {
-	struct buf checks = BUF_EMPTY, body = BUF_EMPTY, reply = BUF_EMPTY;
-	char now[CLOCK_TEXT_SIZE], date[CLOCK_HTTP_DATE_SIZE];
+	struct buf checks = BUF_EMPTY, body = BUF_EMPTY;
+	char now[CLOCK_TEXT_SIZE];
 	bool well = live || !health_fault(r->node->upkeep.health);
 
 	if (!live)
@@ -113,18 +112,10 @@ static void answer(struct requester *r, bool live)
 		   clock_text(now, clock_wall_us()));
 	buf_add(&body, checks.bytes, checks.len);
 	buf_add_text(&body, "}");
-	buf_printf(&reply,
-		   "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-		   "Cache-Control: no-store\r\nDate: %s\r\nConnection: close\r\n%s\r\n",
-		   well ? 200 : 503, well ? "OK" : problem_title(503), body.len, clock_http_date(date, clock_wall_us()),
-		   well ? "" : "Retry-After: 5\r\n");
-	if (!r->head_only)
-		buf_add(&reply, body.bytes, body.len);
-	if (!buf_ok(&checks) || !buf_ok(&body))
-		reply.failed = true;
+	if (!buf_ok(&checks))
+		body.failed = true;
 	buf_free(&checks);
-	buf_free(&body);
-	requester_send_last(r, &reply);
+	requester_answer(r, well ? 200 : 503, "application/json", &body, well ? "" : "Retry-After: 5\r\n");
 }
 
 static bool is(struct span text, const char *wanted)
@@ -138,11 +129,7 @@ bool health_serve(struct requester *r, const struct request_head *head)
 
 	if (!live && !is(head->path, "/health/ready") && !is(head->path, "/health"))
 		return false;
-	if (!is(head->method, "GET") && !r->head_only)
-		requester_refuse(r, 405, "Allow: GET, HEAD\r\n", "This route takes GET only.");
-	else if (head->body_status != 0)
-		requester_refuse(r, head->body_status, "", "No body is taken here.");
-	else
+	if (requester_takes_get(r, head))
 		answer(r, live);
 	return true;
 }

@@ -13,7 +13,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "domain/http/request_head.h"
-#include "ws/net/requester.h"
+#include "ws/loop/requester.h"
 #include "ws/node.h"
 
 struct node_health; /* opaque */

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "ws/net/requester.h"
+#include "ws/loop/requester.h"
 #include "ws/subscribe/arrival.h"
 
 /*

@@ -3,6 +3,7 @@
 #include "base/log/log.h"
 #include "domain/text/utf8.h"
 #include "domain/websocket/inflate.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session_output.h"
 
 #define UNFINISHED_MAX (16 << 20) /* bytes of messages that have not come whole, in all sessions */
@@ -13,9 +14,15 @@ static bool take(struct session *s, int64_t cost)
 	return dialog_take(&s->dialog, &s->node->dialog_limits, cost, s->times.heard_ms * 1000);
 }
 
+static void count_refused(const struct session *s, enum message_refusal why)
+{
+	metrics_add(&s->node->metrics, METRIC_CLIENT_MESSAGES_REFUSED, why, 0, 1);
+}
+
 /* What has no answer is over the rate. */
 static void bear(struct session *s)
 {
+	count_refused(s, MESSAGE_RATE);
 	if (!dialog_bear(&s->dialog, &s->node->dialog_limits, s->times.heard_ms * 1000))
 		session_close_bad(s);
 }
@@ -37,6 +44,12 @@ static size_t message_max(const struct session *s)
 	return s->user ? len_max : MIN(len_max, STRANGER_MAX);
 }
 
+static void refuse_size(struct session *s)
+{
+	count_refused(s, MESSAGE_SIZE);
+	session_close(s, CLOSE_TOO_BIG, "message too large");
+}
+
 /* False: it is no message, and the connection is closed. */
 static bool unpack(struct session *s, struct buf *message)
 {
@@ -53,7 +66,7 @@ static bool unpack(struct session *s, struct buf *message)
 	}
 	buf_free(&text);
 	if (e == ERR_TOO_LARGE)
-		session_close(s, CLOSE_TOO_BIG, "message too large");
+		refuse_size(s);
 	else if (e == ERR_INPUT)
 		session_close(s, CLOSE_UNREADABLE, "compressed, and damaged");
 	else
@@ -65,6 +78,7 @@ static bool unpack(struct session *s, struct buf *message)
 static void receive(struct session *s, struct buf *message)
 {
 	if (!(s->kind->keeps_early && s->kind->keeps_early(s)) && !take(s, dialog_cost(message->len))) {
+		count_refused(s, MESSAGE_RATE);
 		s->kind->refuse_rate(s);
 		return;
 	}
@@ -114,7 +128,7 @@ void inbound_piece(struct session *s, const struct frame_piece *p)
 		return;
 	buf_add(&s->in.bytes, p->bytes.bytes, p->bytes.len);
 	if (s->in.bytes.len > (s->in.packed ? inflate_packed_max(len_max) : len_max)) {
-		session_close(s, CLOSE_TOO_BIG, "message too large");
+		refuse_size(s);
 	} else if (!buf_ok(&s->in.bytes)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else if (!p->last) {

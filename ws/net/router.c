@@ -12,8 +12,10 @@
 #include "domain/websocket/extension.h"
 #include "ws/identity/identity.h"
 #include "ws/live/live_connection.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/net/health.h"
 #include "ws/net/http_transport.h"
+#include "ws/net/metrics_page.h"
 #include "ws/net/websocket.h"
 #include "ws/subscribe/poll.h"
 #include "ws/subscribe/stream.h"
@@ -210,11 +212,6 @@ static enum err read_selection(struct selection **out, const struct request_head
 	return e;
 }
 
-static bool is_method(const struct request_head *head, const char *method)
-{
-	return head->method.len == strlen(method) && memcmp(head->method.bytes, method, head->method.len) == 0;
-}
-
 /* A browser asks before it sends what a plain page could not. */
 static void answer_preflight(struct requester *r, const struct request_head *head)
 {
@@ -222,6 +219,7 @@ static void answer_preflight(struct requester *r, const struct request_head *hea
 	char date[CLOCK_HTTP_DATE_SIZE];
 
 	if (!head->origin.bytes || !origin_allowed(r->node->config->allowed_origins, head->origin)) {
+		node_count_refused(r->node, REFUSED_ORIGIN);
 		refuse(r, head, 403, "", "This origin is not allowed.");
 		return;
 	}
@@ -313,7 +311,7 @@ static enum router_result serve(struct requester *r, const struct request_head *
 	enum err e = OK;
 	bool websocket;
 
-	if (health_serve(r, head))
+	if (health_serve(r, head) || metrics_page_serve(r, head))
 		return ROUTER_SERVED;
 	a.endpoint = live_endpoint(head->path);
 	a.kind = a.endpoint ? &kind_live : find_route(head->path, &diagnosis_id);
@@ -322,15 +320,16 @@ static enum router_result serve(struct requester *r, const struct request_head *
 		return ROUTER_SERVED;
 	}
 	websocket = a.kind->duplex;
-	if (!websocket && is_method(head, "OPTIONS") && head->wanted_method.bytes) {
+	if (!websocket && request_head_is_method(head, "OPTIONS") && head->wanted_method.bytes) {
 		answer_preflight(r, head);
-	} else if (!is_method(head, "GET")) {
+	} else if (!request_head_is_method(head, "GET")) {
 		refuse(r, head, 405, "Allow: GET\r\n", "This route takes GET only.");
 	} else if (head->body_status != 0) {
 		refuse(r, head, head->body_status, "", "No body is taken here.");
 	} else if (websocket && !request_head_is_websocket(head)) {
 		refuse_plain_get(r, head, a.endpoint != NULL, diagnosis_id);
 	} else if (r->node->sessions.count >= (size_t)r->node->config->connections_max + REFUSALS_MAX) {
+		node_count_refused(r->node, REFUSED_FULL);
 		refuse(r, head, 503, "Retry-After: 5\r\n", "The server is full.");
 	} else {
 		check_query(head, &a, diagnosis_id, &problem);
@@ -375,11 +374,13 @@ enum router_result router_serve(struct requester *r, struct span bytes)
 	struct request_head head;
 	int status = request_head_read(&head, bytes.bytes, bytes.len, &r->scan);
 
-	r->head_only = status == 0 && is_method(&head, "HEAD");
+	r->head_only = status == 0 && request_head_is_method(&head, "HEAD");
 	if (status == 0)
 		return serve(r, &head, (struct span){bytes.bytes + head.len, bytes.len - head.len});
-	if (status > 0)
+	if (status > 0) {
+		node_count_refused(r->node, REFUSED_HEAD);
 		requester_refuse(r, status, "", refusal(status));
+	}
 	return status > 0 ? ROUTER_SERVED : ROUTER_PART;
 }
 
@@ -387,6 +388,7 @@ void router_refuse_late(struct requester *r)
 {
 	struct request_head head;
 
+	node_count_refused(r->node, REFUSED_TOKEN);
 	r->scan = (struct request_scan){0};
 	if (request_head_read(&head, r->in.bytes, r->in.len, &r->scan) == 0)
 		refuse(r, &head, 429, "Retry-After: 5\r\n",

@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-#include "ws/net/requester.h"
+#include "ws/loop/requester.h"
 
 enum router_result {
 	ROUTER_SERVED, /* a whole request, or a bad one, which was refused: the requester may be no more */

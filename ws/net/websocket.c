@@ -13,6 +13,7 @@
 #include "domain/websocket/frame.h"
 #include "domain/websocket/frame_reader.h"
 #include "domain/websocket/handshake.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/net/inbound.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/subscribe.h"
@@ -92,6 +93,16 @@ static void end_if_over(struct websocket *w)
 		shutdown(w->fd, SHUT_WR);
 }
 
+/* Of a ping that nothing has answered yet; a heartbeat that is a message has no pong. */
+static void count_round_trip(struct session *s)
+{
+	if (s->kind->encoder->heartbeat_is_a_message || s->times.ponged_ms == s->times.pinged_ms)
+		return;
+	s->times.ponged_ms = s->times.pinged_ms;
+	metrics_observe(&s->node->metrics, METRIC_CLIENT_ROUND_TRIP, 0, 0,
+			(s->times.heard_ms - s->times.pinged_ms) * 1000, 1);
+}
+
 static void receive(struct websocket *w, char *bytes, size_t len)
 {
 	struct frame_piece piece;
@@ -110,6 +121,7 @@ static void receive(struct websocket *w, char *bytes, size_t len)
 				answer_ping(w, piece.bytes);
 			break;
 		case FRAME_PONG:
+			count_round_trip(w->session);
 			(void)inbound_control(w->session);
 			break;
 		case FRAME_CLOSE:
@@ -238,9 +250,14 @@ enum err websockets_new(struct websockets **w, uv_loop_t *loop, size_t connectio
 		websockets_free(&made);
 		return ERR_SYSTEM;
 	}
-	log_notice("event loop=libuv libwebsockets=%s", lws_get_library_version());
+	log_notice("event loop=libuv libwebsockets=%s", websockets_library_version());
 	*w = made;
 	return OK;
+}
+
+const char *websockets_library_version(void)
+{
+	return lws_get_library_version();
 }
 
 void websockets_free(struct websockets **w)

@@ -25,6 +25,9 @@ struct websockets; /* opaque: libwebsockets' context */
 enum err websockets_new(struct websockets **w, uv_loop_t *loop, size_t connections_max) MUST_CHECK;
 void websockets_free(struct websockets **w);
 
+/* Of libwebsockets. Static. */
+const char *websockets_library_version(void);
+
 /*
  * Makes a session of a socket that asked for a WebSocket, and answers it.
  *

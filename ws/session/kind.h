@@ -15,6 +15,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "domain/fanout/hub.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/encoder.h"
 
 struct arrival;
@@ -22,7 +23,7 @@ struct mark;
 struct page;
 
 struct session_kind {
-	const char *transport_name; /* as tidings.connection has it: websocket, sse, long_poll */
+	enum client_transport transport;
 	const struct encoder *encoder;
 	size_t size;	 /* of its session's struct */
 	bool duplex;	 /* a WebSocket: its client speaks, answers heartbeats, and may say later who it is */

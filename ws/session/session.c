@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "base/log/log.h"
+#include "ws/metrics/node_metrics.h"
 
 #define LEAVING_MS 5000 /* for what comes before the end of its subscriptions */
 
@@ -13,19 +14,34 @@ size_t session_held_bytes(const struct session *s)
 	return outlet_bytes(&s->outlet) + s->in.bytes.size + s->in.early.size;
 }
 
+const char *session_transport(const struct session *s)
+{
+	static const char *const names[] = {
+		[CLIENT_WEBSOCKET] = "websocket", [CLIENT_SSE] = "sse", [CLIENT_LONG_POLL] = "long_poll"};
+
+	return names[s->kind->transport];
+}
+
+/* One connection, or topic, more; negative: less. */
+static void count(const struct session *s, unsigned metric, int64_t more)
+{
+	metrics_add(&s->node->metrics, metric, metric == METRIC_CONNECTIONS ? s->kind->transport : 0, 0, more);
+}
+
 /* ---- its subscriptions */
 
 bool session_subscribe(struct session *s, const struct selection *selection)
 {
 	s->subscriptions.items = calloc(selection->count, sizeof(s->subscriptions.items[0]));
 	for (size_t i = 0; s->subscriptions.items && i < selection->count; i++) {
-		struct subscription *sub = subscription_new(&selection->items[i], &s->id, s->kind->transport_name);
+		struct subscription *sub = subscription_new(&selection->items[i], &s->id, session_transport(s));
 
 		if (!sub)
 			return false;
 		sub->session = s;
 		sub->subscriber.reader.inflates = s->in.inflates;
 		s->subscriptions.items[s->subscriptions.count++] = sub;
+		count(s, METRIC_SUBSCRIPTIONS, 1);
 	}
 	return s->subscriptions.items != NULL;
 }
@@ -39,13 +55,14 @@ struct subscription *session_add(struct session *s, const struct selected *wante
 	if (!grown)
 		return NULL;
 	s->subscriptions.items = grown;
-	sub = subscription_new(wanted, &s->id, s->kind->transport_name);
+	sub = subscription_new(wanted, &s->id, session_transport(s));
 	if (!sub)
 		return NULL;
 	sub->session = s;
 	sub->subscriber.reader.user_id = user_id;
 	sub->subscriber.reader.inflates = s->in.inflates;
 	s->subscriptions.items[s->subscriptions.count++] = sub;
+	count(s, METRIC_SUBSCRIPTIONS, 1);
 	return sub;
 }
 
@@ -58,6 +75,7 @@ void session_drop(struct session *s, struct subscription *sub)
 	for (; i + 1 < s->subscriptions.count; i++)
 		s->subscriptions.items[i] = s->subscriptions.items[i + 1];
 	s->subscriptions.count--;
+	count(s, METRIC_SUBSCRIPTIONS, -1);
 	s->subscriptions.turn = 0;
 	if (sub->asking) {
 		s->subscriptions.asking = false;
@@ -162,6 +180,13 @@ void session_close_bad(struct session *s)
 	session_close(s, CLOSE_POLICY, "too many bad messages");
 }
 
+void session_close_slow(struct session *s)
+{
+	if (s->state != SESSION_CLOSING)
+		node_count(s->node, METRIC_SLOW_CLIENTS_CLOSED);
+	session_close(s, CLOSE_TRY_LATER, "reading too slowly");
+}
+
 void session_leave(struct session *s)
 {
 	if (s->state == SESSION_CLOSING || s->times.leave_by_ms != 0)
@@ -239,6 +264,7 @@ struct session *session_new(struct node *n, const struct transport *transport, c
 	s->outlet.transport = transport;
 	s->outlet.encoder = kind->encoder;
 	s->kind = kind;
+	count(s, METRIC_CONNECTIONS, 1);
 	s->times.opened_ms = s->times.heard_ms = clock_monotonic_ms();
 	session_set_deadline(s, s->times.opened_ms);
 	return s;
@@ -252,6 +278,8 @@ void session_end(struct session *s)
 		subscription_end(s->subscriptions.items[i], n);
 		subscription_unref(s->subscriptions.items[i]);
 	}
+	count(s, METRIC_SUBSCRIPTIONS, -(int64_t)s->subscriptions.count);
+	count(s, METRIC_CONNECTIONS, -1);
 	wheel_unset(&s->times.wheel);
 	if (HASH_HAS(by_id, s))
 		HASH_DELETE(by_id, n->sessions.by_id, s);

@@ -53,8 +53,9 @@ struct session_times {
 	int64_t opened_ms;
 	int64_t heard_ms; /* last frame from the client */
 	int64_t pinged_ms;
-	int64_t taken_ms; /* its client took what had waited */
-	int64_t asked_ms; /* since when it waits for a page of what it missed; 0: it does not */
+	int64_t ponged_ms; /* the pinged_ms of the last ping that was answered */
+	int64_t taken_ms;  /* its client took what had waited */
+	int64_t asked_ms;  /* since when it waits for a page of what it missed; 0: it does not */
 	/*
 	 * The latest moment of a close with 1012, for a user whose rights change: until then the announced ends of subscriptions
 	 * are waited for. 0: no such close is due.
@@ -97,6 +98,9 @@ struct session {
 	bool greeted;		/* `connect`, or what stands for it, has been said */
 	bool redelivered;	/* once: critical notifications that are not acked */
 };
+
+/* As tidings.connection has it: websocket, sse, long_poll. Static. */
+const char *session_transport(const struct session *s);
 
 /* A new one; NULL: no memory. It has a deadline, and nothing else happens by itself. `socket` is set by who has it. */
 struct session *session_new(struct node *n, const struct transport *transport, const struct session_kind *kind);
@@ -164,6 +168,9 @@ void session_begin_closing(struct session *s);
 
 /* As session_close(), for one that goes on sending bad messages. */
 void session_close_bad(struct session *s);
+
+/* As session_close(), for one that reads too slowly. */
+void session_close_slow(struct session *s);
 
 /* ---- deadlines */
 

@@ -1,5 +1,6 @@
 #include "base/log/log.h"
 
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session_output.h"
 
 #define LOOK_MS 1000		  /* how often it is looked at whether a choked client takes bytes */
@@ -110,6 +111,7 @@ void session_due(struct session *s, int64_t now_ms)
 		return;
 	}
 	if (s->state < SESSION_OPEN && now_ms >= s->times.opened_ms + c->authenticate_s * 1000) {
+		node_count_refused(s->node, REFUSED_TOKEN);
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
 	} else if (s->times.leave_by_ms && now_ms >= s->times.leave_by_ms) {
 		log_info("closing a client whose rights have ended: what came before that was not there in time");
@@ -124,7 +126,7 @@ void session_due(struct session *s, int64_t now_ms)
 	} else if (s->outlet.choked_ms && now_ms >= slow_from_ms(s)) {
 		log_info("closing a client that reads too slowly topic=%s",
 			 s->subscriptions.count > 0 ? subscription_topic(s->subscriptions.items[0]) : "");
-		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
+		session_close_slow(s);
 	} else if (s->in.begun_ms && now_ms >= s->in.begun_ms + c->slow_s * 1000) {
 		log_info("closing a client whose message does not come to its end");
 		session_close(s, CLOSE_TRY_LATER, "sending too slowly");

@@ -1,6 +1,7 @@
 #include "ws/session/session_output.h"
 
 #include "base/log/log.h"
+#include "ws/metrics/node_metrics.h"
 
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
 #define PENDING_MAX (1 << 20)
@@ -29,10 +30,13 @@ static void give_up_holding(struct session *s)
 	buf_free(&s->in.early);
 	if (s->state != SESSION_CLOSING) {
 		log_info("closing a client: too many bytes are held for clients bytes=%zu all=%zu transport=%s",
-			 s->holding.bytes, n->budget.bytes, s->kind->transport_name);
+			 s->holding.bytes, n->budget.bytes, session_transport(s));
 		/* It is sent again to whoever resumes, or waits for its topic's next client. */
 		outlet_drop_unbegun(&s->outlet);
-		session_close(s, CLOSE_TRY_LATER, s->outlet.out.len > 0 ? "reading too slowly" : "try again later");
+		if (s->outlet.out.len > 0)
+			session_close_slow(s);
+		else
+			session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else {
 		outlet_abandon(&s->outlet);
 		session_set_deadline(s, clock_monotonic_ms());
@@ -126,6 +130,12 @@ static void settle(struct session *s)
 	buf_free(&s->outlet.marks);
 }
 
+/* Bytes that the socket has taken since it had taken so many. */
+static void count_sent(const struct session *s, int64_t given_bytes)
+{
+	metrics_add(&s->node->metrics, METRIC_SENT_BYTES, 0, 0, s->outlet.given_bytes - given_bytes);
+}
+
 /* One that is broken is shut by the next tick: never inside a callback or the fan-out. */
 static void note_choked(struct session *s)
 {
@@ -135,7 +145,10 @@ static void note_choked(struct session *s)
 
 static void pump(struct session *s, bool fresh)
 {
+	int64_t given_bytes = s->outlet.given_bytes;
+
 	outlet_pump(&s->outlet, fresh);
+	count_sent(s, given_bytes);
 	note_choked(s);
 	session_charge(s);
 	settle(s);
@@ -145,9 +158,12 @@ static void pump(struct session *s, bool fresh)
 
 enum hub_written session_write_now(struct session *s, struct span bytes, const struct mark *mark)
 {
+	int64_t given_bytes = s->outlet.given_bytes;
+
 	if (s->state == SESSION_CLOSING)
 		return HUB_KEPT;
 	outlet_write(&s->outlet, bytes);
+	count_sent(s, given_bytes);
 	if (s->outlet.choked_ms == 0)
 		return HUB_SENT;
 	note_choked(s);
@@ -160,6 +176,17 @@ enum hub_written session_write_now(struct session *s, struct span bytes, const s
 	return HUB_KEPT;
 }
 
+static void count_delivery(const struct session *s, const struct delivery *d)
+{
+	const struct metrics *m = &s->node->metrics;
+
+	metrics_add(m, METRIC_DELIVERIES, s->kind->transport, 0, d->count);
+	metrics_add(m, METRIC_DELIVERY_WRITES, 0, 0, 1);
+	metrics_add(m, METRIC_DELIVERED_BYTES, 0, 0, (int64_t)d->bytes.len);
+	if (d->age_ms >= 0)
+		metrics_observe(m, METRIC_DELIVERY_DELAY, 0, 0, d->age_ms * 1000, d->count);
+}
+
 enum hub_written session_deliver(void *node, struct subscriber *subscriber, const struct delivery *d)
 {
 	struct subscription *sub = subscription_of(subscriber);
@@ -169,6 +196,7 @@ enum hub_written session_deliver(void *node, struct subscriber *subscriber, cons
 		s->kind->deliver ? s->kind->deliver(sub, d->bytes, &mark) : session_write_now(s, d->bytes, &mark);
 
 	(void)node;
+	count_delivery(s, d);
 	if (written != HUB_SENT)
 		session_pass_turn(s, sub);
 	return written;
@@ -209,7 +237,7 @@ void session_write(struct session *s, struct buf *bytes)
 	}
 	fresh = outlet_add(o, bytes);
 	if (!fresh && o->out.len - o->at > PENDING_MAX) {
-		session_close(s, CLOSE_TRY_LATER, "reading too slowly");
+		session_close_slow(s);
 		return;
 	}
 	if (!buf_ok(&o->out)) {
@@ -312,11 +340,14 @@ void session_finish(struct session *s, struct buf *bytes)
 
 enum hub_written session_finish_now(struct session *s, struct span bytes, const struct mark *mark)
 {
+	int64_t given_bytes = s->outlet.given_bytes;
+
 	if (s->state == SESSION_CLOSING)
 		return HUB_KEPT;
 	session_begin_closing(s);
 	outlet_end(&s->outlet);
 	outlet_write(&s->outlet, bytes);
+	count_sent(s, given_bytes);
 	note_choked(s);
 	session_charge(s);
 	settle(s);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/node.h"
 
 #define ALLOWED_MS 10000 /* a poller that keeps coming back is asked anew whether it may */
@@ -189,9 +190,10 @@ bool subscription_can_resume(const struct subscription *sub, int64_t now_ms)
 	const struct selected *w = sub->wanted;
 	const struct hub_topic *t = sub->subscriber.topic;
 
-	return t && !t->stale && t->revoked_seq <= tail_seq(t->tail) && now_ms - sub->allowed_ms < ALLOWED_MS &&
-	       w->has_cursor && !w->cursor_damaged && strcmp(w->cursor.epoch, t->epoch) == 0 &&
-	       w->cursor.seq >= tail_floor(t->tail) && w->cursor.seq <= tail_seq(t->tail);
+	return t && !t->stale && MAX(t->revoked_seq, t->delivered_seq) <= tail_seq(t->tail) &&
+	       now_ms - sub->allowed_ms < ALLOWED_MS && w->has_cursor && !w->cursor_damaged &&
+	       strcmp(w->cursor.epoch, t->epoch) == 0 && w->cursor.seq >= tail_floor(t->tail) &&
+	       w->cursor.seq <= tail_seq(t->tail);
 }
 
 void subscription_resume(struct subscription *sub)
@@ -204,6 +206,8 @@ void subscription_resume(struct subscription *sub)
 void subscription_end(struct subscription *sub, struct node *n)
 {
 	hub_leave(&sub->subscriber);
+	if (sub->subscriber.topic && sub->state == SUBSCRIPTION_CATCHING)
+		metrics_add(&n->metrics, METRIC_CATCH_UP_CLIENTS, 0, 0, -1);
 	if (sub->subscriber.topic)
 		hub_let_go(n->fanout.hub, sub->subscriber.topic);
 	sub->subscriber.topic = NULL;

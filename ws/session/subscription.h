@@ -161,8 +161,8 @@ struct resume_point subscription_place(const struct subscription *sub);
 void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max);
 
 /*
- * Its topic is held still, and the cursor that it wants to go on from lies in the tail: subscription_resume() goes on
- * from there without asking the database. (Not for ever: whether it may is asked anew now and then.)
+ * Its topic is held still, the cursor that it wants to go on from lies in the tail, and so does all that anybody has been sent:
+ * subscription_resume() goes on from there without asking the database. (Not for ever: whether it may is asked anew now and then.)
  */
 bool subscription_can_resume(const struct subscription *sub, int64_t now_ms);
 void subscription_resume(struct subscription *sub);

@@ -9,6 +9,7 @@
 #include "ws/identity/session_index.h"
 #include "ws/identity/strangers.h"
 #include "ws/identity/user_sessions.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/subscribe.h"
 
@@ -39,6 +40,7 @@ static void attach(struct session *s)
 		return;
 	}
 	if (!authorizer_can_ask(n->authorizer)) {
+		node_count_refused(n, REFUSED_DATABASE);
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
@@ -67,6 +69,7 @@ void arrival_let_in(struct session *s, const struct arrival *a)
 	} else if (s->kind->duplex) {
 		strangers_add(s);
 	} else {
+		node_count_refused(s->node, REFUSED_TOKEN);
 		s->end.detail = PROBLEM_NO_TOKEN;
 		session_refuse(s, 401, CLOSE_POLICY, "authentication failed");
 	}
@@ -96,9 +99,11 @@ struct session *arrival_begin(struct node *n, const struct transport *transport,
 	if (a->selection && !session_subscribe(s, a->selection)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else if (n->phase >= NODE_DRAINING) {
+		node_count_refused(n, REFUSED_DRAINING);
 		session_close(s, CLOSE_RESTART, "this server is going away: reconnect");
 	} else if (!has_place(s, a)) {
 		log_info("full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
+		node_count_refused(n, REFUSED_FULL);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
 	} else {
 		s->kind->begin(s, a);

@@ -6,6 +6,7 @@
 #include "ws/deliver/presence.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
+#include "ws/metrics/node_metrics.h"
 
 /* A poller that may come back. */
 struct parked_poll {
@@ -76,6 +77,13 @@ static void free_group_if_last(struct parked_polls *all, struct parked_group *gr
 	free_owner_if_last(all, o);
 }
 
+/* One more between two polls, or one less: it is a connection all the same. */
+static void count(struct parked_polls *all, int more)
+{
+	all->count += (size_t)more;
+	metrics_add(&all->node->metrics, METRIC_CONNECTIONS, CLIENT_LONG_POLL, 0, more);
+}
+
 /* Takes it out of all lists; its subscriptions are the caller's, and its group is freed when it was the last. */
 static struct subscription **release(struct parked_polls *all, struct parked_poll *p)
 {
@@ -85,7 +93,9 @@ static struct subscription **release(struct parked_polls *all, struct parked_pol
 	free_group_if_last(all, p->group);
 	HASH_DEL(all->by_id, p);
 	TAILQ_REMOVE(&all->by_due, p, link);
-	all->count--;
+	count(all, -1);
+	/* They end, or take the places of those that the next poll asked for. */
+	metrics_add(&all->node->metrics, METRIC_SUBSCRIPTIONS, 0, 0, -(int64_t)p->count);
 	free(p);
 	return subscriptions;
 }
@@ -94,6 +104,7 @@ static struct subscription **release(struct parked_polls *all, struct parked_pol
 static void end(struct parked_polls *all, struct parked_poll *p)
 {
 	session_audit_poller_gone(p->subscriptions[0]);
+	node_count_closed(all->node, CLIENT_LONG_POLL, 0, true);
 	for (unsigned i = 0; i < p->count; i++) {
 		presence_closed(all->node->fanout.presence, p->subscriptions[i]);
 		subscription_end(p->subscriptions[i], all->node);
@@ -219,7 +230,7 @@ bool parked_polls_park(struct parked_polls *all, struct session *s)
 	}
 	TAILQ_INSERT_TAIL(&p->group->polls, p, same);
 	TAILQ_INSERT_TAIL(&all->by_due, p, link);
-	all->count++;
+	count(all, 1);
 	s->subscriptions.items = NULL;
 	s->subscriptions.count = 0;
 	return true;

@@ -4,6 +4,7 @@
 #include "ws/encode/encode_cache.h"
 #include "ws/encode/encode_poll.h"
 #include "ws/identity/session_audit.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/poll_session.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
@@ -165,7 +166,7 @@ static void due(struct session *s, int64_t now_ms)
 }
 
 const struct session_kind kind_poll = {
-	.transport_name = "long_poll",
+	.transport = CLIENT_LONG_POLL,
 	.encoder = &encoder_poll,
 	.size = sizeof(struct poll_session),
 	.begin = begin,

@@ -1,6 +1,7 @@
 #include "ws/subscribe/stream.h"
 
 #include "base/log/log.h"
+#include "domain/input/client_type.h"
 #include "store/wire/act.h"
 #include "ws/deliver/page.h"
 #include "ws/deliver/redelivery.h"
@@ -8,6 +9,7 @@
 #include "ws/encode/encode_sse.h"
 #include "ws/encode/encode_websocket.h"
 #include "ws/identity/session_audit.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
 
@@ -19,9 +21,11 @@ void stream_refused(struct subscription *sub, enum err why)
 
 	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
 	if (why != ERR_FORBIDDEN && why != ERR_NOT_FOUND) {
+		node_count_refused(s->node, REFUSED_DATABASE);
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 		return;
 	}
+	node_count_refused(s->node, REFUSED_FORBIDDEN);
 	if (s->dialog.diagnosis_id == 0)
 		s->end.refused_topic = subscription_topic(sub);
 	/* The same words for what is not there and what is somebody else's; those who may publish everywhere may know. */
@@ -89,12 +93,25 @@ static void answer(struct session *s, enum dialog_verdict verdict, struct buf *r
 	buf_free(reply);
 }
 
+static void count_heard(const struct session *s)
+{
+	static const enum client_type types[] = {
+		[DIALOG_PING] = CLIENT_PING, [DIALOG_ACK] = CLIENT_ACK, [DIALOG_TOKEN] = CLIENT_AUTHENTICATE};
+	const struct metrics *m = &s->node->metrics;
+
+	if (s->dialog.heard == DIALOG_NOTHING)
+		metrics_add(m, METRIC_CLIENT_MESSAGES_REFUSED, MESSAGE_INVALID, 0, 1);
+	else
+		metrics_add(m, METRIC_CLIENT_MESSAGES, types[s->dialog.heard], 0, 1);
+}
+
 static void receive(struct session *s, struct span text)
 {
 	struct buf reply = BUF_EMPTY;
 	enum dialog_verdict verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text,
 						     s->times.heard_ms * 1000, clock_wall_us(), &reply);
 
+	count_heard(s);
 	answer(s, verdict, &reply);
 }
 
@@ -108,7 +125,7 @@ static void refuse_rate(struct session *s)
 }
 
 const struct session_kind kind_websocket = {
-	.transport_name = "websocket",
+	.transport = CLIENT_WEBSOCKET,
 	.encoder = &encoder_websocket,
 	.size = sizeof(struct session),
 	.duplex = true,
@@ -121,7 +138,7 @@ const struct session_kind kind_websocket = {
 };
 
 const struct session_kind kind_sse = {
-	.transport_name = "sse",
+	.transport = CLIENT_SSE,
 	.encoder = &encoder_sse,
 	.size = sizeof(struct session),
 	.begin = arrival_let_in,

@@ -8,6 +8,7 @@
 #include "ws/deliver/presence.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/revocation.h"
@@ -39,6 +40,27 @@ static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 	else
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	return false;
+}
+
+/* Its state, and whether it is one of those that get what they missed. */
+static void move(struct subscription *sub, struct node *n, enum subscription_state state)
+{
+	metrics_add(&n->metrics, METRIC_CATCH_UP_CLIENTS, 0, 0,
+		    (state == SUBSCRIPTION_CATCHING) - (sub->state == SUBSCRIPTION_CATCHING));
+	sub->state = state;
+}
+
+/* It came with a cursor, and goes on from there, or is told what is gone. */
+static void count_resume(const struct subscription *sub)
+{
+	const struct session *s = sub->session;
+	const struct metrics *m = &s->node->metrics;
+
+	if (!sub->at.resumes)
+		return;
+	metrics_add(m, METRIC_RESUMES, s->kind->transport, sub->at.recovered ? RECOVERED_YES : RECOVERED_NO, 1);
+	if (sub->at.missed_to > 0)
+		metrics_add(m, METRIC_MISSED_MESSAGES, 0, 0, (int64_t)(sub->at.missed_to - sub->at.missed_from + 1));
 }
 
 /* It was written down as it was let in, and does not go on. */
@@ -77,6 +99,7 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 	}
 	sub->allowed_ms = clock_monotonic_ms();
 	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
+	count_resume(sub);
 	/* What was committed since the answer was made rang when nobody here listened. */
 	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))
 		fetcher_ring(n->fanout.fetcher, row->topic_id);
@@ -98,35 +121,36 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 	case STEP_ALLOWED:
 		if (!find_place(sub, row))
 			break;
-		sub->state = SUBSCRIPTION_COUNTING;
+		move(sub, n, SUBSCRIPTION_COUNTING);
 		if (sub->record.written_down)
 			subscription_step(sub, STEP_WRITTEN, NULL);
 		else
 			presence_opened(n->fanout.presence, sub);
 		break;
 	case STEP_ADMITTED:
-		sub->state = SUBSCRIPTION_COUNTING;
+		move(sub, n, SUBSCRIPTION_COUNTING);
 		presence_opened(n->fanout.presence, sub);
 		break;
 	case STEP_WRITTEN:
-		sub->state = SUBSCRIPTION_COUNTED;
+		move(sub, n, SUBSCRIPTION_COUNTED);
 		if (s->kind->counted(sub))
 			welcome_if_counted(s);
 		break;
 	case STEP_RETURNED:
-		sub->state = SUBSCRIPTION_ATTACHING;
+		move(sub, n, SUBSCRIPTION_ATTACHING);
 		break;
 	case STEP_RESUMED:
 		subscription_resume(sub);
-		sub->state = SUBSCRIPTION_COUNTED;
+		count_resume(sub);
+		move(sub, n, SUBSCRIPTION_COUNTED);
 		break;
 	case STEP_WELCOMED:
 		/* What is there now is what it missed. */
 		sub->at.missed_seq = MAX(tail_seq(sub->subscriber.topic->tail), sub->at.known_seq);
-		sub->state = SUBSCRIPTION_CATCHING;
+		move(sub, n, SUBSCRIPTION_CATCHING);
 		break;
 	case STEP_CAUGHT_UP:
-		sub->state = SUBSCRIPTION_CAUGHT_UP;
+		move(sub, n, SUBSCRIPTION_CAUGHT_UP);
 		if (s->kind->caught_up)
 			s->kind->caught_up(sub);
 		else
@@ -135,11 +159,11 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 		break;
 	case STEP_JOINED:
 		sub->at.welcomed = true;
-		sub->state = SUBSCRIPTION_LIVE;
+		move(sub, n, SUBSCRIPTION_LIVE);
 		hub_join(n->fanout.hub, &sub->subscriber);
 		break;
 	case STEP_BEHIND:
-		sub->state = SUBSCRIPTION_CATCHING;
+		move(sub, n, SUBSCRIPTION_CATCHING);
 		backfill_go_on(n->fanout.backfill, s);
 		break;
 	}
@@ -220,6 +244,22 @@ static void on_revoked(void *node, struct hub_topic *t, const char *user_id, uin
 	revocation_come(node, t, user_id, seq);
 }
 
+static int64_t clock_us(void *node)
+{
+	(void)node;
+	return clock_monotonic_us();
+}
+
+/* The label is the largest of 1, 10, 100 … that it reaches. */
+static void on_fanned_out(void *node, unsigned subscribers, int64_t took_us)
+{
+	unsigned size = 0;
+
+	for (; subscribers >= 10 && size < FAN_OUT_SIZE_MAX; subscribers /= 10)
+		size++;
+	metrics_observe(&((struct node *)node)->metrics, METRIC_FAN_OUT_DURATION, size, 0, took_us, 1);
+}
+
 const struct hub_ops subscribe_hub_ops = {
 	.write = session_deliver,
 	.soon = session_deliver_soon,
@@ -227,4 +267,6 @@ const struct hub_ops subscribe_hub_ops = {
 	.delivered = on_delivered,
 	.delivered_private = on_delivered_private,
 	.revoked = on_revoked,
+	.clock_us = clock_us,
+	.fanned_out = on_fanned_out,
 };

@@ -1,6 +1,7 @@
 #include "ws/upkeep/keys.h"
 
 #include "base/log/log.h"
+#include "ws/metrics/node_metrics.h"
 
 enum err keys_read(const struct node *n, struct token_keys **keys)
 {

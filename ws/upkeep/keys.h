@@ -1,5 +1,5 @@
 /*
- * keys - the keys that tokens are checked with, as the folder of TIDINGS_JWT_KEYS has them.
+ * keys - the keys that tokens are checked with, as the folder of TIDINGS_JWT_KEYS and the set of TIDINGS_JWT_JWKS have them.
  *
  * Layer    ws.
  */

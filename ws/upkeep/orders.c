@@ -6,6 +6,7 @@
 #include "base/log/log.h"
 #include "store/sidecar/sql_node.h"
 #include "ws/identity/session_index.h"
+#include "ws/metrics/node_metrics.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/parked_polls.h"
 #include "ws/subscribe/revocation.h"
@@ -55,6 +56,7 @@ void orders_carry_out(void *node, const char *order)
 	struct uuid id;
 	bool is_id;
 
+	node_count(n, METRIC_NOTIFICATIONS);
 	if (!what)
 		return;
 	what++;

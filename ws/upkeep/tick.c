@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "ws/metrics/node_metrics.h"
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
 #include "ws/node.h"
@@ -21,6 +22,7 @@ struct tick {
 	uv_timer_t timer;
 	uv_idle_t due_runner; /* active while sessions are due that a slice had no time for */
 	int64_t cycle_ms;     /* when the last cycle began */
+	int64_t next_ms;      /* when the timer should come; 0: it has not come yet */
 };
 
 static struct session *session_of(struct wheel_entry *e)
@@ -48,6 +50,10 @@ static void on_tick(uv_timer_t *timer)
 	struct node *n = t->node;
 	int64_t now_ms = clock_monotonic_ms();
 
+	if (t->next_ms != 0)
+		metrics_observe(&n->metrics, METRIC_LOOP_DELAY, 0, 0, (now_ms - t->next_ms) * 1000, 1);
+	/* libuv counts from when its turn began, which the clock has been asked since. */
+	t->next_ms = (int64_t)uv_now(n->loop) + WHEEL_STEP_MS;
 	on_due(&t->due_runner);
 	acceptor_check(n->acceptor, now_ms);
 	parked_polls_expire(n->parked_polls, now_ms);

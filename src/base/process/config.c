@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log/log.h"
+#include "base/process/words.h"
 
 #define PREFIX "TIDINGS_"
 
@@ -98,30 +99,6 @@ static bool parse_number(const char *text, int64_t *number)
 	return true;
 }
 
-/* Where `word` is in "a|b|c"; -1: nowhere. */
-static int word_index(const char *words, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (int i = 0;; i++) {
-		size_t this_len = strcspn(words, "|");
-
-		if (this_len == len && memcmp(words, word, len) == 0)
-			return i;
-		if (words[this_len] == '\0')
-			return -1;
-		words += this_len + 1;
-	}
-}
-
-static const char *word_at(const char *words, int index, size_t *len)
-{
-	for (; index > 0; index--)
-		words += strcspn(words, "|") + 1;
-	*len = strcspn(words, "|");
-	return words;
-}
-
 static void read_value(struct config *c, const struct option *o, const char *value, struct buf *problems)
 {
 	int64_t number = 0;
@@ -139,7 +116,7 @@ static void read_value(struct config *c, const struct option *o, const char *val
 			*number_field(c, o) = number;
 		break;
 	case KIND_CHOICE:
-		index = word_index(o->text, value);
+		index = words_index(o->text, value);
 		if (index < 0)
 			buf_printf(problems, "%s must be one of %s, not \"%s\"\n", o->name, o->text, value);
 		else
@@ -239,7 +216,7 @@ static void print_database(const char *text, struct buf *out)
 static void print_option(struct config *c, const struct option *o, struct buf *out)
 {
 	const char *text = NULL;
-	size_t len = 0;
+	struct span word;
 
 	switch (o->kind) {
 	case KIND_TEXT:
@@ -255,8 +232,8 @@ static void print_option(struct config *c, const struct option *o, struct buf *o
 		buf_printf(out, "%s=%" PRId64, o->name, *number_field(c, o));
 		break;
 	case KIND_CHOICE:
-		text = word_at(o->text, *choice_field(c, o), &len);
-		buf_printf(out, "%s=%.*s", o->name, (int)len, text);
+		word = words_at(o->text, *choice_field(c, o));
+		buf_printf(out, "%s=%.*s", o->name, (int)word.len, word.bytes);
 		break;
 	case KIND_OTHER:
 		return;

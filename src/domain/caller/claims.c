@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "domain/text/json.h"
+#include "domain/text/json_pointer.h"
 
 #define SECONDS_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z: what RFC 3339 can say */
 
@@ -30,6 +30,13 @@ static const struct token_fault no_sub = {"no sub", "token has no sub", "The tok
 static const struct token_fault malformed_sub = {
 	"malformed sub", "token has a malformed sub",
 	"The token's sub is not a user id: text of 1 to 128 bytes, or an integer of 64 bits."};
+static const struct token_fault no_user = {"no user id where TIDINGS_JWT_USER_CLAIM points", "token has no user id",
+					   "The token has no user id where it is expected here."};
+static const struct token_fault malformed_user = {
+	"malformed user id where TIDINGS_JWT_USER_CLAIM points", "token has a malformed user id",
+	"The token's user id is not one: text of 1 to 128 bytes, or an integer of 64 bits."};
+
+/* ---- rules */
 
 struct token_rules token_rules_of(const struct config *c)
 {
@@ -37,6 +44,10 @@ struct token_rules token_rules_of(const struct config *c)
 		.algorithms = c->jwt_algorithms,
 		.issuer = c->jwt_issuer,
 		.audience = c->jwt_audience,
+		.jwks = c->jwt_jwks,
+		.user_claim = c->jwt_user_claim,
+		.role_claim = c->jwt_role_claim,
+		.roles = c->jwt_roles,
 		.require_exp = c->jwt_require_exp,
 		.leeway_s = c->jwt_leeway_s,
 	};
@@ -56,6 +67,99 @@ const char *role_text(enum role r)
 	}
 	return "user";
 }
+
+static bool role_of_text(struct span text, enum role *role)
+{
+	for (int r = ROLE_USER; r <= ROLE_ADMIN; r++) {
+		if (strlen(role_text((enum role)r)) == text.len &&
+		    memcmp(role_text((enum role)r), text.bytes, text.len) == 0) {
+			*role = (enum role)r;
+			return true;
+		}
+	}
+	return false;
+}
+
+static struct span trim(struct span text)
+{
+	for (; text.len > 0 && text.bytes[0] == ' '; text.len--)
+		text.bytes++;
+	while (text.len > 0 && text.bytes[text.len - 1] == ' ')
+		text.len--;
+	return text;
+}
+
+/* An entry of a map like "nurse=clinician, Practitioner/=clinician". */
+struct mapping {
+	struct span name; /* as tokens have it */
+	enum role role;
+};
+
+/*
+ * The next of a map; false at its end, and at what is no entry.
+ *
+ *	map	in, out: what is left; NULL at its end, else what is no entry
+ */
+static bool next_mapping(const char **map, struct mapping *m)
+{
+	struct span entry = {*map, *map ? strcspn(*map, ",") : 0};
+	const char *equals = *map ? memrchr(entry.bytes, '=', entry.len) : NULL;
+
+	if (!equals)
+		return false;
+	m->name = trim((struct span){entry.bytes, (size_t)(equals - entry.bytes)});
+	if (m->name.len == 0 ||
+	    !role_of_text(trim((struct span){equals + 1, (size_t)(entry.bytes + entry.len - equals - 1)}), &m->role))
+		return false;
+	*map = entry.bytes[entry.len] == ',' ? entry.bytes + entry.len + 1 : NULL;
+	return true;
+}
+
+enum err token_rules_check(const struct token_rules *rules, struct buf *problem)
+{
+	const char *map = rules->roles;
+	struct mapping m;
+
+	if (rules->jwks && (!rules->issuer || !rules->audience)) {
+		buf_add_text(problem,
+			     "TIDINGS_JWT_JWKS needs TIDINGS_JWT_ISSUER and TIDINGS_JWT_AUDIENCE: without them a token "
+			     "for any other application would do");
+		return ERR_CONFIG;
+	}
+	if ((rules->user_claim && !json_pointer_valid(rules->user_claim)) ||
+	    (rules->role_claim && !json_pointer_valid(rules->role_claim))) {
+		buf_printf(problem, "%s must be a JSON pointer, as in /realm_access/roles",
+			   rules->user_claim && !json_pointer_valid(rules->user_claim) ? "TIDINGS_JWT_USER_CLAIM"
+										       : "TIDINGS_JWT_ROLE_CLAIM");
+		return ERR_CONFIG;
+	}
+	while (next_mapping(&map, &m))
+		;
+	if (!map)
+		return OK;
+	buf_printf(problem,
+		   "TIDINGS_JWT_ROLES must be NAME=ROLE, separated by commas, with roles user, clinician, service and "
+		   "admin; not \"%s\"",
+		   map);
+	return ERR_CONFIG;
+}
+
+bool token_rules_role_name(const struct token_rules *rules, enum role role, struct span *name)
+{
+	const char *map = rules->roles;
+	struct mapping m;
+
+	while (next_mapping(&map, &m)) {
+		if (m.role == role) {
+			*name = m.name;
+			return true;
+		}
+	}
+	*name = (struct span){role_text(role), strlen(role_text(role))};
+	return !rules->roles;
+}
+
+/* ---- judgement */
 
 const char *claims_text(json_object *value)
 {
@@ -139,32 +243,84 @@ static bool has_text(json_object *value, const char *wanted)
 	return false;
 }
 
-static enum role role_of(json_object *payload)
+static bool stands_for(struct span name, struct span text)
 {
-	json_object *one = json_object_object_get(payload, "role");
-	json_object *several = json_object_object_get(payload, "roles");
+	bool begins = name.bytes[name.len - 1] == '/';
 
-	for (int r = ROLE_ADMIN; r > ROLE_USER; r--)
-		if (has_text(one, role_text((enum role)r)) || has_text(several, role_text((enum role)r)))
-			return (enum role)r;
-	return ROLE_USER;
+	return (begins ? text.len >= name.len : text.len == name.len) && memcmp(name.bytes, text.bytes, name.len) == 0;
 }
 
-static const struct token_fault *judge_subject(json_object *payload, char user_id[USER_ID_MAX + 1])
+/* The most powerful role that a text stands for; ROLE_USER: none. */
+static enum role role_named(const struct token_rules *rules, struct span text)
+{
+	const char *map = rules->roles;
+	enum role found = ROLE_USER;
+	struct mapping m;
+
+	if (!map)
+		return role_of_text(text, &found) ? found : ROLE_USER;
+	while (next_mapping(&map, &m))
+		if (m.role > found && stands_for(m.name, text))
+			found = m.role;
+	return found;
+}
+
+/*
+ *	words	a text is several, as a scope is (RFC 6749 3.3)
+ */
+static enum role role_at(const struct token_rules *rules, json_object *value, bool words)
+{
+	const char *text = claims_text(value);
+	enum role found = ROLE_USER;
+
+	for (size_t len; text && words; text += len) {
+		text += strspn(text, " ");
+		len = strcspn(text, " ");
+		if (len == 0)
+			return found;
+		found = MAX(found, role_named(rules, (struct span){text, len}));
+	}
+	if (text)
+		return role_named(rules, (struct span){text, strlen(text)});
+	if (!json_object_is_type(value, json_type_array))
+		return found;
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		text = claims_text(json_object_array_get_idx(value, i));
+		if (text)
+			found = MAX(found, role_named(rules, (struct span){text, strlen(text)}));
+	}
+	return found;
+}
+
+static enum role role_of(const struct token_rules *rules, json_object *payload)
+{
+	enum role one, several;
+
+	if (rules->role_claim)
+		return role_at(rules, json_pointer_find(payload, rules->role_claim), true);
+	one = role_at(rules, json_object_object_get(payload, "role"), false);
+	several = role_at(rules, json_object_object_get(payload, "roles"), false);
+	return MAX(one, several);
+}
+
+static const struct token_fault *judge_user(const struct token_rules *rules, json_object *payload,
+					    char user_id[USER_ID_MAX + 1])
 {
 	json_object *value = NULL;
 	const char *text = NULL;
 	int64_t number = 0;
 
-	if (!json_object_object_get_ex(payload, "sub", &value))
-		return &no_sub;
+	if (rules->user_claim)
+		value = json_pointer_find(payload, rules->user_claim);
+	if (rules->user_claim ? !value : !json_object_object_get_ex(payload, "sub", &value))
+		return rules->user_claim ? &no_user : &no_sub;
 	if (json_int64(value, &number)) {
 		snprintf(user_id, USER_ID_MAX + 1, "%" PRId64, number);
 		return NULL;
 	}
 	text = claims_text(value);
 	if (!text || !user_id_valid(text, strlen(text)))
-		return &malformed_sub;
+		return rules->user_claim ? &malformed_user : &malformed_sub;
 	memcpy(user_id, text, strlen(text) + 1);
 	return NULL;
 }
@@ -173,7 +329,7 @@ const struct token_fault *claims_judge(const struct token_rules *rules, json_obj
 				       struct token_claims *claims)
 {
 	const char *issuer = claims_text(json_object_object_get(payload, "iss"));
-	struct token_claims judged = {.role = role_of(payload)};
+	struct token_claims judged = {.role = role_of(rules, payload)};
 	const struct token_fault *fault = judge_exp(rules, payload, now_s, &judged.expires_s);
 
 	if (!fault)
@@ -183,28 +339,13 @@ const struct token_fault *claims_judge(const struct token_rules *rules, json_obj
 	if (!fault && rules->audience && !has_text(json_object_object_get(payload, "aud"), rules->audience))
 		fault = &wrong_aud;
 	if (!fault)
-		fault = judge_subject(payload, judged.user_id);
+		fault = judge_user(rules, payload, judged.user_id);
 	if (!fault)
 		*claims = judged;
 	return fault;
 }
 
-static void add_text(struct buf *out, const char *name, const char *text)
+bool claims_are_expired(const struct token_fault *fault)
 {
-	if (!text)
-		return;
-	buf_printf(out, ",\"%s\":", name);
-	json_add_string(out, text, strlen(text));
-}
-
-void claims_add_json(struct buf *out, const struct token_rules *rules, const struct token_claims *claims, int64_t now_s)
-{
-	buf_printf(out, "{\"iat\":%" PRId64, now_s);
-	if (claims->expires_s != 0)
-		buf_printf(out, ",\"exp\":%" PRId64, claims->expires_s);
-	add_text(out, "sub", claims->user_id);
-	add_text(out, "role", role_text(claims->role));
-	add_text(out, "iss", rules->issuer);
-	add_text(out, "aud", rules->audience);
-	buf_add_text(out, "}");
+	return fault == &expired;
 }

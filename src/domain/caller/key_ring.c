@@ -2,17 +2,15 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <openssl/ec.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "domain/jose/algorithm.h"
+#include "domain/jose/jwk_set.h"
 
-#define ALG_MAX SIGNATURE_ALG_MAX
 #define KEY_FILE_MAX 16384 /* bytes */
-#define RSA_BITS_MIN 2048  /* RFC 7518 3.3 */
 #define KID_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 struct key_ring {
@@ -21,85 +19,9 @@ struct key_ring {
 	size_t count;
 };
 
-/*
- * The next of a list like "HS256, RS256"; false at its end. An empty or too long one is "".
- *
- *	list	in, out: what is left
- */
-static bool next_algorithm(const char **list, char alg[ALG_MAX + 1])
-{
-	const char *start = *list;
-	size_t len = 0;
-
-	if (!start)
-		return false;
-	start += strspn(start, " ");
-	len = strcspn(start, ",");
-	*list = start[len] == ',' ? start + len + 1 : NULL;
-	while (len > 0 && start[len - 1] == ' ')
-		len--;
-	if (len > ALG_MAX)
-		len = 0;
-	memcpy(alg, start, len);
-	alg[len] = '\0';
-	return true;
-}
-
 bool key_ring_lists(const struct key_ring *ring, const char *alg)
 {
-	const char *list = ring->algorithms;
-	char listed[ALG_MAX + 1];
-
-	while (next_algorithm(&list, listed))
-		if (strcmp(listed, alg) == 0)
-			return true;
-	return false;
-}
-
-/* Whether a key is of the family, size and curve that `alg` names (RFC 7518 3.1). */
-static bool fits(const EVP_PKEY *key, const char *alg)
-{
-	static const struct {
-		const char *alg;
-		const char *curve;
-	} curves[] = {{"ES256", SN_X9_62_prime256v1}, {"ES384", SN_secp384r1}, {"ES512", SN_secp521r1}};
-	char curve[32] = "";
-
-	if (strncmp(alg, "ES", 2) != 0)
-		return !signature_is_hmac(alg) && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA &&
-		       EVP_PKEY_get_bits(key) >= RSA_BITS_MIN;
-	if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC || !EVP_PKEY_get_group_name(key, curve, sizeof(curve), NULL))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(curves); i++)
-		if (strcmp(curves[i].alg, alg) == 0)
-			return strcmp(curves[i].curve, curve) == 0;
-	return false;
-}
-
-static int no_password(char *buffer, int size, int writing, void *arg)
-{
-	(void)buffer;
-	(void)size;
-	(void)writing;
-	(void)arg;
-	return -1; /* else OpenSSL asks on the terminal */
-}
-
-/* NULL: not one, or, where errno is ENOMEM, not known: OpenSSL does not tell these apart. */
-static EVP_PKEY *parse_pem(const char *pem, size_t len, bool private)
-{
-	BIO *bio = BIO_new_mem_buf(pem, (int)len);
-	EVP_PKEY *key = NULL;
-
-	errno = 0;
-	if (!bio) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	key = private ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL)
-		      : PEM_read_bio_PUBKEY(bio, NULL, no_password, NULL);
-	BIO_free(bio);
-	return key;
+	return algorithm_listed(ring->algorithms, alg);
 }
 
 static size_t hash_bytes(const char *alg)
@@ -112,8 +34,7 @@ static size_t hash_bytes(const char *alg)
  */
 static enum err judge_material(struct key *k, const char **fault)
 {
-	struct buf *m = &k->material;
-	EVP_PKEY *key = NULL;
+	struct buf *m = &k->secret;
 	bool good = false;
 
 	if (signature_is_hmac(k->alg)) {
@@ -125,9 +46,8 @@ static enum err judge_material(struct key *k, const char **fault)
 			*fault = "is a PEM file, where a secret of random bytes is expected";
 		return *fault ? ERR_CONFIG : OK;
 	}
-	key = parse_pem(m->bytes, m->len, false);
-	good = key && fits(key, k->alg);
-	EVP_PKEY_free(key);
+	k->public_key = signature_read_key((struct span){m->bytes, m->len}, false);
+	good = k->public_key && algorithm_fits(k->public_key, k->alg);
 	if (!good && errno == ENOMEM)
 		return ERR_MEMORY;
 	if (!good)
@@ -144,15 +64,32 @@ static enum err parse_file_name(const char *name, struct key *k)
 		return ERR_CONFIG;
 	memcpy(k->kid, name, kid_len);
 	k->kid[kid_len] = '\0';
-	memcpy(k->alg, alg, ALG_MAX + 1);
+	memcpy(k->alg, alg, ALGORITHM_MAX + 1);
 	return OK;
 }
 
 static void key_clean(struct key *k)
 {
-	if (k->material.bytes)
-		explicit_bzero(k->material.bytes, k->material.size);
-	buf_free(&k->material);
+	if (k->secret.bytes)
+		explicit_bzero(k->secret.bytes, k->secret.size);
+	buf_free(&k->secret);
+	EVP_PKEY_free(k->public_key);
+}
+
+/* Takes what is in `k`. */
+static enum err append(struct key_ring *ring, struct key *k)
+{
+	struct key *more = NULL;
+
+	if (k->public_key && signature_prepare_pair(k->alg, k->public_key) != OK)
+		return ERR_MEMORY;
+	more = reallocarray(ring->keys, ring->count + 1, sizeof(*more));
+	if (!more)
+		return ERR_MEMORY;
+	ring->keys = more;
+	ring->keys[ring->count++] = *k;
+	*k = (struct key){0};
+	return OK;
 }
 
 static const char *file_fault(enum err e)
@@ -170,7 +107,6 @@ static enum err add_key(struct key_ring *ring, const char *folder, const char *n
 			struct buf *problem)
 {
 	struct key k = {0};
-	struct key *more = NULL;
 	struct buf path = BUF_EMPTY;
 	const char *fault = NULL;
 	enum err e = ERR_CONFIG;
@@ -186,7 +122,7 @@ static enum err add_key(struct key_ring *ring, const char *folder, const char *n
 		buf_printf(problem, "%s is for an algorithm that TIDINGS_JWT_ALGORITHMS does not list", path.bytes);
 		goto out;
 	}
-	e = file_read(path.bytes, KEY_FILE_MAX, signature_is_hmac(k.alg), &k.material);
+	e = file_read(path.bytes, KEY_FILE_MAX, signature_is_hmac(k.alg), &k.secret);
 	if (e == OK)
 		e = judge_material(&k, &fault);
 	else if (e != ERR_MEMORY)
@@ -195,17 +131,8 @@ static enum err add_key(struct key_ring *ring, const char *folder, const char *n
 		buf_printf(problem, "%s %s", path.bytes, fault);
 		e = ERR_CONFIG;
 	}
-	if (e != OK)
-		goto out;
-	more = reallocarray(ring->keys, ring->count + 1, sizeof(*more));
-	if (!more) {
-		e = ERR_MEMORY;
-		goto out;
-	}
-	ring->keys = more;
-	ring->keys[ring->count++] = k;
-	k = (struct key){0}; /* taken */
-	e = OK;
+	if (e == OK)
+		e = append(ring, &k);
 out:
 	key_clean(&k);
 	buf_free(&path);
@@ -215,13 +142,12 @@ out:
 static enum err judge_algorithms(const char *algorithms, struct buf *problem)
 {
 	const char *list = algorithms;
-	char alg[ALG_MAX + 1];
+	char alg[ALGORITHM_MAX + 1];
 
-	while (next_algorithm(&list, alg)) {
+	while (algorithm_next(&list, alg)) {
 		if (signature_alg_known(alg))
 			continue;
-		buf_printf(problem, "TIDINGS_JWT_ALGORITHMS lists what this libjwt has no signature for: %s",
-			   algorithms);
+		buf_printf(problem, "TIDINGS_JWT_ALGORITHMS lists what is no algorithm here: %s", algorithms);
 		return ERR_CONFIG;
 	}
 	return OK;
@@ -253,13 +179,83 @@ static DIR *open_folder(const char *directory, struct buf *folder, const char **
 	return buf_ok(folder) ? opendir(folder->bytes) : NULL;
 }
 
-enum err key_ring_load(struct key_ring **out, const char *directory, const char *algorithms, struct buf *problem)
+/* Takes the usable keys of a set. */
+static enum err add_set(struct key_ring *ring, const char *path, struct jwk_set *set, struct buf *problem)
 {
-	struct key_ring *ring = NULL;
+	enum err e = OK;
+
+	for (size_t i = 0; e == OK && i < set->count; i++) {
+		struct jwk *jwk = &set->keys[i];
+		struct key k = {.public_key = jwk->key};
+
+		if (jwk->fault)
+			continue;
+		if (key_ring_find(ring, jwk->kid, jwk->alg)) {
+			buf_printf(problem,
+				   "%s has a key of the kid %s for %s, and so has TIDINGS_JWT_KEYS: which of them to "
+				   "take would be a guess",
+				   path, jwk->kid, jwk->alg);
+			return ERR_CONFIG;
+		}
+		memcpy(k.kid, jwk->kid, strlen(jwk->kid) + 1);
+		memcpy(k.alg, jwk->alg, sizeof(k.alg));
+		e = append(ring, &k);
+		if (e == OK)
+			jwk->key = NULL; /* taken */
+	}
+	return e;
+}
+
+static enum err add_set_file(struct key_ring *ring, const char *path, struct buf *problem)
+{
+	struct buf text = BUF_EMPTY;
+	struct jwk_set set = {0};
+	enum err e = file_read(path, JWK_SET_BYTES_MAX, false, &text);
+
+	if (e == OK) {
+		e = jwk_set_read(&set, path, (struct span){text.bytes, text.len}, ring->algorithms, problem);
+		if (e == OK)
+			e = add_set(ring, path, &set, problem);
+		jwk_set_free(&set);
+	} else if (e != ERR_MEMORY) {
+		buf_printf(problem, "%s, named by TIDINGS_JWT_JWKS, %s", path,
+			   e == ERR_FORBIDDEN	? "can be written by every user of this machine"
+			   : e == ERR_NOT_FOUND ? "is not there: tidings keys fetch gets it"
+						: file_fault(e));
+		e = ERR_CONFIG;
+	}
+	buf_free(&text);
+	return e;
+}
+
+static enum err add_folder(struct key_ring *ring, const char *directory, bool may_be_absent, struct buf *problem)
+{
 	const struct dirent *entry = NULL;
 	struct buf folder = BUF_EMPTY;
 	const char *prefix = "";
-	DIR *dir = NULL;
+	DIR *dir = open_folder(directory, &folder, &prefix);
+	enum err e = OK;
+
+	if (!buf_ok(&folder) || (!dir && errno == ENOMEM)) {
+		e = ERR_MEMORY;
+	} else if (!dir && (errno != ENOENT || !may_be_absent)) {
+		buf_printf(problem, "the folder of keys %s, named by TIDINGS_JWT_KEYS, cannot be read: %s", directory,
+			   strerror(errno));
+		e = ERR_CONFIG;
+	}
+	while (dir && e == OK && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+			e = add_key(ring, folder.bytes, entry->d_name, strlen(prefix), problem);
+	if (dir)
+		closedir(dir);
+	buf_free(&folder);
+	return e;
+}
+
+enum err key_ring_load(struct key_ring **out, const char *directory, const char *jwks, const char *algorithms,
+		       struct buf *problem)
+{
+	struct key_ring *ring = NULL;
 	enum err e = judge_algorithms(algorithms, problem);
 
 	if (e != OK)
@@ -268,28 +264,13 @@ enum err key_ring_load(struct key_ring **out, const char *directory, const char 
 	if (!ring)
 		return ERR_MEMORY;
 	ring->algorithms = algorithms;
-	dir = open_folder(directory, &folder, &prefix);
-	if (!buf_ok(&folder) || (!dir && errno == ENOMEM)) {
-		e = ERR_MEMORY;
-		goto out;
-	}
-	if (!dir) {
-		buf_printf(problem, "the folder of keys %s, named by TIDINGS_JWT_KEYS, cannot be read: %s", directory,
-			   strerror(errno));
-		e = ERR_CONFIG;
-		goto out;
-	}
-	while (e == OK && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
-			e = add_key(ring, folder.bytes, entry->d_name, strlen(prefix), problem);
+	e = add_folder(ring, directory, jwks != NULL, problem);
+	if (e == OK && jwks)
+		e = add_set_file(ring, jwks, problem);
 	if (e == OK && ring->count == 0) {
 		buf_printf(problem, "the folder of keys %s, named by TIDINGS_JWT_KEYS, has no key in it", directory);
 		e = ERR_CONFIG;
 	}
-out:
-	if (dir)
-		closedir(dir);
-	buf_free(&folder);
 	if (e == OK)
 		*out = ring;
 	else
@@ -315,6 +296,15 @@ bool key_ring_kid_valid(const char *kid)
 	return strlen(kid) <= KID_MAX && kid[strspn(kid, KID_CHARS)] == '\0';
 }
 
+size_t key_ring_count(const struct key_ring *ring, struct span alg)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < ring->count; i++)
+		count += strlen(ring->keys[i].alg) == alg.len && memcmp(ring->keys[i].alg, alg.bytes, alg.len) == 0;
+	return count;
+}
+
 const struct key *key_ring_find(const struct key_ring *ring, const char *kid, const char *alg)
 {
 	for (size_t i = 0; i < ring->count; i++)
@@ -324,27 +314,27 @@ const struct key *key_ring_find(const struct key_ring *ring, const char *kid, co
 }
 
 enum err key_ring_signer(const struct key_ring *ring, const char *kid, const char *alg, const char *private_key_pem,
-			 char chosen_alg[ALG_MAX + 1], struct span *material)
+			 char chosen_alg[ALGORITHM_MAX + 1], struct span *material)
 {
 	const char *list = alg ? alg : ring->algorithms;
 	EVP_PKEY *private_key = NULL;
 	enum err e = private_key_pem ? ERR_INPUT : ERR_NOT_FOUND;
 
 	if (private_key_pem)
-		private_key = parse_pem(private_key_pem, strlen(private_key_pem), true);
+		private_key = signature_read_key((struct span){private_key_pem, strlen(private_key_pem)}, true);
 	if (private_key_pem && !private_key && errno == ENOMEM)
 		return ERR_MEMORY;
-	while (e != OK && next_algorithm(&list, chosen_alg)) {
+	while (e != OK && algorithm_next(&list, chosen_alg)) {
 		const struct key *k = signature_is_hmac(chosen_alg) ? key_ring_find(ring, kid, chosen_alg) : NULL;
 
-		if (private_key && signature_alg_known(chosen_alg) && fits(private_key, chosen_alg)) {
+		if (private_key && signature_alg_known(chosen_alg) && algorithm_fits(private_key, chosen_alg)) {
 			*material = (struct span){private_key_pem, strlen(private_key_pem)};
 			e = OK;
 		} else if (!private_key_pem && k) {
-			*material = (struct span){k->material.bytes, k->material.len - k->newline};
+			*material = (struct span){k->secret.bytes, k->secret.len - k->newline};
 			e = OK;
 		}
 	}
 	EVP_PKEY_free(private_key);
-	return e;
+	return e == ERR_INPUT && errno == ENOMEM ? ERR_MEMORY : e;
 }

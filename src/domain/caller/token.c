@@ -9,6 +9,8 @@
 #include "domain/caller/key_ring.h"
 #include "domain/caller/signature.h"
 #include "domain/caller/token_cache.h"
+#include "domain/jose/base64url.h"
+#include "domain/jose/jwk_set.h"
 #include "domain/text/json.h"
 
 #define TOKEN_MAX 8192 /* bytes: what a web server passes in a header line */
@@ -21,9 +23,10 @@ struct token_keys {
 };
 
 /* Nobody is told more who cannot sign. */
-#define FAULT(why)                                                      \
-	{                                                               \
-		why, "authentication failed", "The token is not valid." \
+#define UNTOLD "authentication failed"
+#define FAULT(why)                                     \
+	{                                              \
+		why, UNTOLD, "The token is not valid." \
 	}
 
 static const struct token_fault too_long = FAULT("too long");
@@ -53,7 +56,9 @@ enum err token_keys_load(struct token_keys **out, const char *directory, const s
 	if (!keys)
 		return ERR_MEMORY;
 	keys->rules = *rules;
-	e = key_ring_load(&keys->ring, directory, rules->algorithms, problem);
+	e = token_rules_check(rules, problem);
+	if (e == OK)
+		e = key_ring_load(&keys->ring, directory, rules->jwks, rules->algorithms, problem);
 	if (e == OK)
 		e = signature_prepare();
 	if (e != OK) {
@@ -86,38 +91,6 @@ enum err token_keys_remember(struct token_keys *keys, size_t tokens_max)
 
 /* ---- verification */
 
-static int base64url_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* RFC 4648 section 5, without padding. False: it is not that, or does not fit. */
-static bool base64url_decode(char *out, size_t size, const char *text, size_t len, size_t *used)
-{
-	uint32_t bits = 0;
-
-	*used = 0;
-	if (len % 4 == 1 || len / 4 * 3 + 2 >= size)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		int value = base64url_value(text[i]);
-
-		if (value < 0)
-			return false;
-		bits = bits << 6 | (uint32_t)value;
-		if (i % 4 != 0)
-			out[(*used)++] = (char)(bits >> (6 - 2 * (i % 4)));
-	}
-	out[*used] = '\0';
-	return true;
-}
-
 /* Three parts in base64url, none empty: an unsecured token has no third. The first two: borrowed from `jwt`. */
 static bool split(const char *jwt, size_t len, struct span *header, struct span *payload)
 {
@@ -144,23 +117,28 @@ static bool split(const char *jwt, size_t len, struct span *header, struct span 
  *
  * NULL: it is one; else why not.
  */
-static const struct token_fault *parse_part(const char *part, size_t len, const struct token_fault *other,
-					    json_object **object)
+static const struct token_fault *parse_part(struct span part, const struct token_fault *other, json_object **object)
 {
 	char text[TOKEN_MAX];
 	size_t text_len = 0;
 	const char *problem = NULL;
 	enum err e = ERR_INPUT;
 
-	if (base64url_decode(text, sizeof(text), part, len, &text_len))
+	if (base64url_decode(text, sizeof(text), part, &text_len))
 		e = json_read(object, text, text_len, &problem);
 	if (e == ERR_MEMORY)
 		return &no_memory;
 	return e == OK && json_object_is_type(*object, json_type_object) ? NULL : other;
 }
 
-/* NULL: good. A typ is the application's (RFC 7519 5.1): access tokens have one of their own (RFC 9068 2.1). */
-static const struct token_fault *judge_typ(json_object *header)
+/*
+ * A typ is the application's (RFC 7519 5.1): access tokens have one of their own (RFC 9068 2.1).
+ *
+ *	by_libjwt	it will check the signature
+ *
+ * NULL: good.
+ */
+static const struct token_fault *judge_typ(json_object *header, bool by_libjwt)
 {
 	const char *typ = "JWT";
 	json_object *value = NULL;
@@ -173,6 +151,8 @@ static const struct token_fault *judge_typ(json_object *header)
 		return NULL;
 	if (strcasecmp(typ, "at+jwt") != 0 && strcasecmp(typ, "application/at+jwt") != 0)
 		return &wrong_typ;
+	if (!by_libjwt)
+		return NULL;
 	switch (signature_of_other_typ()) {
 	case SIGNATURE_GOOD:
 		return NULL;
@@ -204,23 +184,25 @@ static const struct token_fault *find_key(const struct token_keys *keys, json_ob
 		return &critical;
 	if (json_object_object_get_ex(header, "kid", &value)) {
 		kid = claims_text(value);
-		if (!kid || !key_ring_kid_valid(kid))
+		if (!kid || !jwk_kid_valid(kid))
 			return &malformed_kid;
 	}
 	if (!signature_alg_known(alg) || !key_ring_lists(keys->ring, alg))
 		return &wrong_alg;
 	*key = key_ring_find(keys->ring, kid, alg);
-	return *key ? judge_typ(header) : &no_key;
+	return *key ? judge_typ(header, !(*key)->public_key) : &no_key;
 }
 
 /* NULL: the key, or the whole file that it comes from, has signed it. */
 static const struct token_fault *judge_signature(const struct key *k, const char *jwt)
 {
 	for (size_t newline = k->newline;; newline--) {
-		struct span material = {k->material.bytes, k->material.len - newline};
+		struct span secret = {k->secret.bytes, k->secret.len - newline};
+		enum signature found = k->public_key ? signature_check_pair(jwt, k->alg, k->public_key)
+						     : signature_check_secret(jwt, k->alg, secret);
 		const struct token_fault *fault = NULL;
 
-		switch (signature_check(jwt, k->alg, material)) {
+		switch (found) {
 		case SIGNATURE_GOOD:
 			return NULL;
 		case SIGNATURE_BAD:
@@ -248,7 +230,7 @@ static const struct token_fault *verify(const struct token_keys *keys, const cha
 	struct span payload = {0};
 
 	if (split(jwt, len, &header, &payload))
-		fault = parse_part(header.bytes, header.len, &malformed, &object);
+		fault = parse_part(header, &malformed, &object);
 	if (!fault)
 		fault = find_key(keys, object, &k);
 	json_object_put(object);
@@ -260,7 +242,7 @@ static const struct token_fault *verify(const struct token_keys *keys, const cha
 	if (fault)
 		return fault;
 	object = NULL;
-	fault = parse_part(payload.bytes, payload.len, &malformed_payload, &object);
+	fault = parse_part(payload, &malformed_payload, &object);
 	if (!fault)
 		fault = claims_judge(&keys->rules, object, now_s, claims);
 	json_object_put(object);
@@ -311,20 +293,37 @@ enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int6
 	return OK;
 }
 
+enum token_result token_result_of(const struct token_fault *fault)
+{
+	if (!fault)
+		return TOKEN_GOOD;
+	if (fault == &no_key || fault == &malformed_kid)
+		return TOKEN_NO_KEY;
+	if (strcmp(fault->reason, UNTOLD) == 0)
+		return TOKEN_BAD_SIGNATURE;
+	return claims_are_expired(fault) ? TOKEN_EXPIRED : TOKEN_BAD_CLAIMS;
+}
+
+size_t token_keys_count(const struct token_keys *keys, struct span alg)
+{
+	return key_ring_count(keys->ring, alg);
+}
+
 /* ---- making */
 
 enum err token_make(const struct token_keys *keys, const char *kid, const char *alg, const char *private_key_pem,
 		    const struct token_claims *claims, int64_t now_s, struct buf *out)
 {
-	char chosen[SIGNATURE_ALG_MAX + 1];
+	char chosen[ALGORITHM_MAX + 1];
 	struct span material = {0};
 	struct buf payload = BUF_EMPTY;
 	enum err e = key_ring_signer(keys->ring, kid ? kid : KID_DEFAULT, alg, private_key_pem, chosen, &material);
 
 	if (e != OK)
 		return e;
-	claims_add_json(&payload, &keys->rules, claims, now_s);
-	e = buf_ok(&payload) ? signature_make(kid, payload.bytes, chosen, material, out) : ERR_MEMORY;
+	e = claims_add_json(&payload, &keys->rules, claims, now_s);
+	if (e == OK)
+		e = signature_make(kid, payload.bytes, chosen, material, out);
 	buf_free(&payload);
 	return e;
 }

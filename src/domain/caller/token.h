@@ -20,14 +20,14 @@
 struct token_keys; /* opaque */
 
 /*
- * Loads every key of `directory`: see key_ring.
+ * Loads every key of `directory`, and of the rules' set of keys: see key_ring.
  *
  *	rules	copied but for its texts, which are borrowed for as long as the keys live
  *	keys	out: taken by the caller, freed by token_keys_free()
  *	problem	out: a sentence for the operator, when not OK; never holds key material
  *
- * ERR_CONFIG  unreadable, empty, a secret readable by others, a file name that is no `<kid>.<ALG>`, an algorithm that
- *             the rules do not list, a key too short or not a key
+ * ERR_CONFIG  rules that token_rules_check() refuses; unreadable, empty, a secret readable by others, a file name that is no
+ *             `<kid>.<ALG>`, an algorithm that the rules do not list, a key too short or not a key; no set of keys
  */
 enum err token_keys_load(struct token_keys **keys, const char *directory, const struct token_rules *rules,
 			 struct buf *problem) MUST_CHECK;
@@ -54,6 +54,15 @@ enum err token_keys_remember(struct token_keys *keys, size_t tokens_max) MUST_CH
 enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int64_t now_s, struct token_claims *claims,
 		      const struct token_fault **fault) MUST_CHECK;
 
+/* What came of a check, for whoever counts: how many words of the fault its bearer is told is another matter. */
+enum token_result { TOKEN_GOOD, TOKEN_EXPIRED, TOKEN_BAD_SIGNATURE, TOKEN_NO_KEY, TOKEN_BAD_CLAIMS };
+
+/* NULL: it was good. */
+enum token_result token_result_of(const struct token_fault *fault);
+
+/* How many keys there are for an algorithm. */
+size_t token_keys_count(const struct token_keys *keys, struct span alg);
+
 /*
  * Makes a token: what `tidings token` prints.
  *
@@ -65,6 +74,7 @@ enum err token_verify(struct token_keys *keys, const char *jwt, size_t len, int6
  *
  * ERR_NOT_FOUND  no such HS key
  * ERR_INPUT      no private key, or not one for this algorithm
+ * ERR_CONFIG     the rules have no name for this role
  */
 enum err token_make(const struct token_keys *keys, const char *kid, const char *alg, const char *private_key_pem,
 		    const struct token_claims *claims, int64_t now_s, struct buf *out) MUST_CHECK;

@@ -138,15 +138,18 @@ static enum dialog_verdict hear(struct dialog *d, const struct dialog_limits *li
 	bool good = name[0] != '\0';
 
 	if (strcmp(name, "ping") == 0) {
+		d->heard = DIALOG_PING;
 		add_pong(reply, d, wall_us);
 	} else if (strcmp(name, "ack") == 0) {
 		good = read_member(&seq_rule, root, text, &member, &wrong);
+		d->heard = good ? DIALOG_ACK : DIALOG_NOTHING;
 	} else if (strcmp(name, "authenticate") == 0 && d->identified) {
 		verdict = refuse(d, limits, now_us, "already_authenticated", "This connection has its user.", NULL,
 				 reply);
 	} else if (strcmp(name, "authenticate") == 0) {
 		good = read_member(&token_rule, root, text, &member, &wrong);
 		if (good) {
+			d->heard = DIALOG_TOKEN;
 			buf_add_text(reply, field_text(&member));
 			verdict = DIALOG_AUTHENTICATE;
 		}
@@ -168,7 +171,9 @@ enum dialog_verdict dialog_receive(struct dialog *d, const struct dialog_limits 
 	const char *problem;
 	enum err e;
 
+	d->heard = DIALOG_NOTHING;
 	if (text.len == strlen("ping") && memcmp(text.bytes, "ping", text.len) == 0) {
+		d->heard = DIALOG_PING;
 		add_pong(reply, d, wall_us);
 		return DIALOG_GO_ON;
 	}

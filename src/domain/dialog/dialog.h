@@ -25,12 +25,16 @@ struct dialog_limits {
 	int64_t bad_max; /* messages that get an error, before the connection is closed; one is forgotten each minute */
 };
 
+/* What the last message was. */
+enum dialog_heard { DIALOG_NOTHING, DIALOG_PING, DIALOG_ACK, DIALOG_TOKEN }; /* NOTHING: it was refused */
+
 /* One connection's side of it. All zero at first, diagnosis_id aside. */
 struct dialog {
 	int64_t diagnosis_id; /* 0: the request named topics; then no message has one */
 	bool identified;      /* who it is has been said: no `authenticate` any more */
 	struct rate_bucket bucket;
 	struct rate_bucket bad;
+	enum dialog_heard heard;
 };
 
 enum dialog_verdict {

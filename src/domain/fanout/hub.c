@@ -20,7 +20,6 @@ struct hub {
 	size_t tails_bytes;
 	uint64_t made;		   /* topics */
 	struct deflater *deflater; /* borrowed; NULL: nothing is compressed */
-	struct hub_counters counters;
 };
 
 enum err hub_new(struct hub **h, const struct hub_ops *ops, void *context, size_t tail_max_bytes,
@@ -64,19 +63,14 @@ struct hub_topic *hub_first(const struct hub *h)
 	return h->by_id;
 }
 
-struct hub_topic *hub_next(const struct hub_topic *t)
-{
-	return t->hh.next;
-}
-
 size_t hub_topics(const struct hub *h)
 {
 	return HASH_COUNT(h->by_id);
 }
 
-const struct hub_counters *hub_counters(const struct hub *h)
+size_t hub_tails_bytes(const struct hub *h)
 {
-	return &h->counters;
+	return h->tails_bytes;
 }
 
 enum err hub_hold(struct hub *h, struct hub_topic **t, int64_t id, const char *name, const char *epoch,
@@ -190,14 +184,6 @@ void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool privat
 	h->ops->delivered(h->context, t);
 }
 
-static enum hub_written write_counted(struct hub *h, struct subscriber *s, const struct delivery *d)
-{
-	h->counters.deliveries += d->count;
-	h->counters.writes++;
-	h->counters.bytes += d->bytes.len;
-	return h->ops->write(h->context, s, d);
-}
-
 /* The ephemeral messages that it lacks. False: it takes no more. */
 static bool write_ephemerals(struct hub *h, struct subscriber *s)
 {
@@ -211,7 +197,9 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 			continue;
 		s->ephemeral = e->number;
 		if (reader_may_have(&s->reader, e->to_user, e->has_exclude ? &e->exclude : NULL))
-			more = write_counted(h, s, &(struct delivery){.bytes = {e->bytes, e->len}, .count = 1}) ==
+			more = h->ops->write(
+				       h->context, s,
+				       &(struct delivery){.bytes = {e->bytes, e->len}, .count = 1, .age_ms = -1}) ==
 			       HUB_SENT;
 	}
 	/* Those that were dropped have gone by. */
@@ -235,7 +223,7 @@ static void write_to(struct hub *h, struct subscriber *s, int64_t now_ms)
 	}
 	s->seq = d.last;
 	if (d.bytes.len > 0) {
-		enum hub_written written = write_counted(h, s, &d);
+		enum hub_written written = h->ops->write(h->context, s, &d);
 
 		if (written != HUB_KEPT)
 			hub_delivered(h, t, d.last, d.private);
@@ -356,6 +344,15 @@ bool hub_is_busy(const struct hub *h)
 	return !TAILQ_EMPTY(&h->busy);
 }
 
+static void end_fan_out(const struct hub *h, struct hub_topic *t)
+{
+	int64_t took_us;
+	unsigned subscribers = hub_topic_end_fan_out(t, h->ops->clock_us, h->context, &took_us);
+
+	if (h->ops->fanned_out && subscribers > 0)
+		h->ops->fanned_out(h->context, subscribers, took_us);
+}
+
 bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 {
 	struct hub_topic *t;
@@ -363,20 +360,24 @@ bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 	while (writes_max > 0 && (t = TAILQ_FIRST(&h->busy))) {
 		struct subscriber *s;
 
+		hub_topic_begin_fan_out(t, h->ops->clock_us, h->context);
 		for (unsigned turn = MIN(writes_max, TURN_WRITES); turn > 0 && (s = TAILQ_FIRST(&t->due)); turn--) {
 			TAILQ_REMOVE(&t->due, s, link);
 			s->state = SUB_OUT;
 			if (!TAILQ_EMPTY(&t->due))
 				h->ops->soon(h->context, TAILQ_FIRST(&t->due));
 			write_to(h, s, now_ms);
+			t->fan_out++;
 			writes_max--;
 		}
 		TAILQ_REMOVE(&h->busy, t, busy.link);
 		t->busy.on = !TAILQ_EMPTY(&t->due);
-		if (t->busy.on)
+		if (t->busy.on) {
 			TAILQ_INSERT_TAIL(&h->busy, t, busy.link);
-		else
+		} else {
+			end_fan_out(h, t);
 			ephemerals_clear(&t->ephemerals);
+		}
 	}
 	return hub_is_busy(h);
 }

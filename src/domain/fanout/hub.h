@@ -51,12 +51,10 @@ struct hub_ops {
 	void (*delivered_private)(void *context, struct hub_topic *topic, uint64_t seq);
 	/* hub_revoke() */
 	void (*revoked)(void *context, struct hub_topic *topic, const char *user_id, uint64_t seq);
-};
-
-struct hub_counters {
-	uint64_t deliveries; /* messages written to a client */
-	uint64_t writes;
-	uint64_t bytes;
+	/* Microseconds on a clock, and how long it took to write what was new in a topic to so many subscribers. NULL, both:
+	 * nothing is measured. */
+	int64_t (*clock_us)(void *context);
+	void (*fanned_out)(void *context, unsigned subscribers, int64_t took_us);
 };
 
 #define HUB_WRITE_MAX 65536 /* bytes in one write, one larger frame aside */
@@ -73,8 +71,15 @@ struct hub_topic *hub_find(const struct hub *h, int64_t id);
 
 /* Any topic, and the next one: to go through all. */
 struct hub_topic *hub_first(const struct hub *h);
-struct hub_topic *hub_next(const struct hub_topic *t);
+static inline struct hub_topic *hub_next(const struct hub_topic *t)
+{
+	return t->hh.next;
+}
+
 size_t hub_topics(const struct hub *h);
+
+/* Memory of all tails. */
+size_t hub_tails_bytes(const struct hub *h);
 
 /*
  * The topic, held; made if nobody holds it yet, its tail then empty after last_seq. Let go by hub_let_go().
@@ -148,5 +153,3 @@ void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool privat
  */
 enum err hub_ephemeral(struct hub *h, struct hub_topic *t, struct span frame, const char *to_user,
 		       const struct uuid *exclude) MUST_CHECK;
-
-const struct hub_counters *hub_counters(const struct hub *h);

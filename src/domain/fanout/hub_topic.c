@@ -49,3 +49,21 @@ struct subscriber_list *subscriber_list_of(struct subscriber *s)
 		return &s->topic->ahead;
 	return subscriber_has_everything(s) ? &s->topic->current : &s->topic->due;
 }
+
+void hub_topic_begin_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *context), void *context)
+{
+	const struct subscriber *first = TAILQ_FIRST(&t->due);
+
+	if (clock_us && t->fan_out == 0 && first && TAILQ_NEXT(first, link))
+		t->fan_out_us = clock_us(context);
+}
+
+unsigned hub_topic_end_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *context), void *context, int64_t *took_us)
+{
+	unsigned subscribers = t->fan_out;
+
+	*took_us = t->fan_out_us != 0 ? clock_us(context) - t->fan_out_us : 0;
+	t->fan_out = 0;
+	t->fan_out_us = 0;
+	return subscribers;
+}

@@ -67,6 +67,8 @@ struct hub_topic {
 	uint64_t revoked_seq;	      /* of the last revocation that went by or is announced; 0: none */
 	unsigned holders;	      /* who uses it: the last one out frees it */
 	bool stale;		      /* hub_retire() */
+	unsigned fan_out;	      /* subscribers that were written to since somebody is due */
+	int64_t fan_out_us;	      /* when the first was, where more than one was due */
 };
 
 /*
@@ -78,6 +80,18 @@ struct hub_topic {
 enum err hub_topic_new(struct hub_topic **t, int64_t id, const char *name, const char *epoch, uint64_t last_seq,
 		       size_t tail_max_bytes, struct deflater *deflater) MUST_CHECK;
 void hub_topic_free(struct hub_topic **t);
+
+/*
+ * Those who are due are written to, and then nobody is due any more: how long that took, from the first to the last. One
+ * alone takes no time that is worth a look at the clock.
+ *
+ *	clock_us	NULL: nobody measures
+ *
+ * hub_topic_end_fan_out() returns how many were written to.
+ */
+void hub_topic_begin_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *context), void *context);
+unsigned hub_topic_end_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *context), void *context,
+			       int64_t *took_us);
 
 /* Whether nothing lies between what the subscriber has and the newest message, ephemeral ones included. */
 bool subscriber_has_everything(const struct subscriber *s);

@@ -28,6 +28,7 @@ struct tail_entry {
 	uint64_t end[FORMS]; /* offset behind its frame, in frames[form] */
 	struct limit *limit; /* owned; NULL: for everyone */
 	int64_t expires_ms;  /* NEVER */
+	int64_t stored_ms;   /* 0: not known */
 	uint32_t header;     /* bytes of the plain frame's header */
 };
 
@@ -264,6 +265,7 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 		*entry_at(t, m->seq) = (struct tail_entry){.end = {t->frames[PLAIN].end, t->frames[COMPRESSED].end},
 							   .limit = limit,
 							   .expires_ms = expires_ms,
+							   .stored_ms = m->stored_ms,
 							   .header = (uint32_t)header_len};
 		t->limited += limit != NULL;
 		t->expiring += expires_ms != NEVER;
@@ -319,7 +321,7 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 	uint64_t first = seq + 1, from;
 	enum form form = PLAIN;
 
-	*d = (struct delivery){.last = seq};
+	*d = (struct delivery){.last = seq, .age_ms = -1};
 	if (first < t->first_seq)
 		return ERR_EVICTED;
 	if (first >= t->next_seq)
@@ -340,6 +342,8 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 		d->private = entry_at(t, first)->limit && entry_at(t, first)->limit->to_user;
 	}
 	from = entry_start(t, first, form);
+	if (entry_at(t, first)->stored_ms != 0)
+		d->age_ms = now_ms - entry_at(t, first)->stored_ms;
 	d->bytes = (struct span){byte_fifo_at(&t->frames[form], from), entry_at(t, d->last)->end[form] - from};
 	/* A message that had expired when it was fetched has no frame. */
 	for (uint64_t s = first; s <= d->last; s++)

@@ -69,6 +69,7 @@ struct delivery {
 	uint64_t last;	   /* the seq up to which the reader then has everything */
 	unsigned count;	   /* messages in `bytes` */
 	bool private;	   /* bytes hold exactly one message, for this user alone */
+	int64_t age_ms;	   /* since the first of them was published; negative: not known */
 };
 
 /*

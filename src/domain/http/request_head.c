@@ -188,6 +188,17 @@ static const struct known {
 #undef KNOWN_LIST
 };
 
+/* What a proxy adds (RFC 7239, RFC 9110 section 7.6.3), however often. */
+static bool tells_of_proxy(struct span name)
+{
+	static const char *const names[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (name.len == strlen(names[i]) && strncasecmp(name.bytes, names[i], name.len) == 0)
+			return true;
+	return false;
+}
+
 static int read_header(struct head_reading *r, struct span line)
 {
 	const char *colon = memchr(line.bytes, ':', line.len);
@@ -205,6 +216,7 @@ static int read_header(struct head_reading *r, struct span line)
 		if (((unsigned char)value.bytes[i] < ' ' && value.bytes[i] != '\t') || value.bytes[i] == 0x7f)
 			return 400;
 	}
+	r->head.forwarded = r->head.forwarded || tells_of_proxy(name);
 	for (const struct known *k = known; k < known + ARRAY_LEN(known); k++) {
 		void *to = (char *)r + k->offset;
 
@@ -338,6 +350,11 @@ static bool is_websocket_key(struct span key)
 			return false;
 	}
 	return true;
+}
+
+bool request_head_is_method(const struct request_head *r, const char *method)
+{
+	return r->method.len == strlen(method) && memcmp(r->method.bytes, method, r->method.len) == 0;
 }
 
 bool request_head_is_websocket(const struct request_head *r)

@@ -31,6 +31,7 @@ struct request_head {
 	struct span origin;
 	struct span last_event_id;
 	struct span wanted_method; /* Access-Control-Request-Method */
+	bool forwarded;		   /* a proxy sends it for somebody */
 	bool keep_alive;	   /* the client may send another on the same connection */
 	int body_status;	   /* 0: no body; else the status that refuses it: 411 without a length, 413 with one */
 	size_t len;		   /* of the whole head: what comes after is not in it */
@@ -52,6 +53,8 @@ struct request_scan {
  * when they come, whatever follows.
  */
 int request_head_read(struct request_head *r, const char *bytes, size_t len, struct request_scan *scan);
+
+bool request_head_is_method(const struct request_head *r, const char *method);
 
 /* True: `Upgrade: websocket` with all that RFC 6455, section 4.2.1 asks for. */
 bool request_head_is_websocket(const struct request_head *r);

@@ -28,6 +28,7 @@ struct stored_message {
 	int64_t expires_ms;	    /* on the caller's clock: nobody gets it from then on; 0: never */
 	const char *to_user;	    /* borrowed; NULL: for everyone */
 	const struct uuid *exclude; /* borrowed; NULL: nobody is left out */
+	int64_t stored_ms;	    /* on the caller's clock: when it was published; 0: not known */
 };
 
 /* Who reads. */

@@ -1,5 +1,6 @@
 #include "store/admin/migration.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "store/admin/schema_state.h"
@@ -32,15 +33,17 @@ static const char create[] = "CREATE SCHEMA IF NOT EXISTS tidings;"
 			     "	loaded_at timestamptz NOT NULL DEFAULT now()"
 			     ")";
 /* Names as regprocedure prints them depend on the search_path; a function may call one that is in a later file. */
-static const char code_begin[] = "BEGIN; SET LOCAL search_path = pg_catalog; SET LOCAL check_function_bodies = off;"
+static const char code_begin[] = "SET LOCAL search_path = pg_catalog; SET LOCAL check_function_bodies = off;"
 				 "SET LOCAL ROLE tidings_owner";
+static const char code_end[] = "RESET ROLE; RESET search_path; RESET check_function_bodies";
 static const char code_drop_stale[] =
 	"RESET ROLE;"
 	"DO $$ DECLARE stale regprocedure; BEGIN"
 	" FOR stale IN SELECT p.oid::regprocedure FROM tidings.code c, unnest(c.functions) f, pg_proc p"
 	"  WHERE p.oid = to_regprocedure(f)::oid AND p.xmin <> pg_current_xact_id()::xid LOOP"
 	"  EXECUTE format('DROP FUNCTION %s', stale);"
-	" END LOOP; END $$";
+	" END LOOP; END $$;"
+	"SET LOCAL ROLE tidings_owner";
 
 static enum err run_statement(struct db *db, const struct statement *s, struct buf *problem, const char *doing)
 {
@@ -66,6 +69,20 @@ static enum err record_one(struct db *db, const struct sql_file *f, size_t versi
 	return e;
 }
 
+/*
+ * A step, which is a transaction of its own, but for those of a dry run: they are all in one.
+ *
+ *	settings	for this step alone
+ */
+static enum err begin_step(struct db *db, bool dry, const char *settings, struct buf *problem)
+{
+	enum err e = dry ? OK : db_run(db, "begin", "BEGIN");
+
+	if (e == OK && *settings)
+		e = db_run(db, "begin", settings);
+	return schema_state_told(db, e, problem, "beginning a transaction");
+}
+
 /* After what was done since BEGIN. The first error is the one to tell; a connection that is gone has rolled back by itself. */
 static enum err end_transaction(struct db *db, enum err e, struct buf *problem, const char *doing)
 {
@@ -74,6 +91,13 @@ static enum err end_transaction(struct db *db, enum err e, struct buf *problem, 
 	if (db_is_open(db) && db_run(db, "rollback", "ROLLBACK") != OK)
 		buf_add_text(problem, " (and it could not be rolled back)");
 	return e;
+}
+
+static enum err end_step(struct db *db, bool dry, enum err e, struct buf *problem, const char *doing)
+{
+	if (!dry)
+		return end_transaction(db, e, problem, doing);
+	return e == OK ? schema_state_told(db, db_run(db, "end of a step", code_end), problem, doing) : e;
 }
 
 /* Between BEGIN and COMMIT. */
@@ -88,9 +112,9 @@ static enum err run_file(struct db *db, const struct sql_file *f, struct buf *pr
 	return e;
 }
 
-static enum err apply_table(struct db *db, const struct sql_file *f, size_t version, struct buf *problem)
+static enum err apply_table(struct db *db, bool dry, const struct sql_file *f, size_t version, struct buf *problem)
 {
-	enum err e = schema_state_told(db, db_run(db, "begin", "BEGIN"), problem, "beginning a transaction");
+	enum err e = begin_step(db, dry, "", problem);
 
 	if (e != OK)
 		return e;
@@ -100,7 +124,7 @@ static enum err apply_table(struct db *db, const struct sql_file *f, size_t vers
 		e = schema_state_told(db, db_run(db, "reset role", "RESET ROLE"), problem, f->name);
 	if (e == OK)
 		e = schema_state_told(db, record_one(db, f, version), problem, f->name);
-	return end_transaction(db, e, problem, f->name);
+	return end_step(db, dry, e, problem, f->name);
 }
 
 static enum err record_code(struct db *db, const struct buf *text)
@@ -114,31 +138,37 @@ static enum err record_code(struct db *db, const struct buf *text)
 	return e;
 }
 
-static enum err apply_code(const struct schema_files *m, struct db *db, struct buf *problem)
+static enum err apply_code(const struct schema_files *m, struct db *db, bool dry, struct buf *problem)
 {
-	enum err e = schema_state_told(db, db_run(db, "begin", code_begin), problem, "beginning a transaction");
+	enum err e = begin_step(db, dry, code_begin, problem);
 
-	for (size_t i = 0; e == OK && i < m->code.count; i++)
-		e = run_file(db, &m->code.files[i], problem);
+	for (size_t i = 0; e == OK && i < m->code.count; i++) {
+		/* The last file has the grants, which name a function without its arguments: its former ones must be gone. */
+		if (i + 1 == m->code.count)
+			e = schema_state_told(db, db_run(db, "drop stale functions", code_drop_stale), problem,
+					      "dropping former functions");
+		if (e == OK)
+			e = run_file(db, &m->code.files[i], problem);
+	}
+	/* The record of it is its maker's, like that of the tables. */
 	if (e == OK)
-		e = schema_state_told(db, db_run(db, "drop stale functions", code_drop_stale), problem,
-				      "dropping former functions");
+		e = schema_state_told(db, db_run(db, "reset role", "RESET ROLE"), problem, "recording the code");
 	if (e == OK)
 		e = schema_state_told(db, record_code(db, &m->code_text), problem, "recording the code");
-	return end_transaction(db, e, problem, "the code");
+	return end_step(db, dry, e, problem, "the code");
 }
 
-static enum err apply_rule(struct db *db, const struct sql_file *f, struct buf *problem)
+static enum err apply_rule(struct db *db, bool dry, const struct sql_file *f, struct buf *problem)
 {
-	enum err e = schema_state_told(db, db_run(db, "begin", "BEGIN; SET LOCAL ROLE tidings_owner"), problem,
-				       "beginning a transaction");
+	enum err e = begin_step(db, dry, "SET LOCAL ROLE tidings_owner", problem);
 
 	if (e == OK)
 		e = run_file(db, f, problem);
-	return end_transaction(db, e, problem, f->name);
+	return end_step(db, dry, e, problem, f->name);
 }
 
-static enum err apply_locked(const struct schema_files *m, struct db *db, struct buf *report, struct buf *problem)
+static enum err apply_locked(const struct schema_files *m, struct db *db, bool dry, struct buf *report,
+			     struct buf *problem)
 {
 	size_t applied = 0;
 	bool own = true;
@@ -151,14 +181,14 @@ static enum err apply_locked(const struct schema_files *m, struct db *db, struct
 	if (e == OK)
 		e = schema_state_compare_tables(&m->tables, db, &applied, &own, problem);
 	for (size_t i = applied; e == OK && i < m->tables.count; i++) {
-		e = apply_table(db, &m->tables.files[i], i + 1, problem);
+		e = apply_table(db, dry, &m->tables.files[i], i + 1, problem);
 		if (e == OK)
 			buf_printf(report, "applied tables/%s\n", m->tables.files[i].name);
 	}
 	if (e == OK)
 		e = schema_state_compare_code(m, db, own, &there, problem);
 	if (e == OK && !there) {
-		e = apply_code(m, db, problem);
+		e = apply_code(m, db, dry, problem);
 		if (e == OK)
 			buf_add_text(report, "loaded code\n");
 	}
@@ -166,14 +196,14 @@ static enum err apply_locked(const struct schema_files *m, struct db *db, struct
 		e = schema_state_find_rule(db, &m->rules.files[i], &there, problem);
 		if (e != OK || there)
 			continue;
-		e = apply_rule(db, &m->rules.files[i], problem);
+		e = apply_rule(db, dry, &m->rules.files[i], problem);
 		if (e == OK)
 			buf_printf(report, "made rules/%s\n", m->rules.files[i].name);
 	}
 	return e;
 }
 
-enum err migration_apply(const struct schema_files *m, struct db *db, struct buf *report, struct buf *problem)
+enum err migration_apply(const struct schema_files *m, struct db *db, bool dry, struct buf *report, struct buf *problem)
 {
 	enum err e = OK;
 
@@ -184,9 +214,16 @@ enum err migration_apply(const struct schema_files *m, struct db *db, struct buf
 	e = schema_state_check_encoding(db, problem);
 	if (e == OK)
 		e = run_statement(db, &lock, problem, "waiting for another migration");
+	if (e == OK && dry)
+		e = schema_state_told(db, db_run(db, "begin", "BEGIN"), problem, "beginning a transaction");
 	if (e != OK)
 		return e;
-	e = apply_locked(m, db, report, problem);
+	e = apply_locked(m, db, dry, report, problem);
+	if (dry && db_is_open(db)) {
+		enum err back = schema_state_told(db, db_run(db, "rollback", "ROLLBACK"), problem, "taking it back");
+
+		e = e == OK ? back : e;
+	}
 	if (db_is_open(db)) {
 		enum err unlocked = run_statement(db, &unlock, problem, "ending the migration");
 

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
@@ -17,8 +19,9 @@
  * Applies what is missing, alone: another one that does the same is waited for.
  *
  *	db	opened without a timeout
+ *	dry	all of it is one transaction, which is rolled back: whatever would fail fails
  *	report	out: a line for each thing that was done, also when a later one fails
  *	problem	out: a sentence for the operator, when not OK
  */
-enum err migration_apply(const struct schema_files *m, struct db *db, struct buf *report,
+enum err migration_apply(const struct schema_files *m, struct db *db, bool dry, struct buf *report,
 			 struct buf *problem) MUST_CHECK;

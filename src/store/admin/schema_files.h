@@ -6,7 +6,8 @@
  *	tables/	numbered files, 001_name.sql, 002_name.sql, …: each applied once, in order, in a transaction of its own, and
  *		never changed afterwards. There is no way back but a backup.
  *	code/	the functions, each defined once (CREATE OR REPLACE). Loaded as a whole, in one transaction, whenever their joint
- *		checksum is another than the database's; functions that an earlier load made and this one does not are dropped.
+ *		checksum is another than the database's; functions that an earlier load made and this one does not are dropped
+ *		before its last file, that of the grants.
  *	rules/	a file for each function that an operator may replace, named after it: run when that function is missing, and
  *		never otherwise.
  *

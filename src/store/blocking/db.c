@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "store/blocking/db_answer.h"
 #include "store/blocking/db_internal.h"
 #include "store/wire/session_setup.h"
@@ -204,6 +205,30 @@ enum err db_ensure(struct db *db)
 		(void)PQisBusy(db->conn); /* takes in notices */
 	}
 	return db_reopen(db);
+}
+
+enum err db_wait_notification(struct db *db, int64_t wait_ms)
+{
+	int64_t until_ms = clock_monotonic_ms() + wait_ms;
+
+	while (db_is_open(db)) {
+		struct pollfd p = {.fd = PQsocket(db->conn), .events = POLLIN};
+		PGnotify *n = NULL;
+		int64_t left_ms = until_ms - clock_monotonic_ms();
+
+		if (!PQconsumeInput(db->conn))
+			return db_answer_lost(db, "listen", NULL);
+		n = PQnotifies(db->conn);
+		if (n) {
+			PQfreemem(n);
+			session_setup_drop_notifications(db->conn);
+			return OK;
+		}
+		if (left_ms <= 0)
+			return ERR_NOT_FOUND;
+		(void)poll(&p, 1, (int)left_ms);
+	}
+	return ERR_AWAY;
 }
 
 static enum err new_of(struct db **out, struct hosts *hosts, const char *default_user, const char *application_name,

@@ -35,7 +35,8 @@ struct waiter {
 TAILQ_HEAD(waiters, waiter);
 
 struct publisher {
-	const struct config *config; /* borrowed */
+	const struct config *config;	     /* borrowed */
+	const struct publisher_watch *watch; /* borrowed */
 	pthread_t thread;
 	struct db *db;		     /* the thread's */
 	struct publish_batch *batch; /* the thread's */
@@ -215,13 +216,15 @@ static enum err publish(struct publisher *p, const struct publisher_batch *b)
 
 static void run_batch(struct publisher *p, const struct publisher_batch *b)
 {
-	int64_t statement_ms = p->config->database_timeout_ms;
+	int64_t statement_ms = p->config->database_timeout_ms, began_us = clock_monotonic_us();
 	enum err e = db_ensure(p->db);
 
 	if (e == OK)
 		e = db_limit(p->db, b->slow ? statement_ms : statement_ms / SHARED_TIME);
 	if (e == OK)
 		e = publish(p, b);
+	if (e == OK)
+		p->watch->committed(p->watch->context, clock_monotonic_us() - began_us, b->items);
 	if ((e == ERR_BUSY && !b->slow) || (e == ERR_DATABASE && b->count > 1)) {
 		divide(p, b);
 		return;
@@ -346,7 +349,7 @@ static void release(struct publisher *p)
 	free(p);
 }
 
-enum err publisher_start(struct publisher **out, const struct config *c)
+enum err publisher_start(struct publisher **out, const struct config *c, const struct publisher_watch *watch)
 {
 	struct publisher *p = calloc(1, sizeof(*p));
 	pthread_condattr_t monotonic;
@@ -354,7 +357,7 @@ enum err publisher_start(struct publisher **out, const struct config *c)
 
 	if (!p)
 		return ERR_MEMORY;
-	p->config = c;
+	*p = (struct publisher){.config = c, .watch = watch};
 	TAILQ_INIT(&p->gathered);
 	TAILQ_INIT(&p->busy);
 	TAILQ_INIT(&p->failed);

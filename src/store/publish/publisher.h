@@ -21,6 +21,9 @@
  */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/process/config.h"
@@ -28,12 +31,18 @@
 
 struct publisher; /* opaque */
 
+/* Told of each batch that is committed, and how long that took, by the publisher's thread. */
+struct publisher_watch {
+	void (*committed)(void *context, int64_t took_us, size_t messages);
+	void *context; /* borrowed */
+};
+
 /*
  * Connects, and starts its thread. A database that is away is no error.
  *
- *	c	borrowed, until it is stopped
+ *	c, watch	borrowed, until it is stopped
  */
-enum err publisher_start(struct publisher **p, const struct config *c) MUST_CHECK;
+enum err publisher_start(struct publisher **p, const struct config *c, const struct publisher_watch *watch) MUST_CHECK;
 
 /*
  * Publishes all of a request or nothing, and waits until it is committed.

@@ -24,6 +24,8 @@ static const struct statement status_statement = {
 	"FROM tidings.status() AS s, tidings.outbox_state() AS o",
 };
 
+static const struct statement queue_statement = {"queue", "SELECT tidings.metrics()"};
+
 enum { NODES_LIVE, RELAY_MOVES, SCHEMA_FITS };
 
 static const struct statement health_statement = {
@@ -69,7 +71,7 @@ struct copy {
 };
 
 struct status {
-	struct copy whole, health, commit, sidecar;
+	struct copy whole, health, queue, commit, sidecar;
 	struct http_probe probe;
 };
 
@@ -241,6 +243,7 @@ enum err status_open(struct status **out, const struct config *c)
 	if (e == OK) {
 		http_probe_init(&s->probe, c->ws_socket, c->ws_address, c->ws_port);
 		s->whole = (struct copy){.statement = &status_statement, .age_max_ms = STATUS_AGE_MS};
+		s->queue = (struct copy){.statement = &queue_statement, .age_max_ms = QUEUE_AGE_MS};
 		s->health = (struct copy){.statement = &health_statement, .parameter = schema_files};
 		s->commit = (struct copy){
 			.statement = &commit_statement,
@@ -260,6 +263,8 @@ enum err status_open(struct status **out, const struct config *c)
 	}
 	if (e == OK)
 		e = copy_open(&s->health, c, "tidings status", &s->whole);
+	if (e == OK)
+		e = copy_open(&s->queue, c, "tidings status", &s->whole);
 	/* A commit that waits for its standby says nothing about the server. */
 	if (e == OK)
 		e = copy_open(&s->commit, c, COMMIT_NAME, NULL);
@@ -277,6 +282,7 @@ void status_close(struct status **s)
 		return;
 	copy_close(&(*s)->whole);
 	copy_close(&(*s)->health);
+	copy_close(&(*s)->queue);
 	copy_close(&(*s)->commit);
 	copy_close(&(*s)->sidecar);
 	http_probe_close(&(*s)->probe);
@@ -349,6 +355,22 @@ enum err status_read(struct status *s, bool totals_only, struct buf *out, struct
 		buf_add(out, text->bytes, text->len);
 		*read_us = c->began_us;
 	}
+	pthread_mutex_unlock(&c->lock);
+	return e == OK && !buf_ok(out) ? ERR_MEMORY : e;
+}
+
+enum err status_metrics(struct status *s, struct buf *out)
+{
+	struct copy *c = &s->queue;
+	int64_t asked_ms = clock_monotonic_ms();
+	enum err e;
+
+	pthread_mutex_lock(&c->lock);
+	e = wait_for(c, asked_ms);
+	if (e == ERR_AWAY && c->outcome == OK && c->began_ms != 0 && c->began_ms >= asked_ms - QUEUE_KEPT_MS)
+		e = OK;
+	if (e == OK)
+		buf_add(out, c->columns[0].bytes, c->columns[0].len);
 	pthread_mutex_unlock(&c->lock);
 	return e == OK && !buf_ok(out) ? ERR_MEMORY : e;
 }

@@ -26,6 +26,8 @@
 #include "base/process/config.h"
 
 #define STATUS_AGE_MS 1000
+#define QUEUE_AGE_MS 10000
+#define QUEUE_KEPT_MS 60000
 #define STATUS_WAIT_MS 800 /* whoever checks health gives up after 1 s */
 
 struct status; /* opaque */
@@ -61,6 +63,15 @@ void status_close(struct status **s);
  */
 enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health_report *health,
 		     int64_t *read_us) MUST_CHECK;
+
+/*
+ * What tidings.metrics() says of the queue, appended: read once in QUEUE_AGE_MS, whoever asks. Where it is not there within
+ * STATUS_WAIT_MS, what was read before, as long as that is no older than QUEUE_KEPT_MS.
+ *
+ * ERR_AWAY  there is none
+ * ERR_DATABASE, ERR_MEMORY
+ */
+enum err status_metrics(struct status *s, struct buf *out) MUST_CHECK;
 
 /* Within STATUS_WAIT_MS. */
 void status_health(struct status *s, struct health_report *health);

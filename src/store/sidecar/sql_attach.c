@@ -15,7 +15,7 @@ struct attach_call {
 
 static const struct statement attach_statement = {
 	"attach", "select outcome, epoch, last_seq, first_seq, delivered_seq, unsent, counted, after, "
-		  "topic_id, seq, to_user, exclude, body, revocation, expires_in_ms "
+		  "topic_id, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms "
 		  "from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14)"};
 
 enum attach_column { OUTCOME, EPOCH, LAST_SEQ, FIRST_SEQ, DELIVERED_SEQ, UNSENT, COUNTED, AFTER, TOPIC_ID };

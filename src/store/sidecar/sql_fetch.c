@@ -10,12 +10,13 @@ struct fetch_call {
 	void *context;
 };
 
-static const struct statement fetch_statement = {"fetch", "select topic_id, seq, to_user, exclude, body, revocation, "
-							  "expires_in_ms from tidings.fetch($1, $2, $3, $4, $5)"};
+static const struct statement fetch_statement = {"fetch",
+						 "select topic_id, seq, to_user, exclude, body, revocation, "
+						 "expires_in_ms, age_ms from tidings.fetch($1, $2, $3, $4, $5)"};
 
-static const struct statement unsent_statement = {"unsent",
-						  "select $1::int8, seq, $2::text, null::text, body, false, "
-						  "expires_in_ms from tidings.unsent($1, $2, $3, $4, $5, $6)"};
+static const struct statement unsent_statement = {
+	"unsent", "select $1::int8, seq, $2::text, null::text, body, false, "
+		  "expires_in_ms, null::int8 from tidings.unsent($1, $2, $3, $4, $5, $6)"};
 
 static void on_fetch(void *context, enum err e, const PGresult *rows)
 {

@@ -8,7 +8,7 @@
 
 #define EXPIRY_MAX_MS (INT64_C(1) << 53) /* ahead: longer than any clock of ours runs */
 
-enum fetch_column { TOPIC_ID, SEQ, TO_USER, EXCLUDE, BODY, REVOCATION, EXPIRES_IN_MS };
+enum fetch_column { TOPIC_ID, SEQ, TO_USER, EXCLUDE, BODY, REVOCATION, EXPIRES_IN_MS, AGE_MS };
 
 /* From the database's clock to ours: only what is left of the time is told. 0: it never expires. */
 static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)
@@ -16,6 +16,12 @@ static int64_t expiry_at(const PGresult *r, int row, int column, int64_t now_ms)
 	int64_t in_ms = sql_int8_at(r, row, column);
 
 	return PQgetisnull(r, row, column) ? 0 : now_ms + MIN(MAX(in_ms, 0), EXPIRY_MAX_MS);
+}
+
+/* The same. 0: nobody says. */
+static int64_t stored_at(const PGresult *r, int row, int column, int64_t now_ms)
+{
+	return PQgetisnull(r, row, column) ? 0 : MAX(now_ms - MAX(sql_int8_at(r, row, column), 0), 1);
 }
 
 static void read_row(struct fetch_row *made, struct uuid *kept, const PGresult *r, int row, int column, int64_t now_ms)
@@ -34,6 +40,7 @@ static void read_row(struct fetch_row *made, struct uuid *kept, const PGresult *
 	if (body_len >= 2 && body[0] == '{' && !made->revocation)
 		made->message.body = (struct span){body, body_len};
 	made->message.expires_ms = expiry_at(r, row, column + EXPIRES_IN_MS, now_ms);
+	made->message.stored_ms = stored_at(r, row, column + AGE_MS, now_ms);
 }
 
 enum err fetch_rows_read(struct fetch_rows *out, const PGresult *r, int first_row, int first_column)

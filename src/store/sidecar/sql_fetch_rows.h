@@ -1,7 +1,7 @@
 /*
  * sql_fetch_rows - messages in an answer of tidings.fetch(), unsent() or attach(), as fetch_rows.
  *
- * Their columns are, one behind the other: topic_id, seq, to_user, exclude, body, revocation, expires_in_ms.
+ * Their columns are, one behind the other: topic_id, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms.
  *
  * Layer    store: for files of this folder only.
  */
@@ -23,7 +23,7 @@ struct fetch_rows {
 /*
  * The rows from `first_row` to the last one.
  *
- *	first_column	of the seven
+ *	first_column	of the eight
  *	out		freed by fetch_rows_free(), on an error too
  *
  * ERR_MEMORY

@@ -1,5 +1,7 @@
 #include "store/wire/conninfo.h"
 
+#include <libpq-fe.h>
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,4 +74,9 @@ void conninfo_free(struct conninfo **out)
 	free(c->user);
 	free(c);
 	*out = NULL;
+}
+
+int conninfo_library_version(void)
+{
+	return PQlibVersion();
 }

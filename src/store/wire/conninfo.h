@@ -37,6 +37,9 @@ enum err conninfo_new(struct conninfo **c, struct hosts *hosts, const char *defa
 		      int64_t timeout_ms) MUST_CHECK;
 void conninfo_free(struct conninfo **c);
 
+/* Of libpq, as PQlibVersion() has it: 150004 is 15.4. */
+int conninfo_library_version(void);
+
 /*
  * Makes the parameters those of one host.
  *

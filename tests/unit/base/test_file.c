@@ -103,6 +103,36 @@ static void what_is_no_file_is_told_apart(void **state)
 	buf_free(&out);
 }
 
+static void replaces_a_file_at_once_or_leaves_it_as_it_was(void **state)
+{
+	struct buf out = BUF_EMPTY;
+	struct stat st;
+	mode_t before = umask(0077);
+
+	(void)state;
+	unlink(path);
+	assert_int_equal(file_replace(path, 0644, (struct span){"one", 3}), OK);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(file_replace(path, 0644, (struct span){"two two", 7}), OK);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	assert_int_equal(file_read(path, 100, false, &out), OK);
+	assert_string_equal(out.bytes, "two two");
+	umask(before);
+
+	/* Where a folder is, no file can be put, and nothing is left of the attempt: tear_down() removes the empty folder. */
+	unlink(path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(file_replace(path, 0644, (struct span){"three", 5}), ERR_SYSTEM);
+	assert_int_equal(errno, EISDIR);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(file_replace("/tmp/tidings-unit-file-absent/f", 0644, (struct span){"four", 4}), ERR_SYSTEM);
+	assert_int_equal(errno, ENOENT);
+	buf_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -111,6 +141,7 @@ int main(void)
 		cmocka_unit_test(one_byte_too_many_is_too_large),
 		cmocka_unit_test(a_secret_that_others_may_read_is_refused_and_so_is_what_they_may_write),
 		cmocka_unit_test(what_is_no_file_is_told_apart),
+		cmocka_unit_test(replaces_a_file_at_once_or_leaves_it_as_it_was),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -23,6 +23,8 @@
 #include "domain/http/query.h"
 #include "domain/input/broadcast.h"
 #include "domain/input/client_message.h"
+#include "domain/jose/base64url.h"
+#include "domain/jose/jwk_set.h"
 #include "domain/text/json.h"
 #include "domain/topic/message.h"
 #include "domain/topic/selection.h"
@@ -250,8 +252,17 @@ static void what_is_said_on_a_connection_is_answered_as_ever_or_not_at_all(void 
 /* --- tokens */
 
 static char directory[] = "test_memory.XXXXXX";
-static const struct token_rules rules = {.algorithms = "HS256,ES256", .require_exp = true};
-static char *private_key;
+static char set_path[sizeof(directory) + 5];
+static const struct token_rules rules = {.algorithms = "HS256,ES256,PS256,EdDSA",
+					 .issuer = "https://id",
+					 .audience = "tidings",
+					 .jwks = set_path,
+					 .user_claim = "/user/id",
+					 .role_claim = "/user/roles",
+					 .roles = "nurse=clinician,u=user",
+					 .require_exp = true};
+enum { EC_PAIR, RSA_PAIR, ED_PAIR, PAIRS };
+static char *private_keys[PAIRS]; /* PEM */
 
 static char *path_of(const char *name)
 {
@@ -261,12 +272,37 @@ static char *path_of(const char *name)
 	return path;
 }
 
-static int make_keys(void **state)
+static void add_number(struct buf *out, const char *name, const EVP_PKEY *key, const char *param)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
+	unsigned char bytes[256];
+	BIGNUM *number = NULL;
+
+	assert_int_equal(EVP_PKEY_get_bn_param(key, param, &number), 1);
+	assert_true(BN_num_bytes(number) <= (int)sizeof(bytes));
+	buf_printf(out, ",\"%s\":\"", name);
+	base64url_add(out, bytes, (size_t)BN_bn2bin(number, bytes));
+	buf_add_text(out, "\"");
+	BN_free(number);
+}
+
+static void keep_private(int pair, EVP_PKEY *key)
+{
 	BIO *bio = BIO_new(BIO_s_mem());
 	char *pem = NULL;
-	long len;
+
+	assert_int_equal(PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL), 1);
+	private_keys[pair] = strndup(pem, (size_t)BIO_get_mem_data(bio, &pem));
+	assert_non_null(private_keys[pair]);
+	BIO_free(bio);
+}
+
+/* A secret and a key in the folder, two in the set. */
+static int make_keys(void **state)
+{
+	EVP_PKEY *pairs[PAIRS] = {EVP_EC_gen("P-256"), EVP_RSA_gen(2048), EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")};
+	struct buf set = BUF_EMPTY;
+	unsigned char point[32];
+	size_t len = sizeof(point);
 	FILE *f;
 
 	(void)state;
@@ -276,14 +312,25 @@ static int make_keys(void **state)
 	fclose(f);
 	chmod(path_of("default.HS256"), 0600);
 	f = fopen(path_of("default.ES256"), "w");
-	if (!f || !key || !bio || PEM_write_PUBKEY(f, key) != 1 || fclose(f) != 0 ||
-	    PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1)
+	if (!f || PEM_write_PUBKEY(f, pairs[EC_PAIR]) != 1 || fclose(f) != 0)
 		return -1;
-	len = BIO_get_mem_data(bio, &pem);
-	private_key = strndup(pem, (size_t)len);
-	BIO_free(bio);
-	EVP_PKEY_free(key);
-	return private_key ? 0 : -1;
+	buf_add_text(&set, "{\"keys\":[{\"kty\":\"RSA\",\"alg\":\"PS256\"");
+	add_number(&set, "n", pairs[RSA_PAIR], "n");
+	add_number(&set, "e", pairs[RSA_PAIR], "e");
+	assert_int_equal(EVP_PKEY_get_raw_public_key(pairs[ED_PAIR], point, &len), 1);
+	buf_add_text(&set, "},{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"");
+	base64url_add(&set, point, len);
+	buf_add_text(&set, "\"}]}");
+	snprintf(set_path, sizeof(set_path), "%s.jwks", directory);
+	f = fopen(set_path, "w");
+	if (!f || fputs(set.bytes, f) < 0 || fclose(f) != 0)
+		return -1;
+	for (int i = 0; i < PAIRS; i++) {
+		keep_private(i, pairs[i]);
+		EVP_PKEY_free(pairs[i]);
+	}
+	buf_free(&set);
+	return 0;
 }
 
 static int drop_keys(void **state)
@@ -291,7 +338,9 @@ static int drop_keys(void **state)
 	(void)state;
 	unlink(path_of("default.HS256"));
 	unlink(path_of("default.ES256"));
-	free(private_key);
+	unlink(set_path);
+	for (int i = 0; i < PAIRS; i++)
+		free(private_keys[i]);
 	return rmdir(directory);
 }
 
@@ -329,22 +378,111 @@ static enum err verify(void *context)
 	return e;
 }
 
+static enum err read_set(void *context)
+{
+	const char *text = context;
+	struct jwk_set set = {0};
+	struct buf problem = BUF_EMPTY;
+	enum err e = jwk_set_read(&set, "it", (struct span){text, strlen(text)}, "RS256,ES256", &problem);
+
+	memory_restore();
+	jwk_set_free(&set);
+	buf_free(&problem);
+	return e;
+}
+
+static void a_set_of_keys_is_refused_for_what_is_in_it_or_not_known(void **state)
+{
+	static char nothing_to_use[] =
+		"{\"keys\":[{\"kid\":\"a\",\"use\":\"enc\"},{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAA\"}]}";
+	static char private[] = "{\"keys\":[{\"d\":\"AAAA\"}]}";
+
+	(void)state;
+	memory_fail_each(read_set, nothing_to_use);
+	memory_fail_each(read_set, private);
+}
+
+struct signer {
+	const struct token_keys *keys;
+	const char *alg;
+	const char *private_key;
+};
+
+static enum err sign(void *context)
+{
+	static const struct token_claims claims = {.user_id = "456", .expires_s = NOW_S + 60};
+	const struct signer *s = context;
+	struct buf jwt = BUF_EMPTY;
+	enum err e = token_make(s->keys, NULL, s->alg, s->private_key, &claims, NOW_S, &jwt);
+
+	memory_restore();
+	assert_true((e == OK) == (jwt.len > 0 && buf_ok(&jwt)));
+	buf_free(&jwt);
+	return e;
+}
+
+/* libjwt does not tell these apart. */
+static void what_openssl_signs_is_signed_or_there_is_no_memory(void **state)
+{
+	struct buf problem = BUF_EMPTY;
+	struct token_keys *keys = NULL;
+
+	(void)state;
+	assert_int_equal(token_keys_load(&keys, directory, &rules, &problem), OK);
+	memory_fail_each(sign, &(struct signer){keys, "EdDSA", private_keys[ED_PAIR]});
+	memory_fail_each(sign, &(struct signer){keys, "PS256", private_keys[RSA_PAIR]});
+	token_keys_free(&keys);
+	buf_free(&problem);
+}
+
+static enum err write_claims(void *context)
+{
+	static const struct token_claims claims = {.user_id = "456", .role = ROLE_CLINICIAN, .expires_s = NOW_S + 60};
+	const char *whole = context;
+	struct buf out = BUF_EMPTY;
+	enum err e = claims_add_json(&out, &rules, &claims, NOW_S);
+
+	memory_restore();
+	if (e == OK)
+		assert_string_equal(out.bytes, whole);
+	buf_free(&out);
+	return e;
+}
+
+static void claims_are_written_as_a_whole_or_not_at_all(void **state)
+{
+	char whole[300];
+
+	(void)state;
+	snprintf(whole, sizeof(whole),
+		 "{\"iat\":%lld,\"exp\":%lld,\"iss\":\"https://"
+		 "id\",\"aud\":\"tidings\",\"user\":{\"roles\":[\"nurse\"],\"id\":\"456\"}}",
+		 (long long)NOW_S, (long long)NOW_S + 60);
+	memory_fail_each(write_claims, whole);
+}
+
 /* A good token was "malformed", or its signature bad: 401, and a client that gives up. */
 static void a_token_is_good_or_bad_as_ever_or_not_known(void **state)
 {
 	static const struct token_claims claims = {.user_id = "456", .expires_s = NOW_S + 60};
-	static const char *const algorithms[] = {"HS256", "ES256"};
+	const struct {
+		const char *alg;
+		const char *private_key; /* NULL: a secret */
+	} signers[] = {{"HS256", NULL},
+		       {"ES256", private_keys[EC_PAIR]},
+		       {"PS256", private_keys[RSA_PAIR]},
+		       {"EdDSA", private_keys[ED_PAIR]}};
 	struct buf problem = BUF_EMPTY;
 	struct presented p = {.now_s = NOW_S};
 
 	(void)state;
 	memory_fail_each(load_keys, NULL);
 	assert_int_equal(token_keys_load(&p.keys, directory, &rules, &problem), OK);
-	for (size_t i = 0; i < ARRAY_LEN(algorithms); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(signers); i++) {
 		struct buf jwt = BUF_EMPTY;
 
-		assert_int_equal(
-			token_make(p.keys, NULL, algorithms[i], i > 0 ? private_key : NULL, &claims, NOW_S, &jwt), OK);
+		assert_int_equal(token_make(p.keys, NULL, signers[i].alg, signers[i].private_key, &claims, NOW_S, &jwt),
+				 OK);
 		p.jwt = jwt.bytes;
 		memory_fail_each(verify, &p);
 		p.now_s = NOW_S + 60;
@@ -425,7 +563,8 @@ static void on_revoked(void *context, struct hub_topic *t, const char *user_id, 
 	(void)seq;
 }
 
-static const struct hub_ops hub_ops = {on_write, on_soon, on_behind, on_delivered, on_delivered_private, on_revoked};
+static const struct hub_ops hub_ops = {on_write,   on_soon, on_behind, on_delivered, on_delivered_private,
+				       on_revoked, NULL,    NULL};
 
 /* What the caller of hub_append() does where it fails: the same again, later. */
 static enum err append(struct hub *h, struct hub_topic *t, uint64_t seq)
@@ -754,6 +893,9 @@ int main(void)
 		cmocka_unit_test(what_a_client_says_is_read_whole_or_not_at_all),
 		cmocka_unit_test(what_is_said_on_a_connection_is_answered_as_ever_or_not_at_all),
 		cmocka_unit_test(a_token_is_good_or_bad_as_ever_or_not_known),
+		cmocka_unit_test(a_set_of_keys_is_refused_for_what_is_in_it_or_not_known),
+		cmocka_unit_test(what_openssl_signs_is_signed_or_there_is_no_memory),
+		cmocka_unit_test(claims_are_written_as_a_whole_or_not_at_all),
 		cmocka_unit_test(each_client_gets_each_message_once_and_in_order),
 		cmocka_unit_test(a_message_is_in_the_tail_whole_or_not_at_all),
 		cmocka_unit_test(a_message_is_packed_and_unpacked_whole_or_not_at_all),

@@ -133,7 +133,7 @@ static void prints_what_it_would_read_again(void **state)
 	assert_non_null(strstr(out.bytes, "\nTIDINGS_ANONYMOUS=public\n"));
 	assert_non_null(strstr(out.bytes, "\nTIDINGS_JWT_ISSUER=\n"));
 	assert_non_null(strstr(out.bytes, "\nTIDINGS_WS_PORT=8001\n"));
-	assert_null(strstr(out.bytes, "TIDINGS_STATE="));
+	assert_null(strstr(out.bytes, "\nTIDINGS_PORT="));
 	buf_free(&out);
 	buf_free(&problems);
 }

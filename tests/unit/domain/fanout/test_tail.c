@@ -668,10 +668,35 @@ static void both_forms_together_stay_within_its_maximum(void **state)
 	deflater_free(&d);
 }
 
+static void a_delivery_is_as_old_as_the_first_message_in_it_where_that_is_known(void **state)
+{
+	struct tail *t = tail_from(0, 1000);
+	const struct reader r = {0};
+	struct delivery d;
+
+	(void)state;
+	for (int64_t seq = 1; seq <= 3; seq++) {
+		struct stored_message m = {
+			.seq = (uint64_t)seq, .body = {"{}", 2}, .stored_ms = seq == 3 ? 0 : NOW_MS - 100 / seq};
+
+		assert_int_equal(tail_append(t, &m), OK);
+	}
+	assert_int_equal(tail_after(t, 0, &r, NOW_MS, 1000, &d), OK);
+	assert_int_equal(d.age_ms, 100);
+	assert_int_equal(tail_after(t, 1, &r, NOW_MS, 1000, &d), OK);
+	assert_int_equal(d.age_ms, 50);
+	assert_int_equal(tail_after(t, 2, &r, NOW_MS, 1000, &d), OK);
+	assert_true(d.count == 1 && d.age_ms < 0);
+	assert_int_equal(tail_after(t, 3, &r, NOW_MS, 1000, &d), OK);
+	assert_true(d.age_ms < 0);
+	tail_free(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(makes_a_whole_frame_with_the_seq_in_front),
+		cmocka_unit_test(a_delivery_is_as_old_as_the_first_message_in_it_where_that_is_known),
 		cmocka_unit_test(an_empty_one_has_nothing_after_its_seq_and_has_evicted_what_is_before),
 		cmocka_unit_test(evicts_the_oldest_when_one_byte_too_many_comes),
 		cmocka_unit_test(keeps_a_frame_larger_than_its_maximum_alone_until_the_next),

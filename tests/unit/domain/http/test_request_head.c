@@ -262,6 +262,16 @@ static void joins_the_lines_of_a_list(void **state)
 	assert_false(read_good(LINE HOST "Connection: x\r\nConnection: close\r\n\r\n").keep_alive);
 }
 
+static void knows_what_a_proxy_sends_for_somebody(void **state)
+{
+	(void)state;
+	assert_false(read_good(LINE HOST "X-Forwarded: a\r\n\r\n").forwarded);
+	assert_true(read_good(LINE HOST "x-forwarded-FOR: 10.0.0.1\r\nX-Forwarded-For: b\r\n\r\n").forwarded);
+	assert_true(read_good(LINE HOST "Forwarded: for=10.0.0.1\r\n\r\n").forwarded);
+	assert_true(read_good(LINE HOST "X-Real-IP: 10.0.0.1\r\n\r\n").forwarded);
+	assert_true(read_good(LINE HOST "Via: 1.1 a\r\n\r\n").forwarded);
+}
+
 static void refuses_another_version(void **state)
 {
 	(void)state;
@@ -508,6 +518,7 @@ int main(void)
 		cmocka_unit_test(passes_over_one_empty_line_before_the_head),
 		cmocka_unit_test(refuses_a_host_that_is_none),
 		cmocka_unit_test(joins_the_lines_of_a_list),
+		cmocka_unit_test(knows_what_a_proxy_sends_for_somebody),
 		cmocka_unit_test(refuses_another_version),
 		cmocka_unit_test(refuses_what_two_readers_may_read_differently),
 		cmocka_unit_test(a_bare_line_feed_is_refused_at_once),

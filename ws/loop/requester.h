@@ -100,6 +100,18 @@ void requester_close(struct requester *r);
 void requester_send_last(struct requester *r, struct buf *reply);
 
 /*
+ * An answer, and the end.
+ *
+ *	type	of its body
+ *	body	taken: freed
+ *	headers	more of them, each with its CRLF, or ""
+ */
+void requester_answer(struct requester *r, int status, const char *type, struct buf *body, const char *headers);
+
+/* False: it is no GET, or HEAD, without a body, and is refused. */
+bool requester_takes_get(struct requester *r, const struct request_head *head);
+
+/*
  * A refusal, as a problem.
  *
  *	headers	more of them, each with its CRLF, or ""

@@ -1,10 +1,12 @@
-#include "ws/net/requester.h"
+#include "ws/loop/requester.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "domain/http/problem.h"
+
+#define ROOMY_BYTES 8192 /* of an answer, from when on its socket is to have more room than sockets have at first */
 
 /*
  * How long it may stay so. KEPT_ALIVE: nginx keeps an idle connection to an upstream for 60 s; it is to be the one that
@@ -122,6 +124,38 @@ void requester_send_last(struct requester *r, struct buf *reply)
 		requester_close(r);
 	}
 	buf_free(reply);
+}
+
+void requester_answer(struct requester *r, int status, const char *type, struct buf *body, const char *headers)
+{
+	char date[CLOCK_HTTP_DATE_SIZE];
+	struct buf reply = BUF_EMPTY;
+	int room = 2 * (int)body->len; /* of the socket's buffer: the kernel counts more than the bytes */
+
+	buf_printf(&reply,
+		   "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+		   "Date: %s\r\nConnection: close\r\n%s\r\n",
+		   status, status == 200 ? "OK" : problem_title(status), type, body->len,
+		   clock_http_date(date, clock_wall_us()), headers);
+	if (!r->head_only)
+		buf_add(&reply, body->bytes, body->len);
+	if (!buf_ok(body))
+		reply.failed = true;
+	if (body->len > ROOMY_BYTES)
+		(void)setsockopt(client_socket_fd(r->socket), SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	buf_free(body);
+	requester_send_last(r, &reply);
+}
+
+bool requester_takes_get(struct requester *r, const struct request_head *head)
+{
+	if (!request_head_is_method(head, "GET") && !r->head_only)
+		requester_refuse(r, 405, "Allow: GET, HEAD\r\n", "This route takes GET only.");
+	else if (head->body_status != 0)
+		requester_refuse(r, head->body_status, "", "No body is taken here.");
+	else
+		return true;
+	return false;
 }
 
 void requester_refuse_problem(struct requester *r, const struct problem *problem, const char *headers)

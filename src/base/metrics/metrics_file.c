@@ -1,0 +1,181 @@
+#include "base/metrics/metrics_file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char magic[16] = "tidings metrics";
+
+struct metrics_header {
+	char magic[16];
+	uint64_t fingerprint; /* of the table; 0: the file is being made */
+	char given[METRICS_GIVEN_SIZE];
+};
+
+static size_t file_size(const struct metric *table, unsigned count)
+{
+	return sizeof(struct metrics_header) + metrics_slots(table, count) * sizeof(metric_number);
+}
+
+static metric_number *numbers_of(struct metrics_header *header)
+{
+	return (metric_number *)(void *)(header + 1);
+}
+
+/* Its descriptor; -1. */
+static int open_number(const char *folder, const char *program, int number, int flags)
+{
+	struct buf path = BUF_EMPTY;
+	int fd = -1;
+
+	buf_printf(&path, "%s/%s.%d.metrics", folder, program, number);
+	if (buf_ok(&path))
+		fd = open(path.bytes, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	buf_free(&path);
+	return fd;
+}
+
+/* A lock of the open file: no other descriptor of this process ends it. */
+static bool lock(int fd)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	return fcntl(fd, F_OFD_SETLK, &whole) == 0;
+}
+
+static bool is_locked(int fd)
+{
+	struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+	return fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+}
+
+static bool fits(const struct metrics_header *header, uint64_t fingerprint, const char *given)
+{
+	return memcmp(header->magic, magic, sizeof(magic)) == 0 && header->fingerprint == fingerprint &&
+	       strncmp(header->given, given, METRICS_GIVEN_SIZE) == 0;
+}
+
+/* All of it has its place on the disk: a page that has none when it is written to ends the process. */
+static bool reserve(int fd, size_t size)
+{
+	struct stat file;
+
+	return fstat(fd, &file) == 0 && (file.st_size == (off_t)size || ftruncate(fd, 0) == 0) &&
+	       posix_fallocate(fd, 0, (off_t)size) == 0;
+}
+
+static void begin(struct metrics_header *header, uint64_t fingerprint, const char *given)
+{
+	memcpy(header->magic, magic, sizeof(magic));
+	memcpy(header->given, given, strlen(given));
+	header->fingerprint = fingerprint;
+}
+
+/* NULL: it has no place. */
+static struct metrics_header *take_over(int fd, const struct metrics *m, const char *given)
+{
+	uint64_t fingerprint = metrics_fingerprint(m->table, m->count);
+	size_t size = file_size(m->table, m->count);
+	struct metrics_header *header =
+		reserve(fd, size) ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+	if (header == MAP_FAILED)
+		return NULL;
+	if (!fits(header, fingerprint, given)) {
+		memset(header, 0, size);
+		begin(header, fingerprint, given);
+	}
+	return header;
+}
+
+/* The first of its files in which nobody counts. NULL: there is none to be had. */
+static struct metrics_header *find_free(const struct metrics *m, const char *folder, const char *program,
+					const char *given, struct buf *problem)
+{
+	struct metrics_header *header = NULL;
+	bool taken = true;
+
+	for (int number = 0; taken && number < METRICS_FILES_MAX; number++) {
+		int fd = open_number(folder, program, number, O_RDWR | O_CREAT);
+		bool ours = fd >= 0 && lock(fd);
+
+		taken = fd >= 0 && !ours && (errno == EAGAIN || errno == EACCES);
+		if (ours)
+			header = take_over(fd, m, given);
+		/* A descriptor that is kept open keeps the lock, until the process ends. */
+		if (header)
+			return header;
+		if (!taken)
+			buf_printf(problem, "%s: %s", folder, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+	}
+	if (taken)
+		buf_printf(problem, "%s: there are too many files of %s", folder, program);
+	return NULL;
+}
+
+enum err metrics_file_open(struct metrics *m, const struct metric *table, unsigned count, const char *folder,
+			   const char *program, const char *given, struct buf *problem)
+{
+	struct metrics_header *header = NULL;
+
+	assert(strlen(given) < METRICS_GIVEN_SIZE);
+	metrics_init(m, table, count, NULL, true);
+	if (folder && *folder)
+		header = find_free(m, folder, program, given, problem);
+	if (!header) {
+		header = calloc(1, file_size(table, count));
+		if (!header)
+			return ERR_MEMORY;
+		begin(header, metrics_fingerprint(table, count), given);
+	}
+	metrics_init(m, table, count, numbers_of(header), true);
+	m->given = header->given;
+	metrics_clear_gauges(m);
+	return OK;
+}
+
+/* What is in it now, with `size` bytes; NULL: another size, or no memory. Read, not mapped: somebody may cut it off. */
+static struct metrics_header *read_whole(int fd, size_t size)
+{
+	struct metrics_header *header = malloc(size + 1);
+	ssize_t got = header ? pread(fd, header, size + 1, 0) : -1;
+
+	if (got == (ssize_t)size && header->given[METRICS_GIVEN_SIZE - 1] == '\0')
+		return header;
+	free(header);
+	return NULL;
+}
+
+enum err metrics_file_sum(const struct metrics *sum, const char *folder, const char *program, struct buf *given)
+{
+	uint64_t fingerprint = metrics_fingerprint(sum->table, sum->count);
+	size_t given_at = given->len;
+	bool found = false;
+
+	for (int number = 0; number < METRICS_FILES_MAX; number++) {
+		int fd = open_number(folder, program, number, O_RDONLY);
+		struct metrics_header *header;
+
+		if (fd < 0)
+			break;
+		header = read_whole(fd, file_size(sum->table, sum->count));
+		if (header && fits(header, fingerprint, found ? given->bytes + given_at : header->given)) {
+			if (!found)
+				buf_add_text(given, header->given);
+			/* Gauges of a process that has ended say nothing any more. */
+			metrics_merge(sum, numbers_of(header), is_locked(fd));
+			found = buf_ok(given);
+		}
+		free(header);
+		close(fd);
+	}
+	return found ? OK : ERR_NOT_FOUND;
+}

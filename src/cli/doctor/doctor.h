@@ -1,0 +1,23 @@
+/*
+ * doctor - the parts of an installation that are looked at, each by itself.
+ *
+ * Layer    cli.
+ */
+#pragma once
+
+#include "base/defs.h"
+#include "base/process/config.h"
+#include "cli/doctor/findings.h"
+
+/* The keys, what this login may open, the sidecar of this machine. */
+void doctor_machine(const struct config *c, struct findings *f);
+
+/*
+ * Every login, the server, the roles, the schema, the clocks, the way of notifications, the work.
+ *
+ *	directory	the SQL files of `tidings migrate`
+ */
+void doctor_database(const struct config *c, const char *directory, struct findings *f);
+
+/* Whether the web server at that address hands each kind of request on to whom it is for. */
+void doctor_web(const char *url, struct findings *f);

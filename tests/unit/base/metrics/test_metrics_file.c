@@ -1,0 +1,231 @@
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/defs.h"
+#include "base/metrics/metrics_file.h"
+
+enum { OPENED, USERS, REQUESTS };
+
+static const struct metric table[] = {
+	{METRIC_COUNTER, "t_opened_total", "Opened.", {NULL}, {NULL}},
+	{METRIC_GAUGE, "t_users", "Users.", {NULL}, {NULL}},
+	{METRIC_COUNTER, "t_requests_total", "Requests.", {"route"}, {METRIC_GIVEN}},
+};
+
+static const struct metric newer_table[] = {
+	{METRIC_COUNTER, "t_opened_total", "Opened.", {NULL}, {NULL}},
+};
+
+static char folder[] = "/tmp/tidings-metrics-XXXXXX";
+
+static int make_folder(void **state)
+{
+	(void)state;
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static void path_of(char path[100], const char *program, int number)
+{
+	snprintf(path, 100, "%s/%s.%d.metrics", folder, program, number);
+}
+
+static bool is_there(const char *program, int number)
+{
+	char path[100];
+
+	path_of(path, program, number);
+	return access(path, F_OK) == 0;
+}
+
+static int remove_folder(void **state)
+{
+	static const char *const programs[] = {"one", "two", "old", "cut", "words"};
+	char path[100];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
+		for (int number = 0; number < 3; number++) {
+			path_of(path, programs[i], number);
+			unlink(path);
+		}
+	}
+	return rmdir(folder);
+}
+
+static void open_ok(struct metrics *m, const struct metric *of, unsigned count, const char *program, const char *given)
+{
+	struct buf problem = BUF_EMPTY;
+
+	assert_int_equal(metrics_file_open(m, of, count, folder, program, given, &problem), OK);
+	assert_int_equal(problem.len, 0);
+	buf_free(&problem);
+}
+
+struct sum {
+	struct metrics metrics;
+	metric_number numbers[64];
+	struct buf given;
+};
+
+static enum err sum_of(struct sum *s, const char *program)
+{
+	memset(s, 0, sizeof(*s));
+	metrics_init(&s->metrics, table, ARRAY_LEN(table), s->numbers, false);
+	return metrics_file_sum(&s->metrics, folder, program, &s->given);
+}
+
+static int64_t number(const struct sum *s, unsigned metric, unsigned i)
+{
+	return (int64_t)atomic_load(metrics_number(&s->metrics, metric, i, 0));
+}
+
+/* A process that counts 5, is at 3, and ends as it likes. */
+static void count_in_a_process(const char *program, int how_often)
+{
+	for (int i = 0; i < how_often; i++) {
+		pid_t child = fork();
+
+		assert_true(child >= 0);
+		if (child == 0) {
+			struct metrics m;
+
+			open_ok(&m, table, ARRAY_LEN(table), program, "none|/a");
+			metrics_add(&m, OPENED, 0, 0, 5);
+			metrics_add(&m, USERS, 0, 0, 3);
+			metrics_add(&m, REQUESTS, 1, 0, 1);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	}
+}
+
+static void what_processes_have_counted_that_ended_stays_in_one_file(void **state)
+{
+	struct sum s;
+
+	(void)state;
+	count_in_a_process("one", 3);
+	assert_int_equal(sum_of(&s, "one"), OK);
+	assert_string_equal(s.given.bytes, "none|/a");
+	assert_int_equal(number(&s, OPENED, 0), 15);
+	assert_int_equal(number(&s, REQUESTS, 1), 3);
+	assert_int_equal(number(&s, USERS, 0), 0); /* nobody lives */
+	assert_true(is_there("one", 0));
+	assert_false(is_there("one", 1));
+	buf_free(&s.given);
+}
+
+static void two_that_live_have_a_file_each_and_are_added_up_gauges_too(void **state)
+{
+	struct metrics a, b;
+	struct sum s;
+
+	(void)state;
+	count_in_a_process("two", 1);
+	open_ok(&a, table, ARRAY_LEN(table), "two", "none|/a");
+	open_ok(&b, table, ARRAY_LEN(table), "two", "none|/a");
+	metrics_add(&a, OPENED, 0, 0, 1);
+	metrics_add(&b, OPENED, 0, 0, 1);
+	metrics_add(&a, USERS, 0, 0, 2);
+	metrics_add(&b, USERS, 0, 0, 2);
+	assert_true(is_there("two", 1));
+	assert_int_equal(sum_of(&s, "two"), OK);
+	assert_int_equal(number(&s, OPENED, 0), 7);
+	assert_int_equal(number(&s, USERS, 0), 4);
+	buf_free(&s.given);
+}
+
+static void a_file_of_another_table_is_not_read_and_begins_anew_where_nobody_counts_in_it(void **state)
+{
+	struct metrics m;
+	struct sum s;
+
+	(void)state;
+	count_in_a_process("old", 1);
+	{
+		pid_t child = fork();
+
+		if (child == 0) {
+			open_ok(&m, newer_table, ARRAY_LEN(newer_table), "old", "none");
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	}
+	assert_int_equal(sum_of(&s, "old"), ERR_NOT_FOUND);
+	count_in_a_process("old", 1);
+	assert_int_equal(sum_of(&s, "old"), OK);
+	assert_int_equal(number(&s, OPENED, 0), 5);
+	buf_free(&s.given);
+}
+
+static void a_file_that_was_cut_off_is_not_read_and_made_whole_again(void **state)
+{
+	char path[100];
+	struct sum s;
+
+	(void)state;
+	count_in_a_process("cut", 1);
+	path_of(path, "cut", 0);
+	assert_int_equal(truncate(path, 100), 0);
+	assert_int_equal(sum_of(&s, "cut"), ERR_NOT_FOUND);
+	count_in_a_process("cut", 1);
+	assert_int_equal(sum_of(&s, "cut"), OK);
+	assert_int_equal(number(&s, OPENED, 0), 5);
+	buf_free(&s.given);
+}
+
+static void files_with_other_words_are_not_mixed(void **state)
+{
+	struct metrics a, b;
+	struct sum s;
+
+	(void)state;
+	open_ok(&a, table, ARRAY_LEN(table), "words", "none|/a");
+	open_ok(&b, table, ARRAY_LEN(table), "words", "none|/b");
+	metrics_add(&a, REQUESTS, 1, 0, 1);
+	metrics_add(&b, REQUESTS, 1, 0, 10);
+	assert_int_equal(sum_of(&s, "words"), OK);
+	assert_string_equal(s.given.bytes, "none|/a");
+	assert_int_equal(number(&s, REQUESTS, 1), 1);
+	buf_free(&s.given);
+}
+
+static void where_there_is_no_file_to_be_had_the_process_counts_for_itself_and_says_why(void **state)
+{
+	struct buf problem = BUF_EMPTY;
+	static struct metrics m, other; /* theirs until the process ends */
+
+	(void)state;
+	assert_int_equal(metrics_file_open(&m, table, ARRAY_LEN(table), "/nowhere", "one", "none", &problem), OK);
+	assert_string_equal(problem.bytes, "/nowhere: No such file or directory");
+	metrics_add(&m, OPENED, 0, 0, 1);
+	assert_string_equal(m.given, "none");
+	buf_free(&problem);
+	assert_int_equal(metrics_file_open(&other, table, ARRAY_LEN(table), NULL, "one", "none", &problem), OK);
+	assert_int_equal(problem.len, 0);
+	buf_free(&problem);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_processes_have_counted_that_ended_stays_in_one_file),
+		cmocka_unit_test(two_that_live_have_a_file_each_and_are_added_up_gauges_too),
+		cmocka_unit_test(a_file_of_another_table_is_not_read_and_begins_anew_where_nobody_counts_in_it),
+		cmocka_unit_test(a_file_that_was_cut_off_is_not_read_and_made_whole_again),
+		cmocka_unit_test(files_with_other_words_are_not_mixed),
+		cmocka_unit_test(where_there_is_no_file_to_be_had_the_process_counts_for_itself_and_says_why),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
