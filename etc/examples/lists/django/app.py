@@ -21,7 +21,7 @@ from tidings import Key, sql
 
 TIDINGS_URL = os.environ.get("TIDINGS_URL", "http://localhost:8000")
 KEY = Key.load(os.environ.get("TIDINGS_KEY", "/etc/tidings/jwt/default.HS256"))
-PAGE = (pathlib.Path(__file__).parent / "page.html").read_text().replace("{tidings}", TIDINGS_URL)
+PAGE = (pathlib.Path(__file__).parents[1] / "page.html").read_text().replace("{tidings}", TIDINGS_URL)
 DATABASE = parse_dsn(os.environ.get("DATABASE", "dbname=tidings user=lists_app"))
 
 settings.configure(
@@ -62,7 +62,7 @@ def signed_in(request):
         name, _, password = base64.b64decode(credentials if kind == "Basic" else "").decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    found = Person.objects.filter(name=name).first()
+    found = None if "\0" in name else Person.objects.filter(name=name).first()
     if found and secrets.compare_digest(found.password_hash, hashlib.sha256(password.encode()).hexdigest()):
         return found.id
     return None
@@ -110,8 +110,8 @@ def add(request, list_id):
         with transaction.atomic():
             item = Item.objects.create(list_id=list_id, text=text)
             sql.publish(connection, f"lists/{list_id}", "item_added", {"id": item.id, "text": text})
-    except IntegrityError:
-        return JsonResponse({"detail": "An item has a text."}, status=422)
+    except (IntegrityError, ValueError):
+        return JsonResponse({"detail": "An item has a text, of characters."}, status=422)
     return JsonResponse({"id": item.id, "text": text}, status=201)
 
 

@@ -15,7 +15,7 @@ from tidings import Key, sql
 DATABASE = os.environ.get("DATABASE", "dbname=tidings user=lists_app")
 TIDINGS_URL = os.environ.get("TIDINGS_URL", "http://localhost:8000")
 KEY = Key.load(os.environ.get("TIDINGS_KEY", "/etc/tidings/jwt/default.HS256"))
-PAGE = (pathlib.Path(__file__).parent / "page.html").read_text().replace("{tidings}", TIDINGS_URL)
+PAGE = (pathlib.Path(__file__).parents[1] / "page.html").read_text().replace("{tidings}", TIDINGS_URL)
 
 app = FastAPI()
 
@@ -28,7 +28,8 @@ async def database():
 
 async def person(basic: HTTPBasicCredentials = Depends(HTTPBasic()), db=Depends(database)):
     """Whoever is signed in. Your own way of signing in goes here."""
-    row = await (await db.execute("SELECT id, password_hash FROM lists.person WHERE name = %s", [basic.username])).fetchone()
+    name = basic.username.replace("\0", "")  # PostgreSQL has no such character
+    row = await (await db.execute("SELECT id, password_hash FROM lists.person WHERE name = %s", [name])).fetchone()
     if not row or not secrets.compare_digest(row[1], hashlib.sha256(basic.password.encode()).hexdigest()):
         raise HTTPException(401, headers={"WWW-Authenticate": "Basic"})
     return row[0]
@@ -66,8 +67,8 @@ async def add(new: NewItem, list_id: int = Depends(member), db=Depends(database)
     """The item and its message: both, or neither."""
     try:
         inserted = await db.execute("INSERT INTO lists.item (list_id, text) VALUES (%s, %s) RETURNING id", [list_id, new.text.strip()])
-    except psycopg.errors.CheckViolation:
-        raise HTTPException(422, "An item has a text.") from None
+    except (psycopg.errors.CheckViolation, psycopg.DataError, UnicodeError):
+        raise HTTPException(422, "An item has a text, of characters.") from None
     item = {"id": (await inserted.fetchone())[0], "text": new.text.strip()}
     await sql.publish_async(db, f"lists/{list_id}", "item_added", item)
     await db.commit()  # before the answer: what is behind database()'s yield comes after it
