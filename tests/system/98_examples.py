@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from types import SimpleNamespace
 
-from harness import TOP, Process, equal, find_program, free_port, test, wait_until
+from harness import TOP, Process, equal, find_program, free_port, port_open, test, wait_until
 
 pages = importlib.import_module("93_page")
 python = importlib.import_module("97_python")
@@ -57,7 +57,7 @@ def apache(folder, site, user):
 def running(s, name, command, folder, port, **settings):
     process = Process(name, command, s.environment(**settings), s.logs, cwd=folder)
     try:
-        process.wait_port(port)
+        wait_until(lambda: process.alive() and port_open(port), f"{name} to listen on {port}", 60)  # runserver asks the database before it listens
         yield
     finally:
         process.stop()
