@@ -24,6 +24,7 @@ from .messages import UserId
 TokenSource = Union[str, Callable[[str], str]]
 
 RENEW_S = 60  # before its end a token is exchanged; one that lives shorter in its second half
+ALGORITHMS = (*(f"{kind}{bits}" for kind in ("HS", "RS", "PS", "ES") for bits in (256, 384, 512)), "EdDSA")
 ROLES = ("user", "clinician", "service", "admin")
 
 
@@ -32,16 +33,18 @@ def _base64(data: bytes) -> str:
 
 
 class Key:
-    """A key to sign with: a secret (HS256, HS384, HS512), or a private key in PEM (RS256…, ES256…: takes PyJWT and cryptography)."""
+    """A key to sign with: a secret (HS256, HS384, HS512), or a private key in PEM (of the others: takes PyJWT and cryptography)."""
 
     def __init__(self, secret: bytes, algorithm: str = "HS256", kid: Optional[str] = None):
-        if algorithm[:2] not in ("HS", "RS", "ES", "PS") or algorithm[2:] not in ("256", "384", "512"):
-            raise InvalidError(f"{algorithm!r} is no algorithm: HS256, HS384, HS512, RS256, RS384, RS512, ES256, ES384, ES512.")
+        if algorithm not in ALGORITHMS:
+            raise InvalidError(f"{algorithm!r} is no algorithm: {', '.join(ALGORITHMS)}.")
         if algorithm.startswith("HS"):
             # An editor's or openssl's newline is no part of it.
             secret = secret[:-1] if secret.endswith(b"\n") else secret
             if len(secret) < 32:
                 raise InvalidError(f"The secret has {len(secret)} bytes, and tidings takes none under 32: openssl rand -hex 32.")
+        elif b"PRIVATE KEY" not in secret:
+            raise InvalidError("This is no private key. tidings has the public half; sign with the private one, in a file of the same name elsewhere.")
         self.algorithm, self.kid, self._secret = algorithm, kid, secret
 
     @classmethod
@@ -75,15 +78,17 @@ class Key:
 
     def _by_pyjwt(self, body: Dict[str, Any]) -> str:
         try:
-            import jwt
+            import jwt.algorithms
+
+            if not jwt.algorithms.has_crypto:
+                raise ImportError
         except ImportError:
             raise InvalidError(f"{self.algorithm} takes PyJWT and cryptography: apt-get install python3-jwt python3-cryptography, or "
                                "pip install tidings[keys].") from None
         try:
             return jwt.encode(body, self._secret.decode(), algorithm=self.algorithm, headers={"kid": self.kid} if self.kid else None)
-        except (ValueError, TypeError) as e:
-            raise InvalidError(f"This key cannot sign: {e}. tidings has the public half; sign with the private one, in a file of the same "
-                               "name elsewhere.") from e
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as e:  # the last: of a key of another kind
+            raise InvalidError(f"This key cannot sign {self.algorithm}: {e}.") from e
 
     def source(self, user: UserId, *, role: Union[str, Sequence[str]] = "service", ttl: float = 3600, **claims: Any) -> Callable[[str], str]:
         """What a client takes as `token`: it makes a fresh one whenever one is wanted."""

@@ -543,3 +543,24 @@ def without_websocket(s):
             publisher.publish(topic, "note", 2)
             heard.wait(topic, 1, 2)
             heard.close()
+
+
+@test("Python: a token is taken that was signed with the private key of `tidings keys new`, of each kind; with a public one nothing is signed")
+def key_pairs(s):
+    d, algorithms = s.diagnosis(), ("RS256", "ES256", "PS384", "EdDSA", "ES512")
+    public, private = s.folder / "pairs", s.folder / "pairs-private"
+    public.mkdir(0o700)
+    private.mkdir(0o700)
+    mine = {"TIDINGS_JWT_KEYS": public, "TIDINGS_JWT_ALGORITHMS": ",".join(algorithms)}
+    for alg in algorithms:
+        s.command("tidings", "keys", "new", f"of-{alg}", "--alg", alg, "--private", private / f"of-{alg}.{alg}", **mine)
+    with s.web(**mine) as web:
+        for seq, alg in enumerate(algorithms, 1):
+            key = Key.load(private / f"of-{alg}.{alg}")
+            with Tidings(f"http://127.0.0.1:{web.port}", token=key.source("svc")) as c:
+                equal(c.publish(f"diagnosis/{d}", "note", alg).seq, seq, f"seq of what {alg} lets in")
+            with fails(tidings.InvalidError, "public half", "private one"):
+                Key.load(public / f"of-{alg}.{alg}")
+            of = algorithms[seq % len(algorithms)]  # of another kind
+            with fails(tidings.InvalidError, alg):
+                Key((private / f"of-{of}.{of}").read_bytes(), alg).token("svc")
