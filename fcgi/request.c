@@ -4,9 +4,12 @@
 #include <limits.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
+#include "domain/http/forwarded.h"
 #include "domain/http/origin.h"
 #include "domain/http/query.h"
+#include "domain/text/uuid.h"
 
 #define KEY_MAX 128 /* characters */
 
@@ -31,7 +34,60 @@ static enum err set_path(struct request *r)
 	return e;
 }
 
-enum err request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins)
+static struct span param_span(const struct request *r, const char *name)
+{
+	const char *value = request_param(r, name);
+
+	return (struct span){value, value ? strlen(value) : 0};
+}
+
+static void set_ids(struct request *r)
+{
+	uint8_t random[UUID_BYTES] = {0};
+	struct span traceparent = param_span(r, "HTTP_TRACEPARENT");
+
+	r->trace_id[0] = '\0';
+	if (traceparent.bytes)
+		(void)request_id_trace(r->trace_id, traceparent);
+	/* So many come whole, or not at all. */
+	(void)!getrandom(random, sizeof(random), 0);
+	request_id_choose(r->request_id, param_span(r, "HTTP_X_REQUEST_ID"), r->trace_id, random);
+}
+
+/*
+ * FastCGI makes the same name of X-Forwarded-For and of X_Forwarded_For, which no proxy writes: where both are there neither
+ * is believed.
+ */
+static struct header_list header_lines(const struct request *r, const char *name)
+{
+	static const char unknown[] = "unknown";
+	struct header_list list = {0};
+	size_t len = strlen(name);
+
+	for (char **entry = r->fcgi->envp; *entry; entry++) {
+		if (strncmp(*entry, name, len) != 0 || (*entry)[len] != '=')
+			continue;
+		list.lines[0] = (struct span){*entry + len + 1, strlen(*entry + len + 1)};
+		if (list.count++ > 0)
+			list = (struct header_list){.lines = {{unknown, sizeof(unknown) - 1}}, .count = 1};
+	}
+	return list;
+}
+
+static void set_client(struct request *r, const struct config *c)
+{
+	struct forwarded forwarded = {header_lines(r, "HTTP_X_FORWARDED_FOR"), header_lines(r, "HTTP_FORWARDED")};
+	struct span text = param_span(r, "REMOTE_ADDR");
+	struct address peer = {0}, client;
+
+	/* A web server has a socket's path for an address, or a word. */
+	if (text.len > 0 && !address_parse(&peer, text))
+		peer.kind = text.bytes[0] == '/' || strncmp(text.bytes, "unix", 4) == 0 ? ADDRESS_UNIX : ADDRESS_NONE;
+	forwarded_client(&client, &peer, &forwarded, c->trusted_proxies, (enum forwarded_header)c->proxy_header);
+	address_text(r->client, &client);
+}
+
+enum err request_init(struct request *r, FCGX_Request *fcgi, const struct config *c)
 {
 	const char *query = NULL;
 	const char *origin = NULL;
@@ -43,7 +99,14 @@ enum err request_init(struct request *r, FCGX_Request *fcgi, const char *allowed
 	query = request_param(r, "QUERY_STRING");
 	r->query = query ? query : "";
 	origin = request_param(r, "HTTP_ORIGIN");
-	r->origin = origin && origin_allowed(allowed_origins, (struct span){origin, strlen(origin)}) ? origin : NULL;
+	r->origin = origin && origin_allowed(c->allowed_origins, (struct span){origin, strlen(origin)}) ? origin : NULL;
+	set_ids(r);
+	set_client(r, c);
+	r->subject = (struct log_subject){
+		.client = r->client[0] ? r->client : NULL,
+		.request_id = r->request_id,
+		.trace_id = r->trace_id[0] ? r->trace_id : NULL,
+	};
 	return set_path(r);
 }
 

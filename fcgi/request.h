@@ -15,26 +15,28 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/log/log.h"
+#include "base/net/address.h"
+#include "base/process/config.h"
 #include "domain/http/problem.h"
+#include "domain/http/request_id.h"
 
 #define REQUEST_PATH_MAX 512 /* bytes; no route is nearly as long */
 
 struct request {
 	FCGX_Request *fcgi; /* borrowed */
 	const char *method;
-	char path[REQUEST_PATH_MAX + 1]; /* decoded; "" when it is malformed or longer, which is no route */
-	const char *query;		 /* as it came; "" when there is none */
-	const char *origin;		 /* whose page may read the reply; NULL: none to name */
+	char path[REQUEST_PATH_MAX + 1];     /* decoded; "" when it is malformed or longer, which is no route */
+	const char *query;		     /* as it came; "" when there is none */
+	const char *origin;		     /* whose page may read the reply; NULL: none to name */
+	char request_id[REQUEST_ID_MAX + 1]; /* that it brought, or was given; goes back in the reply */
+	char trace_id[TRACE_ID_SIZE];
+	char client[ADDRESS_TEXT_SIZE]; /* behind proxies that are trusted; "" where the web server tells none */
+	struct log_subject subject;	/* its lines in the log */
 };
 
-/*
- * Fills *r from what was accepted.
- *
- *	allowed_origins	borrowed: TIDINGS_ALLOWED_ORIGINS
- *
- * ERR_MEMORY  all but its path
- */
-enum err request_init(struct request *r, FCGX_Request *fcgi, const char *allowed_origins) MUST_CHECK;
+/* Fills *r from what was accepted. ERR_MEMORY  all but its path */
+enum err request_init(struct request *r, FCGX_Request *fcgi, const struct config *c) MUST_CHECK;
 
 /* A CGI variable or header ("HTTP_AUTHORIZATION"); NULL: not there. */
 const char *request_param(const struct request *r, const char *name);

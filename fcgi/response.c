@@ -49,7 +49,7 @@ static void send_preflight(FCGX_Stream *out, const struct response *res)
 	FCGX_FPrintF(out,
 		     "Status: 204 No Content\r\nAccess-Control-Allow-Methods: %s\r\n"
 		     "Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Idempotency-Key, "
-		     "Last-Event-ID\r\n"
+		     "Last-Event-ID, Traceparent, X-Request-Id\r\n"
 		     "Access-Control-Max-Age: 3600\r\n",
 		     res->allow);
 }
@@ -91,11 +91,11 @@ void response_send(const struct request *r, struct response *res)
 		send_preflight(out, res);
 	else
 		send_head(out, res, body.len);
-	FCGX_PutS("Cache-Control: no-store\r\n", out);
+	FCGX_FPrintF(out, "Cache-Control: no-store\r\nX-Request-Id: %s\r\n", r->request_id);
 	if (r->origin)
 		FCGX_FPrintF(out,
 			     "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n"
-			     "Access-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n",
+			     "Access-Control-Expose-Headers: Retry-After, WWW-Authenticate, X-Request-Id\r\n",
 			     r->origin);
 	FCGX_PutS("\r\n", out);
 	if (!request_is_head(r) && body.len > 0)

@@ -1,7 +1,7 @@
 /*
  * response - what goes back: a status, a JSON body, and the headers that its status asks for.
  *
- * 401 carries WWW-Authenticate, 405 Allow, 429 and 503 Retry-After; every reply Cache-Control: no-store, and whose page
+ * 401 carries WWW-Authenticate, 405 Allow, 429 and 503 Retry-After; every reply Cache-Control: no-store, X-Request-Id, and whose page
  * may read it (CORS, the Fetch standard).
  *
  * Layer    fcgi.

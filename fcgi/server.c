@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log/audit.h"
+#include "base/log/audit_sink.h"
 #include "base/log/log.h"
 #include "base/process/supervisor.h"
 #include "fcgi/metrics/program_metrics.h"
@@ -87,15 +88,19 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 	int64_t began_us = clock_monotonic_us();
 	struct response res = RESPONSE_NEW;
 	struct request r;
+	enum err e;
 
 	metrics_add(m, METRIC_HTTP_REQUESTS_IN_FLIGHT, 0, 0, 1);
-	if (request_init(&r, fcgi, t->job->config->allowed_origins) == OK)
+	e = request_init(&r, fcgi, t->job->config);
+	log_set_subject(&r.subject);
+	if (e == OK)
 		t->job->serve(t->context, &r, &res);
 	else
 		response_fault(&res, ERR_MEMORY);
 	program_metrics_request(m, res.route, res.status, clock_monotonic_us() - began_us);
 	if (res.status == 401)
 		audit_write("authenticate", &(struct audit){.path = r.path, .outcome = "refused", .why = res.why});
+	log_set_subject(NULL);
 	delay_refusal(t->job->threads, res.status);
 	response_send(&r, &res);
 	response_free(&res);
@@ -191,6 +196,7 @@ static void wait_for_stop(const struct server_job *job, pid_t parent)
 	/* The signal comes too when only the thread that started this has ended. */
 	while ((parent == 0 || getppid() == parent) && sigwait(&set, &number) == 0) {
 		if (number == SIGHUP) {
+			audit_sink_reopen();
 			job->reload(job->reload_context);
 		} else if (number != PARENT_SIGNAL) {
 			log_notice("stopping signal=%d", number);
@@ -290,7 +296,8 @@ enum err server_run(const struct server_job *job)
 		log_error("descriptor 0 is no FastCGI socket: a web server or spawn-fcgi starts this program");
 		return ERR_SYSTEM;
 	}
-	if (log_start_writer() != OK)
+	if (log_start_writer() != OK ||
+	    audit_sink_start_writer(metrics_number(job->metrics, METRIC_AUDIT_LINES_LOST, 0, 0)) != OK)
 		log_warning("lines of the log are written without a thread of their own");
 	/* It may be one that an instance before us has left so. */
 	set_nonblocking(false);

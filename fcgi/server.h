@@ -2,7 +2,7 @@
  * server - the threads of a FastCGI program: each accepts a request from descriptor 0, serves it, and accepts the next.
  *
  *	SIGTERM, SIGINT, SIGUSR1	requests in hand are finished, nothing new is accepted
- *	SIGHUP				reload()
+ *	SIGHUP				reload(), and the audit trail's file is opened anew
  *	the end of the web server	like SIGTERM, where the web server started this program itself
  *
  * A 401 and a 429 are sent 50 ms later, while no more than half of the threads wait so.

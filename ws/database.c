@@ -1,6 +1,7 @@
 #include "ws/database.h"
 
 #include "base/log/log.h"
+#include "store/sidecar/sql_node.h"
 #include "store/wire/hosts.h"
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"
@@ -92,6 +93,18 @@ static void on_outbox(void *context)
 	relay_run(((struct node *)context)->upkeep.relay);
 }
 
+static void on_notified(void *context, enum err e)
+{
+	if (e == OK)
+		doorbell_notified(((struct node *)context)->db.listener);
+}
+
+static void notify(void *context, const char *channel)
+{
+	if (sql_notify(((struct node *)context)->db.queries, channel, on_notified, context) != OK)
+		log_debug("no notification can be sent yet");
+}
+
 static const struct doorbell_ops doorbell_ops = {
 	.watch = pg_watch_set,
 	.up = on_listening,
@@ -99,6 +112,7 @@ static const struct doorbell_ops doorbell_ops = {
 	.ephemeral = fetcher_ephemeral,
 	.outbox = on_outbox,
 	.control = orders_carry_out,
+	.notify = notify,
 };
 
 /* ---- opening and closing */

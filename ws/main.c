@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/log/audit_sink.h"
 #include "base/log/log.h"
 #include "base/process/supervisor.h"
 #include "domain/websocket/inflate.h"
@@ -72,10 +73,10 @@ static void on_alive_timer(uv_timer_t *timer)
 static void log_counters(const struct node *n)
 {
 	log_notice("counters deliveries=%" PRIu64 " writes=%" PRIu64 " bytes=%" PRIu64 " fetches=%" PRIu64
-		   " connections=%zu opened=%" PRIu64 " topics=%zu",
+		   " connections=%zu opened=%" PRIu64 " topics=%zu audit_lost=%" PRIu64,
 		   node_counted(n, METRIC_DELIVERIES), node_counted(n, METRIC_DELIVERY_WRITES),
 		   node_counted(n, METRIC_DELIVERED_BYTES), node_counted(n, METRIC_FETCHES), n->sessions.count,
-		   n->sessions.opened, hub_topics(n->fanout.hub));
+		   n->sessions.opened, hub_topics(n->fanout.hub), audit_sink_lost());
 }
 
 static void on_signal(uv_signal_t *handle, int signal)
@@ -84,6 +85,7 @@ static void on_signal(uv_signal_t *handle, int signal)
 
 	switch (signal) {
 	case SIGHUP:
+		audit_sink_reopen();
 		reload_begin(&s->reload);
 		break;
 	case SIGUSR1:
@@ -108,7 +110,7 @@ static enum err start(struct sidecar *s)
 	enum err e;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (log_start_writer() != OK)
+	if (log_start_writer() != OK || audit_sink_start_writer(NULL) != OK)
 		return ERR_SYSTEM;
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return ERR_SYSTEM;

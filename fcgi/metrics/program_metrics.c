@@ -83,13 +83,16 @@ struct counted {
 static void sum_of(struct counted *p, const char *program, const struct config *c, const struct metrics *own,
 		   const char *own_program)
 {
-	if (c->state && *c->state) {
-		if (metrics_file_sum(&p->sum, c->state, program, &p->routes) != OK)
-			buf_clear(&p->routes);
-	} else if (strcmp(program, own_program) == 0) {
-		metrics_merge(&p->sum, own->numbers, true);
+	bool found = c->state && *c->state && metrics_file_sum(&p->sum, c->state, program, &p->routes) == OK;
+
+	if (!found)
+		buf_clear(&p->routes);
+	if (own->in_file || strcmp(program, own_program) != 0)
+		return;
+	if (!found)
 		buf_add_text(&p->routes, own->given);
-	}
+	if (buf_ok(&p->routes) && strcmp(p->routes.bytes, own->given) == 0)
+		metrics_merge(&p->sum, own->numbers, true);
 }
 
 static void write_of_each(struct buf *out, const struct counted *of, unsigned metric)
@@ -104,7 +107,8 @@ static void write_of_each(struct buf *out, const struct counted *of, unsigned me
 	}
 }
 
-void program_metrics_write(struct buf *out, const struct config *c, const struct metrics *own, const char *program)
+void program_metrics_write(struct buf *out, const struct config *c, const struct metrics *own, const char *program,
+			   enum metrics_format format)
 {
 	unsigned slots = metrics_slots(table, ARRAY_LEN(table));
 	metric_number *numbers = calloc((ARRAY_LEN(programs) + 1) * slots, sizeof(*numbers));
@@ -122,7 +126,7 @@ void program_metrics_write(struct buf *out, const struct config *c, const struct
 		metrics_merge(&all, of[i].sum.numbers, true);
 	}
 	for (unsigned i = 0; i < ARRAY_LEN(table); i++) {
-		metric_write_head(out, &table[i]);
+		metric_write_head(out, &table[i], format);
 		if (of_each[i])
 			write_of_each(out, of, i);
 		else
@@ -133,7 +137,7 @@ void program_metrics_write(struct buf *out, const struct config *c, const struct
 	free(numbers);
 }
 
-void queue_metrics_write(struct buf *out, struct span lines)
+void queue_metrics_write(struct buf *out, struct span lines, enum metrics_format format)
 {
-	metrics_write_text(out, queue_table, ARRAY_LEN(queue_table), lines);
+	metrics_write_text(out, queue_table, ARRAY_LEN(queue_table), lines, format);
 }

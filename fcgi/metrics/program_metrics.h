@@ -57,13 +57,14 @@ void program_metrics_request(const struct metrics *m, unsigned route, int status
 /*
  * What all programs of this machine have counted, appended.
  *
- *	own	of this process, `program`, where there are no files: only that is told then
+ *	own	of this process, `program`: told also where it has no file
  */
-void program_metrics_write(struct buf *out, const struct config *c, const struct metrics *own, const char *program);
+void program_metrics_write(struct buf *out, const struct config *c, const struct metrics *own, const char *program,
+			   enum metrics_format format);
 
 /*
  * What the database says of the queue, appended.
  *
  *	lines	of tidings.metrics()
  */
-void queue_metrics_write(struct buf *out, struct span lines);
+void queue_metrics_write(struct buf *out, struct span lines, enum metrics_format format);

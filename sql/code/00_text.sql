@@ -21,8 +21,9 @@ $$;
 -- The 123 of 'diagnosis/123'; null for any other topic. See topic_parse_id() in src/domain/topic/topic.h.
 create or replace function tidings.diagnosis_of(topic text) returns bigint
 language sql immutable as $$
-	select case when topic ~ '^diagnosis/[1-9][0-9]{0,18}$'
-		and (length(topic) < 29 or substr(topic, 11) collate "C" <= '9223372036854775807') then substr(topic, 11)::bigint end
+	-- Not by a regular expression: of a million topics that took more than half of /ws/status.
+	select case when starts_with(topic, 'diagnosis/') and ltrim(substr(topic, 11), '0123456789') = '' and substr(topic, 11, 1) not in ('', '0')
+		and (length(topic) < 29 or length(topic) = 29 and substr(topic, 11) collate "C" <= '9223372036854775807') then substr(topic, 11)::bigint end
 $$;
 
 -- JSON text in one line: an event stream ends a message at a line break. There is none inside of strings.

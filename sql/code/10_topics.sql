@@ -30,6 +30,12 @@ language sql immutable as $$
 	select p_sqlstate ~ '^(40|53|55|57|58)'
 $$;
 
+-- The policy of a topic: no row when it has none. One expression, so it is inlined.
+create or replace function tidings.policy_of(p_topic text) returns setof tidings.policy
+language sql stable as $$
+	select p.* from tidings.policy p where starts_with(p_topic, p.prefix) order by octet_length(p.prefix) desc limit 1
+$$;
+
 -- Makes topics that may be new. One whose name another transaction has inserted, and not committed yet, is not waited for longer than
 -- p_wait: it may not be there afterwards.
 create or replace function tidings.make_topics(p_names text[], p_wait text default '20ms') returns void
@@ -75,6 +81,7 @@ $$;
 --	p_groups	items with the same number are appended together or not at all. With it a topic that another transaction has
 --			locked is not waited for: the groups that need it are busy, and nothing of them is done. null: it is waited for
 --	p_briefly	all topics are waited for, as long as another batch may take; lock_not_available (55P03) when that is too short
+--	p_queue_max	where no policy says another; null: nothing is trimmed
 --	seqs		null for what is ephemeral, or busy
 --	clients		who is connected to the topic, and gets the message
 create or replace function tidings.append(
@@ -93,6 +100,7 @@ declare
 	v_befores int8[]; -- the last seq before
 	v_lasts int8[];	  -- and now
 	v_present int8[];
+	v_maxes int8[];	 -- queue_max by policies; null: there are none
 	v_limits int8[]; -- what may be trimmed ends here
 	v_gone int8[];
 	v_deleted int8;
@@ -212,9 +220,15 @@ begin
 
 	-- What is too many and old enough may go: a bounded number at a time, more than came, so it keeps up; and some at once, so the
 	-- topic's row is seldom written.
+	if p_queue_max is not null and exists (select from policy) then
+		v_maxes := array(
+			select (select p.queue_max from topic t, policy_of(t.name) p where t.id = i.id) from unnest(v_ids) with ordinality as i(id, place)
+			order by i.place);
+	end if;
 	v_limits := v_lasts;
 	for i in 1 .. cardinality(v_ids) loop
-		v_limits[i] := least(v_firsts[i] + 2 * (v_lasts[i] - v_befores[i]) + 64, v_lasts[i] - p_queue_max);
+		v_limits[i] := case when p_queue_max is not null then
+			least(v_firsts[i] + 2 * (v_lasts[i] - v_befores[i]) + 64, v_lasts[i] - coalesce(v_maxes[i], p_queue_max)) end;
 	end loop;
 	v_gone := array(
 		select case when v_limits[i] >= v_firsts[i] + 31 and (
@@ -399,8 +413,8 @@ end
 $$;
 
 -- Forgets topics that have had no messages for so long, and have no clients: whoever comes with a cursor to one is told that it begins
--- anew. Of those after one id and up to another, p_rows at most.
-create or replace function tidings.forget_topics(p_after int8, p_last int8, p_rows int8, p_keep_s int8) returns void
+-- anew. Of those after one id and up to another, p_rows at most, until the time is over. Returns up to which id all have been looked at.
+create or replace function tidings.forget_topics(p_after int8, p_last int8, p_rows int8, p_keep_s int8, p_until timestamptz) returns int8
 language plpgsql as $$
 declare
 	v_topic record;
@@ -408,14 +422,16 @@ declare
 	v_keep interval := make_interval(secs => p_keep_s);
 	v_live uuid[] := array(select id from node where heartbeat_at > clock_timestamp() - interval '15 seconds');
 begin
+	-- All are found before the first is locked.
 	for v_topic in
-		select t.id, t.name, t.empty_at from topic t
-		where t.id > p_after and t.id <= p_last and (t.empty_at is null or t.empty_at < v_now - v_keep)
-			and (select m.seq from message m where m.topic_id = t.id order by m.seq limit 1) is null
-		order by t.id limit p_rows
+		select i.id from unnest(array(
+			select t.id from topic t
+			where t.id > p_after and t.id <= p_last and (t.empty_at is null or t.empty_at < v_now - v_keep)
+				and (select m.seq from message m where m.topic_id = t.id order by m.seq limit 1) is null
+			order by t.id limit p_rows)) as i(id)
 	loop
 		-- With the lock in hand nobody appends; who has appended since it was looked at is seen by the next statement.
-		perform from topic t where t.id = v_topic.id for update skip locked;
+		select t.id, t.name, t.empty_at into v_topic from topic t where t.id = v_topic.id for update skip locked;
 		continue when not found;
 		continue when (select m.seq from message m where m.topic_id = v_topic.id order by m.seq limit 1) is not null;
 		if v_topic.empty_at is null or topic_is_owned(v_topic.name) or exists (
@@ -423,25 +439,39 @@ begin
 		then
 			update topic t set empty_at = v_now where t.id = v_topic.id;
 		else
-			delete from delivered d where d.topic_id = v_topic.id;
-			delete from effectiveness e where e.topic_id = v_topic.id;
-			delete from topic t where t.id = v_topic.id;
+			perform delete_topics(array[v_topic.id]);
+		end if;
+		if clock_timestamp() > p_until then
+			return v_topic.id;
 		end if;
 	end loop;
+	return p_last;
+end
+$$;
+
+-- Topics that the caller has locked, and all that is kept of them.
+create or replace function tidings.delete_topics(p_ids int8[]) returns void
+language plpgsql as $$
+begin
+	delete from message where topic_id = any (p_ids);
+	delete from delivered where topic_id = any (p_ids);
+	delete from effectiveness where topic_id = any (p_ids);
+	delete from topic where id = any (p_ids);
 end
 $$;
 
 -- Trims what nobody publishes to any more, topic by topic in id order, forgets topics that nobody needs, and clears away old idempotency
--- keys and quotas. One node at a time, and a
--- bounded number of rows in one call: so its locks are short, and whoever calls again goes on where it ended.
+-- keys and quotas. One node at a time, a bounded number of rows in one call, and for a bounded time with topics locked: whoever calls again
+-- goes on where it ended.
 --
 --	p_after		the topic to go on after; 0 at first, or null: begin when it is this node's turn. Of n nodes one in n has it
 --	p_topics	how many topics are looked at
 --	p_rows		how many rows are deleted, of each kind
 --	p_keep_s	TIDINGS_KEEP_TOPICS; 0: topics are never forgotten
+--	p_ms		after so long no more topics are locked
 --	returns		the topic to go on after; null at the end, or when another node is at it
 create or replace function tidings.sweep(p_after int8, p_topics int8, p_rows int8, p_queue_max int8, p_queue_min_age_s int8, p_queue_ttl_s int8,
-	p_keep_s int8 default 0)
+	p_keep_s int8 default 0, p_ms int8 default 1000)
 returns int8
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -455,9 +485,11 @@ declare
 	v_limit int8; -- up to it the topic is over the count
 	v_gone int8;
 	v_old record;
+	v_olds int8[];
 	v_now timestamptz := clock_timestamp();
+	v_until timestamptz; -- set once nothing is to be looked for any more
 	v_ttl interval := make_interval(secs => p_queue_ttl_s);
-	v_crowded interval := make_interval(secs => least(p_queue_min_age_s, p_queue_ttl_s)); -- the age of what is over the count
+	v_min_age interval := make_interval(secs => p_queue_min_age_s);
 begin
 	if p_after is null and random() * live_nodes() > 1 or not pg_try_advisory_xact_lock(hashtext('tidings.sweep')) then
 		return null;
@@ -468,22 +500,26 @@ begin
 	get diagnostics v_keys = row_count;
 	delete from quota where ctid = any (array(select q.ctid from quota q where q.day < today() - 1 order by q.day limit p_rows for update skip locked));
 	v_last := (select max(id) from (select id from topic where id > v_after order by id limit p_topics) t);
-	-- Looked at without a lock first: most have nothing to trim. Skipping what is locked, it waits for no appender.
-	for v_old in
-		select t.id from topic t
+	-- Looked at without a lock first: most have nothing to trim. What is over the count goes at the minimal age, or at its TTL if that is less.
+	v_olds := array(
+		select t.id from topic t left join lateral policy_of(t.name) p on true
 		where t.id > v_after and t.id <= v_last and (
 			select m.created_at from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq limit 1
-			) < v_now - case when exists (
-				select from message m where m.topic_id = t.id and m.seq >= t.first_seq + p_queue_max) then v_crowded else v_ttl end
-		order by t.id
-	loop
-		select t.id, t.first_seq into v_old from topic t where t.id = v_old.id for update skip locked;
+			) < v_now - least(coalesce(p.queue_ttl, v_ttl), case when exists (
+				select from message m where m.topic_id = t.id and m.seq >= t.first_seq + coalesce(p.queue_max, p_queue_max)) then v_min_age end)
+		order by t.id);
+	v_until := clock_timestamp() + make_interval(secs => p_ms / 1000.0);
+	-- Skipping what is locked, it waits for no appender.
+	for v_old in select i.id from unnest(v_olds) as i(id) loop
+		select t.id, t.first_seq, coalesce(p.queue_max, p_queue_max) as queue_max, coalesce(p.queue_ttl, v_ttl) as queue_ttl into v_old
+			from topic t left join lateral policy_of(t.name) p on true where t.id = v_old.id for update of t skip locked;
 		continue when not found;
-		v_limit := (select m.seq from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq order by m.seq desc limit 1) - p_queue_max;
+		v_limit := (select m.seq from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq order by m.seq desc limit 1)
+			- v_old.queue_max;
 		v_gone := (
 			select max(m.seq) from message m
 			where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq < v_old.first_seq + v_left
-				and m.created_at < v_now - case when m.seq <= v_limit then v_crowded else v_ttl end);
+				and m.created_at < v_now - least(v_old.queue_ttl, case when m.seq <= v_limit then v_min_age end));
 		continue when v_gone is null;
 		delete from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_gone;
 		update topic t set first_seq = v_gone + 1, empty_at = v_now where t.id = v_old.id;
@@ -491,10 +527,13 @@ begin
 		if v_left <= 0 then
 			v_last := v_old.id - 1; -- there may be more of it
 			exit;
+		elsif clock_timestamp() > v_until then
+			v_last := v_old.id;
+			exit;
 		end if;
 	end loop;
 	if p_keep_s > 0 then
-		perform forget_topics(v_after, v_last, p_rows, p_keep_s);
+		v_last := forget_topics(v_after, v_last, p_rows, p_keep_s, v_until);
 	end if;
 	return case when v_keys >= p_rows then coalesce(v_last, v_after) else v_last end;
 end

@@ -24,12 +24,13 @@ $$;
 --	delivered_seq	how far some client has been sent
 --	unsent		there are messages for this user alone, up to delivered_seq, that they have not been sent
 --	counted		it is written down: a connection, and one client more of the topic
+--	queue_max	by the topic's policy, else p_queue_max
 --
 -- Behind them, the first page of what they missed, as fetch() gives it: a row per message, its item null. Once for all items at the same
 -- place of a topic; none for an item that has messages unsent.
 --
 --	p_afters, p_epochs	of each one's cursor. p_afters: null: it has none; p_epochs: null: it is damaged
---	p_queue_max	so many messages, of those that no client has been sent, are for one without a (good) cursor
+--	p_queue_max	so many messages, of those that no client has been sent, are for one without a (good) cursor, where no policy says another
 --	p_rows		messages of one place at most; 0: no pages
 --	p_bytes		of all bodies in the answer, the first aside; those who missed least come first
 --	after		the place: its item's cursor, or where one without goes on from
@@ -38,7 +39,7 @@ create or replace function tidings.attach(p_users text[], p_roles text[], p_topi
 	p_connected_at text[] default null, p_afters int8[] default null, p_epochs text[] default null, p_queue_max int8 default 0,
 	p_rows int8 default 0, p_bytes int8 default 0)
 returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean,
-	counted boolean, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
+	counted boolean, queue_max int8, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -105,12 +106,13 @@ begin
 	end if;
 
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
-	for item, outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent, counted in
+	for item, outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent, counted, queue_max in
 		select i::int8, case when v_outcomes[i] = 'ok' and t.id is null then 'busy' else v_outcomes[i] end, t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
 			case when t.id is not null then least(t.first_seq, v_lasts[i] + 1) end, least(coalesce(d.seq, 0), v_lasts[i]),
 			coalesce((select true from message m
 				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false),
-			coalesce(v_counted[i] and t.id is not null, false)
+			coalesce(v_counted[i] and t.id is not null, false),
+			case when t.id is not null then coalesce((select p.queue_max from policy_of(p_topics[i]) p), p_queue_max) end
 		from generate_series(1, v_count) as i
 		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
 		left join lateral (select o.seq from delivered o where o.topic_id = t.id offset 0) d on true
@@ -119,9 +121,9 @@ begin
 		-- As subscription_find_place() has it (ws/session/subscription.c).
 		if p_rows > 0 and last_seq > 0 then
 			v_after := case
-				when p_afters[item] is null then case when unsent then last_seq else greatest(delivered_seq, first_seq - 1, last_seq - p_queue_max) end
+				when p_afters[item] is null then case when unsent then last_seq else greatest(delivered_seq, first_seq - 1, last_seq - queue_max) end
 				when p_epochs[item] = epoch and p_afters[item] <= last_seq then greatest(p_afters[item], first_seq - 1)
-				else greatest(first_seq - 1, last_seq - p_queue_max) end;
+				else greatest(first_seq - 1, last_seq - queue_max) end;
 			if v_after < last_seq then
 				v_places := v_places || topic_id;
 				v_afters := v_afters || v_after;
@@ -134,7 +136,7 @@ begin
 		return;
 	end if;
 
-	item := null; outcome := null; last_seq := null; first_seq := null; delivered_seq := null; unsent := null; counted := null;
+	item := null; outcome := null; last_seq := null; first_seq := null; delivered_seq := null; unsent := null; counted := null; queue_max := null;
 	-- Read one by one: what is beyond p_bytes is not.
 	for topic_id, epoch, after, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms, v_size in
 		select p.id, p.epoch, p.after, m.seq, m.to_user, m.exclude::text,
@@ -361,48 +363,64 @@ begin
 end
 $$;
 
-create or replace function tidings.status() returns json
-language sql stable security definer set search_path = tidings, pg_temp as $$
+-- What GET /ws/status says.
+--
+--	p_whole	with what has names or ids in it, for which every diagnosis's topic is looked at
+create or replace function tidings.status(p_whole boolean default true) returns json
+language sql stable security definer set search_path = tidings, pg_temp
+set jit = off -- what is not run would be compiled too
+as $$
 	with live as (
 		select * from node where heartbeat_at > clock_timestamp() - interval '15 seconds'
 	), present as (
+		-- "offset 0": looked up one by one, however few topics the planner takes there to be
 		select t.name, sum(p.clients) as clients
-		from presence p join live n on n.id = p.node_id join topic t on t.id = p.topic_id group by t.name
+		from presence p join live n on n.id = p.node_id cross join lateral (select o.name from topic o where o.id = p.topic_id offset 0) t
+		group by t.name
 	), diagnoses as (
 		select diagnosis_of(name) as id, clients from present where diagnosis_of(name) is not null
+	), unsent as ( -- for one user each, passed over by what some client has been sent; few: by their indexes, not topic by topic
+		select m.topic_id, count(*) as messages from message m join delivered d on d.topic_id = m.topic_id
+		where m.to_user is not null and not m.sent and m.seq <= d.seq group by m.topic_id
+	), revocations as (
+		select m.topic_id, count(*) as messages
+		from message m join topic t on t.id = m.topic_id left join delivered d on d.topic_id = m.topic_id
+		where m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1) group by m.topic_id
 	), waiting as (
-		select diagnosis_of(t.name) as id,
-			t.last_seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + (
-				select count(*) from message m
-				where m.topic_id = t.id and m.to_user is not null and not m.sent and m.seq <= d.seq) - (
-				select count(*) from message m
-				where m.topic_id = t.id and m.revocation and m.seq > greatest(coalesce(d.seq, 0), t.first_seq - 1)) as messages
-		from (
-			select o.*, (select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1) as last_seq
-			from topic o) t left join delivered d on d.topic_id = t.id
-		where t.last_seq is not null and diagnosis_of(t.name) is not null
+		select t.name, l.seq - greatest(coalesce(d.seq, 0), t.first_seq - 1) + coalesce(u.messages, 0) - coalesce(r.messages, 0) as messages
+		from topic t cross join lateral (
+			select m.seq from message m where m.topic_id = t.id and m.seq >= t.first_seq order by m.seq desc limit 1) l
+		left join delivered d on d.topic_id = t.id
+		left join unsent u on u.topic_id = t.id
+		left join revocations r on r.topic_id = t.id
+		where t.name >= 'diagnosis/' and t.name < 'diagnosis0'
 	), connected as (
 		select c.* from connection c join live n on n.id = c.node_id
+	), totals as (
+		select json_build_object(
+			'total_diagnoses', (select count(*) from diagnoses),
+			'total_connections', (select count(distinct id) from connected),
+			'active_connections', (select count(distinct id) from connected),
+			'connections_opened', (select coalesce(sum(opened), 0) from live),
+			'users_online', (select count(distinct user_id) from connected),
+			'subscriptions', json_build_object(
+				'health_updates', (select coalesce(sum(clients), 0) from present where name ~ '^health/'),
+				'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chats?/'),
+				'notifications', (select coalesce(sum(clients), 0) from present where name ~ '^notifications/')),
+			'connections_by_transport', (
+				select json_build_object('websocket', count(distinct id) filter (where transport = 'websocket'),
+					'sse', count(distinct id) filter (where transport = 'sse'), 'long_poll', count(distinct id) filter (where transport = 'long_poll'))
+				from connected)) as json
 	)
-	select json_build_object(
-		'total_diagnoses', (select count(*) from diagnoses),
-		'total_connections', (select count(distinct id) from connected),
-		'connections_by_diagnosis', coalesce((select json_object_agg(id, clients order by id) from diagnoses), '{}'),
-		'queued_messages_by_diagnosis', coalesce((
-			select json_object_agg(id, messages order by id) from waiting where messages > 0), '{}'),
-		'active_connections', (select count(distinct id) from connected),
-		'connections_opened', (select coalesce(sum(opened), 0) from live),
-		'users_online', (select count(distinct user_id) from connected),
-		'subscriptions', json_build_object(
-			'health_updates', (select coalesce(sum(clients), 0) from present where name ~ '^health/'),
-			'chat', (select coalesce(sum(clients), 0) from present where name ~ '^chats?/'),
-			'notifications', (select coalesce(sum(clients), 0) from present where name ~ '^notifications/')),
-		'connections_by_transport', (
-			select json_build_object('websocket', count(distinct id) filter (where transport = 'websocket'),
-				'sse', count(distinct id) filter (where transport = 'sse'), 'long_poll', count(distinct id) filter (where transport = 'long_poll'))
-			from connected),
-		'nodes', coalesce((
+	select case when not p_whole then t.json else (left(t.json::text, -1)
+		|| ', "connections_by_diagnosis" : ' || coalesce((select json_object_agg(id, clients order by id) from diagnoses)::text, '{}')
+		|| ', "queued_messages_by_diagnosis" : ' || coalesce((
+			select json_object_agg(w.id, w.messages order by w.id) from (
+				select diagnosis_of(q.name) as id, q.messages from waiting q where q.messages > 0 offset 0) w where w.id is not null)::text, '{}')
+		|| ', "nodes" : ' || coalesce((
 			select json_agg(json_build_object('id', n.id, 'started_at',
 				to_char(n.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'connections',
-				(select count(distinct c.id) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n), '[]'))
+				(select count(distinct c.id) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n)::text, '[]')
+		|| '}')::json end
+	from totals t
 $$;

@@ -14,10 +14,10 @@ declare
 	v_seqs int8[];
 	v_ids int8[];
 begin
-	-- Nothing is trimmed here: the limits are known to whoever publishes next.
+	-- Nothing is trimmed here: whoever publishes next knows the limits.
 	select a.seqs into v_seqs from append(p_topics,
 		array(select message_text('revoked', p_topics[i], null, 'data', '{}') from generate_series(1, v_count) as i),
-		array_fill(0::int8, array[v_count]), p_users, v_none, v_none, v_none::int8[], v_none, v_none, 1::int8 << 60, 0) a;
+		array_fill(0::int8, array[v_count]), p_users, v_none, v_none, v_none::int8[], v_none, v_none, null, 0) a;
 	v_ids := array(select (select t.id from topic t where t.name = p_topics[i]) from generate_series(1, v_count) as i);
 	update message set revocation = true, sent = true where ctid = any (array(
 		select m.ctid from unnest(v_ids, v_seqs) as i(topic_id, seq), lateral (

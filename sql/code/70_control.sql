@@ -6,6 +6,7 @@
 --	revoke_all <topic id> <seq>		everybody's
 --	disconnect <connection>
 --	reconnect <user id>			once what was revoked before this has ended
+--	forget <user id>			nothing is kept about them: all of their connections end
 --	report <connection>			say how it is, by tidings.report()
 
 -- 'ok' when this user may manage that connection, 'forbidden', or 'not_found' when no node that lives has it.

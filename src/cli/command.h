@@ -38,6 +38,7 @@ int revoke_command(const struct arguments *a);
 int outbox_list_command(const struct arguments *a);
 int outbox_retry_command(const struct arguments *a);
 int outbox_drop_command(const struct arguments *a);
+int forget_command(const struct arguments *a);
 int keys_new_command(const struct arguments *a);
 int keys_list_command(const struct arguments *a);
 int keys_check_command(const struct arguments *a);

@@ -2,14 +2,22 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/text/plain.h"
 
 void complain(const char *format, ...)
 {
+	struct buf line = BUF_EMPTY;
+	char *text = NULL;
 	va_list args;
 
-	fputs("tidings: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
 	va_end(args);
-	fputc('\n', stderr);
+	plain_add_lines(&line, text ? text : "no memory");
+	fprintf(stderr, "tidings: %s\n", line.len > 0 && buf_ok(&line) ? line.bytes : "no memory");
+	buf_free(&line);
+	free(text);
 }

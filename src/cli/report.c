@@ -4,16 +4,26 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/text/plain.h"
 #include "domain/text/json.h"
 
 #define COLUMNS_MAX 8
 
 int report_json(const struct buf *json)
 {
-	if (!buf_ok(json) || json->len == 0)
-		return command_failed(NULL, ERR_MEMORY);
-	puts(json->bytes);
-	return EXIT_DONE;
+	struct buf line = BUF_EMPTY;
+	int status = EXIT_DONE;
+
+	if (buf_ok(json))
+		plain_add_json(&line, (struct span){json->bytes, json->len});
+	if (!buf_ok(json) || !buf_ok(&line) || line.len == 0)
+		status = command_failed(NULL, ERR_MEMORY);
+	else
+		puts(line.bytes);
+	if (line.bytes)
+		explicit_bzero(line.bytes, line.size); /* a token may be in it */
+	buf_free(&line);
+	return status;
 }
 
 json_object *report_member(json_object *object, const char *name)
@@ -21,19 +31,6 @@ json_object *report_member(json_object *object, const char *name)
 	json_object *value = NULL;
 
 	return json_object_object_get_ex(object, name, &value) ? value : NULL;
-}
-
-static void add_plain(struct buf *out, const char *text)
-{
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
-
-		if (c < 0x20 || c == 0x7f || (c == 0xc2 && next < 0xa0))
-			buf_add_text(out, "?");
-		else
-			buf_add(out, text, 1);
-		text += c == 0xc2 && next >= 0x80 && next < 0xa0; /* U+0080 to U+009F */
-	}
 }
 
 void report_add_cell(struct buf *out, json_object *value)
@@ -49,7 +46,9 @@ void report_add_cell(struct buf *out, json_object *value)
 			report_add_cell(out, json_object_array_get_idx(value, i));
 		}
 	} else {
-		add_plain(out, json_object_get_string(value));
+		const char *text = json_object_get_string(value);
+
+		plain_add(out, (struct span){text, strlen(text)});
 	}
 }
 
@@ -107,14 +106,15 @@ int report_table(const struct buf *json, bool as_json, const struct report_colum
 		 const char *none)
 {
 	size_t widths[COLUMNS_MAX];
-	struct buf text = BUF_EMPTY;
+	struct buf text = BUF_EMPTY, line = BUF_EMPTY;
 	json_object *rows = NULL;
 	const char *problem = NULL;
 	enum err e = OK;
 
 	if (as_json || !buf_ok(json))
 		return report_json(json);
-	e = json_read(&rows, json->bytes, json->len, &problem);
+	plain_add_json(&line, (struct span){json->bytes, json->len});
+	e = buf_ok(&line) ? json_read(&rows, line.bytes, line.len, &problem) : ERR_MEMORY;
 	if (e == OK && json_object_array_length(rows) == 0) {
 		puts(none);
 	} else if (e == OK) {
@@ -128,5 +128,6 @@ int report_table(const struct buf *json, bool as_json, const struct report_colum
 	}
 	json_object_put(rows);
 	buf_free(&text);
+	buf_free(&line);
 	return e == OK ? EXIT_DONE : command_failed(NULL, e);
 }

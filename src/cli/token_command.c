@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/text/plain.h"
 #include "domain/caller/user_id.h"
 
 #define KEY_FILE_MAX 16384  /* bytes */
@@ -125,6 +126,24 @@ static int make(const struct arguments *arguments, const struct token_order *a, 
 	return status;
 }
 
+static int tell_good(const struct token_claims *claims, int64_t now_s)
+{
+	struct buf line = BUF_EMPTY;
+	int status = EXIT_FAILED;
+
+	buf_add_text(&line, "good: user ");
+	plain_add(&line, (struct span){claims->user_id, strlen(claims->user_id)});
+	buf_printf(&line, ", role %s, for ", role_text(claims->role));
+	if (claims->expires_s > 0)
+		buf_printf(&line, "%" PRId64 " s", claims->expires_s - now_s);
+	else
+		buf_add_text(&line, "ever");
+	if (buf_ok(&line) && puts(line.bytes) >= 0)
+		status = EXIT_DONE;
+	buf_free(&line);
+	return status;
+}
+
 /* It comes by stdin: what stands in a command line is read by every user of the machine. */
 static int verify(const struct arguments *a, struct token_keys *keys)
 {
@@ -141,12 +160,8 @@ static int verify(const struct arguments *a, struct token_keys *keys)
 		e = token_verify(keys, token.len > 0 ? token.bytes : "", token.len, now_s, &claims, &fault);
 		if (e == OK && a->json)
 			status = tell_json(&claims, now_s, NULL);
-		else if (e == OK && claims.expires_s > 0)
-			status = printf("good: user %s, role %s, for %" PRId64 " s\n", claims.user_id,
-					role_text(claims.role), claims.expires_s - now_s) < 0;
 		else if (e == OK)
-			status = printf("good: user %s, role %s, for ever\n", claims.user_id, role_text(claims.role)) <
-				 0;
+			status = tell_good(&claims, now_s);
 		else
 			complain("the token is refused: %s", fault ? fault->why : err_text(e));
 	}

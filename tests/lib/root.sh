@@ -185,13 +185,13 @@ wrong() {
 	return 1
 }
 
-# blocks FIRST LAST: the code blocks without a language in README, from one heading to another
+# blocks FIRST LAST [PAGE]: the code blocks without a language in README, or another page, from one line that begins so to another
 blocks() {
 	awk -v first="$1" -v last="$2" '
 		index($0, last) == 1 { exit }
 		index($0, first) == 1 { on = 1 }
 		on && /^```/ { inside = !inside; plain = $0 == "```"; n += inside && plain; next }
-		on && inside && plain { print n "\t" $0 }' "$checkout/README.md"
+		on && inside && plain { print n "\t" $0 }' "$checkout/${3-README.md}"
 }
 
 block() {

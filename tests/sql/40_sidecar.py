@@ -422,3 +422,21 @@ def restored(db):
 def no_md5(db):
     equal(db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosrc ~* 'md5' "
                  "union select adrelid::regclass::text from pg_attrdef where pg_get_expr(adbin, adrelid) ~* 'md5'"), [], "what uses it")
+
+
+@test("the status without its maps looks at no topic and no message that nobody is connected to, however many there are")
+def totals(db):
+    # With a million topics it took longer than anybody waited.
+    db.sql("insert into tidings.diagnosis select n, 'x' from generate_series(500001, 500200) n")
+    db.batch([Request([Item(f"diagnosis/{n}") for n in range(500001, 500201)])])
+    db.sql("delete from tidings.presence")
+    session = db.session("postgres")
+    scans = lambda: int(session.sql("select sum(pg_stat_get_xact_numscans(c.oid)) from pg_class c where c.relnamespace = 'tidings'::regnamespace "
+                                    "and c.relname ~ '^(topic|message|delivered)'")[0][0])
+    whole = session.sql("select json_object_keys(tidings.status())")
+    session.sql("begin")
+    before = scans()
+    totals = session.sql("select json_object_keys(tidings.status(false))")
+    equal(scans() - before, 0, "scans of tables and indexes")
+    equal(db.one("select 'jit=off' = any (proconfig) from pg_proc where oid = 'tidings.status'::regproc"), "t", "never compiled, which takes seconds where there is much")
+    equal([k for k, in whole if [k] not in totals], ["connections_by_diagnosis", "queued_messages_by_diagnosis", "nodes"], "what is left out")

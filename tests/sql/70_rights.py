@@ -9,7 +9,7 @@ MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_size", "act_once", "user_active", "disconnect", "reconnect_user", "ask_report", "connection_health", "connections"},
     "tidings_reader": {"history", "applied"},
     "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works", "metrics", "applied", "topics"},
-    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "moved", "farewell", "relay", "sweep", "act", "act_size", "user_active", "redeliver",
+    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "moved", "farewell", "relay", "sweep", "retain", "act", "act_size", "user_active", "redeliver",
                         "report", "admit", "outbox_state", "applied"},
 }
 
@@ -48,7 +48,7 @@ def owner(db):
 @test("a function that someone may call runs as its owner, with a search_path of its own that ends in pg_temp")
 def pinned(db):
     called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "end_withdrawn", "end_left_over", "withdrawal_committing",
-                                                     "right_withdrawn", "account_withdrawn", "health_push"}
+                                                     "right_withdrawn", "account_withdrawn", "health_push", "forget"}
     got = {r[0] for r in db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosecdef and exists "
                                 "(select from unnest(proconfig) c where c ~ '^search_path=.*, pg_temp$')")}
     equal(called - got, set(), "not pinned")

@@ -62,6 +62,7 @@ def no_scans(db):
                     f"{quote([p[1] for p in places], 'int8')}, {quote([r[1] for r in rows if r[0]])})")
         sidecar.sql("select tidings.relay(100, 60)")
         sidecar.sql(f"select tidings.sweep({max(1, turn * 10)}, 10, 1000, 100, 60, 604800, 86400)")
+        sidecar.sql("select tidings.retain(true, 1000, 1000, 864000, 864000, 864000)")
         for type, data in (
                 ("set_threshold", {"metric": "pulse", "high": 1}), ("health_update", {"metric": "pulse", "value": turn % 3}), ("get_thresholds", {}),
                 ("get_health", {}), ("get_health", {"metric": "pulse"}), ("get_health", {"since": "2020-01-01T00:00:00Z"}),
@@ -140,3 +141,19 @@ def settled(db, sessions):
 
     db.sql("select pg_sleep(1.2)")
     return wait_until(same, "the statistics")
+
+
+@test("of what no client has been sent the metrics count 100,000 messages at most, in the newest 100,000 topics, whatever lies there")
+def bounded_metrics(db):
+    empty(db)
+    db.sql("insert into tidings.topic (name) select 'diagnosis/' || n from generate_series(1, 2) n")
+    db.sql("insert into tidings.message (topic_id, seq, created_at, body) select t, n, now() - t * interval '1 hour', '{}' "
+           "from generate_series(1, 2) t, generate_series(1, 60000) n")
+    db.sql("analyze")
+    told = dict(line.rsplit(" ", 1) for (line,) in db.sql("select unnest(string_to_array(tidings.metrics(), E'\\n'))"))
+    equal(told["tidings_queue_undelivered_messages"], "100000", "messages")
+    assert 7200 <= float(told["tidings_queue_oldest_undelivered_seconds"]) < 10800, told
+    db.sql("insert into tidings.delivered values (2, 59999)")
+    told = dict(line.rsplit(" ", 1) for (line,) in db.sql("select unnest(string_to_array(tidings.metrics(), E'\\n'))"))
+    equal(told["tidings_queue_undelivered_messages"], "60001", "once one topic's have been sent but for one")
+    empty(db)

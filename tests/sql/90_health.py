@@ -413,5 +413,5 @@ def merges(db):
 def ids(db):
     for topic, wanted in (("diagnosis/1", "1"), ("diagnosis/9223372036854775807", str(2**63 - 1)), ("diagnosis/1000000000000000000", str(10**18)),
                           ("diagnosis/9223372036854775808", ""), ("diagnosis/10000000000000000000", ""), ("diagnosis/0", ""), ("diagnosis/01", ""),
-                          ("diagnosis/", ""), ("diagnosis/1/", ""), ("Diagnosis/1", "")):
+                          ("diagnosis/", ""), ("diagnosis/1/", ""), ("diagnosis/1\n", ""), ("diagnosis/\uff11", ""), ("Diagnosis/1", "")):
         equal(db.one(f"select coalesce(tidings.diagnosis_of('{topic}')::text, '')"), wanted, topic)

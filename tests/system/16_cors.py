@@ -29,7 +29,7 @@ def words(header):
 def check_named(reply, origin, what):
     equal(reply.headers.get_all("Access-Control-Allow-Origin"), [origin], f"{what}: who may read {reply!r}")
     assert "origin" in words(reply.headers["Vary"]), f"{what}: no Vary in {reply!r}"
-    equal(words(reply.headers["Access-Control-Expose-Headers"]), {"retry-after", "www-authenticate"}, f"{what}: exposed headers")
+    equal(words(reply.headers["Access-Control-Expose-Headers"]), {"retry-after", "www-authenticate", "x-request-id"}, f"{what}: exposed headers")
 
 
 def check_unnamed(reply, what):
@@ -89,7 +89,7 @@ def _(s):
                 equal((reply.status, reply.body), (204, b""), f"status and body of {what}")
                 check_named(reply, OURS, what)
                 equal(reply.headers["Access-Control-Allow-Methods"], methods, f"methods of {what}")
-                equal(words(reply.headers["Access-Control-Allow-Headers"]), {"authorization", "cache-control", "content-type", "idempotency-key", "last-event-id"},
+                equal(words(reply.headers["Access-Control-Allow-Headers"]), {"authorization", "cache-control", "content-type", "idempotency-key", "last-event-id", "traceparent", "x-request-id"},
                       what)
                 assert int(reply.headers["Access-Control-Max-Age"]) > 0, reply
                 reply = server.api.request("OPTIONS", path, headers={**PREFLIGHT, "Origin": THEIRS})

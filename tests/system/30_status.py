@@ -107,6 +107,19 @@ def _(s):
         wait_until(lambda: web.api.get("/health").status == 200 and web.api.get("/ws/status").status == 200, "both to be well", 40)
 
 
+@test("where the status takes long to read, and the database answers, what was read before is told, with its time")
+def _(s):
+    # With a million topics its maps were never read within the time that is waited for them, and so were never told.
+    with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web:
+        before = web.api.get("/ws/status").want(200)
+        with Lock(s, "tidings.delivered"):
+            slow = lambda: web.api.get("/ws/status").status and s.sql(
+                "select 1 from pg_stat_activity where application_name = 'tidings status' and wait_event_type = 'Lock' and query like '%tidings.status()%'")
+            wait_until(slow, "it to be read again")
+            equal((web.api.get("/ws/status").want(200)["timestamp"], web.api.get("/health").status), (before["timestamp"], 200), "when it was read, and health")
+        wait_until(lambda: web.api.get("/ws/status").want(200)["timestamp"] != before["timestamp"], "it to be told anew")
+
+
 def unhealthy(web):
     """The checks that /health says are not healthy; what it says and its status fit."""
     reply = web.api.get("/health")

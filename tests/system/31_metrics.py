@@ -49,6 +49,24 @@ def _(s):
     equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "promtool check metrics")
 
 
+@test("whoever asks for OpenMetrics gets that, of a sidecar and through the web server, and a strict reader takes it")
+def _(s):
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+    asked = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+    d = s.diagnosis()
+    with s.connect(d) as client:
+        s.recommend(d)
+        client.next()
+    for door, counter in ((s.node1.api, "tidings_fetches"), (s.api, "tidings_http_requests")):
+        reply = door.request("GET", "/metrics", headers=asked, timeout=20)
+        equal((reply.status, reply.headers["Content-Type"]), (200, "application/openmetrics-text; version=1.0.0; charset=utf-8"), f"answer of {reply!r}")
+        families = {family.name: family for family in text_string_to_metric_families(reply.body.decode())}
+        equal(families[counter].type, "counter", counter)
+        assert any(f.type == "histogram" and f.samples for f in families.values()), f"histograms of {list(families)}"
+        refused = door.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text;q=0"}, timeout=20)
+        assert refused.headers["Content-Type"].startswith("text/plain;"), f"answer of {refused!r}"
+
+
 @test("a sidecar counts who came, by which transport, what it delivered, and how they went")
 def _(s):
     d = s.diagnosis()
@@ -96,14 +114,20 @@ def _(s):
 def _(s):
     d = s.diagnosis()
     with s.node() as node, s.connect(d, server=node) as client:
+        # A fetch that is under way at the database would bring it as young as it is there.
+        s.recommend(d)
+        client.next()
+        before = value(wait_until(lambda: value(n := scrape(node.api), "tidings_delivery_delay_seconds_count") == 1 and n, "the first to be counted"),
+                       "tidings_delivery_delay_seconds_sum")
         with stopped(node.pid):
             s.recommend(d)
             age = float(s.sql(f"""select extract(epoch from clock_timestamp() - m.created_at) from tidings.message m join tidings.topic t on t.id = m.topic_id
-                where t.name = 'diagnosis/{d}'""")[0][0])
+                where t.name = 'diagnosis/{d}' order by m.seq desc limit 1""")[0][0])
         client.next()
-        delay = wait_until(lambda: value(n := scrape(node.api), "tidings_delivery_delay_seconds_count") == 1 and n, "it to be counted")
+        delay = wait_until(lambda: value(n := scrape(node.api), "tidings_delivery_delay_seconds_count") == 2 and n, "it to be counted")
         # In milliseconds, each of the two.
-        assert value(delay, "tidings_delivery_delay_seconds_sum") > age - 0.002, f"{age} s old when it went on"
+        told = value(delay, "tidings_delivery_delay_seconds_sum") - before
+        assert told > age - 0.002, f"{told} s, of one that was {age} s old when it went on"
 
 
 @test("a sidecar counts who was refused and why, what was resumed and what is gone")
@@ -197,12 +221,12 @@ def _(s):
 # ---- of the web server's programs, and of the queue
 
 
-@test("promtool finds nothing wrong with the metrics of the web server, and no name is on both sides but the process's")
+@test("promtool finds nothing wrong with the metrics of the web server, and no name is on both sides but the process's and the audit trail's")
 def _(s):
     done = promtool("check", "metrics", input=s.api.get("/metrics").body.decode())
     equal((done.returncode, done.stdout, done.stderr), (0, "", ""), "promtool check metrics")
     both = {name for name, _ in scrape(s.api)} & {name for name, _ in scrape(s.node1.api)}
-    equal({name for name in both if not name.startswith("process_")}, set(), "names that both export")
+    equal({name for name in both if not name.startswith("process_")}, {"tidings_audit_lines_lost_total"}, "names that both export")
 
 
 @test("the FastCGI programs count requests by route and status, what was published, commits, and who was over the rate")
@@ -273,7 +297,20 @@ class Again:
         self.web.stop()
 
 
-@test("where TIDINGS_STATE cannot be written to the programs say so and serve; status.fcgi tells what is its own")
+@test("status.fcgi that finds no file to count in tells what is its own all the same, and what the others have counted")
+def _(s):
+    folder = s.folder / s._name("without-a-file")
+    (folder / "status.0.metrics").mkdir(parents=True)
+    web = s.start_web(folder=folder)
+    try:
+        now = scrape(web.api)
+        equal((value(now, "tidings_http_threads", program="status"), value(now, "tidings_http_threads", program="broadcast")), (4, 64), "threads")
+    finally:
+        s.forget(web)
+        web.stop()
+
+
+@test("where TIDINGS_STATE cannot be written to the programs say so and serve")
 def _(s):
     with s.web() as web:
         env = {**web.how["env"], "TIDINGS_STATE": "/nowhere"}

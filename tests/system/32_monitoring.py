@@ -7,7 +7,7 @@ import signal
 import subprocess
 import urllib.parse
 
-from harness import TOP, Api, Process, Skip, equal, find_program, free_port, test, wait_until
+from harness import ROLES, TOP, Api, Process, Skip, equal, find_program, free_port, test, wait_until
 
 RULES = TOP / "etc/prometheus/tidings.rules.yml"
 DASHBOARD = TOP / "etc/grafana/tidings.json"
@@ -72,6 +72,17 @@ def _(s):
     equal(sorted(set(manual) - set(known)), [], "of the manual, that nobody exports")
     equal(sorted(set(known) - set(manual)), [], "that the manual does not have")
     equal(len(manual), len(set(manual)), "lines of the manual")
+
+
+@test("every metric and every alert that another document names is there")
+def _(s):
+    known = exported(s)
+    alerts = set(re.findall(r"- alert: (\w+)", RULES.read_text()))
+    others = {*ROLES, "tidings_owner", "tidings_sidecars"}
+    for page in [*sorted((TOP / "doc").glob("*.md")), TOP / "README.md"]:
+        quoted = " ".join(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page.read_text(), flags=re.S)))
+        equal(sorted(set(SERIES.findall(quoted)) - others - set(known)), [], f"metrics of {page.name}, that nobody exports")
+        equal(sorted(set(re.findall(r"\bTidings[A-Z]\w+", quoted)) - alerts), [], f"alerts of {page.name}, that are no rules")
 
 
 @test("the dashboard has its variables and rows, all but the first two collapsed, and no two panels with one number")

@@ -28,6 +28,15 @@ def _(s):
             assert name in done.stderr, f"{program}: {done.stderr}"
 
 
+@test("every program refuses an option that it does not know, names it, and says how it is called")
+def _(s):
+    for program in PROGRAMS:
+        for option in ("--frobnicate", "frobnicate"):
+            done = start(s, program, option)
+            equal(done.returncode, 2, f"exit status of {program} {option} ({done.stderr})")
+            assert f"unknown argument {option}\nUsage: {program} " in done.stderr, f"{program}: {done.stderr}"
+
+
 @test("--check-config prints what counts, and starts nothing")
 def _(s):
     for program in PROGRAMS:

@@ -2,6 +2,8 @@
 import contextlib
 import json
 import os
+import pathlib
+import pty
 import pwd
 import re
 import signal
@@ -126,6 +128,38 @@ def _(s):
     for args, word in ((("--since", "x"), "cursor"), (("--rewind", "0"), "1 to 100"), (("--rewind", "1", "--since", cursor), "not both")):
         assert word in tidings(s, "tail", f"diagnosis/{d}", *args, want=WRONG)
     assert "no such diagnosis" in tidings(s, "tail", "diagnosis/987654321", want=NOT_FOUND)
+
+
+@test("whatever others have written, a terminal obeys none of it, and JSON is one line of UTF-8")
+def _(s):
+    d = s.diagnosis()
+    topic, user = f"diagnosis/{d}", f"u{d}\u009b2J"
+    s.sql(f"insert into tidings.diagnosis_grant values ({d}, '{user}')")
+    text = "\u009b31m\x7f\u00a0\u00e4\U0001f426"
+    s.api.post("/ws/publish", json.dumps({"topic": topic, "type": "t", "data": {"text": text}}, ensure_ascii=False), s.service()).want(200)
+
+    def harmless(said):
+        assert said.endswith("\n") and not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f]", said), repr(said)
+        return said.splitlines()
+
+    for option in ((), ("--json",)):
+        with Tail(s, topic, "--rewind", 1, *option) as tail:
+            (line,) = harmless(tail.lines(1)[0])
+            message = json.loads(line)["message"] if option else json.loads(line.split(" ", 2)[2])
+            equal(message["data"]["text"], text, "the text")
+    with s.connect(d, user=user), s.connect(d, user=user):
+        wait_until(lambda: int(s.sql(f"select count(*) from tidings.connection where user_id = '{user}'")[0][0]) == 2, "both to be written down")
+        (line,) = harmless(tidings(s, "connections", "--user", user, "--json"))
+        equal({one["user_id"] for one in json.loads(line)}, {user}, "whose connections")
+        equal(len(harmless(tidings(s, "connections", "--user", user))), 3, "lines of the table")
+    equal(harmless(tidings(s, "token", "--verify", stdin=s.token(user)))[0].split(",")[0], f"good: user u{d}?2J", "a user id")
+    folder = s.folder / s._name("spoilt-names")
+    folder.mkdir()
+    (pathlib.Path(os.fsdecode(bytes(folder) + b"/a\xff\x1b.HS256"))).touch()
+    (line,) = harmless(tidings(s, "keys", "list", "--json", TIDINGS_JWT_KEYS=folder))
+    equal(json.loads(line)[0]["kid"], "a\ufffd\x1b", "a name that is no UTF-8")
+    assert "a??.HS256" in harmless(tidings(s, "keys", "check", want=FAILED, TIDINGS_JWT_KEYS=folder))[0]
+    assert "a\ufffd?" in harmless(tidings(s, "keys", "list", TIDINGS_JWT_KEYS=folder))[1]
 
 
 @test("tidings tail says in words what is no longer kept, and that a cursor is of another numbering")
@@ -279,6 +313,41 @@ def _(s):
     equal(s.sql(f"select failed_at is null and push_at is null from tidings.notification where id = '{note}'"), [["t"]], "of the notification")
 
 
+@test("tidings forget erases what is kept about a user, and says what that was; on a terminal it asks, elsewhere it takes --yes")
+def _(s):
+    d, other = s.diagnosis(owner="forget-me"), s.diagnosis(owner="forget-me-2")
+    s.recommend(d, token=s.token("forget-me"))
+    forgotten = lambda: s.sql("select count(*) = 0 from tidings.diagnosis where owner = 'forget-me'")[0][0] == "t"
+
+    def on_terminal(answer):
+        ours, its = pty.openpty()
+        child = subprocess.Popen([s.program("tidings"), "forget", "forget-me"], stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 env=s.environment(**migrator(s)))
+        os.close(its)
+        os.write(ours, answer)
+        out, err = child.communicate(timeout=WAIT_S)
+        os.close(ours)
+        assert "about forget-me? It cannot be brought back. (yes/no) " in err, err
+        return child.returncode, out
+
+    assert "--yes?" in tidings(s, "forget", "forget-me", want=WRONG, **migrator(s))
+    for answer in (b"\n", b"no\n", b"y\n", b"yes, but not this one\n", b"\x04"):
+        equal((on_terminal(answer), forgotten()), ((FAILED, ""), False), f"of {answer}")
+    with s.connect(d, user="forget-me") as client, s.connect(other, user="forget-me-2") as neighbour:
+        s.wait_watchers(d, 1)
+        status, said = on_terminal(b"yes\n")
+        equal((status, re.findall(r"^(?:diagnoses|topics|connections) .*$", re.sub(" +", " ", said), re.M)),
+              (DONE, ["diagnoses 1 0", "connections 1 0", "topics 1 0"]), "what it says")
+        equal(client.closed(), (1000, "disconnected by administrator"), "close")
+        s.recommend(other, token=s.token("forget-me-2"))
+        equal(neighbour.next()["type"], "recommendation_update", "what another user gets")
+    equal(forgotten(), True, "the diagnosis is gone")
+    assert "nothing was kept about forget-me" in tidings(s, "forget", "forget-me", "--yes", want=NOT_FOUND, **migrator(s))
+    said = json.loads(tidings(s, "forget", "--yes", "--json", "forget-me-2", **migrator(s)))
+    equal([r for r in said if r["kind"] == "diagnoses"], [{"kind": "diagnoses", "deleted": 1, "anonymised": 0}], "in JSON")
+    assert "not the id" in tidings(s, "forget", "x" * 129, "--yes", want=WRONG, **migrator(s))
+
+
 @test("tidings keys makes keys that are their owner's alone, lists them by name, and tries them; a token is made with one, and verified")
 def _(s):
     folder = s.folder / "new-keys"
@@ -308,6 +377,11 @@ def _(s):
     assert "there already" in tidings(s, "keys", "new", "default", want=FAILED, **mine)
     for args, word in ((("a.b",), "name"), (("k", "--alg", "none"), "algorithm"), (("k", "--alg", "RS256"), "--private"), (("k", "--private", "x"), "secret")):
         assert word in tidings(s, "keys", "new", *args, want=WRONG, **mine)
+    said = tidings(s, "keys", "new", "k", "--alg", "ES384", "--private", s.folder / "no.pem", want=WRONG, **mine)
+    assert "TIDINGS_JWT_ALGORITHMS does not list ES384" in said, said
+    # The private half of a pair whose public one found no place was left, and in the way of the next.
+    tidings(s, "keys", "new", "k", "--alg", "ES256", "--private", s.folder / "no.pem", want=FAILED, **{**mine, "TIDINGS_JWT_KEYS": s.folder / "nowhere"})
+    assert not (s.folder / "no.pem").exists(), "half a pair"
     (folder / "short.HS256").write_text("x")
     (folder / "short.HS256").chmod(0o600)
     assert "short.HS256 is too short" in tidings(s, "keys", "check", want=FAILED, **mine)
@@ -328,15 +402,17 @@ def _(s):
         tidings(s, "migrate", "--dir", sql, **where)
         equal(tidings(s, "migrate", "--dry-run", "--dir", sql, **where), "up to date\n", "when there is nothing to do")
         before = s.sql("select checksum, loaded_at from tidings.code", database="dry")
-        (sql / "tables" / "003_later.sql").write_text("create table tidings.later ();\n")
+        last = len(list((sql / "tables").iterdir()))
+        later = f"tables/{last + 1:03}_later.sql"
+        (sql / later).write_text("create table tidings.later ();\n")
         with open(sql / "code" / "90_grants.sql", "a") as f:
             f.write("-- another\n")
-        equal(json.loads(tidings(s, "migrate", "--dry-run", "--dir", sql, "--json", **where)), {"would_be_done": ["applied tables/003_later.sql", "loaded code"]}, "in JSON")
-        equal(json.loads(tidings(s, "migrate", "--status", "--dir", sql, "--json", **where)), {"missing": ["tables/003_later.sql", "code"]}, "what is missing")
+        equal(json.loads(tidings(s, "migrate", "--dry-run", "--dir", sql, "--json", **where)), {"would_be_done": [f"applied {later}", "loaded code"]}, "in JSON")
+        equal(json.loads(tidings(s, "migrate", "--status", "--dir", sql, "--json", **where)), {"missing": [later, "code"]}, "what is missing")
         equal(s.sql("select checksum, loaded_at from tidings.code", database="dry"), before, "the code")
-        (sql / "tables" / "003_later.sql").write_text("create table tidings.message ();\n")
+        (sql / later).write_text("create table tidings.message ();\n")
         assert "already exists" in tidings(s, "migrate", "--dry-run", "--dir", sql, want=FAILED, **where)
-        equal(s.sql("select max(version) from tidings.migration", database="dry"), [["2"]], "what is applied")
+        equal(s.sql("select max(version) from tidings.migration", database="dry"), [[str(last)]], "what is applied")
     finally:
         s.sql("drop database dry", database="postgres")
 
@@ -385,6 +461,7 @@ def _(s):
     for role in verbs:
         assert "permission denied" in tidings(s, "outbox", "drop", "--all", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
         assert "permission denied" in tidings(s, "revoke", f"diagnosis/{d}", "--everyone", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
+        assert "permission denied" in tidings(s, "forget", "nobody-here", "--yes", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
     assert "permission denied" in tidings(s, "connections", want=FAILED, TIDINGS_DATABASE=s.conninfo + " user=tidings_reader")
     assert "permission denied" in tidings(s, "topics", want=FAILED, TIDINGS_DATABASE=s.conninfo + " user=tidings_publisher")
 

@@ -1,5 +1,7 @@
 """tidings doctor: what is wrong with an installation, each thing really broken, and read in a sentence; and tidings canary."""
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import pwd
@@ -7,9 +9,12 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 
-from harness import PG_BIN, TOP, Process, Silence, Skip, edited, equal, find_program, free_port, test, wait_until
+from harness import PG_BIN, TOP, Lock, Process, Silence, Skip, clock_ahead, edited, equal, find_program, free_port, stopped, test, wait_until
+from live import combined, notify, person
 
 LOGINS = ("broadcast.fcgi, live.fcgi", "history.fcgi", "status.fcgi", "tidings-ws")
 WELL = ["configuration", "keys", "descriptors", "sidecar here", *(f"login of {programs}" for programs in LOGINS), "server", "roles", "clock", "schema",
@@ -82,26 +87,6 @@ def keys(s, name="default.HS256", text="0123456789abcdef" * 4, mode=0o600):
     (folder / name).write_text(text)
     (folder / name).chmod(mode)
     yield {"TIDINGS_JWT_KEYS": folder}
-
-
-@contextlib.contextmanager
-def clock_ahead(s, seconds):
-    """A clock that is wrong, for a program that is started with these settings."""
-    source, library = s.folder / "clock.c", s.folder / "clock.so"
-    source.write_text("""#define _GNU_SOURCE
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t clock, struct timespec *t)
-{
-	int failed = (int)syscall(SYS_clock_gettime, clock, t);
-	if (clock == CLOCK_REALTIME)
-		t->tv_sec += AHEAD;
-	return failed;
-}
-""")
-    subprocess.run(["gcc", "-shared", "-fPIC", f"-DAHEAD={seconds}", "-o", library, source], check=True)
-    yield {"LD_PRELOAD": library, "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}
 
 
 @contextlib.contextmanager
@@ -178,6 +163,7 @@ def breaks(broken, s):
       allow="database|connection|server|commit|standby|statement")
 def _(s):
     equal(doctor(s), (0, {}, WELL), "of what is well")
+    sentences = set()
     for name, broken, about, words, others in BROKEN:
         wait_ready_here(s)
         with breaks(broken, s) as settings:
@@ -191,6 +177,8 @@ def _(s):
             # A sidecar may have seen it too by then, and not be ready.
             equal(set(found) - {"sidecar here"}, {about, *others} - {"sidecar here"}, f"what is wrong with {name} ({found})")
         print(f"# {about}: {sentence}")
+        sentences.add(sentence)
+    assert len(sentences) > 30, f"{len(sentences)} sentences"
     wait_ready_here(s)
     s.wait_ready()
     wait_until(lambda: doctor(s) == (0, {}, WELL), "all to be well again")
@@ -216,7 +204,35 @@ def _(s):
     assert "has an installation too" in found["cluster"][0][1] and "pg_hba.conf" in found["cluster"][0][1], found
 
 
-@test("tidings doctor says that time zone data is gone, and that connections are too few", allow="database|connection|away|server")
+@test("tidings doctor takes the notifications of another installation, which come all the time, for what they are")
+def _(s):
+    wait_ready_here(s)
+    with database(s, "", migrated=True) as other:
+        conninfo = other["TIDINGS_DATABASE"]
+        psql = subprocess.Popen([PG_BIN / "psql", "-q", conninfo + " user=postgres"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        try:
+            psql.stdin.write("select tidings.ask_report(gen_random_uuid()::text) \\watch 0.1\n")
+            psql.stdin.flush()
+            _status, found, _all = doctor(s, TIDINGS_LISTEN_DATABASE=conninfo)
+        finally:
+            psql.kill()
+            psql.communicate()
+    assert "none came within 5 s" in found["notifications"][0][1], found
+
+
+def goes_on(s):
+    """A message, and a notification to someone who always has quiet hours, in a time zone of which nothing is known."""
+    d, quiet = s.diagnosis(), person(s)
+    with s.connect(d) as client, combined(s, s.node1, quiet, "notifications") as live:
+        s.recommend(d)
+        equal(client.next()["seq"], 1, "seq")
+        s.sql(f"""insert into tidings.notification_preference (user_id, quiet_start, quiet_end, time_zone)
+            values ('{quiet}', '00:00', '23:59:59', 'Asia/Calcutta') on conflict do nothing""")
+        notify(s, quiet)
+        live.until("notification")
+
+
+@test("tidings doctor says that time zone data is gone, and that connections are too few; messages go on meanwhile, and no notification waits for quiet hours", allow="database|connection|away|server")
 def _(s):
     if os.geteuid() != 0:
         raise Skip("hiding time zone data from PostgreSQL takes root")
@@ -234,6 +250,8 @@ def _(s):
                             f"-l {s.pg_folder}/log -o '-c max_connections={limit}' -w start"], check=True, stdout=subprocess.DEVNULL, cwd="/")
             s.postgres_alive = True
             s.wait_ready()
+            if limit == 100:
+                goes_on(s)
             _status, found, _all = doctor(s)
             said = [text for _kind, text in found["server"]]
             assert any(all(word in text for word in words) for text in said), f"{words}: {said}"
@@ -262,7 +280,7 @@ def _(s):
     port, folder = free_port(), s.folder / s._name("routeless")
     folder.mkdir()
     (folder / "conf").write_text(ROUTELESS.format(port=port, folder=folder))
-    equal(doctor(s, "--url", f"http://127.0.0.1:{s.web1.port}"), (0, {}, [*WELL, "web server"]), "of what is well")
+    equal(doctor(s, "--url", f"http://127.0.0.1:{s.web1.port}"), (0, {}, [*WELL, "web server", "metrics"]), "of what is well")
     web = Process(folder.name, [program, "-D", "-f", folder / "conf"], s.environment(), s.logs)
     with web.ended_unless_begun():
         web.wait_port(port)
@@ -270,7 +288,7 @@ def _(s):
         status, found, _all = doctor(s, "--url", f"http://127.0.0.1:{port}")
     finally:
         web.stop()
-    equal((status, set(found)), (1, {"web server"}), "without routes")
+    equal((status, set(found)), (1, {"web server", "metrics"}), "without routes")
     said = " ".join(text for _kind, text in found["web server"])
     for name in ("status.fcgi", "broadcast.fcgi", "live.fcgi", "history.fcgi", "tidings-ws"):
         assert f"does not hand it on to {name}" in said, said
@@ -279,6 +297,50 @@ def _(s):
     with no_sidecar(s):
         _status, found, _all = doctor(s, "--url", f"http://127.0.0.1:{s.web1.port}")
         assert any("does not reach tidings-ws" in text for _kind, text in found["web server"]), found
+
+
+@contextlib.contextmanager
+def silent_sidecar(s):
+    with stopped(s.node1.pid):
+        yield
+
+
+@contextlib.contextmanager
+def no_file_of(web, program):
+    """What status.fcgi finds of that program is gone."""
+    files = list(web.folder.glob(f"{program}.*.metrics"))
+    assert files, program
+    for file in files:
+        file.rename(file.with_suffix(".away"))
+    try:
+        yield
+    finally:
+        for file in files:
+            file.with_suffix(".away").rename(file)
+
+
+@test("tidings doctor --url says what Prometheus would not be told, and why: by a sidecar that hangs, a web server that has no such route, programs and a queue of which nothing is known, "
+      "and who may not ask", allow="database|heartbeat")
+def _(s):
+    admins = {"TIDINGS_METRICS": "token"}
+    with s.web(TIDINGS_DATABASE_TIMEOUT=60000) as web, s.web(TIDINGS_METRICS="off") as off, s.node(**admins) as node, s.web(node, **admins) as token:
+        there = {"TIDINGS_WS_SOCKET": node.socket, **admins}
+        for name, broken, of, settings, kind, words in (
+                ("a sidecar that hangs", lambda: silent_sidecar(s), s.web1, {}, "wrong", (f"/metrics on {s.node1.socket} is not answered within 5 s", "tidings-ws")),
+                ("metrics that are off", contextlib.nullcontext, off, {}, "wrong", ("/metrics is answered with 404", "TIDINGS_METRICS=off")),
+                ("metrics that are off here too", contextlib.nullcontext, off, {"TIDINGS_METRICS": "off"}, "note", ("no alert fires",)),
+                ("a queue of which nothing is known", lambda: Lock(s, "tidings.topic"), web, {}, "wrong", ("tells nothing of the queue", "status.fcgi within a second")),
+                ("a program of which nothing is known", lambda: no_file_of(s.web1, "broadcast"), s.web1, {}, "wrong", ("tells nothing of broadcast.fcgi", "TIDINGS_STATE")),
+                ("metrics for admins, and no such setting here", contextlib.nullcontext, token, {}, "wrong", ("is answered with 401", "another TIDINGS_METRICS")),
+                ("metrics for admins, and no keys", contextlib.nullcontext, token, {**there, "TIDINGS_JWT_KEYS": s.folder / "nowhere"}, "not looked at", ("takes an admin's token",)),
+                ("metrics for admins", contextlib.nullcontext, token, there, None, ())):
+            wait_ready_here(s)
+            with broken():
+                _status, found, every = doctor(s, "--url", f"http://127.0.0.1:{of.port}", **settings)
+            assert every[-1] == "metrics", every
+            said = found.get("metrics", [(None, "")])
+            assert any(what == kind and all(word in sentence for word in words) for what, sentence in said), f"{name}: {said}"
+            print(f"# metrics: {said[0][1]}")
 
 
 @contextlib.contextmanager
@@ -323,6 +385,12 @@ def _(s):
         equal((named[0], {kind for problems in named[1].values() for kind, _text in problems}), (0, {"note"}), "with a user in TIDINGS_DATABASE")
 
 
+@test("tidings doctor finds nothing wrong with the web server where its address ends in /")
+def _(s):
+    _status, found, looked_at = doctor(s, "--url", f"http://127.0.0.1:{s.web1.port}/")
+    equal(("web server" in looked_at, found.get("web server")), (True, None), "the web server")
+
+
 @test("tidings doctor says it to people in lines, as it goes on")
 def _(s):
     done = subprocess.run([s.program("tidings"), "doctor", "--dir", s.share / "sql"], capture_output=True, text=True,
@@ -347,6 +415,7 @@ def _(s):
     equal([(line["transport"], line["result"]) for line in heard], [(way, "ok") for way in ("websocket", "sse", "long-poll")], "what was heard")
     assert all(0 <= line["ms"] < 10000 for line in heard), heard
     equal([line["transport"] for line in canary(s, "--url", f"http://127.0.0.1:{s.web1.port}", "--by", "sse")], ["sse"], "by one alone")
+    canary(s, "--url", f"http://127.0.0.1:{s.web1.port}/")
     # What other clients have left in the queue is not taken for it.
     s.api.post("/ws/publish", [{"topic": "canary/mine", "type": "canary", "data": {"n": n}} for n in range(150)], s.service()).want(200)
     canary(s, "--url", f"http://127.0.0.1:{s.web1.port}", "--topic", "canary/mine")
@@ -383,28 +452,88 @@ scgi_temp_path {folder}/scgi;
 server {{
 	listen 127.0.0.1:{port};
 	location / {{
-		proxy_pass http://127.0.0.1:{behind};
-		proxy_http_version 1.1;
+		{more}proxy_pass http://127.0.0.1:{behind};
+		proxy_http_version {version};
 	}}
 }}
 }}
 """
 
 
-@test("tidings canary shows a proxy that hands no WebSocket on, while event streams and polls come through it")
-def _(s):
+@contextlib.contextmanager
+def plain_proxy(s, version="1.1", more=""):
+    """The URL of an nginx whose settings say nothing of what comes through it but these."""
     program, port, folder = find_program("nginx"), free_port(), s.folder / s._name("plain-proxy")
-    folder.mkdir(mode=0o777)
-    (folder / "conf").write_text(PLAIN_PROXY.format(folder=folder, port=port, behind=s.web1.port, user="user www-data;\n" if s.pg_user else ""))
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "conf").write_text(PLAIN_PROXY.format(folder=folder, port=port, behind=s.web1.port, version=version, more=more, user="user www-data;\n" if s.pg_user else ""))
     proxy = Process(folder.name, [program, "-e", "stderr", "-c", folder / "conf"], s.environment(), s.logs)
     with proxy.ended_unless_begun():
         proxy.wait_port(port)
     try:
-        websocket, sse, poll = canary(s, "--url", f"http://127.0.0.1:{port}", want=1)
+        yield f"http://127.0.0.1:{port}"
     finally:
         proxy.stop()
+
+
+@test("tidings canary shows a proxy that hands no WebSocket on, while event streams and polls come through it")
+def _(s):
+    with plain_proxy(s) as url:
+        websocket, sse, poll = canary(s, "--url", url, want=1)
     assert websocket["problem"].startswith("connecting: no upgrade: HTTP/1.1 426"), websocket
     equal((sse["result"], poll["result"]), ("ok", "ok"), "the event stream, and the poll")
+
+
+@test("tidings canary says that a proxy keeps event streams to itself; polls come through it, and tidings doctor finds nothing wrong with its routes")
+def _(s):
+    # nginx, which asks by HTTP/1.0 if it is not told otherwise, buffers then unless the reply says otherwise, which ours does.
+    with plain_proxy(s, "1.0", "proxy_ignore_headers X-Accel-Buffering; ") as url:
+        _websocket, sse, poll = canary(s, "--url", url, want=1)
+        wait_until(lambda: doctor(s, "--url", url) == (0, {}, [*WELL, "web server", "metrics"]), "the routes to be well")
+    equal(sse["problem"], "connecting: nothing came within 10 s: where polls come through, a proxy in between keeps event streams to itself (nginx: proxy_buffering off)",
+          "the event stream")
+    equal(poll["result"], "ok", "the poll")
+
+
+@contextlib.contextmanager
+def stranger(answer):
+    """A server on a port of its own: what it does with each request, until it ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    link, _address = listener.accept()
+                    with link, contextlib.suppress(OSError):
+                        head = b""
+                        while b"\r\n\r\n" not in head:
+                            head += link.recv(65536)
+                        answer(link, head.decode())
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@test("tidings canary ends in time, whatever a server sends, and for how long; its tokens are good until then, and of what it is told a terminal obeys nothing")
+def _(s):
+    def flood(link, head):
+        key = re.search(r"(?i)sec-websocket-key: *(\S+)", head)[1]
+        proof = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
+        link.sendall(f"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {proof}\r\n\r\n".encode())
+        while True:
+            link.sendall(piece)
+
+    for piece, problem in ((b"\x00\x01a" * 20000, "nothing came within 1 s"), (b"\x00\x7f" + (1 << 20).to_bytes(8, "big") + b"a" * (1 << 20), "4 MiB")):
+        with stranger(flood) as url:
+            (line,) = canary(s, "--url", url, "--by", "websocket", "--timeout", 1, want=1)
+            assert problem in line["problem"], line
+    tokens = []
+    with stranger(lambda link, head: (tokens.append(re.search(r"Bearer (\S+)", head)[1]), link.sendall(b"HTTP/1.1 500 \x1b[2J\xc2\x9b\r\n\r\n"))) as url:
+        done = subprocess.run([s.program("tidings"), "canary", "--url", url, "--by", "websocket", "--timeout", "50"], capture_output=True, text=True, env=s.environment())
+    equal((done.returncode, done.stdout), (4, "websocket: connecting: no upgrade: HTTP/1.1 500 ?[2J?\n"), "what it says")
+    claims = json.loads(base64.urlsafe_b64decode(tokens[0].split(".")[1] + "=="))
+    assert claims["exp"] - claims["iat"] >= 2 * 3 * 50, claims
 
 
 @test("tidings canary says what is broken: nobody there, a refused token, a sidecar that is away or hangs, keys that make no token",

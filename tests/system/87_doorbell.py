@@ -32,11 +32,11 @@ EXPECTED = "database|connection|away|server|terminat|publishing"
 
 class Pooler:
     """
-    PgBouncer on a socket of its own: transactions are pooled, over fewer servers than there are connections of ours, so that each
+    PgBouncer on a socket of its own. With `mode` "session" each connection keeps its server; else transactions are pooled, over fewer servers than there are connections of ours, so that each
     statement may meet another server than the one before.
     """
 
-    def __init__(self, s, servers=2):
+    def __init__(self, s, servers=2, mode="transaction"):
         self.program = find_program("pgbouncer")
         if not self.program:
             raise Skip("there is no pgbouncer")
@@ -47,7 +47,7 @@ class Pooler:
         (self.folder / "ini").write_text(
             f"[databases]\ntidings = host={s.pg_folder}\n[pgbouncer]\nlisten_addr =\nlisten_port = {self.port}\n"
             f"unix_socket_dir = {self.folder}\nunix_socket_mode = 0777\nauth_type = trust\nauth_file = {self.folder}/users\n"
-            f"pool_mode = transaction\ndefault_pool_size = {servers}\nmax_client_conn = 200\nserver_login_retry = 1\n")
+            f"pool_mode = {mode}\ndefault_pool_size = {servers}\nmax_client_conn = 200\nserver_login_retry = 1\n")
         if s.pg_user:
             shutil.chown(self.folder, s.pg_user)
         self.conninfo = f"host={self.folder} port={self.port} dbname=tidings"
@@ -295,6 +295,35 @@ def _(s):
         s.recommend(d, api=p.api)
         equal(client.next()["seq"], 1, "seq")
         equal(p.lines("no notifications"), [], "lines about what a pooler takes away")
+
+
+@test("TIDINGS_LISTEN_DATABASE that leads to a pooler: one that keeps sessions is listened through; of one that pools transactions the log and tidings doctor say so, and all that is kept arrives")
+def _(s):
+    d = s.diagnosis()
+
+    def said(node):
+        return lines(node, "TIDINGS_LISTEN_DATABASE names a pooler that keeps no sessions: .* has to name PostgreSQL itself")
+
+    def doctor(pooler):
+        done = subprocess.run([s.program("tidings"), "doctor", "--dir", harness.TOP / "sql"], capture_output=True, text=True,
+                              env=s.environment(TIDINGS_LISTEN_DATABASE=pooler.conninfo, TIDINGS_WS_SOCKET=s.node1.socket))
+        return done.returncode, [line for line in done.stdout.splitlines() if not line.endswith(": ok")]
+
+    with Pooler(s, mode="session", servers=8) as pooler:
+        with s.node(TIDINGS_LISTEN_DATABASE=pooler.conninfo) as node, s.connect(d, server=node) as client:
+            wait_until(lambda: lines(node, "database connected connection=listener pooler=yes"), "the listener")
+            s.typing(f"diagnosis/{d}")
+            equal(client.next()["type"], "typing", "what only NOTIFY brings")
+            equal(doctor(pooler), (0, []), "what the doctor finds")
+            equal(said(node), [], "lines about a pooler")
+    with Pooler(s) as pooler:
+        with s.node(TIDINGS_LISTEN_DATABASE=pooler.conninfo) as node, s.connect(d, server=node) as client:
+            wait_until(lambda: said(node), "it to say so")
+            s.recommend(d)
+            equal(client.next()["seq"], 1, "what is kept")
+            status, found = doctor(pooler)
+            assert status == 1 and len(found) == 1 and re.match("notifications: none came within 5 s: TIDINGS_LISTEN_DATABASE names a pooler that keeps no sessions", found[0]), found
+            equal(len(said(node)), 1, "lines about the pooler")
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ FORMATS = {"int64": ".*", "uuid": ".*"}
 USUAL = {"connection", "content-length", "content-type", "date", "keep-alive", "server", "transfer-encoding", "accept-ranges", "etag",
          "last-modified", "content-security-policy", "referrer-policy", "x-content-type-options", "vary", "upgrade"}
 PREFLIGHT = {"access-control-allow-methods", "access-control-allow-headers", "access-control-max-age", "access-control-allow-origin",
-             "access-control-expose-headers", "cache-control"}
+             "access-control-expose-headers", "cache-control", "x-request-id"}
 
 
 def resolve(document, node):

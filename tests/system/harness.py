@@ -663,6 +663,27 @@ def edited(s, function, old, new):
         s.sql(text)
 
 
+@contextlib.contextmanager
+def clock_ahead(s, seconds):
+    """A clock that is wrong, for a program that is started with these settings."""
+    name = s._name("clock")
+    source, library = s.folder / f"{name}.c", s.folder / f"{name}.so"
+    source.write_text("""#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	int failed = (int)syscall(SYS_clock_gettime, clock, t);
+	if (clock == CLOCK_REALTIME)
+		t->tv_sec += AHEAD;
+	return failed;
+}
+""")
+    subprocess.run(["gcc", "-shared", "-fPIC", f"-DAHEAD={seconds}", "-o", library, source], check=True)
+    yield {"LD_PRELOAD": library, "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}
+
+
 def pages_apart(s):
     """What clients missed does not come with the answer that lets them in meanwhile, but has to be asked for."""
     return edited(s, "attach", "p_rows > 0", "false")
@@ -964,7 +985,7 @@ class Stack:
 
     def wait_ready(self):
         """Database, sidecars and web server are all well again."""
-        wait_until(lambda: self.api.get("/health").status == 200, "/health to be 200", 60)
+        wait_until(lambda: self.api.get("/health/ready").status == 200, "/health/ready to be 200, which takes its notifications too", 60)
         wait_until(lambda: self.lets_in(4, self.node1), "the first sidecar to let clients in", 60)
 
     def typing(self, topic, **data):

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log/log.h"
 #include "store/sidecar/sql_live.h"
 #include "store/wire/act.h"
 #include "ws/identity/identity.h"
@@ -45,7 +44,8 @@ void redelivery_ask(const struct subscription *sub)
 		memcpy(r->user_id, s->user->id, size);
 	}
 	if (!r || sql_redeliver(s->node->db.queries, s->user->id, on_redelivered, r) != OK) {
-		log_info("critical notifications wait for their next turn: no memory, or the database is away");
+		session_log(s, LOG_INFO_,
+			    "critical notifications wait for their next turn: no memory, or the database is away");
 		free(r);
 	}
 }

@@ -18,11 +18,13 @@ void encode_http_head(struct buf *out, const struct session *s, int status, cons
 		   status, status == 200 ? "OK" : problem_title(status), type, clock_http_date(date, clock_wall_us()));
 	if (length != SIZE_MAX)
 		buf_printf(out, "Content-Length: %zu\r\n", length);
-	if (s->allowed_origin)
+	if (s->client.request_id)
+		buf_printf(out, "X-Request-Id: %s\r\n", s->client.request_id);
+	if (s->client.allowed_origin)
 		buf_printf(out,
 			   "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\nAccess-Control-Expose-Headers: "
-			   "Retry-After, WWW-Authenticate\r\n",
-			   s->allowed_origin);
+			   "Retry-After, WWW-Authenticate, X-Request-Id\r\n",
+			   s->client.allowed_origin);
 	if (status == 401)
 		buf_printf(out, PROBLEM_CHALLENGE, encode_sentence(s));
 	if (status == 429 || status == 503)

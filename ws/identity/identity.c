@@ -24,7 +24,8 @@ static enum err verify(const struct session *s, const char *what, const char *to
 	if (e == OK || *fault)
 		metrics_add(&s->node->metrics, METRIC_TOKEN_CHECKS, token_result_of(*fault), 0, 1);
 	if (e != OK)
-		log_info("refused a token topic=%s why=\"%s\"", what, *fault ? (*fault)->why : err_text(e));
+		session_log(s, LOG_INFO_, "refused a token topic=%s why=\"%s\"", what,
+			    *fault ? (*fault)->why : err_text(e));
 	return e;
 }
 
@@ -52,6 +53,7 @@ void identity_leave(struct session *s)
 	TAILQ_REMOVE(&s->user->sessions, s, of_user);
 	user_sessions_leave(users_of(s), s->user);
 	s->user = NULL;
+	s->client.user_id = NULL;
 }
 
 bool identity_take(struct session *s, const char *what, const char *token, size_t len, size_t connections_max)
@@ -76,7 +78,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	if (is_limited(claims.role) &&
 	    !rate_table_take(n->identity.arrivals, claims.user_id, n->config->connect_rate_per_s,
 			     n->config->connect_burst, RESUME_COST, clock_monotonic_ms() * 1000, NULL)) {
-		log_info("refused a connection: its user comes too often");
+		session_log(s, LOG_INFO_, "refused a connection: its user comes too often");
 		node_count_refused(n, REFUSED_USER_LIMIT);
 		s->end.detail = "You come more often than is allowed: see the Retry-After header.";
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
@@ -87,7 +89,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 	u = user_sessions_enter(users_of(s), claims.user_id, connections_max, &full);
 	if (!u) {
 		if (full) {
-			log_info("refused a connection: the user has as many as allowed");
+			session_log(s, LOG_INFO_, "refused a connection: the user has as many as allowed");
 			node_count_refused(n, REFUSED_USER_LIMIT);
 			s->end.error_code = "too_many_connections";
 			session_refuse(s, 429, CLOSE_POLICY, "too many connections");
@@ -97,6 +99,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 		return false;
 	}
 	s->user = u;
+	s->client.user_id = u->id;
 	count_user(s, 1);
 	TAILQ_INSERT_TAIL(&u->sessions, s, of_user);
 	strangers_make_room(n);

@@ -9,8 +9,13 @@
 static void write_line(const struct session *s, const char *event, const char *key, const char *value,
 		       const char *outcome)
 {
-	char id[UUID_TEXT_SIZE];
+	char id[UUID_TEXT_SIZE], address[ADDRESS_TEXT_SIZE];
+	struct log_subject subject = {
+		.client = address_text(address, &s->client.address),
+		.request_id = s->client.request_id,
+	};
 
+	log_set_subject(&subject);
 	audit_write(event, &(struct audit){
 				   .user_id = s->user ? s->user->id : NULL,
 				   .role = s->user ? role_text(s->role) : NULL,
@@ -20,6 +25,7 @@ static void write_line(const struct session *s, const char *event, const char *k
 				   .value = value,
 				   .outcome = outcome,
 			   });
+	log_set_subject(NULL);
 }
 
 void session_audit_connect(const struct session *s)
@@ -48,16 +54,19 @@ void session_audit_act(const struct session *s, const char *type, const char *ou
 	write_line(s, "publish", "type", type, outcome);
 }
 
-void session_audit_poller_gone(const struct subscription *sub)
+void session_audit_poller_gone(const struct subscription *sub, const struct address *client)
 {
-	char id[UUID_TEXT_SIZE];
+	char id[UUID_TEXT_SIZE], address[ADDRESS_TEXT_SIZE];
+	const struct log_subject subject = {.client = address_text(address, client)};
 
+	log_set_subject(&subject);
 	audit_write("disconnect", &(struct audit){
 					  .user_id = sub->subscriber.reader.user_id,
 					  .connection_id = uuid_text(id, &sub->subscriber.reader.connection_id),
 					  .transport = sub->record.transport,
 					  .outcome = "ok",
 				  });
+	log_set_subject(NULL);
 }
 
 void session_audit_disconnect(const struct session *s)

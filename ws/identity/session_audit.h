@@ -18,4 +18,4 @@ void session_audit_act(const struct session *s, const char *type, const char *ou
 void session_audit_disconnect(const struct session *s);
 
 /* A poller that did not come back: between two polls it has no session. */
-void session_audit_poller_gone(const struct subscription *sub);
+void session_audit_poller_gone(const struct subscription *sub, const struct address *client);

@@ -1,6 +1,5 @@
 #include "ws/identity/strangers.h"
 
-#include "base/log/log.h"
 #include "ws/identity/session_index.h"
 #include "ws/metrics/node_metrics.h"
 #include "ws/session/session.h"
@@ -9,9 +8,11 @@
 
 static void send_oldest_away(struct node *n)
 {
-	log_info("closing a client that has not said who it is, for another");
+	struct session *oldest = TAILQ_FIRST(&n->sessions.strangers);
+
+	session_log(oldest, LOG_INFO_, "closing a client that has not said who it is, for another");
 	node_count_refused(n, REFUSED_FULL);
-	session_close(TAILQ_FIRST(&n->sessions.strangers), CLOSE_TRY_LATER, "full: try again later");
+	session_close(oldest, CLOSE_TRY_LATER, "full: try again later");
 }
 
 void strangers_add(struct session *s)

@@ -14,6 +14,7 @@ struct client_socket {
 	int fd;
 	int events; /* that are watched */
 	bool is_soon;
+	struct address peer;
 };
 
 static void on_event(uv_poll_t *poll, int status, int events)
@@ -60,7 +61,7 @@ void client_sockets_init(struct client_sockets *all, uv_loop_t *loop)
 	all->turn.data = all;
 }
 
-enum err client_socket_new(struct client_socket **s, struct client_sockets *all, int fd)
+enum err client_socket_new(struct client_socket **s, struct client_sockets *all, int fd, const struct address *peer)
 {
 	struct client_socket *made = calloc(1, sizeof(*made));
 
@@ -72,6 +73,7 @@ enum err client_socket_new(struct client_socket **s, struct client_sockets *all,
 	made->poll.data = made;
 	made->all = all;
 	made->fd = fd;
+	made->peer = *peer;
 	*s = made;
 	return OK;
 }
@@ -87,6 +89,11 @@ void client_socket_take(struct client_socket *s, void *owner, client_socket_even
 int client_socket_fd(const struct client_socket *s)
 {
 	return s->fd;
+}
+
+const struct address *client_socket_peer(const struct client_socket *s)
+{
+	return &s->peer;
 }
 
 void client_socket_watch(struct client_socket *s, int events)

@@ -18,6 +18,7 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/net/address.h"
 
 struct client_socket; /* opaque */
 
@@ -43,12 +44,16 @@ void client_sockets_init(struct client_sockets *all, uv_loop_t *loop);
  *
  *	fd	taken; closed on failure
  */
-enum err client_socket_new(struct client_socket **s, struct client_sockets *all, int fd) MUST_CHECK;
+enum err client_socket_new(struct client_socket **s, struct client_sockets *all, int fd,
+			   const struct address *peer) MUST_CHECK;
 
 /* Another owner (borrowed), who hears of what there is to read. Nothing more is told to the one before. */
 void client_socket_take(struct client_socket *s, void *owner, client_socket_event event);
 
 int client_socket_fd(const struct client_socket *s);
+
+/* Lent. */
+const struct address *client_socket_peer(const struct client_socket *s);
 
 /* From now on these events, and no others. */
 void client_socket_watch(struct client_socket *s, int events);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log/audit_sink.h"
 #include "base/metrics/process_usage.h"
 #include "base/process/words.h"
 #include "store/wire/conninfo.h"
@@ -120,13 +121,14 @@ static void look(const struct node *n)
 	set(n, METRIC_CATCH_UP_BYTES_LIMIT, c->catch_up_max_bytes);
 	set(n, METRIC_TAILS_BYTES, (int64_t)hub_tails_bytes(n->fanout.hub));
 	set(n, METRIC_TAILS_BYTES_LIMIT, c->tails_max_bytes);
+	set(n, METRIC_AUDIT_LINES_LOST, (int64_t)audit_sink_lost());
 	set(n, METRIC_DRAINING, n->phase >= NODE_DRAINING);
 	look_at_database(n);
 	look_at_process(n);
 	look_at_keys(n);
 }
 
-void node_metrics_write(const struct node *n, const char *lws_version, struct buf *out)
+void node_metrics_write(const struct node *n, const char *lws_version, enum metrics_format format, struct buf *out)
 {
 	struct buf build = BUF_EMPTY;
 
@@ -134,9 +136,10 @@ void node_metrics_write(const struct node *n, const char *lws_version, struct bu
 	buf_printf(&build, "version=\"%s\",lws=\"%s\",libpq=\"%d\"", PACKAGE_VERSION, lws_version,
 		   conninfo_library_version());
 	for (unsigned i = 0; i < NODE_METRICS_COUNT; i++) {
-		metric_write_head(out, &table[i]);
+		metric_write_head(out, &table[i], format);
 		metrics_write_series(out, &n->metrics, i, i == METRIC_BUILD_INFO && buf_ok(&build) ? build.bytes : "",
 				     NULL);
 	}
+	metrics_write_end(out, format);
 	buf_free(&build);
 }

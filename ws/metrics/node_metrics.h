@@ -91,4 +91,4 @@ void node_count_closed(const struct node *n, enum client_transport transport, un
  *
  *	lws_version	borrowed
  */
-void node_metrics_write(const struct node *n, const char *lws_version, struct buf *out);
+void node_metrics_write(const struct node *n, const char *lws_version, enum metrics_format format, struct buf *out);

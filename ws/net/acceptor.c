@@ -152,13 +152,15 @@ static void on_socket(void *owner, int status, int events)
 		requester_close(r);
 }
 
-static void accepted(struct acceptor *a, int fd)
+static void accepted(struct acceptor *a, int fd, const struct sockaddr_storage *from)
 {
 	struct requester *r;
 	struct client_socket *socket;
+	struct address peer;
 
+	address_of_peer(&peer, from);
 	/* Most often its request is there already. */
-	if (client_socket_new(&socket, &a->node->sockets, fd) == OK &&
+	if (client_socket_new(&socket, &a->node->sockets, fd, &peer) == OK &&
 	    requester_new(&r, &a->requesters, REQUESTER_NEW, socket) == OK)
 		read_request(r);
 }
@@ -212,14 +214,16 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	(void)events;
 	uv_fileno((const uv_handle_t *)poll, &port);
 	for (int turn = 0; turn < TURN && a->state == ACCEPTOR_OPEN; turn++) {
+		struct sockaddr_storage from = {0};
+		socklen_t from_len = sizeof(from);
 		int fd;
 
 		if (is_full(a))
 			send_away(a, longest_here(a));
-		fd = accept4(port, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(port, (struct sockaddr *)&from, &from_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			a->said_full = false;
-			accepted(a, fd);
+			accepted(a, fd, &from);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* Until the next check; the kernel keeps them in line. */
 			if (!a->said_full)

@@ -1,6 +1,5 @@
 #include "ws/net/inbound.h"
 
-#include "base/log/log.h"
 #include "domain/text/utf8.h"
 #include "domain/websocket/inflate.h"
 #include "ws/metrics/node_metrics.h"
@@ -104,8 +103,11 @@ static void keep(struct session *s)
 	}
 	session_charge(s);
 	while (n->unfinished.bytes > UNFINISHED_MAX) {
-		log_info("closing the client whose message is unfinished for the longest: there are too many");
-		session_close(TAILQ_FIRST(&n->unfinished.begun), CLOSE_TRY_LATER, "try again later");
+		struct session *longest = TAILQ_FIRST(&n->unfinished.begun);
+
+		session_log(longest, LOG_INFO_,
+			    "closing the client whose message is unfinished for the longest: there are too many");
+		session_close(longest, CLOSE_TRY_LATER, "try again later");
 	}
 }
 

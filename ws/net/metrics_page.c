@@ -1,10 +1,7 @@
 #include "ws/net/metrics_page.h"
 
-#include <arpa/inet.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "domain/http/peer.h"
 #include "ws/metrics/node_metrics.h"
 #include "ws/net/websocket.h"
 #include "ws/node.h"
@@ -12,17 +9,9 @@
 /* One that a proxy sends on is not this machine's own, wherever the proxy is. */
 static bool is_local(const struct requester *r, const struct request_head *head)
 {
-	struct sockaddr_storage address = {0};
-	socklen_t len = sizeof(address);
-	char text[INET6_ADDRSTRLEN] = "";
+	const struct address *peer = client_socket_peer(r->socket);
 
-	if (head->forwarded || getpeername(client_socket_fd(r->socket), (struct sockaddr *)&address, &len) != 0)
-		return false;
-	if (address.ss_family == AF_INET)
-		inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&address)->sin_addr, text, sizeof(text));
-	else if (address.ss_family == AF_INET6)
-		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&address)->sin6_addr, text, sizeof(text));
-	return address.ss_family == AF_UNIX || peer_is_loopback(text);
+	return !head->by_proxy && (peer->kind == ADDRESS_UNIX || address_is_loopback(peer));
 }
 
 /* By an admin's token. False: the request is refused. */
@@ -66,6 +55,8 @@ static bool may_see(struct requester *r, const struct request_head *head)
 bool metrics_page_serve(struct requester *r, const struct request_head *head)
 {
 	static const char path[] = "/metrics";
+	enum metrics_format format =
+		header_list_accepts(head->accept, OPENMETRICS_MEDIA_TYPE) ? METRICS_OPENMETRICS : METRICS_TEXT;
 	struct buf text = BUF_EMPTY;
 
 	if (r->node->config->metrics == METRICS_OFF || head->path.len != strlen(path) ||
@@ -73,7 +64,7 @@ bool metrics_page_serve(struct requester *r, const struct request_head *head)
 		return false;
 	if (!requester_takes_get(r, head) || !may_see(r, head))
 		return true;
-	node_metrics_write(r->node, websockets_library_version(), &text);
-	requester_answer(r, 200, METRICS_TYPE, &text, "");
+	node_metrics_write(r->node, websockets_library_version(), format, &text);
+	requester_answer(r, 200, metrics_type(format), &text, "");
 	return true;
 }

@@ -1,3 +1,4 @@
+/* More than 400 lines: what each route takes, and how it is refused, stands together. */
 #include "ws/net/router.h"
 
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include "domain/http/origin.h"
 #include "domain/http/query.h"
 #include "domain/http/request_head.h"
+#include "domain/http/request_id.h"
 #include "domain/topic/selection.h"
 #include "domain/topic/topic.h"
 #include "domain/websocket/extension.h"
@@ -27,12 +29,15 @@ static void refuse_problem(struct requester *r, const struct request_head *head,
 			   const char *headers)
 {
 	struct buf all = BUF_EMPTY;
+	char id[REQUEST_ID_MAX + 1];
 
 	buf_add_text(&all, headers);
+	if (request_id_given(id, &head->request_id, &head->traceparent))
+		buf_printf(&all, "X-Request-Id: %s\r\n", id);
 	if (head->origin.bytes && origin_allowed(r->node->config->allowed_origins, head->origin))
 		buf_printf(&all,
 			   "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\nAccess-Control-Expose-Headers: "
-			   "Retry-After\r\n",
+			   "Retry-After, X-Request-Id\r\n",
 			   (int)head->origin.len, head->origin.bytes);
 	requester_refuse_problem(r, problem, buf_ok(&all) && all.bytes ? all.bytes : headers);
 	buf_free(&all);
@@ -226,7 +231,8 @@ static void answer_preflight(struct requester *r, const struct request_head *hea
 	buf_printf(&reply,
 		   "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: %.*s\r\nVary: "
 		   "Origin\r\nAccess-Control-Allow-Methods: GET\r\n"
-		   "Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Last-Event-ID\r\n"
+		   "Access-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Last-Event-ID, "
+		   "Traceparent, X-Request-Id\r\n"
 		   "Access-Control-Max-Age: 3600\r\nDate: %s\r\nConnection: close\r\n\r\n",
 		   (int)head->origin.len, head->origin.bytes, clock_http_date(date, clock_wall_us()));
 	requester_send_last(r, &reply);
@@ -286,9 +292,15 @@ static enum router_result let_in(struct requester *r, const struct request_head 
 				 struct arrival *a)
 {
 	enum router_result result = ROUTER_SERVED;
+	const struct config *c = r->node->config;
+	char request_id[REQUEST_ID_MAX + 1];
 	struct credentials q = {0};
 
-	if (!read_credentials(&q, a, head, r->node->config))
+	forwarded_client(&a->client, client_socket_peer(r->socket), &head->forwarded, c->trusted_proxies,
+			 (enum forwarded_header)c->proxy_header);
+	if (request_id_given(request_id, &head->request_id, &head->traceparent))
+		a->request_id = request_id;
+	if (!read_credentials(&q, a, head, c))
 		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 	else if (!has_turn(r, identity_stranger_cost(r->node, a->token, a->kind)))
 		result = ROUTER_LATER;

@@ -276,7 +276,7 @@ static bool answer(int fd, const struct arrival *a, struct span key)
 	struct buf reply = BUF_EMPTY;
 	bool good;
 
-	handshake_add(&reply, key, a->echo_protocol, a->inflates ? EXTENSION_DEFLATE_AGREED : NULL);
+	handshake_add(&reply, key, a->echo_protocol, a->inflates ? EXTENSION_DEFLATE_AGREED : NULL, a->request_id);
 	good = buf_ok(&reply) && send(fd, reply.bytes, reply.len, MSG_NOSIGNAL) == (ssize_t)reply.len;
 	buf_free(&reply);
 	return good;

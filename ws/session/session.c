@@ -1,10 +1,10 @@
 #include "ws/session/session.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/log/log.h"
 #include "ws/metrics/node_metrics.h"
 
 #define LEAVING_MS 5000 /* for what comes before the end of its subscriptions */
@@ -141,6 +141,25 @@ void session_open(struct session *s)
 	session_set_deadline(s, clock_monotonic_ms());
 }
 
+/* ---- in the log */
+
+void session_log(const struct session *s, enum log_level level, const char *format, ...)
+{
+	char id[UUID_TEXT_SIZE], address[ADDRESS_TEXT_SIZE];
+	struct log_subject subject = {
+		.connection_id = uuid_text(id, &s->id),
+		.user_id = s->client.user_id,
+		.client = address_text(address, &s->client.address),
+	};
+	va_list args;
+
+	log_set_subject(&subject);
+	va_start(args, format);
+	log_vwrite(level, format, args);
+	va_end(args);
+	log_set_subject(NULL);
+}
+
 /* ---- closing */
 
 void session_begin_closing(struct session *s)
@@ -165,7 +184,7 @@ void session_refuse(struct session *s, int status, enum close_code code, const c
 	s->end.code = (uint16_t)code;
 	s->end.reason = reason;
 	s->end.status = (uint16_t)status;
-	log_debug("closing code=%d reason=\"%s\"", code, reason);
+	session_log(s, LOG_DEBUG_, "closing code=%d reason=\"%s\"", code, reason);
 	session_begin_closing(s);
 }
 
@@ -176,7 +195,7 @@ void session_close(struct session *s, enum close_code code, const char *reason)
 
 void session_close_bad(struct session *s)
 {
-	log_info("closing a client that sends bad messages");
+	session_log(s, LOG_INFO_, "closing a client that sends bad messages");
 	session_close(s, CLOSE_POLICY, "too many bad messages");
 }
 
@@ -292,6 +311,7 @@ void session_end(struct session *s)
 	free(s->subscriptions.items);
 	outlet_free(&s->outlet);
 	buf_free(&s->in.early);
-	free(s->allowed_origin);
+	free(s->client.allowed_origin);
+	free(s->client.request_id);
 	free(s);
 }

@@ -18,6 +18,8 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "base/log/log.h"
+#include "base/net/address.h"
 #include "domain/dialog/dialog.h"
 #include "domain/websocket/close_code.h"
 #include "ws/node.h"
@@ -76,6 +78,14 @@ struct session_end {
 	bool forgets_place;	   /* its client, who may come again, does not go on where this one was */
 };
 
+/* What its request and its token said of it, for answers and the log. */
+struct session_client {
+	struct address address; /* behind proxies that are trusted */
+	char *allowed_origin;	/* owned; NULL: none to name */
+	char *request_id;	/* owned; that its request brought; NULL: none */
+	const char *user_id;	/* lent by the session's user; NULL: anonymous, or not known yet */
+};
+
 struct session {
 	struct outlet outlet; /* first: each delivery looks at it (session_deliver_soon()), and at the next two */
 	const struct session_kind *kind; /* static */
@@ -94,9 +104,9 @@ struct session {
 	struct session_times times;
 	struct session_end end;
 	struct holding holding; /* in node.budget: all that waits here */
-	char *allowed_origin;	/* owned; NULL: none to name */
-	bool greeted;		/* `connect`, or what stands for it, has been said */
-	bool redelivered;	/* once: critical notifications that are not acked */
+	struct session_client client;
+	bool greeted;	  /* `connect`, or what stands for it, has been said */
+	bool redelivered; /* once: critical notifications that are not acked */
 };
 
 /* As tidings.connection has it: websocket, sse, long_poll. Static. */
@@ -144,6 +154,9 @@ void session_open(struct session *s);
 
 /* What waits here: to be written, or to be heard. */
 size_t session_held_bytes(const struct session *s);
+
+/* A line in the log about this session, which says which one it is. */
+void session_log(const struct session *s, enum log_level level, const char *format, ...) PRINTF(3, 4);
 
 /* ---- closing */
 

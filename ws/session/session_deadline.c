@@ -1,5 +1,3 @@
-#include "base/log/log.h"
-
 #include "ws/metrics/node_metrics.h"
 #include "ws/session/session_output.h"
 
@@ -114,21 +112,22 @@ void session_due(struct session *s, int64_t now_ms)
 		node_count_refused(s->node, REFUSED_TOKEN);
 		session_close(s, CLOSE_POLICY, "authenticate not sent in time");
 	} else if (s->times.leave_by_ms && now_ms >= s->times.leave_by_ms) {
-		log_info("closing a client whose rights have ended: what came before that was not there in time");
+		session_log(s, LOG_INFO_,
+			    "closing a client whose rights have ended: what came before that was not there in time");
 		session_close(s, CLOSE_RESTART, "reconnect");
 	} else if (s->times.expires_s && clock_wall_us() / 1000000 >= s->times.expires_s) {
 		session_close(s, CLOSE_POLICY, "token expired");
 	} else if (s->kind->due_ms && now_ms >= s->kind->due_ms(s, now_ms)) {
 		s->kind->due(s, now_ms);
 	} else if (s->subscriptions.asking && now_ms >= s->times.asked_ms + c->slow_s * 1000) {
-		log_info("closing a client that has waited too long for what it missed");
+		session_log(s, LOG_INFO_, "closing a client that has waited too long for what it missed");
 		session_close(s, CLOSE_TRY_LATER, "what was missed is not there in time: try again later");
 	} else if (s->outlet.choked_ms && now_ms >= slow_from_ms(s)) {
-		log_info("closing a client that reads too slowly topic=%s",
-			 s->subscriptions.count > 0 ? subscription_topic(s->subscriptions.items[0]) : "");
+		session_log(s, LOG_INFO_, "closing a client that reads too slowly topic=%s",
+			    s->subscriptions.count > 0 ? subscription_topic(s->subscriptions.items[0]) : "");
 		session_close_slow(s);
 	} else if (s->in.begun_ms && now_ms >= s->in.begun_ms + c->slow_s * 1000) {
-		log_info("closing a client whose message does not come to its end");
+		session_log(s, LOG_INFO_, "closing a client whose message does not come to its end");
 		session_close(s, CLOSE_TRY_LATER, "sending too slowly");
 	} else if (s->kind->duplex && now_ms >= s->times.heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");

@@ -1,6 +1,5 @@
 #include "ws/session/session_output.h"
 
-#include "base/log/log.h"
 #include "ws/metrics/node_metrics.h"
 
 /* Bytes that wait for one socket, a page of what it missed and replies, before it counts as too slow. */
@@ -29,8 +28,9 @@ static void give_up_holding(struct session *s)
 		s->end.keep_alive = false;
 	buf_free(&s->in.early);
 	if (s->state != SESSION_CLOSING) {
-		log_info("closing a client: too many bytes are held for clients bytes=%zu all=%zu transport=%s",
-			 s->holding.bytes, n->budget.bytes, session_transport(s));
+		session_log(s, LOG_INFO_,
+			    "closing a client: too many bytes are held for clients bytes=%zu all=%zu transport=%s",
+			    s->holding.bytes, n->budget.bytes, session_transport(s));
 		/* It is sent again to whoever resumes, or waits for its topic's next client. */
 		outlet_drop_unbegun(&s->outlet);
 		if (s->outlet.out.len > 0)

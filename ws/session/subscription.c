@@ -155,11 +155,11 @@ static void forget_wanted(struct subscription *sub)
 }
 
 /* After the cursor that it brought, or after what some client has been sent. */
-void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max)
+void subscription_find_place(struct subscription *sub, const struct attach_row *row)
 {
 	const struct selected *w = sub->wanted;
 	uint64_t delivered = MAX(row->delivered_seq, sub->subscriber.topic->delivered_seq);
-	uint64_t oldest = row->last_seq - MIN(row->last_seq, queue_max);
+	uint64_t oldest = row->last_seq - MIN(row->last_seq, row->queue_max);
 	uint64_t floor = row->first_seq - 1;
 	/* What has been fetched, and perhaps delivered, since the database looked. */
 	uint64_t newest = MAX(row->last_seq, tail_seq(sub->subscriber.topic->tail));

@@ -158,7 +158,7 @@ const char *subscription_topic(const struct subscription *sub);
 struct resume_point subscription_place(const struct subscription *sub);
 
 /* The database has told where its topic is: finds the place that it goes on from. Its topic is held. */
-void subscription_find_place(struct subscription *sub, const struct attach_row *row, uint64_t queue_max);
+void subscription_find_place(struct subscription *sub, const struct attach_row *row);
 
 /*
  * Its topic is held still, the cursor that it wants to go on from lies in the tail, and so does all that anybody has been sent:

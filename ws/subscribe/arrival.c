@@ -90,19 +90,21 @@ struct session *arrival_begin(struct node *n, const struct transport *transport,
 	if (!s)
 		return NULL;
 	s->outlet.socket = socket;
-	if (!may_be_back(s))
-		session_audit_connect(s);
 	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
 	s->end.keep_alive = a->keep_alive;
 	s->in.inflates = a->inflates;
-	s->allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
+	s->client.address = a->client;
+	s->client.allowed_origin = a->allowed_origin ? strdup(a->allowed_origin) : NULL;
+	s->client.request_id = a->request_id ? strdup(a->request_id) : NULL;
+	if (!may_be_back(s))
+		session_audit_connect(s);
 	if (a->selection && !session_subscribe(s, a->selection)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	} else if (n->phase >= NODE_DRAINING) {
 		node_count_refused(n, REFUSED_DRAINING);
 		session_close(s, CLOSE_RESTART, "this server is going away: reconnect");
 	} else if (!has_place(s, a)) {
-		log_info("full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
+		session_log(s, LOG_INFO_, "full connections=%zu", n->sessions.count - n->sessions.closing_count - 1);
 		node_count_refused(n, REFUSED_FULL);
 		session_close(s, CLOSE_TRY_LATER, "full: try again later");
 	} else {

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/net/address.h"
 #include "domain/topic/selection.h"
 #include "ws/node.h"
 #include "ws/session/kind.h"
@@ -34,6 +35,8 @@ struct arrival {
 	bool inflates;			   /* a WebSocket: permessage-deflate is agreed */
 	const char *token;		   /* NULL: none */
 	const char *echo_protocol;	   /* NULL, or the subprotocol to name in the answer */
+	struct address client;		   /* behind proxies that are trusted */
+	const char *request_id;		   /* that it brings; NULL: none */
 };
 
 /* A socket was upgraded, or asks for a reply that is held. NULL: no memory. */

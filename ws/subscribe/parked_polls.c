@@ -14,6 +14,7 @@ struct parked_poll {
 	TAILQ_ENTRY(parked_poll) link;	     /* in parked_polls.by_due */
 	UT_hash_handle hh;		     /* by id */
 	struct uuid id;			     /* of its connection */
+	struct address client;		     /* that the last poll came from */
 	struct parked_group *group;	     /* borrowed */
 	struct subscription **subscriptions; /* owned, each a reference */
 	unsigned count;
@@ -103,7 +104,7 @@ static struct subscription **release(struct parked_polls *all, struct parked_pol
 /* It did not come back. */
 static void end(struct parked_polls *all, struct parked_poll *p)
 {
-	session_audit_poller_gone(p->subscriptions[0]);
+	session_audit_poller_gone(p->subscriptions[0], &p->client);
 	node_count_closed(all->node, CLIENT_LONG_POLL, 0, true);
 	for (unsigned i = 0; i < p->count; i++) {
 		presence_closed(all->node->fanout.presence, p->subscriptions[i]);
@@ -214,6 +215,7 @@ bool parked_polls_park(struct parked_polls *all, struct session *s)
 		return false;
 	}
 	p->id = s->id;
+	p->client = s->client.address;
 	HASH_ADD(hh, all->by_id, id, sizeof(p->id), p);
 	if (!HASH_HAS(hh, p)) {
 		free_group_if_last(all, p->group);

@@ -36,6 +36,17 @@ void revocation_reconnect(struct node *n, const char *user_id)
 	}
 }
 
+void revocation_forget(struct node *n, const char *user_id)
+{
+	struct session_walk walk;
+
+	parked_polls_end_user(n->parked_polls, user_id, NULL);
+	for (struct session *s = session_index_first(&walk, n, user_id); s; s = session_index_next(&walk)) {
+		s->end.forgets_place = true;
+		session_close(s, CLOSE_NORMAL, "disconnected by administrator");
+	}
+}
+
 void revocation_announce(struct node *n, struct hub_topic *t, const char *user_id, uint64_t seq)
 {
 	struct session_walk walk;

@@ -28,3 +28,6 @@ void revocation_come(struct node *n, struct hub_topic *t, const char *user_id, u
 
 /* This user's connections are told to come again, once what is announced has ended. */
 void revocation_reconnect(struct node *n, const char *user_id);
+
+/* Nothing is kept about this user any more: their connections end, whatever is announced. */
+void revocation_forget(struct node *n, const char *user_id);

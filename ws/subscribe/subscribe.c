@@ -98,7 +98,7 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 		return false;
 	}
 	sub->allowed_ms = clock_monotonic_ms();
-	subscription_find_place(sub, row, (uint64_t)n->config->queue_max);
+	subscription_find_place(sub, row);
 	count_resume(sub);
 	/* What was committed since the answer was made rang when nobody here listened. */
 	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))

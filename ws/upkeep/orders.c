@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log/log.h"
 #include "store/sidecar/sql_node.h"
 #include "ws/identity/session_index.h"
 #include "ws/metrics/node_metrics.h"
@@ -46,7 +45,7 @@ static void report(struct node *n, const struct uuid *id)
 		return;
 	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->times.heard_ms) * 1000);
 	if (sql_report(n->db.queries, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
-		log_info("a connection could not be reported: the database is away");
+		session_log(s, LOG_INFO_, "a connection could not be reported: the database is away");
 }
 
 void orders_carry_out(void *node, const char *order)
@@ -65,6 +64,8 @@ void orders_carry_out(void *node, const char *order)
 		disconnect(n, &id);
 	else if (strncmp(order, "reconnect ", strlen("reconnect ")) == 0)
 		revocation_reconnect(n, what);
+	else if (strncmp(order, "forget ", strlen("forget ")) == 0)
+		revocation_forget(n, what);
 	else if (strncmp(order, "revoke ", strlen("revoke ")) == 0)
 		announce_end(n, what, false);
 	else if (strncmp(order, "revoke_all ", strlen("revoke_all ")) == 0)

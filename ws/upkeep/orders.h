@@ -6,6 +6,7 @@
  *					of those who have no token
  *	revoke_all <topic id> <seq>	it will end everybody's
  *	reconnect <user id>		that user's connections are told to come back; once what is revoked has ended
+ *	forget <user id>		that user's connections end: nothing is kept about them
  *	report <connection id>		what this node knows of it is written down
  *
  * Layer    ws.

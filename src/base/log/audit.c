@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/log/audit_sink.h"
 #include "base/log/log.h"
 
 #define VALUE_SIZE 300 /* what is longer is escaped to its length: so all of them fit a line of the log */
@@ -19,6 +20,7 @@ static void add(struct buf *line, const char *key, const char *value)
 void audit_write(const char *event, const struct audit *a)
 {
 	struct buf line = BUF_EMPTY;
+	char message[LOG_LINE_SIZE];
 
 	buf_printf(&line, "audit event=%s", event);
 	add(&line, "connection", a->connection_id);
@@ -34,9 +36,11 @@ void audit_write(const char *event, const struct audit *a)
 	add(&line, "path", a->path);
 	add(&line, "outcome", a->outcome);
 	add(&line, "why", a->why);
-	if (buf_ok(&line))
-		log_write(LOG_AUDIT_, "%s", line.bytes);
-	else
+	if (!buf_ok(&line))
 		log_error("no memory for a line of the audit trail event=%s", event);
+	else if (audit_sink_is_open())
+		audit_sink_add((struct span){message, log_message(message, "%s", line.bytes)});
+	else
+		log_write(LOG_AUDIT_, "%s", line.bytes);
 	buf_free(&line);
 }

@@ -1,6 +1,6 @@
 /*
- * audit - who did what, and whether they were let: one structured line each, to where the log goes, whatever
- * TIDINGS_LOG_LEVEL is (spec section 6).
+ * audit - who did what, and whether they were let: one structured line each, whatever TIDINGS_LOG_LEVEL is (spec section 6), to where
+ * the log goes or to a place of its own (audit_sink.h). What the thread's lines are about (log.h) is in it too.
  *
  *	audit event=publish user=456 role=user topic=health/456 outcome=ok
  *

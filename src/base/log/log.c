@@ -13,55 +13,15 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log/log_writer.h"
 
 static struct {
-	const char *program;
+	struct log_text_style style;
 	_Atomic enum log_level up_to;
-	int to_syslog;
-	bool to_journal;
-} the_log = {.program = "tidings", .up_to = LOG_INFO_};
+	struct log_writer *_Atomic writer; /* NULL: a line is written where it is logged */
+} the_log = {.style = {.program = "tidings"}, .up_to = LOG_INFO_};
 
-static const char *level_text(enum log_level level)
-{
-	switch (level) {
-	case LOG_OFF_:
-		break;
-	case LOG_ERROR_:
-		return "error";
-	case LOG_WARNING_:
-		return "warning";
-	case LOG_AUDIT_:
-	case LOG_NOTICE_:
-		return "notice";
-	case LOG_INFO_:
-		return "info";
-	case LOG_DEBUG_:
-		return "debug";
-	}
-	return "unknown";
-}
-
-static int syslog_priority(enum log_level level)
-{
-	switch (level) {
-	case LOG_OFF_:
-		break;
-	case LOG_ERROR_:
-		return LOG_ERR;
-	case LOG_WARNING_:
-		return LOG_WARNING;
-	case LOG_AUDIT_:
-	case LOG_NOTICE_:
-		return LOG_NOTICE;
-	case LOG_INFO_:
-		return LOG_INFO;
-	case LOG_DEBUG_:
-		return LOG_DEBUG;
-	}
-	return LOG_ERR;
-}
+static _Thread_local const struct log_subject *the_subject; /* lent; NULL: none */
 
 /* systemd tells its device and inode: a child whose stderr leads elsewhere inherits the variable, too (systemd.exec(5)). */
 static bool stderr_is_journal(void)
@@ -83,12 +43,16 @@ static bool stderr_is_journal(void)
 
 void log_open(const char *program, enum log_level up_to, int to_syslog)
 {
-	the_log.program = program;
+	the_log.style.program = program;
+	the_log.style.taker = to_syslog ? LOG_TAKER_SYSLOG : stderr_is_journal() ? LOG_TAKER_JOURNAL : LOG_TAKER_FILE;
 	the_log.up_to = up_to;
-	the_log.to_syslog = to_syslog;
-	the_log.to_journal = !to_syslog && stderr_is_journal();
 	if (to_syslog)
 		openlog(program, LOG_PID, LOG_DAEMON);
+}
+
+void log_set_format(enum log_format format)
+{
+	the_log.style.format = format;
 }
 
 void log_set_level(enum log_level up_to)
@@ -96,42 +60,60 @@ void log_set_level(enum log_level up_to)
 	the_log.up_to = up_to;
 }
 
-/* A line stays a line, whatever a caller forgot to quote. */
-static void flatten(char *line, size_t len)
+void log_set_subject(const struct log_subject *subject)
 {
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-			line[i] = ' ';
+	the_subject = subject;
 }
 
 /* What of snprintf()'s answer is really there. */
-static size_t written(int answer, size_t size)
+static size_t there(int answer, size_t size)
 {
 	if (answer < 0)
 		return 0;
 	return MIN((size_t)answer, size - 1);
 }
 
-/* The whole line, with a newline where it goes to stderr; its length. */
-static size_t PRINTF(3, 0) compose(char line[LOG_LINE_SIZE], enum log_level level, const char *format, va_list args)
+static size_t add_field(char *out, size_t size, const char *key, const char *value)
 {
-	size_t size = LOG_LINE_SIZE - 1; /* the newline's place */
-	char now[CLOCK_TEXT_SIZE];
-	int saved_errno = errno;
-	size_t head = 0;
+	char quoted[LOG_SUBJECT_VALUE_SIZE];
+
+	if (!value)
+		return 0;
+	return there(snprintf(out, size, " %s=%s", key, log_quote(quoted, sizeof(quoted), value, strlen(value))), size);
+}
+
+/* Its length; `size` is at least 1. */
+static size_t add_subject(char *out, size_t size)
+{
+	const struct log_subject *s = the_subject;
 	size_t len = 0;
 
-	if (the_log.to_journal)
-		head = written(snprintf(line, size, "<%d>", syslog_priority(level)), size);
-	else if (!the_log.to_syslog)
-		head = written(snprintf(line, size, "%s %s[%d] %s: ", clock_text(now, clock_wall_us()), the_log.program,
-					(int)getpid(), level_text(level)),
-			       size);
-	errno = saved_errno; /* for %m */
-	len = head + written(vsnprintf(line + head, size - head, format, args), size - head);
-	flatten(line, len);
-	if (!the_log.to_syslog)
-		line[len++] = '\n';
+	out[0] = '\0';
+	if (!s)
+		return 0;
+	len += add_field(out + len, size - len, "connection", s->connection_id);
+	len += add_field(out + len, size - len, "user", s->user_id);
+	len += add_field(out + len, size - len, "client", s->client);
+	len += add_field(out + len, size - len, "request", s->request_id);
+	len += add_field(out + len, size - len, "trace", s->trace_id);
+	return len;
+}
+
+static size_t PRINTF(2, 0) compose_message(char message[LOG_LINE_SIZE], const char *format, va_list args)
+{
+	size_t len = there(vsnprintf(message, LOG_LINE_SIZE, format, args), LOG_LINE_SIZE);
+
+	return len + add_subject(message + len, LOG_LINE_SIZE - len);
+}
+
+size_t log_message(char message[LOG_LINE_SIZE], const char *format, ...)
+{
+	va_list args;
+	size_t len = 0;
+
+	va_start(args, format);
+	len = compose_message(message, format, args);
+	va_end(args);
 	return len;
 }
 
@@ -141,8 +123,8 @@ static bool deliver(int level, const char *lines, size_t len)
 	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 	size_t done = 0;
 
-	if (the_log.to_syslog) {
-		syslog(syslog_priority((enum log_level)level), "%.*s", (int)len, lines);
+	if (the_log.style.taker == LOG_TAKER_SYSLOG) {
+		syslog(log_text_priority((enum log_level)level), "%.*s", (int)len, lines);
 		return true;
 	}
 	while (done < len) {
@@ -158,50 +140,58 @@ static bool deliver(int level, const char *lines, size_t len)
 	return true;
 }
 
-static size_t PRINTF(3, 4) compose_own(char line[LOG_LINE_SIZE], enum log_level level, const char *format, ...)
-{
-	va_list args;
-	size_t len = 0;
-
-	va_start(args, format);
-	len = compose(line, level, format, args);
-	va_end(args);
-	return len;
-}
-
 static struct log_line compose_lost(char line[LOG_LINE_SIZE], uint64_t lost, uint64_t lost_audit)
 {
-	size_t len = compose_own(line, LOG_WARNING_,
-				 "log lines were lost: nobody took them, or they could not be written lines=%" PRIu64
-				 " audit=%" PRIu64,
-				 lost, lost_audit);
+	char message[200];
+	size_t len = there(snprintf(message, sizeof(message),
+				    "log lines were lost: nobody took them, or they could not be written lines=%" PRIu64
+				    " audit=%" PRIu64,
+				    lost, lost_audit),
+			   sizeof(message));
 
+	len = log_text_compose(line, &the_log.style, LOG_WARNING_, (struct span){message, len});
 	return (struct log_line){LOG_WARNING_, false, line, len};
 }
 
 enum err log_start_writer(void)
 {
 	static struct log_sink sink = {.write = deliver, .compose_lost = compose_lost};
+	struct log_writer *writer;
+	enum err e;
 
-	sink.one_line_each = the_log.to_syslog;
-	return log_writer_start(&sink);
+	sink.one_line_each = the_log.style.taker == LOG_TAKER_SYSLOG;
+	e = log_writer_start(&writer, &sink);
+	if (e == OK)
+		the_log.writer = writer;
+	return e;
+}
+
+void log_vwrite(enum log_level level, const char *format, va_list args)
+{
+	int saved_errno = errno;
+	char message[LOG_LINE_SIZE], line[LOG_LINE_SIZE];
+	struct log_writer *writer;
+	size_t len = 0;
+
+	if (level > the_log.up_to)
+		return;
+	len = compose_message(message, format, args);
+	len = log_text_compose(line, &the_log.style, level, (struct span){message, len});
+	writer = the_log.writer;
+	if (writer)
+		log_writer_add(writer, &(struct log_line){level, level == LOG_AUDIT_, line, len});
+	else
+		(void)deliver(level, line, len);
+	errno = saved_errno;
 }
 
 void log_write(enum log_level level, const char *format, ...)
 {
-	int saved_errno = errno;
-	char line[LOG_LINE_SIZE];
-	size_t len = 0;
 	va_list args;
 
-	if (level > the_log.up_to)
-		return;
 	va_start(args, format);
-	len = compose(line, level, format, args);
+	log_vwrite(level, format, args);
 	va_end(args);
-	if (!log_writer_add(&(struct log_line){level, level == LOG_AUDIT_, line, len}))
-		(void)deliver(level, line, len);
-	errno = saved_errno;
 }
 
 static int is_plain(char c)

@@ -9,7 +9,15 @@
  *	<5>listening port=8001
  *
  * A message is a few words, then key=value pairs; a value with a space or a control character in it is quoted and
- * escaped by the caller's use of log_quote(). Tokens, keys, passwords and message bodies never go in.
+ * escaped by the caller's use of log_quote(). Tokens, keys, passwords and message bodies never go in. As JSON (log_set_format()) the
+ * same pairs are members of an object (log_fields.h).
+ *
+ * What a thread's lines are about (log_set_subject()) is added to each of them as pairs:
+ *
+ *	connection	its id
+ *	user		whose it is
+ *	client		address of the client
+ *	request, trace	ids that a request brought or was given
  *
  * A program that serves leaves the writing to a thread (log_start_writer()): a stderr that nobody reads, or a journal that
  * stands still, holds up neither its loop nor its threads. Lines wait in a ring (log_writer.h); those that find no room, or
@@ -22,16 +30,23 @@
  */
 #pragma once
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "base/log/log_text.h"
 
-/*
- * LOG_OFF_ is for log_open() alone: a program at a terminal, which tells its user itself. LOG_AUDIT_ is for
- * audit_write() alone: a notice that is written whatever the level is.
- */
-enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE_, LOG_INFO_, LOG_DEBUG_ };
+#define LOG_SUBJECT_VALUE_SIZE 300 /* what is longer is escaped to its length */
+
+/* What lines are about. NULL: not known. */
+struct log_subject {
+	const char *connection_id;
+	const char *user_id;
+	const char *client;
+	const char *request_id;
+	const char *trace_id;
+};
 
 /*
  * Call once, before threads.
@@ -40,6 +55,12 @@ enum log_level { LOG_OFF_ = -2, LOG_AUDIT_, LOG_ERROR_, LOG_WARNING_, LOG_NOTICE
  *	to_syslog	else stderr; whether that is the journal is found out here
  */
 void log_open(const char *program, enum log_level up_to, int to_syslog);
+
+/* Once, after log_open(), before threads. logfmt otherwise. */
+void log_set_format(enum log_format format);
+
+/* What this thread's lines are about from now on: lent, until the next; NULL: nothing. */
+void log_set_subject(const struct log_subject *subject);
 
 /* Any thread may, at any time. */
 void log_set_level(enum log_level up_to);
@@ -52,6 +73,10 @@ void log_set_level(enum log_level up_to);
 enum err log_start_writer(void) MUST_CHECK;
 
 void log_write(enum log_level level, const char *format, ...) PRINTF(2, 3);
+void log_vwrite(enum log_level level, const char *format, va_list args) PRINTF(2, 0);
+
+/* The message of a line, with what this thread's lines are about; its length. */
+size_t log_message(char message[LOG_LINE_SIZE], const char *format, ...) PRINTF(2, 3);
 
 /*
  * Text of a client made safe for a log line: control characters, quotes, backslashes and non-ASCII as \xNN, cut at

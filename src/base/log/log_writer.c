@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,52 +20,52 @@ struct ring_entry {
 	int8_t audit;
 };
 
-static struct {
+struct log_writer {
+	struct log_writer *next;     /* in writers */
+	const struct log_sink *sink; /* borrowed */
 	pthread_mutex_t lock;	     /* of all that follows */
-	pthread_cond_t filled;	     /* for the writer */
+	pthread_cond_t filled;	     /* for the thread */
 	pthread_cond_t taken;	     /* for the end */
-	const struct log_sink *sink; /* NULL: there is no writer */
-	bool idle;		     /* the writer waits */
+	bool idle;		     /* the thread waits */
 	bool failing;		     /* what was written last could not be: a full disk */
-	uint64_t takings;	     /* how many times the writer has come back from writing */
+	uint64_t takings;	     /* how many times the thread has come back from writing */
 	uint64_t lost, lost_audit;   /* not told yet; lost_audit of lost */
+	uint64_t lost_ever;	     /* lines, told or not */
 	size_t start, used;	     /* bytes */
 	char bytes[LOG_RING_BYTES];  /* an entry and its line, one behind the other, round the end */
-} the_ring = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.filled = PTHREAD_COND_INITIALIZER,
-	.taken = PTHREAD_COND_INITIALIZER,
 };
 
-static void ring_put(const void *bytes, size_t len)
+static struct log_writer *writers; /* all of them, for the end; programs start them in one thread */
+
+static void ring_put(struct log_writer *w, const void *bytes, size_t len)
 {
-	size_t at = (the_ring.start + the_ring.used) % LOG_RING_BYTES;
+	size_t at = (w->start + w->used) % LOG_RING_BYTES;
 	size_t first = MIN(len, LOG_RING_BYTES - at);
 
-	memcpy(the_ring.bytes + at, bytes, first);
-	memcpy(the_ring.bytes, (const char *)bytes + first, len - first);
-	the_ring.used += len;
+	memcpy(w->bytes + at, bytes, first);
+	memcpy(w->bytes, (const char *)bytes + first, len - first);
+	w->used += len;
 }
 
 /* `skip` bytes behind the start. */
-static void ring_look(void *out, size_t skip, size_t len)
+static void ring_look(const struct log_writer *w, void *out, size_t skip, size_t len)
 {
-	size_t at = (the_ring.start + skip) % LOG_RING_BYTES;
+	size_t at = (w->start + skip) % LOG_RING_BYTES;
 	size_t first = MIN(len, LOG_RING_BYTES - at);
 
-	memcpy(out, the_ring.bytes + at, first);
-	memcpy((char *)out + first, the_ring.bytes, len - first);
+	memcpy(out, w->bytes + at, first);
+	memcpy((char *)out + first, w->bytes, len - first);
 }
 
-static bool ring_add(const struct log_line *line)
+static bool ring_add(struct log_writer *w, const struct log_line *line)
 {
 	struct ring_entry e = {(uint16_t)line->len, (int8_t)line->level, line->audit};
 	size_t kept = line->audit ? 0 : AUDIT_ALONE_BYTES;
 
-	if (the_ring.used + sizeof(e) + line->len > LOG_RING_BYTES - kept)
+	if (w->used + sizeof(e) + line->len > LOG_RING_BYTES - kept)
 		return false;
-	ring_put(&e, sizeof(e));
-	ring_put(line->text, line->len);
+	ring_put(w, &e, sizeof(e));
+	ring_put(w, line->text, line->len);
 	return true;
 }
 
@@ -77,23 +78,23 @@ struct log_batch {
 };
 
 /* Whole lines, as many as fit; where each has a level of its own, one. False: there is none. */
-static bool ring_take(struct log_batch *b)
+static bool ring_take(struct log_writer *w, struct log_batch *b)
 {
 	struct ring_entry e = {0};
 
 	b->len = 0;
 	b->count = b->audit = 0;
-	while (the_ring.used > 0 && (b->len == 0 || !the_ring.sink->one_line_each)) {
-		ring_look(&e, 0, sizeof(e));
+	while (w->used > 0 && (b->len == 0 || !w->sink->one_line_each)) {
+		ring_look(w, &e, 0, sizeof(e));
 		if (b->len + e.len > TAKEN_BYTES)
 			break;
-		ring_look(b->bytes + b->len, sizeof(e), e.len);
+		ring_look(w, b->bytes + b->len, sizeof(e), e.len);
 		b->len += e.len;
 		b->level = e.level;
 		b->count++;
 		b->audit += e.audit != 0;
-		the_ring.start = (the_ring.start + sizeof(e) + e.len) % LOG_RING_BYTES;
-		the_ring.used -= sizeof(e) + e.len;
+		w->start = (w->start + sizeof(e) + e.len) % LOG_RING_BYTES;
+		w->used -= sizeof(e) + e.len;
 	}
 	return b->len > 0;
 }
@@ -102,90 +103,119 @@ static bool ring_take(struct log_batch *b)
  * Not before the ring is half empty: or the count would take the room of what is counted. Nor while nothing can be
  * written.
  */
-static void tell_lost(void)
+static void tell_lost(struct log_writer *w)
 {
 	char text[LOG_LINE_SIZE];
 	struct log_line line;
 
-	if (the_ring.lost == 0 || the_ring.failing || the_ring.used > LOG_RING_BYTES / 2)
+	if (w->lost == 0 || w->failing || w->used > LOG_RING_BYTES / 2)
 		return;
-	line = the_ring.sink->compose_lost(text, the_ring.lost, the_ring.lost_audit);
-	if (ring_add(&line))
-		the_ring.lost = the_ring.lost_audit = 0;
+	line = w->sink->compose_lost(text, w->lost, w->lost_audit);
+	if (ring_add(w, &line))
+		w->lost = w->lost_audit = 0;
 }
 
-static void *write_lines(void *unused)
+static void count_lost(struct log_writer *w, uint64_t lines, uint64_t audit)
 {
+	w->lost += lines;
+	w->lost_audit += audit;
+	w->lost_ever += lines;
+	if (w->sink->lost)
+		atomic_fetch_add_explicit(w->sink->lost, lines, memory_order_relaxed);
+}
+
+static void *write_lines(void *context)
+{
+	struct log_writer *w = context;
 	struct log_batch b;
 
-	pthread_mutex_lock(&the_ring.lock);
+	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		bool written = false;
 
-		tell_lost();
-		if (!ring_take(&b)) {
-			the_ring.idle = true;
-			pthread_cond_signal(&the_ring.taken);
-			pthread_cond_wait(&the_ring.filled, &the_ring.lock);
-			the_ring.idle = false;
+		tell_lost(w);
+		if (!ring_take(w, &b)) {
+			w->idle = true;
+			pthread_cond_signal(&w->taken);
+			pthread_cond_wait(&w->filled, &w->lock);
+			w->idle = false;
 			continue;
 		}
-		pthread_mutex_unlock(&the_ring.lock);
-		written = the_ring.sink->write(b.level, b.bytes, b.len);
-		pthread_mutex_lock(&the_ring.lock);
-		the_ring.failing = !written;
-		the_ring.lost += written ? 0 : b.count;
-		the_ring.lost_audit += written ? 0 : b.audit;
-		the_ring.takings++;
-		pthread_cond_signal(&the_ring.taken);
+		pthread_mutex_unlock(&w->lock);
+		written = w->sink->write(b.level, b.bytes, b.len);
+		pthread_mutex_lock(&w->lock);
+		w->failing = !written;
+		if (!written)
+			count_lost(w, b.count, b.audit);
+		w->takings++;
+		pthread_cond_signal(&w->taken);
 	}
-	return unused;
+	return NULL;
 }
 
-/* The program's end: everything that was logged is written first, unless nobody reads. */
-static void end_writer(void)
+/* Everything that was logged is written first, unless nobody reads. */
+static void end_writer(struct log_writer *w)
 {
-	pthread_mutex_lock(&the_ring.lock);
-	while (!(the_ring.idle && the_ring.used == 0)) {
+	pthread_mutex_lock(&w->lock);
+	while (!(w->idle && w->used == 0)) {
 		struct timespec until;
-		uint64_t before = the_ring.takings;
+		uint64_t before = w->takings;
 
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += END_WAIT_S;
-		if (pthread_cond_timedwait(&the_ring.taken, &the_ring.lock, &until) == ETIMEDOUT &&
-		    the_ring.takings == before)
+		if (pthread_cond_timedwait(&w->taken, &w->lock, &until) == ETIMEDOUT && w->takings == before)
 			break;
 	}
-	pthread_mutex_unlock(&the_ring.lock);
+	pthread_mutex_unlock(&w->lock);
 }
 
-enum err log_writer_start(const struct log_sink *sink)
+/* The program's end. */
+static void end_writers(void)
 {
+	for (struct log_writer *w = writers; w; w = w->next)
+		end_writer(w);
+}
+
+enum err log_writer_start(struct log_writer **out, const struct log_sink *sink)
+{
+	struct log_writer *w = calloc(1, sizeof(*w));
 	enum err e = OK;
 
-	/* Locked: the thread looks at the sink first. */
-	pthread_mutex_lock(&the_ring.lock);
-	e = thread_start(write_lines, NULL);
-	if (e == OK) {
-		the_ring.sink = sink;
-		atexit(end_writer);
+	if (!w)
+		return ERR_MEMORY;
+	w->sink = sink;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->filled, NULL);
+	pthread_cond_init(&w->taken, NULL);
+	e = thread_start(write_lines, w);
+	if (e != OK) {
+		free(w);
+		return e;
 	}
-	pthread_mutex_unlock(&the_ring.lock);
-	return e;
+	if (!writers)
+		atexit(end_writers);
+	w->next = writers;
+	writers = w;
+	*out = w;
+	return OK;
 }
 
-bool log_writer_add(const struct log_line *line)
+void log_writer_add(struct log_writer *w, const struct log_line *line)
 {
-	bool open = false;
+	pthread_mutex_lock(&w->lock);
+	if (!ring_add(w, line))
+		count_lost(w, 1, line->audit);
+	if (w->idle)
+		pthread_cond_signal(&w->filled);
+	pthread_mutex_unlock(&w->lock);
+}
 
-	pthread_mutex_lock(&the_ring.lock);
-	open = the_ring.sink != NULL;
-	if (open && !ring_add(line)) {
-		the_ring.lost++;
-		the_ring.lost_audit += line->audit;
-	}
-	if (open && the_ring.idle)
-		pthread_cond_signal(&the_ring.filled);
-	pthread_mutex_unlock(&the_ring.lock);
-	return open;
+uint64_t log_writer_lost(struct log_writer *w)
+{
+	uint64_t lost;
+
+	pthread_mutex_lock(&w->lock);
+	lost = w->lost_ever;
+	pthread_mutex_unlock(&w->lock);
+	return lost;
 }

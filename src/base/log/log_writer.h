@@ -1,5 +1,6 @@
 /*
- * log_writer - a thread that writes the log's lines, and the ring in which they wait for it.
+ * log_writer - a thread that writes lines of the log, and the ring in which they wait for it. The log has one, and the audit trail, where
+ * it has a place of its own, another: neither waits for the other's.
  *
  * Lines wait in order. Those that find no room, or cannot be written (a full disk), are lost and counted; the count is a
  * line itself, as soon as there is room. The last quarter of the ring is for the audit trail alone. The program's end
@@ -32,17 +33,24 @@ struct log_sink {
 	bool (*write)(int level, const char *lines, size_t len);
 	/* The line that tells how many were lost; lost_audit of them of the audit trail. */
 	struct log_line (*compose_lost)(char line[LOG_LINE_SIZE], uint64_t lost, uint64_t lost_audit);
-	bool one_line_each; /* lines are written one at a time: each has a level of its own */
+	bool one_line_each;	/* lines are written one at a time: each has a level of its own */
+	_Atomic uint64_t *lost; /* borrowed; lines that were lost are added to it. NULL: none */
 };
 
+struct log_writer; /* opaque */
+
 /*
- * Starts the thread. Call at most once.
+ * Starts a thread, until the program's end.
  *
  *	sink	borrowed, for good
  *
  * ERR_SYSTEM  there is no thread
+ * ERR_MEMORY
  */
-enum err log_writer_start(const struct log_sink *sink) MUST_CHECK;
+enum err log_writer_start(struct log_writer **w, const struct log_sink *sink) MUST_CHECK;
 
-/* Leaves the line to the thread. False: there is none, and the caller writes the line itself. */
-bool log_writer_add(const struct log_line *line);
+/* Leaves the line to the thread. */
+void log_writer_add(struct log_writer *w, const struct log_line *line);
+
+/* Lines that were lost so far. */
+uint64_t log_writer_lost(struct log_writer *w);

@@ -138,12 +138,40 @@ void metrics_merge(const struct metrics *into, const metric_number *numbers, boo
 
 /* ---- exposition */
 
-void metric_write_head(struct buf *out, const struct metric *metric)
+const char *metrics_type(enum metrics_format format)
+{
+	static const char *const types[] = {
+		[METRICS_TEXT] = "text/plain; version=0.0.4; charset=utf-8",
+		[METRICS_OPENMETRICS] = OPENMETRICS_MEDIA_TYPE "; version=1.0.0; charset=utf-8",
+	};
+
+	return types[format];
+}
+
+/* OpenMetrics has a counter's name without what its series end with. */
+static int head_name_len(const struct metric *metric, enum metrics_format format)
+{
+	size_t len = strlen(metric->name);
+
+	if (format == METRICS_OPENMETRICS && metric->kind == METRIC_COUNTER)
+		len -= strlen("_total");
+	return (int)len;
+}
+
+void metric_write_head(struct buf *out, const struct metric *metric, enum metrics_format format)
 {
 	static const char *const kinds[] = {
 		[METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram"};
+	int len = head_name_len(metric, format);
 
-	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name, kinds[metric->kind]);
+	buf_printf(out, "# HELP %.*s %s\n# TYPE %.*s %s\n", len, metric->name, metric->help, len, metric->name,
+		   kinds[metric->kind]);
+}
+
+void metrics_write_end(struct buf *out, enum metrics_format format)
+{
+	if (format == METRICS_OPENMETRICS)
+		buf_add_text(out, "# EOF\n");
 }
 
 /* As a decimal, without what it does not need. */
@@ -163,6 +191,14 @@ static void write_number(struct buf *out, int64_t value, bool seconds)
 		;
 	if (len > 0)
 		buf_printf(out, ".%.*s", (int)len, digits);
+}
+
+/* OpenMetrics and Prometheus 3 have a fraction in each, 1.0, so that one bound is one series. */
+static void write_bound(struct buf *out, int64_t bound, bool seconds)
+{
+	write_number(out, bound, seconds);
+	if (!seconds || bound % 1000000 == 0)
+		buf_add_text(out, ".0");
 }
 
 /* A series on its way out. */
@@ -198,7 +234,7 @@ static void write_line(struct buf *out, const struct series *s, const char *suff
 		if (*le < 0)
 			buf_add_text(out, "+Inf");
 		else
-			write_number(out, *le, s->seconds);
+			write_bound(out, *le, s->seconds);
 		buf_add_text(out, "\"");
 		open = ",";
 	}
@@ -262,14 +298,6 @@ void metrics_write_series(struct buf *out, const struct metrics *m, unsigned met
 	}
 }
 
-void metrics_write(struct buf *out, const struct metrics *m)
-{
-	for (unsigned i = 0; i < m->count; i++) {
-		metric_write_head(out, &m->table[i]);
-		metrics_write_series(out, m, i, "", NULL);
-	}
-}
-
 static bool is_of(struct span line, const struct metric *metric)
 {
 	size_t len = strlen(metric->name);
@@ -278,7 +306,8 @@ static bool is_of(struct span line, const struct metric *metric)
 	       (line.bytes[len] == '{' || line.bytes[len] == ' ');
 }
 
-void metrics_write_text(struct buf *out, const struct metric *table, unsigned count, struct span lines)
+void metrics_write_text(struct buf *out, const struct metric *table, unsigned count, struct span lines,
+			enum metrics_format format)
 {
 	for (unsigned i = 0; i < count; i++) {
 		struct span rest = lines;
@@ -293,7 +322,7 @@ void metrics_write_text(struct buf *out, const struct metric *table, unsigned co
 			if (!is_of(line, &table[i]))
 				continue;
 			if (first)
-				metric_write_head(out, &table[i]);
+				metric_write_head(out, &table[i], format);
 			first = false;
 			buf_add(out, line.bytes, line.len);
 			buf_add_text(out, "\n");

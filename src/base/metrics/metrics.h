@@ -1,5 +1,5 @@
 /*
- * metrics - what a program counts, and how Prometheus is told of it (its text format 0.0.4).
+ * metrics - what a program counts, and how Prometheus is told of it (its text format 0.0.4, or OpenMetrics 1.0).
  *
  * A program has one table of its metrics, in which each is a line; what it counts is an array of numbers, one for each
  * bucket of each series. So counting is an addition, and a name, a help text and a label are written once. Labels have
@@ -21,7 +21,12 @@
 
 #include "base/buf.h"
 
-#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+/* How they are told: the text of Prometheus, or to whoever asks for that, OpenMetrics. */
+enum metrics_format { METRICS_TEXT, METRICS_OPENMETRICS };
+#define OPENMETRICS_MEDIA_TYPE "application/openmetrics-text"
+
+/* Content-Type */
+const char *metrics_type(enum metrics_format format);
 
 /* Who may read them: TIDINGS_METRICS. */
 enum metrics_access { METRICS_LOCAL, METRICS_TOKEN, METRICS_OFF };
@@ -50,6 +55,7 @@ struct metrics {
 	const char *given;	      /* of metrics_file_open(): the words of METRIC_GIVEN, as long as the numbers */
 	unsigned count;		      /* of the table */
 	bool shared;		      /* several threads or processes count */
+	bool in_file;		      /* of metrics_file_open(): metrics_file_sum() tells the numbers */
 	uint16_t first[METRICS_MAX];  /* index in `numbers` of each metric's first */
 	uint16_t across[METRICS_MAX]; /* words of each one's second label, or 1 */
 	uint16_t size[METRICS_MAX];   /* numbers of one series: 1; of a histogram its buckets and the sum */
@@ -106,7 +112,7 @@ void metrics_merge(const struct metrics *into, const metric_number *numbers, boo
 /* ---- exposition */
 
 /* # HELP, # TYPE */
-void metric_write_head(struct buf *out, const struct metric *metric);
+void metric_write_head(struct buf *out, const struct metric *metric, enum metrics_format format);
 
 /*
  * All series of a metric, without its head.
@@ -117,11 +123,12 @@ void metric_write_head(struct buf *out, const struct metric *metric);
 void metrics_write_series(struct buf *out, const struct metrics *m, unsigned metric, const char *labels,
 			  const char *given);
 
-/* All of it: no label of the table is METRIC_GIVEN. */
-void metrics_write(struct buf *out, const struct metrics *m);
+/* What comes last of all. */
+void metrics_write_end(struct buf *out, enum metrics_format format);
 
 /*
  * Series that are text already, one a line as the format has them, below the heads of the table: lines of names that are
  * not in it are left out.
  */
-void metrics_write_text(struct buf *out, const struct metric *table, unsigned count, struct span lines);
+void metrics_write_text(struct buf *out, const struct metric *table, unsigned count, struct span lines,
+			enum metrics_format format);

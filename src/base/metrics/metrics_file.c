@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/process/words.h"
+
 static const char magic[16] = "tidings metrics";
 
 struct metrics_header {
@@ -61,13 +63,15 @@ static bool fits(const struct metrics_header *header, uint64_t fingerprint, cons
 	       strncmp(header->given, given, METRICS_GIVEN_SIZE) == 0;
 }
 
-/* All of it has its place on the disk: a page that has none when it is written to ends the process. */
+/* All of it has its place on the disk: a page that has none when it is written to ends the process. False: errno tells. */
 static bool reserve(int fd, size_t size)
 {
 	struct stat file;
 
-	return fstat(fd, &file) == 0 && (file.st_size == (off_t)size || ftruncate(fd, 0) == 0) &&
-	       posix_fallocate(fd, 0, (off_t)size) == 0;
+	if (fstat(fd, &file) != 0 || (file.st_size != (off_t)size && ftruncate(fd, 0) != 0))
+		return false;
+	errno = posix_fallocate(fd, 0, (off_t)size);
+	return errno == 0;
 }
 
 static void begin(struct metrics_header *header, uint64_t fingerprint, const char *given)
@@ -125,11 +129,13 @@ enum err metrics_file_open(struct metrics *m, const struct metric *table, unsign
 			   const char *program, const char *given, struct buf *problem)
 {
 	struct metrics_header *header = NULL;
+	bool in_file = false;
 
-	assert(strlen(given) < METRICS_GIVEN_SIZE);
+	assert(strlen(given) < METRICS_GIVEN_SIZE && words_count(given) <= METRIC_GIVEN_MAX);
 	metrics_init(m, table, count, NULL, true);
 	if (folder && *folder)
 		header = find_free(m, folder, program, given, problem);
+	in_file = header != NULL;
 	if (!header) {
 		header = calloc(1, file_size(table, count));
 		if (!header)
@@ -138,44 +144,82 @@ enum err metrics_file_open(struct metrics *m, const struct metric *table, unsign
 	}
 	metrics_init(m, table, count, numbers_of(header), true);
 	m->given = header->given;
+	m->in_file = in_file;
 	metrics_clear_gauges(m);
 	return OK;
 }
 
-/* What is in it now, with `size` bytes; NULL: another size, or no memory. Read, not mapped: somebody may cut it off. */
+/* Words that a label may have: there are numbers for each of them, and none would end a line. */
+static bool are_words(const char given[METRICS_GIVEN_SIZE])
+{
+	if (given[METRICS_GIVEN_SIZE - 1] != '\0' || words_count(given) > METRIC_GIVEN_MAX)
+		return false;
+	for (; *given; given++)
+		if (*given < ' ' || *given > '~' || *given == '"' || *given == '\\')
+			return false;
+	return true;
+}
+
+/* What is in it now, with `size` bytes; NULL: something else, or no memory. Read, not mapped: somebody may cut it off. */
 static struct metrics_header *read_whole(int fd, size_t size)
 {
 	struct metrics_header *header = malloc(size + 1);
 	ssize_t got = header ? pread(fd, header, size + 1, 0) : -1;
 
-	if (got == (ssize_t)size && header->given[METRICS_GIVEN_SIZE - 1] == '\0')
+	if (got == (ssize_t)size && are_words(header->given))
 		return header;
 	free(header);
 	return NULL;
+}
+
+/*
+ * The words of a file that somebody counts in, or else of the first.
+ *
+ * False: there is no file of this table, or no memory.
+ */
+static bool find_given(const char *folder, const char *program, const struct metrics *sum, uint64_t fingerprint,
+		       struct buf *given)
+{
+	size_t given_at = given->len;
+	bool counting = false;
+
+	for (int number = 0; !counting && number < METRICS_FILES_MAX; number++) {
+		int fd = open_number(folder, program, number, O_RDONLY);
+		struct metrics_header *header = NULL;
+
+		if (fd < 0)
+			break;
+		header = read_whole(fd, file_size(sum->table, sum->count));
+		counting = header && fits(header, fingerprint, header->given) && is_locked(fd);
+		if (counting && given->len > given_at)
+			buf_cut(given, given_at);
+		if (header && fits(header, fingerprint, header->given) && given->len == given_at)
+			buf_add_text(given, header->given);
+		free(header);
+		close(fd);
+	}
+	return buf_ok(given) && given->len > given_at;
 }
 
 enum err metrics_file_sum(const struct metrics *sum, const char *folder, const char *program, struct buf *given)
 {
 	uint64_t fingerprint = metrics_fingerprint(sum->table, sum->count);
 	size_t given_at = given->len;
-	bool found = false;
 
+	if (!find_given(folder, program, sum, fingerprint, given))
+		return ERR_NOT_FOUND;
 	for (int number = 0; number < METRICS_FILES_MAX; number++) {
 		int fd = open_number(folder, program, number, O_RDONLY);
-		struct metrics_header *header;
+		struct metrics_header *header = NULL;
 
 		if (fd < 0)
 			break;
 		header = read_whole(fd, file_size(sum->table, sum->count));
-		if (header && fits(header, fingerprint, found ? given->bytes + given_at : header->given)) {
-			if (!found)
-				buf_add_text(given, header->given);
-			/* Gauges of a process that has ended say nothing any more. */
+		/* Gauges of a process that has ended say nothing any more. */
+		if (header && fits(header, fingerprint, given->bytes + given_at))
 			metrics_merge(sum, numbers_of(header), is_locked(fd));
-			found = buf_ok(given);
-		}
 		free(header);
 		close(fd);
 	}
-	return found ? OK : ERR_NOT_FOUND;
+	return OK;
 }

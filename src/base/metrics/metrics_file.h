@@ -37,7 +37,7 @@ enum err metrics_file_open(struct metrics *m, const struct metric *table, unsign
 
 /*
  * The sum of a program's files. Files of another table, of a program that is older or newer, are left out, and so are
- * those with other words than the first.
+ * those with other words than the first in which somebody counts; where nobody does, than the first.
  *
  *	sum	metrics_init(), all 0; not shared
  *	given	out: appended: the words of METRIC_GIVEN

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log/audit_sink.h"
 #include "base/log/log.h"
+#include "base/net/address.h"
 #include "base/process/words.h"
 
 #define PREFIX "TIDINGS_"
@@ -99,6 +101,21 @@ static bool parse_number(const char *text, int64_t *number)
 	return true;
 }
 
+static void read_text(struct config *c, const struct option *o, const char *value, struct buf *problems)
+{
+	struct span bad;
+
+	if (o->offset == offsetof(struct config, trusted_proxies) && !address_list_valid(value, &bad))
+		buf_printf(problems,
+			   "%s must be addresses, networks such as 192.0.2.0/24 and unix, separated by commas, not "
+			   "\"%.*s\"\n",
+			   o->name, (int)bad.len, bad.bytes);
+	else if (o->offset == offsetof(struct config, audit_log) && !audit_sink_valid(value))
+		buf_printf(problems, "%s must be an absolute path, syslog or journal, not \"%s\"\n", o->name, value);
+	else
+		*text_field(c, o) = value;
+}
+
 static void read_value(struct config *c, const struct option *o, const char *value, struct buf *problems)
 {
 	int64_t number = 0;
@@ -106,7 +123,7 @@ static void read_value(struct config *c, const struct option *o, const char *val
 
 	switch (o->kind) {
 	case KIND_TEXT:
-		*text_field(c, o) = value;
+		read_text(c, o, value, problems);
 		break;
 	case KIND_NUMBER:
 		if (!parse_number(value, &number) || number < o->min || number > o->max)
@@ -367,6 +384,12 @@ void config_start(struct config *c, const char *program, const char *usage, int 
 		fputs(buf_ok(&text) ? text.bytes : "no memory\n", stdout);
 		exit(0);
 	}
-	buf_free(&text);
+	buf_clear(&text);
 	log_open(program, (enum log_level)c->log_level, c->log_to);
+	log_set_format((enum log_format)c->log_format);
+	if (c->audit_log && audit_sink_open(program, c->audit_log, (enum log_format)c->log_format, &text) != OK) {
+		fputs(buf_ok(&text) ? text.bytes : "no memory\n", stderr);
+		exit(2);
+	}
+	buf_free(&text);
 }

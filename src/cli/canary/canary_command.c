@@ -9,15 +9,17 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/canary/canary.h"
+#include "cli/client/own_token.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/text/plain.h"
 #include "domain/text/json.h"
 #include "domain/topic/topic.h"
 
 #define URL_DEFAULT "http://localhost:8000"
 #define TIMEOUT_MAX_S 50 /* a poll is held no longer */
 #define TOKEN_FILE_MAX 16384
-#define TOKEN_TTL_S 120
+#define TOKEN_TTL_MORE_S 60
 
 static enum err make_message(struct canary *c, const char *name, struct buf *body)
 {
@@ -45,7 +47,7 @@ static enum err publish(struct canary *c, const struct buf *body, int64_t until_
 	const char *problem = NULL;
 	enum err e = ERR_MEMORY;
 
-	buf_printf(&url, "%s/ws/publish", c->url);
+	exchange_add_url(&url, c->url, "/ws/publish");
 	if (buf_ok(&url)) {
 		request.url = url.bytes;
 		e = exchange_begin(&x, &request);
@@ -114,11 +116,14 @@ static enum err try_one(struct canary *c, const struct listening *way, int64_t *
 static void tell(const struct canary *c, const char *name, enum err e, int64_t took_ms, struct buf *json)
 {
 	const char *problem = buf_ok(&c->problem) && c->problem.len > 0 ? c->problem.bytes : err_text(e);
+	struct buf line = BUF_EMPTY;
 
 	if (!json && e == OK) {
 		printf("%s: ok, %lld ms\n", name, (long long)took_ms);
 	} else if (!json) {
-		printf("%s: %s\n", name, problem);
+		plain_add(&line, (struct span){problem, strlen(problem)});
+		printf("%s: %s\n", name, buf_ok(&line) ? line.bytes : err_text(ERR_MEMORY));
+		buf_free(&line);
 	} else {
 		buf_printf(json, "%s{\"transport\":\"%s\",\"result\":\"%s\",", json->len > 1 ? "," : "", name,
 			   e == OK ? "ok" : "failed");
@@ -177,11 +182,10 @@ static bool read_token(const char *path, struct buf *token)
 	return false;
 }
 
-static bool make_token(const struct token_keys *keys, enum role role, struct buf *token)
+/* Good until the last of the transports has had its time, to be opened and to be heard. */
+static bool make_token(const struct token_keys *keys, enum role role, int64_t timeout_s, struct buf *token)
 {
-	int64_t now_s = clock_wall_us() / 1000000;
-	struct token_claims claims = {.user_id = COMMAND_USER, .role = role, .expires_s = now_s + TOKEN_TTL_S};
-	enum err e = token_make(keys, NULL, NULL, NULL, &claims, now_s, token);
+	enum err e = own_token_make(keys, role, 2 * CANARY_WAYS * timeout_s + TOKEN_TTL_MORE_S, token);
 
 	if (e != OK)
 		complain("no token can be made (%s): --publish-token and --listen-token take files with some",
@@ -201,18 +205,14 @@ static bool get_tokens(const struct arguments *a, const struct config *config, s
 		complain("%s", buf_ok(&problem) && problem.len > 0 ? problem.bytes : err_text(ERR_MEMORY));
 		good = false;
 	}
-	good = good && (service ? read_token(service, &c->service) : make_token(keys, ROLE_SERVICE, &c->service)) &&
-	       (listener ? read_token(listener, &c->listener) : make_token(keys, ROLE_ADMIN, &c->listener));
+	good = good &&
+	       (service ? read_token(service, &c->service)
+			: make_token(keys, ROLE_SERVICE, c->timeout_s, &c->service)) &&
+	       (listener ? read_token(listener, &c->listener)
+			 : make_token(keys, ROLE_ADMIN, c->timeout_s, &c->listener));
 	token_keys_free(&keys);
 	buf_free(&problem);
 	return good;
-}
-
-static void forget(struct buf *token)
-{
-	if (token->bytes)
-		explicit_bzero(token->bytes, token->size);
-	buf_free(token);
 }
 
 int canary_command(const struct arguments *a)
@@ -230,8 +230,8 @@ int canary_command(const struct arguments *a)
 	}
 	read_config(&config);
 	status = get_tokens(a, &config, &c) ? try_all(a, &c) : EXIT_FAILED;
-	forget(&c.service);
-	forget(&c.listener);
+	own_token_forget(&c.service);
+	own_token_forget(&c.listener);
 	buf_free(&c.sent);
 	buf_free(&c.cursor);
 	buf_free(&c.problem);

@@ -40,7 +40,8 @@ static enum err open_websocket(struct canary *c, int64_t until_ms)
 	struct buf url = BUF_EMPTY, first = BUF_EMPTY;
 	enum err e = ERR_MEMORY;
 
-	buf_printf(&url, "%s/ws?topics=%s", c->url, c->topic);
+	exchange_add_url(&url, c->url, "/ws?topics=");
+	buf_add_text(&url, c->topic);
 	if (buf_ok(&url))
 		e = websocket_client_open(&c->websocket, url.bytes, c->listener.bytes, until_ms);
 	/* One who is refused is told so, before the close. */
@@ -73,7 +74,8 @@ static enum err begin(struct canary *c, const char *path, const char *more)
 	enum err e = ERR_MEMORY;
 
 	exchange_end(&c->exchange);
-	buf_printf(&url, "%s%s?topics=%s%s", c->url, path, c->topic, more);
+	exchange_add_url(&url, c->url, path);
+	buf_printf(&url, "?topics=%s%s", c->topic, more);
 	if (buf_ok(&url)) {
 		request.url = url.bytes;
 		e = exchange_begin(&c->exchange, &request);
@@ -104,6 +106,10 @@ static enum err open_sse(struct canary *c, int64_t until_ms)
 	/* The first event is whole when an empty line has come. */
 	while (e == OK && !(exchange_body(c->exchange)->len > 0 && strstr(exchange_body(c->exchange)->bytes, "\n\n")))
 		e = canary_run(c, c->exchange, EXCHANGE_MORE, until_ms, "connecting");
+	if (e == ERR_EVICTED)
+		buf_add_text(&c->problem,
+			     ": where polls come through, a proxy in between keeps event streams to itself (nginx: "
+			     "proxy_buffering off)");
 	return e;
 }
 

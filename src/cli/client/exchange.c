@@ -20,6 +20,16 @@ struct exchange {
 	char problem[CURL_ERROR_SIZE];
 };
 
+void exchange_add_url(struct buf *out, const char *server, const char *path)
+{
+	size_t len = strlen(server);
+
+	while (len > 0 && server[len - 1] == '/')
+		len--;
+	buf_add(out, server, len);
+	buf_add_text(out, path);
+}
+
 static size_t take(char *bytes, size_t size, size_t count, void *context)
 {
 	struct exchange *x = context;
@@ -57,6 +67,7 @@ static enum err prepare(struct exchange *x, const struct exchange_request *r)
 	good = curl_easy_setopt(x->easy, CURLOPT_URL, r->url) == CURLE_OK &&
 	       curl_easy_setopt(x->easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
 	       curl_easy_setopt(x->easy, CURLOPT_CUSTOMREQUEST, r->method) == CURLE_OK &&
+	       (!r->socket || curl_easy_setopt(x->easy, CURLOPT_UNIX_SOCKET_PATH, r->socket) == CURLE_OK) &&
 	       (!r->body || curl_easy_setopt(x->easy, CURLOPT_COPYPOSTFIELDS, r->body) == CURLE_OK) &&
 	       curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->headers) == CURLE_OK &&
 	       curl_easy_setopt(x->easy, CURLOPT_WRITEFUNCTION, take) == CURLE_OK &&

@@ -18,12 +18,21 @@
 
 struct exchange; /* opaque */
 
+/*
+ * Appends the address of a path.
+ *
+ *	server	http://localhost:8000, with a / at its end or without
+ *	path	with a / in front
+ */
+void exchange_add_url(struct buf *out, const char *server, const char *path);
+
 /* All borrowed until exchange_begin() returns. */
 struct exchange_request {
 	const char *method;
 	const char *url;
-	const char *token; /* NULL: none */
-	const char *body;  /* JSON; NULL: none */
+	const char *socket; /* the path of one that is connected to, whatever host `url` names; NULL: that host */
+	const char *token;  /* NULL: none */
+	const char *body;   /* JSON; NULL: none */
 };
 
 /* How far it is to go. */

@@ -71,10 +71,10 @@ static enum err send_all(struct websocket_client *w, const char *bytes, size_t l
 	return OK;
 }
 
-/* More bytes than there are. */
+/* More bytes than there are. From `until_ms` on there are none, however many come. */
 static enum err receive(struct websocket_client *w, int64_t until_ms)
 {
-	for (;;) {
+	while (clock_monotonic_ms() < until_ms) {
 		char chunk[16384];
 		size_t len = 0;
 		CURLcode outcome = curl_easy_recv(w->easy, chunk, sizeof(chunk), &len);
@@ -89,8 +89,9 @@ static enum err receive(struct websocket_client *w, int64_t until_ms)
 			return ERR_AWAY;
 		}
 		if (!wait_for(w, POLLIN, until_ms))
-			return ERR_EVICTED;
+			break;
 	}
+	return ERR_EVICTED;
 }
 
 static enum err add_request(struct websocket_client *w, const char *token, const char *key, struct buf *out)
@@ -137,7 +138,7 @@ static bool proves(const char *head, const char *key)
 	const char *line = NULL;
 	bool good = false;
 
-	handshake_add(&own, (struct span){key, strlen(key)}, NULL, NULL);
+	handshake_add(&own, (struct span){key, strlen(key)}, NULL, NULL, NULL);
 	line = buf_ok(&own) ? strstr(own.bytes, name) : NULL;
 	if (line) {
 		const char *value = line + strlen(name);
@@ -259,6 +260,12 @@ static enum err say(struct websocket_client *w, enum client_opcode opcode, const
 	return send_all(w, (const char *)bytes, 2 + MASK_BYTES + len, until_ms);
 }
 
+static enum err too_large(struct websocket_client *w)
+{
+	set_problem(w, "a message of more than 4 MiB", "", 0);
+	return ERR_TOO_LARGE;
+}
+
 /*
  * What a whole frame says.
  *
@@ -281,6 +288,8 @@ static enum err take_frame(struct websocket_client *w, const struct header *h, i
 		return ERR_NOT_FOUND;
 	}
 	if (h->opcode == OPCODE_TEXT || h->opcode == OPCODE_MORE) {
+		if (w->message.len + h->payload_bytes > MESSAGE_MAX)
+			return too_large(w);
 		buf_add(&w->message, payload, h->payload_bytes);
 		*whole = h->last;
 	}
@@ -295,7 +304,7 @@ enum err websocket_client_read(struct websocket_client *w, int64_t until_ms, str
 
 	while (e == OK && !whole) {
 		if (!read_header(&w->bytes, &h) || w->bytes.len - h.header_bytes < h.payload_bytes) {
-			e = w->bytes.len > MESSAGE_MAX ? ERR_TOO_LARGE : receive(w, until_ms);
+			e = w->bytes.len > MESSAGE_MAX ? too_large(w) : receive(w, until_ms);
 			continue;
 		}
 		e = take_frame(w, &h, until_ms, &whole);

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/defs.h"
 #include "base/process/config.h"
 #include "cli/doctor/findings.h"
@@ -19,5 +21,12 @@ void doctor_machine(const struct config *c, struct findings *f);
  */
 void doctor_database(const struct config *c, const char *directory, struct findings *f);
 
-/* Whether the web server at that address hands each kind of request on to whom it is for. */
-void doctor_web(const char *url, struct findings *f);
+/* Whether the web server at that address hands each kind of request on to whom it is for. False: nobody is there. */
+bool doctor_web(const char *url, struct findings *f);
+
+/*
+ * What Prometheus would be told, by the sidecar of this machine and by the web server.
+ *
+ *	web_url	NULL: there is no web server
+ */
+void doctor_metrics(const struct config *c, const char *web_url, struct findings *f);

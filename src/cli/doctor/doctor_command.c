@@ -33,7 +33,7 @@ int doctor_command(const struct arguments *a)
 		doctor_machine(&config, &findings);
 		doctor_database(&config, directory ? directory : TIDINGS_SQL_DIR, &findings);
 		if (url)
-			doctor_web(url, &findings);
+			doctor_metrics(&config, doctor_web(url, &findings) ? url : NULL, &findings);
 	}
 	return findings_end(&findings);
 }

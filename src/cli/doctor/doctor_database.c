@@ -63,6 +63,7 @@ static const char *advice(const char *problem)
 		{"timeout expired", "", "the server does not answer: is it overloaded, or does it stand still"},
 		{"too many", "", "raise max_connections, or see who has them in pg_stat_activity"},
 		{"connection slots", "", "raise max_connections, or see who has them in pg_stat_activity"},
+		{"No space left", "", "free some, or enlarge that disk: all goes on by itself then"},
 		{"read-only", "",
 		 "TIDINGS_DATABASE must lead to the primary, and default_transaction_read_only be off"},
 		{"not permitted to log in", "", "ALTER ROLE ... LOGIN"},
@@ -208,12 +209,13 @@ static bool look_at_schema(const struct examined *x, const char *directory)
 	return e == ERR_FORBIDDEN || fits;
 }
 
-static void look_at_notifications(const struct examined *x)
+static void look_at_notifications(const struct examined *x, const struct config *c)
 {
 	struct db *listener = x->db[LISTENER];
 	enum err e = x->in[LISTENER] == OK && x->in[PUBLISHER] == OK ? OK : ERR_FORBIDDEN;
 
-	if (e == OK && db_is_pooled(listener)) {
+	/* A pooler that is named for it may keep sessions: whether it does is tried. */
+	if (e == OK && db_is_pooled(listener) && !c->listen_database) {
 		findings_add(x->findings, "notifications", FINDING_WRONG,
 			     "they do not come through a pooler, and messages would be up to 5 s late: name PostgreSQL "
 			     "itself in "
@@ -225,6 +227,13 @@ static void look_at_notifications(const struct examined *x)
 	if (e == ERR_FORBIDDEN)
 		findings_add(x->findings, "notifications", FINDING_HIDDEN,
 			     "it takes tidings_sidecar and tidings_publisher");
+	else if (e == ERR_NOT_FOUND && db_is_pooled(listener))
+		findings_add(
+			x->findings, "notifications", FINDING_WRONG,
+			"none came within %d s: TIDINGS_LISTEN_DATABASE names a pooler that keeps no sessions, and "
+			"messages would be up to 5 s late: it has to name PostgreSQL itself, or a pool per session "
+			"(pool_mode = session)",
+			NOTIFICATION_WAIT_MS / 1000);
 	else if (e == ERR_NOT_FOUND)
 		findings_add(x->findings, "notifications", FINDING_WRONG,
 			     "none came within %d s: TIDINGS_LISTEN_DATABASE must lead to the same database as "
@@ -269,13 +278,13 @@ static void look_at_work(const struct examined *x)
 	e = installation_commits(db);
 	if (e == OK)
 		findings_add(f, "publishing", FINDING_OK, "ok");
+	else if (e == ERR_UNKNOWN)
+		findings_add(f, "publishing", FINDING_WRONG,
+			     "a commit is not confirmed in time: is a standby missing that synchronous_standby_names "
+			     "waits for");
 	else
-		findings_add(
-			f, "publishing", FINDING_WRONG, "a commit %s: %s",
-			e == ERR_DATABASE ? "is refused" : "is not confirmed in time",
-			e == ERR_DATABASE
-				? db_problem(db)
-				: "is a standby missing that synchronous_standby_names waits for, or the disk full");
+		findings_add(f, "publishing", FINDING_WRONG, "a commit is refused: %s; %s", db_problem(db),
+			     advice(db_problem(db)));
 }
 
 void doctor_database(const struct config *c, const char *directory, struct findings *f)
@@ -290,7 +299,7 @@ void doctor_database(const struct config *c, const char *directory, struct findi
 		look_at_server(&x, some);
 		look_at_clock(&x, some);
 		if (look_at_schema(&x, directory)) {
-			look_at_notifications(&x);
+			look_at_notifications(&x, c);
 			look_at_work(&x);
 		}
 	}

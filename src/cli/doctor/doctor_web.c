@@ -31,7 +31,7 @@ static bool ask(const char *url, const char *method, const char *path, const cha
 	enum err e = ERR_MEMORY;
 
 	*well = false;
-	buf_printf(&address, "%s%s", url, path);
+	exchange_add_url(&address, url, path);
 	if (buf_ok(&address)) {
 		request.url = address.bytes;
 		e = exchange_begin(&x, &request);
@@ -65,7 +65,7 @@ static bool ask(const char *url, const char *method, const char *path, const cha
 	return e == OK || e == ERR_EVICTED;
 }
 
-void doctor_web(const char *url, struct findings *f)
+bool doctor_web(const char *url, struct findings *f)
 {
 	size_t good = 0;
 
@@ -73,9 +73,10 @@ void doctor_web(const char *url, struct findings *f)
 		bool well = false;
 
 		if (!ask(url, probes[i].method, probes[i].path, probes[i].program, f, &well))
-			return;
+			return false;
 		good += well;
 	}
 	if (good == ARRAY_LEN(probes))
 		findings_add(f, "web server", FINDING_OK, "ok");
+	return true;
 }

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/text/plain.h"
 #include "domain/text/json.h"
 
 static void add_json(struct findings *f, const char *about, enum finding finding, const char *problem)
@@ -32,6 +33,7 @@ void findings_add(struct findings *f, const char *about, enum finding finding, c
 					     [FINDING_HIDDEN] = "not looked at: ",
 					     [FINDING_WRONG] = ""};
 	char sentence[1024] = "ok";
+	struct buf line = BUF_EMPTY;
 	va_list args;
 
 	if (finding != FINDING_OK) {
@@ -45,7 +47,9 @@ void findings_add(struct findings *f, const char *about, enum finding finding, c
 		add_json(f, about, finding, sentence);
 		return;
 	}
-	printf("%s: %s%s\n", about, before[finding], sentence);
+	plain_add_lines(&line, sentence);
+	printf("%s: %s%s\n", about, before[finding], line.len > 0 && buf_ok(&line) ? line.bytes : "no memory");
+	buf_free(&line);
 	fflush(stdout); /* what comes next may take its time */
 }
 

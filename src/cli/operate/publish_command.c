@@ -80,6 +80,8 @@ static enum err make_body(const struct arguments *a, const struct buf *data, str
 	} else if (e == OK && is_list && !json_object_is_type(root, json_type_array)) {
 		complain("the data is not an array");
 		e = ERR_INPUT;
+	} else if (e != OK) {
+		complain("%s", err_text(e));
 	}
 	json_object_put(root);
 	if (e != OK)
@@ -216,6 +218,8 @@ int publish_command(const struct arguments *a)
 				   &publications, &problem);
 		if (e == ERR_INPUT)
 			complain_of(&problem);
+		else if (e != OK)
+			complain("%s", err_text(e));
 	}
 	if (e == OK)
 		status = publish(a, &body, &publications);

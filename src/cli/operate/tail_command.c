@@ -11,6 +11,7 @@
 
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/text/plain.h"
 #include "domain/text/json.h"
 #include "domain/topic/message.h"
 #include "domain/topic/selection.h"
@@ -72,7 +73,7 @@ static void tell_gap(const struct tail_view *v, const struct selected *s, const 
 static void tell_messages(const struct tail_view *v, const struct selected *s, const struct history *h)
 {
 	char cursor[CURSOR_TEXT_SIZE];
-	struct buf list = BUF_EMPTY;
+	struct buf list = BUF_EMPTY, line = BUF_EMPTY;
 	struct span rest, item;
 
 	buf_printf(&list, "[%s]", h->messages.len > 0 ? h->messages.bytes : "");
@@ -80,13 +81,16 @@ static void tell_messages(const struct tail_view *v, const struct selected *s, c
 	while (buf_ok(&list) && json_next(&rest, &item)) {
 		unsigned long long seq = message_seq(item);
 
+		buf_clear(&line);
+		plain_add_json(&line, item);
 		if (v->arguments->json)
-			printf("{\"topic\":\"%s\",\"seq\":%llu,\"cursor\":\"%s\",\"message\":%.*s}\n", s->topic, seq,
-			       cursor_text(cursor, h->next.epoch, seq), (int)item.len, item.bytes);
+			printf("{\"topic\":\"%s\",\"seq\":%llu,\"cursor\":\"%s\",\"message\":%s}\n", s->topic, seq,
+			       cursor_text(cursor, h->next.epoch, seq), buf_ok(&line) ? line.bytes : "null");
 		else
-			printf("%s %llu %.*s\n", s->topic, seq, (int)item.len, item.bytes);
+			printf("%s %llu %s\n", s->topic, seq, buf_ok(&line) ? line.bytes : "no memory");
 	}
 	buf_free(&list);
+	buf_free(&line);
 }
 
 /*	more	out: there may be more at once */

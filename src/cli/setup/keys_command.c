@@ -114,6 +114,20 @@ static bool make_key(const char *alg, struct buf *out, struct buf *private_key)
 	return good;
 }
 
+/*	private_path	of the other half, which is of no use without this one; NULL: there is none */
+static int write_public(const char *path, const char *temporary, const char *folder, const struct buf *key,
+			const char *private_path)
+{
+	int status = EXIT_DONE;
+
+	if (write_new(path, temporary, folder, key))
+		return status;
+	status = refuse(path);
+	if (private_path)
+		(void)unlink(private_path);
+	return status;
+}
+
 static int write_key(const struct arguments *a, const char *folder, const char *kid, const char *alg,
 		     const struct buf *key, const struct buf *private_key)
 {
@@ -129,8 +143,8 @@ static int write_key(const struct arguments *a, const char *folder, const char *
 		status = refuse(path.bytes);
 	else if (private_path && !write_new(private_path, private_path, NULL, private_key))
 		status = refuse(private_path);
-	else if (!write_new(path.bytes, temporary.bytes, folder, key))
-		status = refuse(path.bytes);
+	else
+		status = write_public(path.bytes, temporary.bytes, folder, key, private_path);
 	if (status == EXIT_DONE && a->json) {
 		buf_add_text(&json, "{\"file\":");
 		json_add_string(&json, path.bytes, path.len);
@@ -168,6 +182,11 @@ int keys_new_command(const struct arguments *a)
 		return EXIT_WRONG;
 	}
 	read_config(&config);
+	/* Programs refuse a folder with such a key in it as a whole. */
+	if (!algorithm_listed(config.jwt_algorithms, alg)) {
+		complain("TIDINGS_JWT_ALGORITHMS does not list %s: with such a key no program would start", alg);
+		return EXIT_WRONG;
+	}
 	if (make_key(alg, &key, &private_key))
 		status = write_key(a, config.jwt_keys, kid, alg, &key, &private_key);
 	else

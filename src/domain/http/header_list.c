@@ -49,12 +49,43 @@ bool header_list_add(struct header_list *list, struct span line)
 	return true;
 }
 
+static bool is_word(struct span item, const char *word)
+{
+	return item.len == strlen(word) && strncasecmp(item.bytes, word, item.len) == 0;
+}
+
 bool header_list_has(struct header_list list, const char *wanted)
 {
 	struct span item;
 
 	while (header_list_next(&list, &item)) {
-		if (item.len == strlen(wanted) && strncasecmp(item.bytes, wanted, item.len) == 0)
+		if (is_word(item, wanted))
+			return true;
+	}
+	return false;
+}
+
+/* `q=0`, `q=0.000` */
+static bool is_weight_zero(struct span parameter)
+{
+	if (parameter.len < 3 || strncasecmp(parameter.bytes, "q=0", 3) != 0)
+		return false;
+	for (size_t i = 3; i < parameter.len; i++)
+		if (parameter.bytes[i] != '.' && parameter.bytes[i] != '0')
+			return false;
+	return true;
+}
+
+bool header_list_accepts(struct header_list accept, const char *type)
+{
+	struct span range, part;
+
+	while (header_list_next(&accept, &range)) {
+		bool wanted = list_next(&range, ';', &part) && is_word(part, type);
+
+		while (wanted && list_next(&range, ';', &part))
+			wanted = !is_weight_zero(part);
+		if (wanted)
 			return true;
 	}
 	return false;

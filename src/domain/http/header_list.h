@@ -23,6 +23,9 @@ bool header_list_add(struct header_list *list, struct span line);
 /* Whether the item is there, in any case. */
 bool header_list_has(struct header_list list, const char *wanted);
 
+/* Whether an Accept names this media type, by itself and not with a weight of 0 (RFC 9110, sections 12.4.2, 12.5.1). */
+bool header_list_accepts(struct header_list accept, const char *type);
+
 /* Without the space around it. */
 struct span list_trim(struct span s);
 

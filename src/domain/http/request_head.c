@@ -178,8 +178,13 @@ static const struct known {
 	KNOWN_LIST("Sec-WebSocket-Protocol", head.websocket_protocols),
 	KNOWN_LIST("Sec-WebSocket-Extensions", head.websocket_extensions),
 	KNOWN("Origin", head.origin),
+	KNOWN_LIST("Accept", head.accept),
 	KNOWN("Last-Event-ID", head.last_event_id),
 	KNOWN("Access-Control-Request-Method", head.wanted_method),
+	KNOWN_LIST("X-Forwarded-For", head.forwarded.x_forwarded_for),
+	KNOWN_LIST("Forwarded", head.forwarded.forwarded),
+	KNOWN_LIST("X-Request-Id", head.request_id),
+	KNOWN_LIST("Traceparent", head.traceparent),
 	KNOWN("Content-Length", content_length),
 	KNOWN("Transfer-Encoding", transfer_encoding),
 	KNOWN("Host", host),
@@ -216,7 +221,7 @@ static int read_header(struct head_reading *r, struct span line)
 		if (((unsigned char)value.bytes[i] < ' ' && value.bytes[i] != '\t') || value.bytes[i] == 0x7f)
 			return 400;
 	}
-	r->head.forwarded = r->head.forwarded || tells_of_proxy(name);
+	r->head.by_proxy = r->head.by_proxy || tells_of_proxy(name);
 	for (const struct known *k = known; k < known + ARRAY_LEN(known); k++) {
 		void *to = (char *)r + k->offset;
 

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "base/defs.h"
+#include "domain/http/forwarded.h"
 #include "domain/http/header_list.h"
 
 #define REQUEST_HEAD_MAX 32768 /* bytes: a JWT of 8 KiB, 100 topics of 128 bytes and their cursors */
@@ -29,12 +30,16 @@ struct request_head {
 	struct header_list websocket_protocols;
 	struct header_list websocket_extensions;
 	struct span origin;
+	struct header_list accept;
 	struct span last_event_id;
 	struct span wanted_method; /* Access-Control-Request-Method */
-	bool forwarded;		   /* a proxy sends it for somebody */
-	bool keep_alive;	   /* the client may send another on the same connection */
-	int body_status;	   /* 0: no body; else the status that refuses it: 411 without a length, 413 with one */
-	size_t len;		   /* of the whole head: what comes after is not in it */
+	struct forwarded forwarded;
+	bool by_proxy;		       /* that sends it for somebody */
+	struct header_list request_id; /* X-Request-Id: several are none */
+	struct header_list traceparent;
+	bool keep_alive; /* the client may send another on the same connection */
+	int body_status; /* 0: no body; else the status that refuses it: 411 without a length, 413 with one */
+	size_t len;	 /* of the whole head: what comes after is not in it */
 };
 
 /* How far a head that comes in pieces has been looked through: each byte once. All zero at first. */

@@ -22,7 +22,8 @@ static bool accept_of(char out[ACCEPT_SIZE], struct span key)
 	return good;
 }
 
-void handshake_add(struct buf *out, struct span key, const char *protocol, const char *extensions)
+void handshake_add(struct buf *out, struct span key, const char *protocol, const char *extensions,
+		   const char *request_id)
 {
 	char accept[ACCEPT_SIZE];
 
@@ -38,5 +39,7 @@ void handshake_add(struct buf *out, struct span key, const char *protocol, const
 		buf_printf(out, "Sec-WebSocket-Protocol: %s\r\n", protocol);
 	if (extensions)
 		buf_printf(out, "Sec-WebSocket-Extensions: %s\r\n", extensions);
+	if (request_id)
+		buf_printf(out, "X-Request-Id: %s\r\n", request_id);
 	buf_add_text(out, "\r\n");
 }

@@ -14,5 +14,7 @@
  *	key		Sec-WebSocket-Key of the request
  *	protocol	the subprotocol to name; NULL: none
  *	extensions	those agreed to; NULL: none
+ *	request_id	that the request brought; NULL: none
  */
-void handshake_add(struct buf *out, struct span key, const char *protocol, const char *extensions);
+void handshake_add(struct buf *out, struct span key, const char *protocol, const char *extensions,
+		   const char *request_id);

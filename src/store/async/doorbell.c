@@ -4,11 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log/log.h"
 #include "domain/caller/token.h"
 #include "store/async/pg_connection_internal.h"
 
 #define LISTEN "SELECT purpose, name FROM tidings.listen()"
+
+#define PROOF_MS 2000 /* for a notification to come, once it was committed */
 
 #define CHANNEL_NAME_SIZE 64 /* PostgreSQL's NAMEDATALEN */
 
@@ -19,7 +22,7 @@ enum channel { MESSAGES, EPHEMERAL, OUTBOX, CONTROL, CHANNELS };
 static const char *const purposes[CHANNELS] = {"messages", "ephemeral", "outbox", "control"};
 
 enum doorbell_state {
-	DOORBELL_DOWN,	 /* or deaf: through a pooler */
+	DOORBELL_DOWN,	 /* or nothing is listened to: through a pooler */
 	DOORBELL_ASKING, /* for the channels' names */
 	DOORBELL_TOLD,	 /* them; the answer's end has not come */
 	DOORBELL_LISTENING,
@@ -31,9 +34,20 @@ enum doorbell_probe {
 	PROBE_ASKED_RENEW, /* the names are to be asked for, once that is answered */
 };
 
+/* Whether notifications come through a pooler that is said to keep sessions. */
+enum doorbell_proof {
+	PROOF_NONE,    /* none is needed: there is no pooler, or nothing is listened to */
+	PROOF_WANTED,  /* another connection is to notify */
+	PROOF_AWAITED, /* it has */
+	PROOF_HEARD,
+	PROOF_MISSING, /* nothing has come: the server that listens is another's by now */
+};
+
 struct doorbell {
 	enum doorbell_state state;
 	enum doorbell_probe probe;
+	enum doorbell_proof proof;
+	int64_t notified_ms;		  /* of PROOF_AWAITED: since when */
 	struct pg_connection *connection; /* owned */
 	const struct doorbell_ops *ops;
 	void *loop;
@@ -96,6 +110,10 @@ static void on_notification(struct doorbell *d, const PGnotify *n)
 {
 	enum channel c = MESSAGES;
 
+	if (d->proof == PROOF_MISSING)
+		log_notice("notifications come through the pooler");
+	if (d->proof != PROOF_NONE)
+		d->proof = PROOF_HEARD;
 	while (c < CHANNELS && strcmp(n->relname, d->names[c]) != 0)
 		c++;
 	switch (c) {
@@ -177,6 +195,12 @@ static void listen_to_all(struct doorbell *d)
 	pg_connection_flush(d->connection);
 }
 
+static void ask_for_proof(struct doorbell *d)
+{
+	if (d->proof == PROOF_WANTED)
+		d->ops->notify(d->context, d->names[CONTROL]);
+}
+
 static void on_readable(void *context)
 {
 	struct doorbell *d = context;
@@ -200,6 +224,7 @@ static void on_readable(void *context)
 		d->state = DOORBELL_LISTENING;
 		pg_connection_await(d->connection, false);
 		d->ops->up(d->context);
+		ask_for_proof(d);
 	}
 	while ((connection = pg_connection_handle(d->connection)) && (n = PQnotifies(connection))) {
 		on_notification(d, n);
@@ -209,12 +234,21 @@ static void on_readable(void *context)
 
 bool doorbell_is_deaf(const struct doorbell *d)
 {
-	return pg_connection_is_up(d->connection) && pg_connection_is_pooled(d->connection) && !d->keeps_sessions;
+	return pg_connection_is_up(d->connection) && pg_connection_is_pooled(d->connection) &&
+	       (!d->keeps_sessions || d->proof == PROOF_MISSING);
 }
 
 bool doorbell_is_settled(const struct doorbell *d)
 {
 	return d->state == DOORBELL_LISTENING || doorbell_is_deaf(d);
+}
+
+void doorbell_notified(struct doorbell *d)
+{
+	if (d->proof != PROOF_WANTED)
+		return;
+	d->proof = PROOF_AWAITED;
+	d->notified_ms = clock_monotonic_ms();
 }
 
 void doorbell_renew(struct doorbell *d)
@@ -233,6 +267,7 @@ static void on_up(void *context)
 
 	d->state = DOORBELL_DOWN;
 	d->probe = PROBE_NONE;
+	d->proof = PROOF_NONE;
 	if (doorbell_is_deaf(d)) {
 		if (!d->said_deaf)
 			log_warning(
@@ -242,6 +277,8 @@ static void on_up(void *context)
 		d->ops->up(d->context);
 		return;
 	}
+	if (pg_connection_is_pooled(d->connection))
+		d->proof = PROOF_WANTED;
 	listen_to_all(d);
 }
 
@@ -252,10 +289,24 @@ static void on_down(void *context)
 	d->state = DOORBELL_DOWN;
 }
 
+static void look_for_proof(struct doorbell *d)
+{
+	if (d->proof != PROOF_AWAITED || clock_monotonic_ms() - d->notified_ms < PROOF_MS) {
+		ask_for_proof(d);
+		return;
+	}
+	d->proof = PROOF_MISSING;
+	log_warning("no notifications: TIDINGS_LISTEN_DATABASE names a pooler that keeps no sessions: messages come up "
+		    "to 4 s "
+		    "late, ephemeral ones not at all; it has to name PostgreSQL itself, or a pool per session");
+}
+
 static void on_probe(void *context)
 {
 	struct doorbell *d = context;
 
+	if (d->state == DOORBELL_LISTENING)
+		look_for_proof(d);
 	if (!PQsendQuery(pg_connection_handle(d->connection), PG_CONNECTION_PROBE)) {
 		pg_connection_drop(d->connection, "a probe cannot be sent");
 		return;

@@ -35,23 +35,32 @@ struct doorbell_ops {
 	void (*control)(void *context, const char *order);
 	/* The outbox has something. */
 	void (*outbox)(void *context);
+	/*
+	 * Notify this channel by another connection, and call doorbell_notified() when that is done: whether it comes here tells
+	 * whether a pooler keeps sessions. Lent. Where it cannot be sent, it is asked for again.
+	 */
+	void (*notify)(void *context, const char *channel);
 };
 
 /*
  * As pg_connection_open().
  *
- *	keeps_sessions	what the hosts' string names keeps a session for each connection, whatever it looks like. Without it
- *			nothing is listened to through a pooler: it would listen on a server that is soon another's
+ *	keeps_sessions	a pooler that the hosts' string names is said to keep a session for each connection: that is tried, by a
+ *			notification. Without it nothing is listened to through a pooler: it would listen on a server that is
+ *			soon another's
  */
 enum err doorbell_open(struct doorbell **d, struct hosts *hosts, bool keeps_sessions, int64_t timeout_ms,
 		       const struct doorbell_ops *ops, void *loop, void *context) MUST_CHECK;
 void doorbell_close(struct doorbell **d);
 struct pg_connection *doorbell_connection(struct doorbell *d);
 
+/* What ops.notify() asked for has been committed. */
+void doorbell_notified(struct doorbell *d);
+
 /* Listens anew: the channels may have other names than before, after a restore. */
 void doorbell_renew(struct doorbell *d);
 
-/* It is up, and hears nothing: there is a pooler. */
+/* It is up, and hears nothing: there is a pooler that keeps no sessions. */
 bool doorbell_is_deaf(const struct doorbell *d);
 
 /* It listens, or is deaf: nothing more will come of waiting. */

@@ -207,23 +207,32 @@ enum err db_ensure(struct db *db)
 	return db_reopen(db);
 }
 
-enum err db_wait_notification(struct db *db, int64_t wait_ms)
+/* Whether one of those that have come has this payload. They are dropped. */
+static bool take_notification(struct db *db, const char *payload)
+{
+	bool found = false;
+	PGnotify *n = NULL;
+
+	while (!found && (n = PQnotifies(db->conn))) {
+		found = strcmp(n->extra, payload) == 0;
+		PQfreemem(n);
+	}
+	session_setup_drop_notifications(db->conn);
+	return found;
+}
+
+enum err db_wait_notification(struct db *db, const char *payload, int64_t wait_ms)
 {
 	int64_t until_ms = clock_monotonic_ms() + wait_ms;
 
 	while (db_is_open(db)) {
 		struct pollfd p = {.fd = PQsocket(db->conn), .events = POLLIN};
-		PGnotify *n = NULL;
 		int64_t left_ms = until_ms - clock_monotonic_ms();
 
 		if (!PQconsumeInput(db->conn))
 			return db_answer_lost(db, "listen", NULL);
-		n = PQnotifies(db->conn);
-		if (n) {
-			PQfreemem(n);
-			session_setup_drop_notifications(db->conn);
+		if (take_notification(db, payload))
 			return OK;
-		}
 		if (left_ms <= 0)
 			return ERR_NOT_FOUND;
 		(void)poll(&p, 1, (int)left_ms);

@@ -71,13 +71,13 @@ enum err db_ensure(struct db *db) MUST_CHECK;
 enum err db_limit(struct db *db, int64_t statement_ms) MUST_CHECK;
 
 /*
- * Waits for a notification of what an earlier statement of this connection listens to; whatever has come is dropped. A
- * pooler brings none.
+ * Waits for a notification with this payload, of what an earlier statement of this connection listens to; whatever else comes
+ * is dropped. A pooler brings none.
  *
  * ERR_NOT_FOUND  none came within wait_ms
  * ERR_AWAY
  */
-enum err db_wait_notification(struct db *db, int64_t wait_ms) MUST_CHECK;
+enum err db_wait_notification(struct db *db, const char *payload, int64_t wait_ms) MUST_CHECK;
 
 /* The role that it is logged in as; lent, as long as it is open, which it is. */
 const char *db_user(const struct db *db);

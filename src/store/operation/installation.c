@@ -39,7 +39,10 @@ static const struct statement examine_statement = {
 	"'EXECUTE')) "
 	"UNION ALL SELECT 15, b.datname, NULL FROM owner o JOIN pg_shdepend d ON d.refobjid = o.oid "
 	"AND d.refclassid = 'pg_authid'::regclass JOIN pg_database b ON b.oid = d.dbid "
-	"WHERE b.datname <> current_database() GROUP BY b.datname ORDER BY 1, 2",
+	"WHERE b.datname <> current_database() GROUP BY b.datname "
+	"UNION ALL SELECT 16, string_agg(DISTINCT pg_get_userbyid(p.proowner)::text, ', '), NULL FROM owner o "
+	"JOIN pg_proc p ON p.proowner <> o.oid AND p.pronamespace = to_regnamespace('tidings') "
+	"JOIN login l ON l.calls = p.proname HAVING count(*) > 0 ORDER BY 1, 2",
 };
 
 /* All names at once, in pg_timezone_names, are more than a thousand files: each of these is one. */
@@ -95,6 +98,10 @@ static const struct {
 		"the database {1} of this cluster has an installation too, and roles are the whole cluster's: whoever "
 		"logs in as one of them may do so in both. Have pg_hba.conf let each system's user into its own "
 		"database alone, or give it a cluster of its own"},
+	[16] = {"roles", false,
+		"the functions of tidings belong to {1}, and do what they do with its rights, as after pg_restore "
+		"--no-owner: "
+		"restore without that"},
 };
 
 static const struct statement exists_statement = {"schema_exists", "SELECT to_regproc('tidings.applied') IS NOT NULL"};
@@ -107,8 +114,8 @@ static const struct statement work_statement = {
 static const struct statement commit_statement = {"commit", "SELECT tidings.commit_works()"};
 static const struct statement listen_statement = {"listen", "SELECT tidings.listen()"};
 /* Of a connection that is nobody's: whatever node hears it has nothing to report. */
-static const struct statement notify_statement = {"notify",
-						  "SELECT tidings.ask_report('00000000-0000-0000-0000-000000000000')"};
+#define NOBODY "00000000-0000-0000-0000-000000000000"
+static const struct statement notify_statement = {"notify", "SELECT tidings.ask_report('" NOBODY "')"};
 
 /* A sentence with {1} and {2} filled in. */
 static void fill_in(struct buf *out, const char *sentence, const char *first, const char *second)
@@ -251,5 +258,5 @@ enum err installation_hears(struct db *listener, struct db *publisher, int64_t w
 		return e;
 	e = db_query(publisher, &notify_statement, 0, NULL, NULL, NULL, &result);
 	PQclear(result);
-	return e == OK ? db_wait_notification(listener, wait_ms) : e;
+	return e == OK ? db_wait_notification(listener, "report " NOBODY, wait_ms) : e;
 }

@@ -53,14 +53,14 @@ enum err installation_work(struct db *db, struct installation_work *work) MUST_C
  * Commits, as a publisher would, what leaves nothing behind.
  *
  * ERR_UNKNOWN  the commit is not confirmed: a standby that it waits for is missing
- * ERR_DATABASE it is refused: a full disk, a server that is read-only
+ * ERR_AWAY, ERR_DATABASE  it is refused: a full disk, a server that is read-only
  */
 enum err installation_commits(struct db *db) MUST_CHECK;
 
 /*
  * Whether a notification comes.
  *
- *	listener	logged in as tidings_sidecar, and no pooler
+ *	listener	logged in as tidings_sidecar
  *	publisher	logged in as tidings_publisher: notifies the sidecars of nothing that is about them
  *
  * ERR_NOT_FOUND  it did not come

@@ -1,10 +1,11 @@
 /*
  * status - how things are, over all nodes (spec 3.4): read by threads of its own, for all who ask.
  *
- * /ws/status looks at every topic and every connection, and /health is asked by whoever likes. So a crowd gets one
- * answer: one that is a second old at most, and of what /health asks the database the next that is read. Each check has a
- * thread: one that hangs costs an asker no more than STATUS_WAIT_MS, and once it has kept one waiting for that long the
- * others nothing.
+ * /ws/status looks at every connection, and with its maps at every topic; /health is asked by whoever likes. So a crowd
+ * gets one answer: one that is a second old at most, and of what /health asks the database the next that is read. What
+ * takes long to read (maps of a million topics) is older: read a fifth of the time, and given to who asks meanwhile. Each
+ * check has a thread, and so has the status with its maps and without: one that hangs costs an asker no more than
+ * STATUS_WAIT_MS, and once it has kept one waiting for that long the others nothing.
  *
  *	database	it answers
  *	sidecar		the one that this machine's web server asks answers, and one at least has told the database lately that it lives
@@ -24,11 +25,10 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "base/process/config.h"
+#include "store/request/status_copy.h"
 
 #define STATUS_AGE_MS 1000
 #define QUEUE_AGE_MS 10000
-#define QUEUE_KEPT_MS 60000
-#define STATUS_WAIT_MS 800 /* whoever checks health gives up after 1 s */
 
 struct status; /* opaque */
 
@@ -58,7 +58,8 @@ void status_close(struct status **s);
  *	totals_only	without the maps by diagnosis and the nodes
  *	read_us		out: when it was read, since 1970
  *
- * ERR_AWAY  not within STATUS_WAIT_MS
+ * ERR_AWAY  not within STATUS_WAIT_MS; of what takes longer: nothing is there that is younger than STATUS_KEPT_MS, or the
+ *	     database does not answer
  * ERR_DATABASE, ERR_MEMORY; on any error health is there all the same
  */
 enum err status_read(struct status *s, bool totals_only, struct buf *out, struct health_report *health,
@@ -66,7 +67,7 @@ enum err status_read(struct status *s, bool totals_only, struct buf *out, struct
 
 /*
  * What tidings.metrics() says of the queue, appended: read once in QUEUE_AGE_MS, whoever asks. Where it is not there within
- * STATUS_WAIT_MS, what was read before, as long as that is no older than QUEUE_KEPT_MS.
+ * STATUS_WAIT_MS, what was read before, as long as that is no older than STATUS_KEPT_MS.
  *
  * ERR_AWAY  there is none
  * ERR_DATABASE, ERR_MEMORY

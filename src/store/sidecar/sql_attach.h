@@ -38,7 +38,7 @@ struct attach_node {
 
 /* How much of what they missed comes along. */
 struct attach_limits {
-	int64_t queue_max; /* messages for one without a good cursor */
+	int64_t queue_max; /* messages for one without a good cursor, where no policy says another */
 	int64_t rows;	   /* of one place; 0: no pages */
 	int64_t bytes;	   /* of all bodies, the first aside */
 };
@@ -50,8 +50,9 @@ struct attach_row {
 	uint64_t last_seq;
 	uint64_t first_seq;
 	uint64_t delivered_seq;
-	bool unsent;  /* messages for this user alone wait, up to delivered_seq */
-	bool counted; /* it is written down: a connection, and one client more of the topic */
+	bool unsent;	    /* messages for this user alone wait, up to delivered_seq */
+	bool counted;	    /* it is written down: a connection, and one client more of the topic */
+	uint64_t queue_max; /* messages for one without a good cursor */
 };
 
 struct attach_result {

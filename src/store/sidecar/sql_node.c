@@ -63,6 +63,17 @@ enum err sql_farewell(struct pipeline *p, const char *node_id, plain_answer answ
 			&(struct plain_call){.answer = answer, .context = context}, sizeof(struct plain_call));
 }
 
+static const struct statement notify_statement = {"notify", "select pg_notify($1, '')"};
+
+enum err sql_notify(struct pipeline *p, const char *channel, plain_answer answer, void *context)
+{
+	struct sql_params params = {0};
+
+	sql_add_text(&params, channel);
+	return sql_send(p, &notify_statement, &params, on_plain,
+			&(struct plain_call){.answer = answer, .context = context}, sizeof(struct plain_call));
+}
+
 static const struct statement heartbeat_statement = {
 	"heartbeat", "select topic_id, last_seq, epoch from tidings.heartbeat($1, $2, $3, $4, $5, $6, $7)"};
 

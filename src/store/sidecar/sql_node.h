@@ -79,4 +79,7 @@ enum err sql_moved(struct pipeline *p, const struct known_topics *topics, heartb
 enum err sql_report(struct pipeline *p, const char *node_id, const char *connection_id, const char *last_activity,
 		    const char *state) MUST_CHECK;
 
+/* Nothing, on that channel, for whoever listens. */
+enum err sql_notify(struct pipeline *p, const char *channel, plain_answer answer, void *context) MUST_CHECK;
+
 enum err sql_farewell(struct pipeline *p, const char *node_id, plain_answer answer, void *context) MUST_CHECK;

@@ -20,6 +20,11 @@ struct sweep_call {
 	void *context;
 };
 
+struct retain_call {
+	retain_answer answer;
+	void *context;
+};
+
 static const struct statement state_statement = {
 	"state", "select coalesce(" SCHEMA_APPLIED
 		 " = $1, false)::int::int8, (not o.stuck)::int::int8 from tidings.outbox_state() o"};
@@ -45,10 +50,17 @@ enum err sql_state(struct pipeline *p, state_answer answer, void *context)
 
 static const struct statement relay_statement = {"relay", "select tidings.relay($1, $2)"};
 
-static const struct statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6, $7)"};
+static const struct statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6, $7, $8)"};
 
 #define SWEEP_TOPICS 500 /* in one transaction */
 #define SWEEP_ROWS 1000
+#define SWEEP_MS 50 /* with topics locked */
+
+static const struct statement retain_statement = {"retain",
+						  "select tidings.retain($1::boolean, $2, $3, $4, $5, $6)::int::int8"};
+
+#define RETAIN_ROWS 1000 /* of each kind, in one transaction */
+#define RETAIN_MS 20	 /* acts wait so long behind it */
 
 static void on_relay(void *context, enum err e, const PGresult *rows)
 {
@@ -66,6 +78,14 @@ static void on_sweep(void *context, enum err e, const PGresult *rows)
 
 	free(context);
 	call.answer(call.context, e, found ? sql_int8_at(rows, 0, 0) : -1);
+}
+
+static void on_retain(void *context, enum err e, const PGresult *rows)
+{
+	struct retain_call call = *(struct retain_call *)context;
+
+	free(context);
+	call.answer(call.context, e, e == OK && PQntuples(rows) == 1 && sql_int8_at(rows, 0, 0) == 1);
 }
 
 enum err sql_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_age_s, relay_answer answer, void *context)
@@ -93,6 +113,21 @@ enum err sql_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int6
 	sql_add_number(&params, queue_min_age_s);
 	sql_add_number(&params, queue_ttl_s);
 	sql_add_number(&params, keep_topics_s);
+	sql_add_number(&params, SWEEP_MS);
 	return sql_send(p, &sweep_statement, &params, on_sweep,
 			&(struct sweep_call){.answer = answer, .context = context}, sizeof(struct sweep_call));
+}
+
+enum err sql_retain(struct pipeline *p, bool begins, const struct retained *kept, retain_answer answer, void *context)
+{
+	struct sql_params params = {0};
+
+	sql_add_bool(&params, begins);
+	sql_add_number(&params, RETAIN_ROWS);
+	sql_add_number(&params, RETAIN_MS);
+	sql_add_number(&params, kept->readings_s);
+	sql_add_number(&params, kept->chat_s);
+	sql_add_number(&params, kept->notifications_s);
+	return sql_send(p, &retain_statement, &params, on_retain,
+			&(struct retain_call){.answer = answer, .context = context}, sizeof(struct retain_call));
 }

@@ -1,5 +1,6 @@
 /*
- * sql_upkeep - the outbox, the sweep of old messages, and how the database is: one sidecar at a time does the work.
+ * sql_upkeep - the outbox, the sweep of old messages, the retention of what else is kept, and how the database is: one
+ * sidecar at a time does the work.
  *
  * A call answers once, later, with OK and its rows or with an error and none; until then the caller keeps what `context` points
  * to. Arguments are borrowed until the call returns.
@@ -23,7 +24,7 @@ typedef void (*state_answer)(void *context, enum err e, bool schema_fits, bool r
 
 enum err sql_state(struct pipeline *p, state_answer answer, void *context) MUST_CHECK;
 
-/* ---- relay, sweep */
+/* ---- relay, sweep, retention */
 
 /* next_ms: in how many ms the next is due; 0: at once; -1: another node is at it; INT64_MAX: nothing waits */
 typedef void (*relay_answer)(void *context, enum err e, int64_t next_ms);
@@ -37,3 +38,15 @@ typedef void (*sweep_answer)(void *context, enum err e, int64_t last_id);
 /* after_id: go on after it; -1: begin, when it is this node's turn */
 enum err sql_sweep(struct pipeline *p, int64_t after_id, int64_t queue_max, int64_t queue_min_age_s,
 		   int64_t queue_ttl_s, int64_t keep_topics_s, sweep_answer answer, void *context) MUST_CHECK;
+
+/* rest: there may be more to delete now */
+typedef void (*retain_answer)(void *context, enum err e, bool rest);
+
+/* For how long; 0: for ever. */
+struct retained {
+	int64_t readings_s, chat_s, notifications_s;
+};
+
+/* begins: when it is this node's turn; false: goes on */
+enum err sql_retain(struct pipeline *p, bool begins, const struct retained *kept, retain_answer answer,
+		    void *context) MUST_CHECK;

@@ -839,7 +839,7 @@ static void write_connect(struct buf *out)
 
 static void write_handshake(struct buf *out)
 {
-	handshake_add(out, span_of("dGhlIHNhbXBsZSBub25jZQ=="), "tidings", "permessage-deflate");
+	handshake_add(out, span_of("dGhlIHNhbXBsZSBub25jZQ=="), "tidings", "permessage-deflate", "a-1");
 }
 
 static void write_error(struct buf *out)

@@ -156,6 +156,26 @@ static void is_silent_over_its_level(void **state)
 	assert_int_equal(written(line, sizeof(line), LOG_ERROR_, "no"), 0);
 }
 
+static void a_line_says_what_it_is_about(void **state)
+{
+	const struct log_subject all = {"0f0f", "two words", "2001:db8::1", "a-1", "4bf92f3577b34da6a3ce929d0e0e4736"};
+	const struct log_subject few = {.request_id = "b-2"};
+	char line[4096];
+
+	(void)state;
+	log_open("prog", LOG_INFO_, 0);
+	log_set_subject(&all);
+	written(line, sizeof(line), LOG_NOTICE_, "x y=1");
+	assert_non_null(strstr(line, ": x y=1 connection=0f0f user=\"two words\" client=2001:db8::1 request=a-1 "
+				     "trace=4bf92f3577b34da6a3ce929d0e0e4736\n"));
+	log_set_subject(&few);
+	written(line, sizeof(line), LOG_NOTICE_, "x");
+	assert_non_null(strstr(line, ": x request=b-2\n"));
+	log_set_subject(NULL);
+	written(line, sizeof(line), LOG_NOTICE_, "x");
+	assert_non_null(strstr(line, ": x\n"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +187,7 @@ int main(void)
 		cmocka_unit_test(a_line_break_in_a_message_makes_no_second_line),
 		cmocka_unit_test(cuts_a_line_that_is_too_long),
 		cmocka_unit_test(is_silent_over_its_level),
+		cmocka_unit_test(a_line_says_what_it_is_about),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

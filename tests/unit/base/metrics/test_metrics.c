@@ -108,7 +108,7 @@ static void buckets_of_a_histogram_hold_what_is_below_them(void **state)
 	text = series_of(c, DELAY, "", NULL);
 	assert_true(has(text, "t_delay_seconds_bucket{le=\"0.001\"} 2\n"));
 	assert_true(has(text, "t_delay_seconds_bucket{le=\"0.0025\"} 4\n"));
-	assert_true(has(text, "t_delay_seconds_bucket{le=\"10\"} 4\n"));
+	assert_true(has(text, "t_delay_seconds_bucket{le=\"10.0\"} 4\n"));
 	assert_true(has(text, "t_delay_seconds_bucket{le=\"+Inf\"} 5\n"));
 	assert_true(has(text, "t_delay_seconds_sum 60.003002\n"));
 	assert_true(has(text, "t_delay_seconds_count 5\n"));
@@ -121,7 +121,7 @@ static void a_histogram_that_is_not_of_seconds_counts_things(void **state)
 
 	metrics_observe(&c->metrics, BATCHES, 0, 0, 64, 1);
 	text = series_of(c, BATCHES, "", NULL);
-	assert_true(has(text, "t_batches_bucket{le=\"50\"} 0\nt_batches_bucket{le=\"100\"} 1\n"));
+	assert_true(has(text, "t_batches_bucket{le=\"50.0\"} 0\nt_batches_bucket{le=\"100.0\"} 1\n"));
 	assert_true(has(text, "t_batches_sum 64\n"));
 }
 
@@ -179,7 +179,7 @@ static void lines_of_text_come_below_their_heads_and_what_the_table_does_not_hav
 	static const char lines[] = "t_age_seconds{node=\"a\"} 1\nt_userses 4\nt_users 2\nt_age_seconds{node=\"b\"} 2";
 	struct counted *c = *state;
 
-	metrics_write_text(&c->text, table, ARRAY_LEN(table), (struct span){lines, strlen(lines)});
+	metrics_write_text(&c->text, table, ARRAY_LEN(table), (struct span){lines, strlen(lines)}, METRICS_TEXT);
 	assert_string_equal(c->text.bytes, "# HELP t_users Users.\n# TYPE t_users gauge\nt_users 2\n"
 					   "# HELP t_age_seconds Age.\n# TYPE t_age_seconds gauge\n"
 					   "t_age_seconds{node=\"a\"} 1\nt_age_seconds{node=\"b\"} 2\n");

@@ -1,11 +1,14 @@
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,7 +52,7 @@ static bool is_there(const char *program, int number)
 
 static int remove_folder(void **state)
 {
-	static const char *const programs[] = {"one", "two", "old", "cut", "words"};
+	static const char *const programs[] = {"one", "two", "old", "cut", "words", "newer", "spoilt", "full"};
 	char path[100];
 
 	(void)state;
@@ -200,6 +203,63 @@ static void files_with_other_words_are_not_mixed(void **state)
 	buf_free(&s.given);
 }
 
+/* A program was upgraded while its former process was still at its last request: that one's file was the first for good. */
+static void the_words_are_those_of_who_counts_now(void **state)
+{
+	static struct metrics m; /* until the process ends */
+	int ready[2], go[2];
+	char byte = 0;
+	struct sum s;
+	pid_t former = -1;
+
+	(void)state;
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(go), 0);
+	former = fork();
+	if (former == 0) {
+		open_ok(&m, table, ARRAY_LEN(table), "newer", "none|/a");
+		if (write(ready[1], &byte, 1) == 1 && read(go[0], &byte, 1) == 1)
+			_exit(0);
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	open_ok(&m, table, ARRAY_LEN(table), "newer", "none|/b");
+	metrics_add(&m, REQUESTS, 1, 0, 1);
+	assert_int_equal(write(go[1], &byte, 1), 1);
+	assert_int_equal(waitpid(former, NULL, 0), former);
+	assert_int_equal(sum_of(&s, "newer"), OK);
+	assert_string_equal(s.given.bytes, "none|/b");
+	assert_int_equal(number(&s, REQUESTS, 1), 1);
+	buf_free(&s.given);
+	for (int i = 0; i < 2; i++) {
+		close(ready[i]);
+		close(go[i]);
+	}
+}
+
+/* More words than there are numbers for were read behind their end; and a quote would end a label. */
+static void a_file_whose_words_are_spoilt_is_not_read(void **state)
+{
+	static const char *const words[] = {"none||||||||||||||||||||", "none|/\"", "none|/\n"};
+	char path[100];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		struct sum s;
+		int fd = -1;
+
+		count_in_a_process("spoilt", 1);
+		path_of(path, "spoilt", 0);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		/* Behind what tells the table. */
+		assert_int_equal(pwrite(fd, words[i], strlen(words[i]) + 1, 24), strlen(words[i]) + 1);
+		close(fd);
+		assert_int_equal(sum_of(&s, "spoilt"), ERR_NOT_FOUND);
+		buf_free(&s.given);
+	}
+}
+
 static void where_there_is_no_file_to_be_had_the_process_counts_for_itself_and_says_why(void **state)
 {
 	struct buf problem = BUF_EMPTY;
@@ -208,11 +268,30 @@ static void where_there_is_no_file_to_be_had_the_process_counts_for_itself_and_s
 	(void)state;
 	assert_int_equal(metrics_file_open(&m, table, ARRAY_LEN(table), "/nowhere", "one", "none", &problem), OK);
 	assert_string_equal(problem.bytes, "/nowhere: No such file or directory");
+	assert_false(m.in_file);
 	metrics_add(&m, OPENED, 0, 0, 1);
 	assert_string_equal(m.given, "none");
 	buf_free(&problem);
 	assert_int_equal(metrics_file_open(&other, table, ARRAY_LEN(table), NULL, "one", "none", &problem), OK);
 	assert_int_equal(problem.len, 0);
+	buf_free(&problem);
+}
+
+/* posix_fallocate() does not set errno: "Success" was said of a full disk. */
+static void a_file_that_finds_no_room_is_said_to_find_none(void **state)
+{
+	struct buf problem = BUF_EMPTY;
+	static struct metrics m; /* until the process ends */
+	struct rlimit limit, small;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	small = (struct rlimit){16, limit.rlim_max};
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(metrics_file_open(&m, table, ARRAY_LEN(table), folder, "full", "none", &problem), OK);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	assert_non_null(strstr(problem.bytes, strerror(EFBIG)));
 	buf_free(&problem);
 }
 
@@ -224,6 +303,9 @@ int main(void)
 		cmocka_unit_test(a_file_of_another_table_is_not_read_and_begins_anew_where_nobody_counts_in_it),
 		cmocka_unit_test(a_file_that_was_cut_off_is_not_read_and_made_whole_again),
 		cmocka_unit_test(files_with_other_words_are_not_mixed),
+		cmocka_unit_test(the_words_are_those_of_who_counts_now),
+		cmocka_unit_test(a_file_whose_words_are_spoilt_is_not_read),
+		cmocka_unit_test(a_file_that_finds_no_room_is_said_to_find_none),
 		cmocka_unit_test(where_there_is_no_file_to_be_had_the_process_counts_for_itself_and_says_why),
 	};
 

@@ -265,11 +265,24 @@ static void joins_the_lines_of_a_list(void **state)
 static void knows_what_a_proxy_sends_for_somebody(void **state)
 {
 	(void)state;
-	assert_false(read_good(LINE HOST "X-Forwarded: a\r\n\r\n").forwarded);
-	assert_true(read_good(LINE HOST "x-forwarded-FOR: 10.0.0.1\r\nX-Forwarded-For: b\r\n\r\n").forwarded);
-	assert_true(read_good(LINE HOST "Forwarded: for=10.0.0.1\r\n\r\n").forwarded);
-	assert_true(read_good(LINE HOST "X-Real-IP: 10.0.0.1\r\n\r\n").forwarded);
-	assert_true(read_good(LINE HOST "Via: 1.1 a\r\n\r\n").forwarded);
+	assert_false(read_good(LINE HOST "X-Forwarded: a\r\n\r\n").by_proxy);
+	assert_true(read_good(LINE HOST "x-forwarded-FOR: 10.0.0.1\r\nX-Forwarded-For: b\r\n\r\n").by_proxy);
+	assert_true(read_good(LINE HOST "Forwarded: for=10.0.0.1\r\n\r\n").by_proxy);
+	assert_true(read_good(LINE HOST "X-Real-IP: 10.0.0.1\r\n\r\n").by_proxy);
+	assert_true(read_good(LINE HOST "Via: 1.1 a\r\n\r\n").by_proxy);
+}
+
+static void finds_what_proxies_say_of_a_request(void **state)
+{
+	struct request_head r =
+		read_good(LINE HOST "X-Forwarded-For: a\r\nforwarded: for=b\r\nx-forwarded-for: c, d\r\n"
+				    "X_Forwarded_For: e\r\nX-Request-ID: f g\r\ntraceparent: h\r\n\r\n");
+
+	(void)state;
+	assert_list_of(r.forwarded.x_forwarded_for, (const char *const[]){"a", "c", "d", NULL});
+	assert_list_of(r.forwarded.forwarded, (const char *const[]){"for=b", NULL});
+	assert_list_of(r.request_id, (const char *const[]){"f g", NULL});
+	assert_list_of(r.traceparent, (const char *const[]){"h", NULL});
 }
 
 static void refuses_another_version(void **state)
@@ -519,6 +532,7 @@ int main(void)
 		cmocka_unit_test(refuses_a_host_that_is_none),
 		cmocka_unit_test(joins_the_lines_of_a_list),
 		cmocka_unit_test(knows_what_a_proxy_sends_for_somebody),
+		cmocka_unit_test(finds_what_proxies_say_of_a_request),
 		cmocka_unit_test(refuses_another_version),
 		cmocka_unit_test(refuses_what_two_readers_may_read_differently),
 		cmocka_unit_test(a_bare_line_feed_is_refused_at_once),
