@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from harness import TOP, Process, equal, find_program, free_port, port_open, test, wait_until
 
 pages = importlib.import_module("93_page")
-python = importlib.import_module("97_python")
+python = importlib.import_module("99_python")
 servers = importlib.import_module("95_web_servers")
 EXAMPLE = TOP / "etc" / "examples" / "lists"
 INSTALLED = pathlib.Path(os.environ.get("TIDINGS_EXAMPLES", TOP / "build" / "test" / "examples"))
