@@ -80,8 +80,9 @@ def installed():
     shutil.copytree(EXAMPLE, INSTALLED, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
     lock, done = INSTALLED / "express" / "package-lock.json", INSTALLED / "locked"
     if not done.exists() or done.read_bytes() != lock.read_bytes():
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", INSTALLED / ".npm"], cwd=lock.parent, check=True,
-                       capture_output=True)
+        npm = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", INSTALLED / ".npm"], cwd=lock.parent,
+                             capture_output=True, text=True)
+        equal(npm.returncode, 0, f"exit status of npm ci: {npm.stdout}{npm.stderr}")
         shutil.copy(lock, done)
 
 
