@@ -9,6 +9,7 @@
  *
  *	{"do": "network", "mode": …}			network.mjs tells the modes
  *	{"do": "open", "path": …, ["width", "height", "scheme", "scripts": false]}	in a new window; the last one is closed
+ *		with "origin", "user", "password": a page of an application elsewhere, which wants to be signed in to (HTTP Basic)
  *	{"do": "on", "at": selector, "call": …, "with": […]}	a method of Playwright's Locator
  *	{"do": "press", "keys": […]}			one after the other, wherever the focus is
  *	{"do": "evaluate", "script": …}			an expression, in the page
@@ -30,18 +31,19 @@ const url = `http://127.0.0.1:${network.port}`;
 const browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
 let page;
 
-async function open({ path = "/", width = 1280, height = 900, scheme = "light", scripts = true }) {
+async function open({ path = "/", width = 1280, height = 900, scheme = "light", scripts = true, origin = url, user, password }) {
 	await page?.context().close();
 	const context = await browser.newContext({
 		viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: scripts, reducedMotion: "reduce", timezoneId: "UTC", locale: "en-GB",
+		httpCredentials: user && { username: user, password, origin },
 	});
 	context.setDefaultTimeout(20000);
 	page = await context.newPage();
 	page.on("pageerror", (e) => say({ event: "trouble", detail: e.message }));
 	page.on("console", (m) => m.type() === "error" && say({ event: "trouble", detail: m.text() }));
-	page.on("request", (r) => r.url().startsWith(url) || say({ event: "trouble", detail: `asks elsewhere: ${r.url()}` }));
+	page.on("request", (r) => [url, origin].some((o) => r.url().startsWith(o)) || say({ event: "trouble", detail: `asks elsewhere: ${r.url()}` }));
 	for (const what of ["request", "websocket"]) page.on(what, (r) => say({ event: "address", detail: r.url() }));
-	await page.goto(url + path);
+	await page.goto(origin + path);
 }
 
 async function findings() {
