@@ -94,6 +94,10 @@ class Installation(harness.Stack):
     def tag(self, database="tidings"):
         return self.sql("select tidings.cluster_tag()", database=database)[0][0]
 
+    def tag_by_timeline(self):
+        """As it would be where a failover is said to lose something."""
+        return self.sql("begin; update tidings.numbering set by_timeline = true; select tidings.cluster_tag(); rollback")[0][0]
+
 
 @contextlib.contextmanager
 def installation():
@@ -281,13 +285,14 @@ def _(_s):
             before = publisher.more()[topic]
             when = own.sql("select clock_timestamp()")[0][0]
             publisher.more()
-        cursor, tag = cursor_at_the_end(own, d), own.tag()
+        cursor, tag, by_timeline = cursor_at_the_end(own, d), own.tag(), own.tag_by_timeline()
         own.stop_programs()
         commands = block("Point in time", 2)
         renew = "runuser -u postgres -- tidings epoch renew\n"
         first, _, then = commands.partition(renew)
         own.run(first, ARCHIVE=archive, BASE=base, DATA=own.pg_data, WHEN=when)
         equal(own.tag(), tag, "the numbering before tidings epoch renew")
+        assert own.tag_by_timeline() != by_timeline, "the numbering is the same where a failover is said to lose something"
         own.run(renew + then)
         assert own.tag() != tag, "the numbering after it"
         own.start_programs()
