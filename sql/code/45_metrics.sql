@@ -58,7 +58,7 @@ begin
 		select format('tidings_node_heartbeat_age_seconds{node="%s"} %s', n.id, extract(epoch from v_now - n.heartbeat_at))
 		from node n order by n.started_at limit 100);
 	v_lines := v_lines || array(
-		select format('tidings_table_bytes{table="%s"} %s', c.relname, pg_total_relation_size(c.oid))
+		select format('tidings_table_bytes{table="%s"} %s', c.relname, coalesce(pg_total_relation_size(c.oid), 0)) -- null: dropped meanwhile
 		from pg_class c where c.relnamespace = 'tidings'::regnamespace and c.relkind = 'r' order by c.relname);
 	return array_to_string(v_lines || array(
 		select format('tidings_table_dead_rows{table="%s"} %s', c.relname, pg_stat_get_dead_tuples(c.oid))

@@ -300,7 +300,8 @@ class Again:
 @test("status.fcgi that finds no file to count in tells what is its own all the same, and what the others have counted")
 def _(s):
     folder = s.folder / s._name("without-a-file")
-    (folder / "status.0.metrics").mkdir(parents=True)
+    for number in range(64):
+        (folder / f"status.{number}.metrics").mkdir(parents=True)
     web = s.start_web(folder=folder)
     try:
         now = scrape(web.api)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pwd
+import queue
 import re
 import resource
 import shutil
@@ -499,18 +500,19 @@ def _(s):
 def stranger(answer):
     """A server on a port of its own: what it does with each request, until it ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve_one(link):
+            with link, contextlib.suppress(OSError):
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += link.recv(65536)
+                answer(link, head.decode())
+
         def serve():
             with contextlib.suppress(OSError):
                 while True:
-                    link, _address = listener.accept()
-                    with link, contextlib.suppress(OSError):
-                        head = b""
-                        while b"\r\n\r\n" not in head:
-                            head += link.recv(65536)
-                        answer(link, head.decode())
+                    threading.Thread(target=serve_one, args=listener.accept()[:1], daemon=True).start()
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+        threading.Thread(target=serve, daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
 
@@ -528,6 +530,20 @@ def _(s):
         with stranger(flood) as url:
             (line,) = canary(s, "--url", url, "--by", "websocket", "--timeout", 1, want=1)
             assert problem in line["problem"], line
+    nonces = queue.SimpleQueue()
+
+    def spoil(link, head):
+        if head.startswith("GET /sse"):
+            link.sendall(b"HTTP/1.1 200 OK\r\n\r\n: here\n\n")
+            link.sendall(b"\0" + nonces.get(timeout=20) + b"\n\n")
+        else:
+            head += link.recv(65536).decode() if "nonce" not in head else ""
+            nonces.put(re.search('"nonce":"([0-9a-f]+)"', head)[1].encode())
+            link.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{"results":[{"seq":1}]}')
+
+    with stranger(spoil) as url:
+        (line,) = canary(s, "--url", url, "--by", "sse", want=1)
+        assert "not those that were published" in line["problem"], line
     tokens = []
     with stranger(lambda link, head: (tokens.append(re.search(r"Bearer (\S+)", head)[1]), link.sendall(b"HTTP/1.1 500 \x1b[2J\xc2\x9b\r\n\r\n"))) as url:
         done = subprocess.run([s.program("tidings"), "canary", "--url", url, "--by", "websocket", "--timeout", "50"], capture_output=True, text=True, env=s.environment())

@@ -29,16 +29,30 @@ static metric_number *numbers_of(struct metrics_header *header)
 	return (metric_number *)(void *)(header + 1);
 }
 
-/* Its descriptor; -1. */
-static int open_number(const char *folder, const char *program, int number, int flags)
+/*
+ * Its descriptor; -1: errno tells.
+ *
+ *	foreign	out: of that name there is something else, or another user's
+ */
+static int open_number(const char *folder, const char *program, int number, int flags, bool *foreign)
 {
 	struct buf path = BUF_EMPTY;
-	int fd = -1;
+	struct stat file;
+	int fd = -1, saved_errno = ENOMEM;
 
+	*foreign = false;
 	buf_printf(&path, "%s/%s.%d.metrics", folder, program, number);
-	if (buf_ok(&path))
-		fd = open(path.bytes, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (buf_ok(&path)) {
+		fd = open(path.bytes, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+		saved_errno = errno;
+		*foreign = fd < 0 ? lstat(path.bytes, &file) == 0 : fstat(fd, &file) != 0 || !S_ISREG(file.st_mode);
+	}
+	if (*foreign && fd >= 0) {
+		close(fd);
+		fd = -1;
+	}
 	buf_free(&path);
+	errno = saved_errno;
 	return fd;
 }
 
@@ -98,7 +112,7 @@ static struct metrics_header *take_over(int fd, const struct metrics *m, const c
 	return header;
 }
 
-/* The first of its files in which nobody counts. NULL: there is none to be had. */
+/* The first of its files in which nobody counts; what is not ours is passed over. NULL: there is none to be had. */
 static struct metrics_header *find_free(const struct metrics *m, const char *folder, const char *program,
 					const char *given, struct buf *problem)
 {
@@ -106,10 +120,11 @@ static struct metrics_header *find_free(const struct metrics *m, const char *fol
 	bool taken = true;
 
 	for (int number = 0; taken && number < METRICS_FILES_MAX; number++) {
-		int fd = open_number(folder, program, number, O_RDWR | O_CREAT);
+		bool foreign = false;
+		int fd = open_number(folder, program, number, O_RDWR | O_CREAT, &foreign);
 		bool ours = fd >= 0 && lock(fd);
 
-		taken = fd >= 0 && !ours && (errno == EAGAIN || errno == EACCES);
+		taken = foreign || (fd >= 0 && !ours && (errno == EAGAIN || errno == EACCES));
 		if (ours)
 			header = take_over(fd, m, given);
 		/* A descriptor that is kept open keeps the lock, until the process ends. */
@@ -184,9 +199,12 @@ static bool find_given(const char *folder, const char *program, const struct met
 	bool counting = false;
 
 	for (int number = 0; !counting && number < METRICS_FILES_MAX; number++) {
-		int fd = open_number(folder, program, number, O_RDONLY);
+		bool foreign = false;
+		int fd = open_number(folder, program, number, O_RDONLY, &foreign);
 		struct metrics_header *header = NULL;
 
+		if (foreign)
+			continue;
 		if (fd < 0)
 			break;
 		header = read_whole(fd, file_size(sum->table, sum->count));
@@ -209,9 +227,12 @@ enum err metrics_file_sum(const struct metrics *sum, const char *folder, const c
 	if (!find_given(folder, program, sum, fingerprint, given))
 		return ERR_NOT_FOUND;
 	for (int number = 0; number < METRICS_FILES_MAX; number++) {
-		int fd = open_number(folder, program, number, O_RDONLY);
+		bool foreign = false;
+		int fd = open_number(folder, program, number, O_RDONLY, &foreign);
 		struct metrics_header *header = NULL;
 
+		if (foreign)
+			continue;
 		if (fd < 0)
 			break;
 		header = read_whole(fd, file_size(sum->table, sum->count));

@@ -113,16 +113,19 @@ static enum err open_sse(struct canary *c, int64_t until_ms)
 	return e;
 }
 
+/* Whether the event with the nonce is whole: it ends with an empty line. A stream may have anything in it, NUL too. */
+static bool has_whole_event(const struct canary *c, const struct buf *text)
+{
+	const char *nonce = text->len > 0 ? memmem(text->bytes, text->len, c->nonce, strlen(c->nonce)) : NULL;
+
+	return nonce && memmem(nonce, text->len - (size_t)(nonce - text->bytes), "\n\n", 2);
+}
+
 static enum err hear_sse(struct canary *c, int64_t until_ms, struct buf *text)
 {
 	enum err e = OK;
 
-	while (e == OK && !has_nonce(c, exchange_body(c->exchange)))
-		e = canary_run(c, c->exchange, EXCHANGE_MORE, until_ms, "listening");
-	if (e != OK)
-		return e;
-	/* What is behind the nonce may still be on its way: an event ends with an empty line. */
-	while (e == OK && !strstr(strstr(exchange_body(c->exchange)->bytes, c->nonce), "\n\n"))
+	while (e == OK && !has_whole_event(c, exchange_body(c->exchange)))
 		e = canary_run(c, c->exchange, EXCHANGE_MORE, until_ms, "listening");
 	buf_add(text, exchange_body(c->exchange)->bytes, exchange_body(c->exchange)->len);
 	return e;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +53,8 @@ static bool is_there(const char *program, int number)
 
 static int remove_folder(void **state)
 {
-	static const char *const programs[] = {"one", "two", "old", "cut", "words", "newer", "spoilt", "full"};
+	static const char *const programs[] = {"one",	"two",	  "old",  "cut",    "words",
+					       "newer", "spoilt", "full", "foreign"};
 	char path[100];
 
 	(void)state;
@@ -277,6 +279,28 @@ static void where_there_is_no_file_to_be_had_the_process_counts_for_itself_and_s
 	buf_free(&problem);
 }
 
+/* One that root had made kept all that came after it from having a file; and a FIFO kept whoever asked waiting. */
+static void what_is_no_file_of_ours_is_passed_over(void **state)
+{
+	char path[100];
+	struct sum s;
+
+	(void)state;
+	path_of(path, "foreign", 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	path_of(path, "foreign", 1);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	count_in_a_process("foreign", 1);
+	assert_true(is_there("foreign", 2));
+	alarm(60);
+	assert_int_equal(sum_of(&s, "foreign"), OK);
+	alarm(0);
+	assert_int_equal(number(&s, OPENED, 0), 5);
+	buf_free(&s.given);
+	path_of(path, "foreign", 0);
+	assert_int_equal(rmdir(path), 0);
+}
+
 /* posix_fallocate() does not set errno: "Success" was said of a full disk. */
 static void a_file_that_finds_no_room_is_said_to_find_none(void **state)
 {
@@ -305,6 +329,7 @@ int main(void)
 		cmocka_unit_test(files_with_other_words_are_not_mixed),
 		cmocka_unit_test(the_words_are_those_of_who_counts_now),
 		cmocka_unit_test(a_file_whose_words_are_spoilt_is_not_read),
+		cmocka_unit_test(what_is_no_file_of_ours_is_passed_over),
 		cmocka_unit_test(a_file_that_finds_no_room_is_said_to_find_none),
 		cmocka_unit_test(where_there_is_no_file_to_be_had_the_process_counts_for_itself_and_says_why),
 	};
