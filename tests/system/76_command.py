@@ -294,6 +294,12 @@ def _(s):
         equal(client.next()["type"], "given_up", "what comes")
         equal(json.loads(tidings(s, "outbox", "drop", second, "--json", **migrator(s))), {"dropped": 1}, "of another")
         assert "1 of these" in tidings(s, "outbox", "drop", second, want=NOT_FOUND, **migrator(s))
+        # The usage has [ID...], and one alone was taken; and one that is named twice was not given up the second time.
+        assert "2 of these" in tidings(s, "outbox", "drop", second, second, 987654321, want=NOT_FOUND, **migrator(s))
+        s.sql(f"""insert into tidings.outbox (deliver_at, topic, body, failed_at)
+            select now(), 'diagnosis/{d}', '{{}}', now() from generate_series(1, 2)""")
+        others = [m["id"] for m in mine("--failed") if m["id"] != third]
+        equal(tidings(s, "outbox", "drop", *others, *others, **migrator(s)), "dropped: 2\n", "of several, each twice")
         equal([m["id"] for m in mine("--failed")], [third], "what is left")
         tidings(s, "outbox", "retry", "--all", **migrator(s))
         equal(client.next()["type"], "given_up", "the last one")
