@@ -264,6 +264,8 @@ def _(s):
     with connect() as client:
         s.wait_watchers(d, 1)
         equal(json.loads(tidings(s, "reconnect", "of-three", "--json")), [{"user_id": "of-three", "status": "reconnecting", "connections": 1}], "of the user")
+        for nobody in ("", "a\x1bb", b"\xff"):
+            assert "is not the name of a user" in tidings(s, "reconnect", os.fsdecode(nobody), want=NOT_FOUND), nobody
         equal(client.closed()[0], 1012, "close of the second")
     with connect() as client:
         s.wait_watchers(d, 1)
