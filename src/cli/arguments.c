@@ -26,7 +26,7 @@ static bool operands_fit(const char *operands, size_t count)
 	struct span word;
 
 	while (arguments_next_operand(&operands, &word)) {
-		bool more = word.len > 3 && memcmp(word.bytes + word.len - 3, "...", 3) == 0;
+		bool more = memmem(word.bytes, word.len, "...", 3);
 
 		min += word.bytes[0] != '[';
 		max = more || max == SIZE_MAX ? SIZE_MAX : max + 1;

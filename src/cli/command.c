@@ -49,7 +49,8 @@ int command_connect_patiently(struct config *c, struct db **db, const char *role
 
 enum err command_read_input(const char *path, size_t bytes_max, struct buf *out)
 {
-	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	bool by_stdin = strcmp(path, "-") == 0;
+	FILE *f = by_stdin ? stdin : fopen(path, "re");
 	enum err e = f ? OK : ERR_SYSTEM;
 	char chunk[4096];
 	size_t len = 0;
@@ -65,9 +66,9 @@ enum err command_read_input(const char *path, size_t bytes_max, struct buf *out)
 	if (e == OK && !buf_ok(out))
 		e = ERR_MEMORY;
 	if (e == ERR_SYSTEM)
-		complain("%s cannot be read", path);
+		complain("%s cannot be read", by_stdin ? "stdin" : path);
 	else if (e == ERR_TOO_LARGE)
-		complain("%s is over %zu bytes", path, bytes_max);
+		complain("%s is over %zu bytes", by_stdin ? "stdin" : path, bytes_max);
 	else if (e != OK)
 		complain("%s", err_text(e));
 	if (f && f != stdin)

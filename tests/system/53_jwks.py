@@ -349,9 +349,14 @@ def _(s):
             equal(done.returncode, 2, f"{url}: {done.stderr}")
         equal(fetch(site.url("/usual").replace("127.0.0.1", "me:secretive@127.0.0.1")).returncode, 1, "a password in the address")
         equal(len(site.asked), asked, "requests that were let through")
+        # Programs refuse both, and would not start again.
+        folder = s.folder / "same-kid"
+        folder.mkdir(mode=0o700)
+        (folder / "ed-1.EdDSA").write_bytes(run_openssl("pkey", "-in", p.folder / "ed.pem", "-pubout"))
         for change, status, words in (({"TIDINGS_JWT_JWKS": ""}, 2, "TIDINGS_JWT_JWKS is not set"), ({"TIDINGS_JWT_AUDIENCE": ""}, 2, "TIDINGS_JWT_AUDIENCE"),
                                       ({"PATH": "/nowhere"}, 1, "curl"), ({"TIDINGS_JWT_ALGORITHMS": "HS256"}, 1, "TIDINGS_JWT_ALGORITHMS"),
-                                      ({"TIDINGS_JWT_JWKS": "/proc/jwks.json"}, 1, "/proc/jwks.json cannot be written")):
+                                      ({"TIDINGS_JWT_JWKS": "/proc/jwks.json"}, 1, "/proc/jwks.json cannot be written"),
+                                      ({"TIDINGS_JWT_KEYS": folder}, 1, "has a key of the kid ed-1 for EdDSA, and so has TIDINGS_JWT_KEYS")):
             done = fetch(site.url("/usual"), **change)
             equal(done.returncode, status, f"{change}: {done.stderr}")
             assert words in done.stderr, f"{change}: {done.stderr}"

@@ -265,6 +265,8 @@ def _(s):
     with connect() as client:
         s.wait_watchers(d, 1)
         equal(json.loads(tidings(s, "reconnect", "of-three", "--json")), [{"user_id": "of-three", "status": "reconnecting", "connections": 1}], "of the user")
+        for nobody in ("", "a\x1bb", b"\xff"):
+            assert "is not the name of a user" in tidings(s, "reconnect", os.fsdecode(nobody), want=NOT_FOUND), nobody
         equal(client.closed()[0], 1012, "close of the second")
     with connect() as client:
         s.wait_watchers(d, 1)
@@ -295,6 +297,12 @@ def _(s):
         equal(client.next()["type"], "given_up", "what comes")
         equal(json.loads(tidings(s, "outbox", "drop", second, "--json", **migrator(s))), {"dropped": 1}, "of another")
         assert "1 of these" in tidings(s, "outbox", "drop", second, want=NOT_FOUND, **migrator(s))
+        # The usage has [ID...], and one alone was taken; and one that is named twice was not given up the second time.
+        assert "2 of these" in tidings(s, "outbox", "drop", second, second, 987654321, want=NOT_FOUND, **migrator(s))
+        s.sql(f"""insert into tidings.outbox (deliver_at, topic, body, failed_at)
+            select now(), 'diagnosis/{d}', '{{}}', now() from generate_series(1, 2)""")
+        others = [m["id"] for m in mine("--failed") if m["id"] != third]
+        equal(tidings(s, "outbox", "drop", *others, *others, **migrator(s)), "dropped: 2\n", "of several, each twice")
         equal([m["id"] for m in mine("--failed")], [third], "what is left")
         tidings(s, "outbox", "retry", "--all", **migrator(s))
         equal(client.next()["type"], "given_up", "the last one")

@@ -556,6 +556,8 @@ def _(s):
       allow="socket|connect|proxy|upstream")
 def _(s):
     url = f"http://127.0.0.1:{s.web1.port}"
+    for nothing in ("", "ftp://localhost"):
+        assert "is no address of a web server" in canary(s, "--url", nothing, want=2)
     heard = canary(s, "--url", f"http://127.0.0.1:{free_port()}", want=4)
     assert all("connect" in line["problem"] for line in heard), heard
     for name, token, problem in (("bad", "x.y.z", "401"), ("nobody", s.token("nobody", role="user"), "403")):

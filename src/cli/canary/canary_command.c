@@ -5,6 +5,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -226,6 +227,11 @@ int canary_command(const struct arguments *a)
 		return status;
 	if (!topic_name_valid(c.topic, strlen(c.topic))) {
 		complain("%s is not the name of a topic", c.topic);
+		return status;
+	}
+	if (*c.url == '\0' || (strstr(c.url, "://") && strncasecmp(c.url, "http://", strlen("http://")) != 0 &&
+			       strncasecmp(c.url, "https://", strlen("https://")) != 0)) {
+		complain("%s is no address of a web server, such as " URL_DEFAULT, c.url);
 		return status;
 	}
 	read_config(&config);

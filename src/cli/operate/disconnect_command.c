@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/report.h"
+#include "domain/caller/user_id.h"
 #include "domain/text/json.h"
 #include "store/request/connection_admin.h"
 
@@ -38,7 +39,8 @@ static int reconnect(struct db *db, const char *subject, struct buf *json)
 {
 	struct admin_request request = {COMMAND_USER, "admin", subject};
 	int64_t connections = 0;
-	enum err e = connection_admin_reconnect(db, &request, &connections);
+	enum err e = user_id_valid(subject, strlen(subject)) ? connection_admin_reconnect(db, &request, &connections)
+							     : ERR_FORBIDDEN;
 
 	if (e == OK) {
 		buf_add_text(json, "{\"user_id\":");

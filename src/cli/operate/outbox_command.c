@@ -1,5 +1,6 @@
 /* As who migrates: what waits is nobody's business but the operator's, and no program may drop it. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/command.h"
 #include "cli/report.h"
@@ -32,6 +33,21 @@ int outbox_list_command(const struct arguments *a)
 	return status;
 }
 
+/* Of the ids, each once. */
+static int64_t count_ids(const struct arguments *a)
+{
+	int64_t count = 0;
+
+	for (size_t i = 0; i < a->count; i++) {
+		size_t k = 0;
+
+		while (strcmp(a->operands[k], a->operands[i]) != 0)
+			k++;
+		count += k == i;
+	}
+	return count;
+}
+
 static int order(const struct arguments *a, enum outbox_order what, const char *done_word)
 {
 	bool all = arguments_value(a, "all");
@@ -53,9 +69,9 @@ static int order(const struct arguments *a, enum outbox_order what, const char *
 			status = command_failed(db, e);
 		else
 			printf(a->json ? "{\"%s\":%lld}\n" : "%s: %lld\n", done_word, (long long)done);
-		if (e == OK && !all && (size_t)done < a->count) {
-			complain("%zu of these were not given up, or are not there; see tidings outbox list --failed",
-				 a->count - (size_t)done);
+		if (e == OK && !all && done < count_ids(a)) {
+			complain("%lld of these were not given up, or are not there; see tidings outbox list --failed",
+				 (long long)(count_ids(a) - done));
 			status = EXIT_NOT_FOUND;
 		}
 	}

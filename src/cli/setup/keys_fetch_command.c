@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "domain/caller/key_ring.h"
 #include "domain/jose/jwk_set.h"
 #include "domain/text/json.h"
 
@@ -169,15 +170,39 @@ static int tell(const char *path, bool written, const struct jwk_set *set)
 	return status;
 }
 
+/* A key that the folder of keys has too, by kid and algorithm: programs would refuse both. NULL: there is none. */
+static const struct jwk *find_in_folder(const struct config *c, const struct jwk_set *set)
+{
+	const struct jwk *twin = NULL;
+
+	for (size_t i = 0; !twin && i < set->count; i++) {
+		const struct jwk *key = &set->keys[i];
+		struct buf path = BUF_EMPTY;
+
+		if (key->fault || !key_ring_kid_valid(key->kid))
+			continue;
+		buf_printf(&path, "%s/%s.%s", c->jwt_keys, key->kid, key->alg);
+		if (buf_ok(&path) && access(path.bytes, F_OK) == 0)
+			twin = key;
+		buf_free(&path);
+	}
+	return twin;
+}
+
 static int take_over(const struct config *c, const char *url, const struct buf *body, bool as_json)
 {
 	struct buf problem = BUF_EMPTY;
 	int status = EXIT_FAILED;
 	struct jwk_set set = {0};
 	enum err e = jwk_set_read(&set, url, (struct span){body->bytes, body->len}, c->jwt_algorithms, &problem);
+	const struct jwk *twin = e == OK ? find_in_folder(c, &set) : NULL;
 	bool same = e == OK && has(c->jwt_jwks, body);
 
-	if (e != OK) {
+	if (twin) {
+		complain("%s has a key of the kid %s for %s, and so has TIDINGS_JWT_KEYS; %s stays as it is", url,
+			 twin->kid, twin->alg, c->jwt_jwks);
+		e = ERR_CONFIG;
+	} else if (e != OK) {
 		complain("%s; %s stays as it is", e == ERR_CONFIG && buf_ok(&problem) ? problem.bytes : err_text(e),
 			 c->jwt_jwks);
 	} else if (!same) {
