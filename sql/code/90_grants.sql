@@ -1,4 +1,19 @@
--- Who may call what. Whatever is not named here nobody may call but the owner.
+-- Who may call what. Whatever is not named here nobody may call but the owner: after a restore without rights too, which leaves functions
+-- to everybody and the schema to nobody.
+
+alter default privileges for role tidings_owner revoke execute on functions from public;
+grant usage on schema tidings to tidings_publisher, tidings_reader, tidings_status, tidings_sidecar;
+
+do $$
+declare
+	v_function regprocedure;
+begin
+	-- Those of code/ alone: what this transaction has written is taken for that.
+	for v_function in select p.oid from pg_proc p where p.pronamespace = 'tidings'::regnamespace and p.xmin = pg_current_xact_id()::xid loop
+		execute format('revoke execute on function %s from public', v_function);
+	end loop;
+end
+$$;
 
 grant execute on function tidings.publish_batch, tidings.act, tidings.act_size, tidings.act_once, tidings.user_active, tidings.disconnect,
 	tidings.reconnect_user, tidings.ask_report, tidings.connection_health, tidings.connections to tidings_publisher;

@@ -90,6 +90,38 @@ def code_changes(db):
     equal(theirs.migrate(), ["made rules/authorize.sql"], "a rule that was dropped")
 
 
+RIGHTS = {
+    "functions": "select p.oid::regprocedure::text, pg_get_userbyid(p.proowner), array(select a::text from unnest(p.proacl) a order by 1) from pg_proc p "
+                 "where p.pronamespace = 'tidings'::regnamespace and p.proname not in ('authorize', 'topic_exists')",
+    "tables": "select c.relname, pg_get_userbyid(c.relowner), array(select a::text from unnest(c.relacl) a where a::text like 'tidings%' order by 1) from pg_class c "
+              "where c.relnamespace = 'tidings'::regnamespace and c.relname in ('migration', 'code')",
+    "schema": "select pg_get_userbyid(n.nspowner), array(select a::text from unnest(n.nspacl) a order by 1) from pg_namespace n where n.nspname = 'tidings'",
+    "of functions to come": "select array(select a::text from unnest(d.defaclacl) a order by 1) from pg_default_acl d where d.defaclrole = 'tidings_owner'::regrole",
+}
+
+
+@test("what a restore without rights has lost is given back by what tidings doctor says; the operator's rules are still theirs after it, and after code that changes")
+def rights_come_back(db):
+    theirs = Theirs(db)
+    theirs.migrate()
+    rights = lambda: {what: sorted(theirs.sql(f"select row(r.*)::text from ({query}) r")) for what, query in RIGHTS.items()}
+    before = rights()
+    env = db.psql_env("postgres", theirs.name)
+    dump = subprocess.run(["pg_dump", "-Fc"], capture_output=True, check=True, env=env).stdout
+    db.sql(f"drop database {theirs.name}", database="postgres")
+    db.sql(f"create database {theirs.name}", database="postgres")
+    subprocess.run(["pg_restore", "--no-privileges", "-d", theirs.name], input=dump, check=True, env=env)
+    lost = [what for what, were in before.items() if rights()[what] != were]
+    equal(lost, list(RIGHTS), "what has lost rights")
+    theirs.sql("delete from tidings.code")
+    equal(theirs.migrate(), ["loaded code"], "what was done")
+    equal(rights(), before, "rights")
+    theirs.add("code/00_text.sql", "-- another\n")
+    equal(theirs.migrate(), ["loaded code"], "what was done")
+    equal(theirs.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and proname in ('authorize', 'topic_exists') order by 1"),
+          ["authorize", "topic_exists"], "rules")
+
+
 @test("code with a fault in it is refused, and leaves the former code and every table as they were")
 def faulty_code(db):
     theirs = Theirs(db)

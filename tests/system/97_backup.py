@@ -177,13 +177,13 @@ def cursor_at_the_end(own, d):
         return f"{client.cursor.rsplit('-', 1)[0]}-{max(own.kept(f'diagnosis/{d}'))}"
 
 
-def dumped(own, *diagnoses):
-    """What was acknowledged before the dump began, and each one's cursor after all that came later, which no backup has."""
+def dumped(own, *diagnoses, options=""):
+    """What was acknowledged before the dump began, and each one's cursor after all that came later, which no backup has. options: of pg_dump."""
     topics = [f"diagnosis/{d}" for d in diagnoses]
     with Publisher(own, *topics) as publisher:
         publisher.more()
         before = publisher.more()
-        own.run(block("Dump"))
+        own.run(block("Dump").replace("pg_dump -Fc", f"pg_dump -Fc {options}"))
         publisher.more()
     return [before[t] for t in topics], [cursor_at_the_end(own, d) for d in diagnoses]
 
@@ -208,6 +208,10 @@ def _(_s):
             # From here on it goes on by its cursor.
             recovered, got = comes_back(own, d, f"{cursor_at_the_end(own, d).rsplit('-', 1)[0]}-{lost}")
             equal((recovered, min(got)), (True, lost + 1), "who comes back once more")
+            # By the outbox and its relay.
+            with own.connect(d) as client:
+                own.sql(f"select tidings.publish('diagnosis/{d}', 'n', '{{}}')")
+                client.seqs_up_to(max(got) + 1)
         status, wrong, _looked_at = doctor(own)
         equal((status, wrong), (0, {}), "what the doctor finds")
 
@@ -216,7 +220,7 @@ def _(_s):
 def _(_s):
     with installation() as own:
         d = own.diagnosis()
-        [before], [cursor] = dumped(own, d)
+        [before], [cursor] = dumped(own, d, options="--no-unlogged-table-data")
         topic = f"diagnosis/{d}"
         with Publisher(own, topic) as publisher:
             own.run(block("Restore into another database"))
@@ -244,6 +248,9 @@ def _(_s):
                         got += [m["data"]] if m["type"] == "n" else []
                     equal(got, [what, what], f"what who is connected {what} gets")
                     client.answers()
+                own.sql(f"select tidings.publish('{topic}', 'n', '\"from SQL\"')", database="tidings_restored")
+                equal(there.next()["data"], "from SQL", "what the relay of the other brings")
+                here.answers()
             status, wrong, _looked_at = doctor(own)
             equal((status, [kind for kind, _ in wrong["cluster"]]), (0, ["note"]), f"what the doctor finds: {wrong}")
         own.run("runuser -u postgres -- createdb -E UTF8 -T template0 nobodys\nrunuser -u postgres -- pg_restore --no-owner -d nobodys <tidings.dump")

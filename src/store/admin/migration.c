@@ -32,8 +32,12 @@ static const char create[] = "CREATE SCHEMA IF NOT EXISTS tidings;"
 			     "	functions text[] NOT NULL,"
 			     "	loaded_at timestamptz NOT NULL DEFAULT now()"
 			     ")";
-/* Names as regprocedure prints them depend on the search_path; a function may call one that is in a later file. */
+/*
+ * Names as regprocedure prints them depend on the search_path; a function may call one that is in a later file. What
+ * tidings.applied() reads is its maker's: the owner's right to it is lost in a restore without rights.
+ */
 static const char code_begin[] = "SET LOCAL search_path = pg_catalog; SET LOCAL check_function_bodies = off;"
+				 "GRANT SELECT ON tidings.migration, tidings.code TO tidings_owner;"
 				 "SET LOCAL ROLE tidings_owner";
 static const char code_end[] = "RESET ROLE; RESET search_path; RESET check_function_bodies";
 static const char code_drop_stale[] =

@@ -51,7 +51,7 @@ static void a_line_that_is_too_long_is_an_object_all_the_same(void **state)
 	message[sizeof(message) - 1] = '\0';
 	line = composed(LOG_TAKER_JOURNAL, LOG_FORMAT_JSON, LOG_ERROR_, message);
 	assert_true(strlen(line) <= LOG_LINE_SIZE);
-	assert_string_equal(line + strlen(line) - 15, "\\\"\",\"cut\":true}\n" + 1);
+	assert_string_equal(line + strlen(line) - 15, "\"\",\"cut\":true}\n");
 }
 
 static void syslog_gets_the_message_alone(void **state)
