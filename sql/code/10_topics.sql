@@ -13,7 +13,10 @@ begin
 			(select oid from pg_database where datname = current_database()),
 			to_regclass('tidings.topic')::oid,
 			n.renewed,
-			case when n.by_timeline and not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
+			case
+				when not n.by_timeline then null
+				when pg_is_in_recovery() then lpad(upper(to_hex((select timeline_id from pg_control_checkpoint()))), 8, '0') -- as that of its primary
+				else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
 		from tidings.numbering n);
 end
 $$;
@@ -341,6 +344,9 @@ begin
 		end if;
 	end if;
 	epoch := v_topic.epoch || cluster_tag();
+	if p_epoch ~ '^new' and p_epoch = new_epoch() then
+		p_epoch := epoch;
+	end if;
 	recovered := true;
 	if p_epoch is null then
 		v_after := greatest(v_topic.last_seq - p_limit, v_topic.first_seq - 1);

@@ -171,7 +171,7 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 		/* What went out since the database looked may have passed over some of theirs. */
 		sub->unsent.waits = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
 		sub->unsent.up_to = delivered;
-	} else if (w->cursor_damaged || strcmp(w->cursor.epoch, row->epoch) != 0 || w->cursor.seq > row->last_seq) {
+	} else if (w->cursor_damaged || !row->same_epoch || w->cursor.seq > row->last_seq) {
 		sub->at.recovered = false;
 		sub->subscriber.seq = MAX(floor, oldest);
 	} else if (w->cursor.seq < floor) {

@@ -14,11 +14,11 @@ struct attach_call {
 };
 
 static const struct statement attach_statement = {
-	"attach", "select outcome, epoch, last_seq, first_seq, delivered_seq, unsent, counted, after, "
+	"attach", "select outcome, epoch, last_seq, first_seq, delivered_seq, unsent, same_epoch, counted, after, "
 		  "topic_id, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms "
 		  "from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14)"};
 
-enum attach_column { OUTCOME, EPOCH, LAST_SEQ, FIRST_SEQ, DELIVERED_SEQ, UNSENT, COUNTED, AFTER, TOPIC_ID };
+enum attach_column { OUTCOME, EPOCH, LAST_SEQ, FIRST_SEQ, DELIVERED_SEQ, UNSENT, SAME_EPOCH, COUNTED, AFTER, TOPIC_ID };
 
 /* Of an outcome that is not "ok". */
 static enum err attach_outcome(const char *text)
@@ -43,6 +43,7 @@ static void read_row(struct attach_row *made, const PGresult *r, int row)
 		.first_seq = (uint64_t)sql_int8_at(r, row, FIRST_SEQ),
 		.delivered_seq = (uint64_t)sql_int8_at(r, row, DELIVERED_SEQ),
 		.unsent = sql_bool_at(r, row, UNSENT),
+		.same_epoch = sql_bool_at(r, row, SAME_EPOCH),
 		.counted = sql_bool_at(r, row, COUNTED),
 	};
 	snprintf(made->epoch, sizeof(made->epoch), "%s", epoch);

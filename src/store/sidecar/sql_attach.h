@@ -51,6 +51,7 @@ struct attach_row {
 	uint64_t first_seq;
 	uint64_t delivered_seq;
 	bool unsent;  /* messages for this user alone wait, up to delivered_seq */
+	bool same_epoch; /* its cursor is of the topic's numbering */
 	bool counted; /* it is written down: a connection, and one client more of the topic */
 };
 
