@@ -604,9 +604,9 @@ static void tells_that_a_topic_has_been_delivered_when_the_first_client_has_it(v
 	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(delivered_calls, 1);
 	assert_int_equal(t->delivered_seq, 2);
-	hub_delivered(hub, t, 2, false);
+	hub_delivered(hub, t, 2, 0);
 	assert_int_equal(delivered_calls, 1);
-	hub_delivered(hub, t, 5, false);
+	hub_delivered(hub, t, 5, 0);
 	assert_int_equal(delivered_calls, 2);
 	hub_leave(&a.subscriber);
 	hub_leave(&b.subscriber);
@@ -630,7 +630,7 @@ static void what_a_write_keeps_is_not_delivered_until_its_owner_says_so(void **s
 	assert_int_equal(c.subscriber.seq, 1);
 	assert_int_equal(c.subscriber.state, SUB_WAITING);
 	assert_int_equal(delivered_calls + private_calls, 0);
-	hub_delivered(hub, t, 1, true);
+	hub_delivered(hub, t, 1, 1);
 	assert_int_equal(delivered_to, 1);
 	assert_int_equal(private_seq, 1);
 	hub_leave(&c.subscriber);
