@@ -286,6 +286,8 @@ class Follower(threading.Thread):
 
     def __init__(self, s, transport, topic, nodes):
         super().__init__(daemon=True)
+        # One user may have five connections of live health.
+        self.token = s.token(f"root-{id(self)}", role="admin")
         self.s, self.transport, self.topic, self.nodes, self.wrong = s, transport, topic, nodes, []
         self.model, self.cursor = load(s, topic)
         self.start()
@@ -298,7 +300,7 @@ class Follower(threading.Thread):
                     return
 
     def _follow(self, node):
-        with Watcher(self.s, node, self.transport, [self.topic], token=self.s.token(role="admin"), cursor=self.cursor) as w:
+        with Watcher(self.s, node, self.transport, [self.topic], token=self.token, cursor=self.cursor) as w:
             epoch, at = w.place["cursor"].split("-")[0], int(self.cursor.split("-")[1])
             if not w.place["recovered"]:
                 self.wrong.append(w.place)
@@ -332,20 +334,23 @@ def _(s):
                 s.sql(f"delete from public.thing where id = {n + 3}")
                 s.sql(f"insert into public.thing values ({n + 3}, {turn * 1000})")
 
-    with s.node() as node:
-        nodes, writers = [node, s.node1], [threading.Thread(target=write, args=(n,)) for n in range(3)]
-        for w in writers:
-            w.start()
-        followers = [Follower(s, t, topic, nodes) for _ in range(3) for t in TRANSPORTS]
-        node.child.kill()
-        nodes.pop(0)
-        followers += [Follower(s, t, topic, nodes) for t in TRANSPORTS]
-        for w in writers:
-            w.join()
-        s.sql(f"select tidings.publish('{topic}', 'end', '1')")
-        table = load(s, topic)[0]
-        for f in followers:
-            f.join(WAIT_S)
-        nodes.clear()
-        equal([(f.transport, f.wrong, f.is_alive(), f.model) for f in followers], [(f.transport, [], False, table) for f in followers], "followers")
+    node = s.start_node()
+    nodes, writers = [node, s.node1], [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for w in writers:
+        w.start()
+    followers = [Follower(s, t, topic, nodes) for _ in range(3) for t in TRANSPORTS]
+    node.child.kill()
+    node.wait()
+    s.forget(node)
+    nodes.pop(0)
+    followers += [Follower(s, t, topic, nodes) for t in TRANSPORTS]
+    for w in writers:
+        w.join()
+    s.sql(f"select tidings.publish('{topic}', 'end', '1')")
+    table = load(s, topic)[0]
+    for f in followers:
+        f.join(WAIT_S)
+    nodes.clear()
+    wrong = [(f.transport, f.wrong, f.is_alive(), f.model) for f in followers if f.wrong or f.is_alive() or f.model != table]
+    equal(wrong, [], f"followers that do not end with {table}")
     s.sql("drop table public.thing")
