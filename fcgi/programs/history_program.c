@@ -1,5 +1,5 @@
 /*
- * history.fcgi - what a diagnosis' queue holds, answered at once and without the sidecar (spec 3.4).
+ * history.fcgi - what the queue of a diagnosis or topic holds, answered at once and without the sidecar (spec 3.4 and 7).
  */
 #include "store/request/history.h"
 
@@ -20,18 +20,17 @@
 
 static const char usage[] =
 	"Usage: history.fcgi [--check-config | --version | --help]\n"
-	"Answers /ws/history/{diagnosis_id} by FastCGI on descriptor 0, where a web server starts it.\n"
+	"Answers /ws/history and /ws/history/{diagnosis_id} by FastCGI on descriptor 0, where a web server starts it.\n"
 	"Configured by TIDINGS_ variables: see tidings.conf(5).\n";
 
-static const struct route routes[] = {{"GET", "/ws/history/*", 0}};
+enum { OF_DIAGNOSIS, OF_TOPIC };
+
+static const struct route routes[] = {{"GET", "/ws/history/*", OF_DIAGNOSIS}, {"GET", "/ws/history", OF_TOPIC}};
 
 struct history_question {
-	char topic[TOPIC_NAME_MAX + 1];
 	struct token_claims caller;
 	bool anonymous;
-	struct cursor since;
-	bool has_since;
-	int64_t limit;
+	struct history_part part;
 };
 
 static bool read_caller(struct db_worker *worker, const struct request *r, struct history_question *q,
@@ -48,53 +47,97 @@ static bool read_caller(struct db_worker *worker, const struct request *r, struc
 	return e == OK;
 }
 
-/* False: no memory. */
-static bool read_since(const struct request *r, struct history_question *q, struct problem *problem)
+/* The parameters one by one: what is wrong with each is told. */
+static void read_since(struct history_part *p, struct span text, struct problem *problem)
 {
-	struct buf text = BUF_EMPTY;
-	bool good;
-
-	if (request_query(r, "since", &text)) {
-		q->has_since = cursor_parse(&q->since, text.bytes ? text.bytes : "", text.len) == OK;
-		if (!q->has_since)
-			problem_add_field(problem, "", "since", "must be a cursor that an earlier reply gave");
-	}
-	good = buf_ok(&text);
-	buf_free(&text);
-	return good;
+	p->has_since = cursor_parse(&p->since, text.bytes, text.len) == OK;
+	if (!p->has_since)
+		problem_add_field(problem, "", "since", "must be a cursor that an earlier reply gave");
 }
 
-/* False: no memory. */
-static bool read_limit(const struct request *r, struct history_question *q, struct problem *problem)
+static void read_before(struct history_part *p, struct span text, struct problem *problem)
 {
-	struct buf text = BUF_EMPTY;
-	bool good;
+	if (!topic_parse_id(text.bytes, text.len, &p->before))
+		problem_add_field(problem, "", "before", "must be the seq of a message");
+	else if (p->has_since)
+		problem_add_field(problem, "", "before", "must not be given with since");
+}
 
-	q->limit = LIMIT_MAX;
-	if (request_query(r, "limit", &text) &&
-	    (!topic_parse_id(text.bytes ? text.bytes : "", text.len, &q->limit) || q->limit > LIMIT_MAX))
+static void read_limit(struct history_part *p, struct span text, struct problem *problem)
+{
+	if (!topic_parse_id(text.bytes, text.len, &p->limit) || p->limit > LIMIT_MAX)
 		problem_add_field(problem, "", "limit", "must be an integer from 1 to 100");
-	good = buf_ok(&text);
-	buf_free(&text);
-	return good;
 }
 
-static bool read_question(struct db_worker *worker, const struct request *r, struct span id_text,
+static void read_types(struct history_part *p, struct span text, struct problem *problem)
+{
+	enum err e = message_types_of_list(&p->types, text);
+
+	if (e == ERR_INPUT)
+		problem_add_field(problem, "", "types", MESSAGE_TYPES_SENTENCE);
+	else if (e != OK)
+		problem->errors.failed = true;
+}
+
+static void read_topic(struct history_part *p, struct span text, struct problem *problem)
+{
+	bool good = topic_name_valid(text.bytes, text.len);
+
+	if (good) {
+		memcpy(p->topic, text.bytes, text.len);
+		good = !topic_name_misleads(p->topic);
+	}
+	if (!good)
+		problem_add_field(problem, "", "topic", "must be the name of a topic");
+}
+
+static const struct {
+	const char *name;
+	void (*read)(struct history_part *p, struct span text, struct problem *problem);
+} parameters[] = {{"topic", read_topic},
+		  {"since", read_since},
+		  {"before", read_before},
+		  {"limit", read_limit},
+		  {"types", read_types}};
+
+/* False: no memory. */
+static bool read_parameters(const struct request *r, struct history_part *p, struct problem *problem)
+{
+	bool has_topic = p->topic[0] != '\0', good = true;
+
+	for (size_t i = has_topic ? 1 : 0; i < ARRAY_LEN(parameters); i++) {
+		struct buf text = BUF_EMPTY;
+
+		if (request_query(r, parameters[i].name, &text))
+			parameters[i].read(p, (struct span){text.bytes ? text.bytes : "", text.len}, problem);
+		else if (parameters[i].read == read_topic)
+			problem_add_field(problem, "", "topic", "is required");
+		good = good && buf_ok(&text);
+		buf_free(&text);
+	}
+	return good && buf_ok(&problem->errors);
+}
+
+static bool read_question(struct db_worker *worker, const struct request *r, const struct route *route,
 			  struct history_question *q, struct response *res)
 {
-	static const struct query_name names[] = {{"since", true}, {"limit", true}};
+	const struct query_name names[] = {
+		{"topic", route->id == OF_TOPIC}, {"since", true}, {"before", true}, {"limit", true}, {"types", true}};
 	struct problem problem = PROBLEM_NONE;
+	struct span id_text = route_part(route, r);
 	int64_t id = 0;
 
-	if (!topic_parse_id(id_text.bytes, id_text.len, &id)) {
+	if (route->id == OF_DIAGNOSIS && !topic_parse_id(id_text.bytes, id_text.len, &id)) {
 		response_refuse(res, 404, "There is nothing at this path.");
 		return false;
 	}
-	topic_of_diagnosis(q->topic, id);
+	q->part.limit = LIMIT_MAX;
+	if (route->id == OF_DIAGNOSIS)
+		topic_of_diagnosis(q->part.topic, id);
 	if (!read_caller(worker, r, q, res))
 		return false;
 	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
-	if (!read_since(r, q, &problem) || !read_limit(r, q, &problem))
+	if (!read_parameters(r, &q->part, &problem))
 		response_fault(res, ERR_MEMORY);
 	else if (problem.status != 0)
 		response_problem(res, &problem);
@@ -139,15 +182,19 @@ static void serve(void *context, const struct request *r, struct response *res)
 	struct history h = {0};
 	enum err e = OK;
 
-	if (!route || !read_question(worker, r, route_part(route, r), &q, res) ||
-	    (!q.anonymous && !request_limits_take(worker->shared, &q.caller, RATE_ONE, res)))
-		return;
-	e = history_read(worker->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, worker->config->require_user,
-			 q.topic, q.has_since ? &q.since : NULL, q.limit, &h);
-	if (e == OK)
-		reply(&h, res);
-	else
-		refuse(e, &q, res);
+	if (route && read_question(worker, r, route, &q, res) &&
+	    (q.anonymous || request_limits_take(worker->shared, &q.caller, RATE_ONE, res))) {
+		e = history_read(worker->db,
+				 &(struct history_reader){.user_id = q.anonymous ? NULL : q.caller.user_id,
+							  .role = q.caller.role,
+							  .require_user = worker->config->require_user},
+				 &q.part, &h);
+		if (e == OK)
+			reply(&h, res);
+		else
+			refuse(e, &q, res);
+	}
+	message_types_unref(&q.part.types);
 	buf_free(&h.messages);
 }
 

@@ -13,7 +13,10 @@ begin
 			(select oid from pg_database where datname = current_database()),
 			to_regclass('tidings.topic')::oid,
 			n.renewed,
-			case when n.by_timeline and not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
+			case
+				when not n.by_timeline then null
+				when pg_is_in_recovery() then lpad(upper(to_hex((select timeline_id from pg_control_checkpoint()))), 8, '0') -- as that of its primary
+				else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end), 'UTF8')), 'hex'), 6)
 		from tidings.numbering n);
 end
 $$;
@@ -326,10 +329,40 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 	order by m.seq
 $$;
 
--- What a client would get by GET /ws/history (spec 3.4). Header columns are repeated in every row; seq is null when there is none.
--- Revocations are for the sidecars.
+-- The type of a message as tidings.message has it.
+create or replace function tidings.type_of(p_body text) returns text
+language plpgsql immutable as $$
+begin
+	return substring(left(p_body, 1100) from '^\{"type":("(?:[^"\\]|\\.)*")')::json #>> '{}';
+end
+$$;
+
+-- The newest messages up to a seq that are a user's own, newest first: of those that are kept, not for somebody else, and have not expired.
+-- Revocations are for the sidecars. No more than 10,000 are looked at.
+--
+--	p_types	a JSON array: of these types alone; null: of all
+create or replace function tidings.newest(p_topic int8, p_first int8, p_up_to int8, p_user text, p_types text, p_count int8)
+returns table (seq int8, body text)
+language plpgsql stable as $$
+declare
+	v_types text[] := case when p_types is not null then array(select json_array_elements_text(p_types::json)) end;
+begin
+	return query
+		select m.seq, m.body
+		from (select * from message q where q.topic_id = p_topic and q.seq >= p_first and q.seq <= p_up_to order by q.seq desc limit 10000) m
+		where not m.revocation and (m.to_user is null or m.to_user = p_user) and (m.expires_at is null or m.expires_at > clock_timestamp())
+			and (v_types is null or type_of(m.body) = any (v_types))
+		order by m.seq desc limit p_count;
+end
+$$;
+
+-- What a client would get by GET /ws/history (spec 3.4 and 7). Header columns are repeated in every row; seq is null when there is none.
+--
+--	p_epoch, p_after	of a cursor: what comes after it; null: the newest
+--	p_before		the newest before this seq instead
+--	p_types			a JSON array: of these types alone
 create or replace function tidings.history(p_user text, p_role text, p_topic text, p_epoch text, p_after int8, p_limit int8,
-	p_require_user boolean default false)
+	p_require_user boolean default false, p_before int8 default null, p_types text default null)
 returns table (outcome text, epoch text, recovered boolean, missed_from int8, missed_to int8, next_seq int8, seq int8, body text)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -339,6 +372,7 @@ declare
 	v_topic record;
 	v_outcome text := verdict(p_user, p_role, p_topic, 'subscribe', p_require_user);
 	v_after int8;
+	v_types text[] := case when p_types is not null then array(select json_array_elements_text(p_types::json)) end;
 begin
 	if v_outcome <> 'ok' then
 		return query select v_outcome, null::text, null::boolean, null::int8, null::int8, null::int8, null::int8, null::text;
@@ -355,19 +389,24 @@ begin
 		end if;
 	end if;
 	epoch := v_topic.epoch || cluster_tag();
-	recovered := true;
-	if p_epoch is null then
-		v_after := greatest(v_topic.last_seq - p_limit, v_topic.first_seq - 1);
-	elsif p_epoch <> epoch or p_after > v_topic.last_seq then
+	if p_epoch ~ '^new' and p_epoch = new_epoch() then
+		p_epoch := epoch;
+	end if;
+	recovered := coalesce(p_epoch = epoch and p_after <= v_topic.last_seq, true);
+	if p_epoch is null or not recovered then
+		v_after := least(v_topic.last_seq, p_before - 1);
+		return query
+			select 'ok', history.epoch, history.recovered, null::int8, null::int8,
+				case when p_before is null then v_after else coalesce(max(m.seq) over (), v_after) end, m.seq, m.body
+			from (select 1) one left join newest(v_topic.id, v_topic.first_seq, v_after, p_user, p_types, p_limit) m on true
+			order by m.seq;
+		return;
+	end if;
+	v_after := greatest(p_after, v_topic.first_seq - 1);
+	if v_after > p_after then
 		recovered := false;
-		v_after := greatest(v_topic.last_seq - p_limit, v_topic.first_seq - 1);
-	else
-		v_after := greatest(p_after, v_topic.first_seq - 1);
-		if v_after > p_after then
-			recovered := false;
-			missed_from := p_after + 1;
-			missed_to := v_after;
-		end if;
+		missed_from := p_after + 1;
+		missed_to := v_after;
 	end if;
 	-- What is kept is looked at once more, in the statement that reads: it may have been trimmed since.
 	return query
@@ -377,10 +416,9 @@ begin
 			select m.seq, m.body, m.to_user, m.expires_at, m.revocation from message m
 			where m.topic_id = v_topic.id and m.seq > v_after and m.seq <= v_topic.last_seq order by m.seq limit p_limit
 		), told as (
-			select history.recovered and (p_epoch is null or k.after = v_after) as recovered,
-				case when p_epoch is null or k.after = v_after then history.missed_from else coalesce(history.missed_from, p_after + 1) end
-					as missed_from,
-				case when p_epoch is null or k.after = v_after then history.missed_to else k.after end as missed_to,
+			select history.recovered and k.after = v_after as recovered,
+				case when k.after = v_after then history.missed_from else coalesce(history.missed_from, p_after + 1) end as missed_from,
+				case when k.after = v_after then history.missed_to else k.after end as missed_to,
 				k.after
 			from kept k
 		)
@@ -389,6 +427,7 @@ begin
 		from told t left join (
 			select p.seq, p.body from page p
 			where not p.revocation and (p.to_user is null or p.to_user = p_user) and (p.expires_at is null or p.expires_at > clock_timestamp())
+				and (v_types is null or type_of(p.body) = any (v_types))
 		) m on true
 		order by m.seq;
 end

@@ -34,6 +34,8 @@ begin
 		when topic_misleads(topic) then
 			'a topic that begins so is diagnosis/<id>, health/<user>, chat/<uuid>, chats/<user> or notifications/<user>: ' || topic
 		when coalesce(type, '') = '' or data is null then 'type and data are required'
+		-- A cast of somebody's own would run with the rights of tidings_owner.
+		when pg_typeof(data)::oid >= 16384 then 'data is json, jsonb or text'
 		when char_length(type) > 128 then 'type has at most 128 characters'
 		when type_is_own(type) then 'this type is said by the server alone: ' || type
 		when not isfinite(deliver_at) or deliver_at > clock_timestamp() + interval '366 days' then 'deliver_at is at most a year ahead'

@@ -23,23 +23,27 @@ $$;
 --	last_seq	a revocation up to it is over: only one that comes after it ends the subscription
 --	delivered_seq	how far some client has been sent
 --	unsent		there are messages for this user alone, up to delivered_seq, that they have not been sent
+--	same_epoch	its cursor's epoch is the topic's, or holds for it: see new_epoch()
 --	counted		it is written down: a connection, and one client more of the topic
 --	queue_max	by the topic's policy, else p_queue_max
+--	rewound_after	it has no cursor, or none that holds, and goes back: it begins after this seq
 --
 -- Behind them, the first page of what they missed, as fetch() gives it: a row per message, its item null. Once for all items at the same
 -- place of a topic; none for an item that has messages unsent.
 --
 --	p_afters, p_epochs	of each one's cursor. p_afters: null: it has none; p_epochs: null: it is damaged
 --	p_queue_max	so many messages, of those that no client has been sent, are for one without a (good) cursor, where no policy says another
+--	p_rewinds	so many of the newest messages that are its own are for one without a (good) cursor instead; 0, null: none
+--	p_types		JSON arrays: of these types alone; null: of all
 --	p_rows		messages of one place at most; 0: no pages
 --	p_bytes		of all bodies in the answer, the first aside; those who missed least come first
 --	after		the place: its item's cursor, or where one without goes on from
 create or replace function tidings.attach(p_users text[], p_roles text[], p_topics text[], p_require_user boolean default false,
 	p_node text default null, p_opened_ever int8 default 0, p_connections text[] default null, p_transports text[] default null,
 	p_connected_at text[] default null, p_afters int8[] default null, p_epochs text[] default null, p_queue_max int8 default 0,
-	p_rows int8 default 0, p_bytes int8 default 0)
+	p_rows int8 default 0, p_bytes int8 default 0, p_rewinds int8[] default null, p_types text[] default null)
 returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean,
-	counted boolean, queue_max int8, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
+	same_epoch boolean, counted boolean, rewound_after int8, queue_max int8, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -50,6 +54,7 @@ declare
 	v_outcomes text[];
 	v_new text[];
 	v_tag text := cluster_tag();
+	v_new_epoch text := case when exists (select from unnest(p_epochs) as e where e ~ '^new') then new_epoch() end;
 	v_known boolean := false;
 	v_counted boolean[];
 	-- Of the pages: topics, after which seq, up to which, and the topics' epochs.
@@ -106,12 +111,14 @@ begin
 	end if;
 
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
-	for item, outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent, counted, queue_max in
+	for item, outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent, same_epoch, counted, rewound_after, queue_max in
 		select i::int8, case when v_outcomes[i] = 'ok' and t.id is null then 'busy' else v_outcomes[i] end, t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
 			case when t.id is not null then least(t.first_seq, v_lasts[i] + 1) end, least(coalesce(d.seq, 0), v_lasts[i]),
 			coalesce((select true from message m
 				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false),
-			coalesce(v_counted[i] and t.id is not null, false),
+			coalesce(p_epochs[i] in (t.epoch || v_tag, v_new_epoch), false), coalesce(v_counted[i] and t.id is not null, false),
+			case when p_rewinds[i] > 0 and t.id is not null and not coalesce(p_epochs[i] in (t.epoch || v_tag, v_new_epoch) and p_afters[i] <= v_lasts[i], false) then
+				coalesce((select min(w.seq) - 1 from newest(t.id, t.first_seq, v_lasts[i], p_users[i], p_types[i], p_rewinds[i]) w), v_lasts[i]) end,
 			case when t.id is not null then coalesce((select p.queue_max from policy_of(p_topics[i]) p), p_queue_max) end
 		from generate_series(1, v_count) as i
 		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
@@ -121,8 +128,9 @@ begin
 		-- As subscription_find_place() has it (ws/session/subscription.c).
 		if p_rows > 0 and last_seq > 0 then
 			v_after := case
+				when rewound_after is not null then rewound_after
 				when p_afters[item] is null then case when unsent then last_seq else greatest(delivered_seq, first_seq - 1, last_seq - queue_max) end
-				when p_epochs[item] = epoch and p_afters[item] <= last_seq then greatest(p_afters[item], first_seq - 1)
+				when same_epoch and p_afters[item] <= last_seq then greatest(p_afters[item], first_seq - 1)
 				else greatest(first_seq - 1, last_seq - queue_max) end;
 			if v_after < last_seq then
 				v_places := v_places || topic_id;
@@ -136,7 +144,7 @@ begin
 		return;
 	end if;
 
-	item := null; outcome := null; last_seq := null; first_seq := null; delivered_seq := null; unsent := null; counted := null; queue_max := null;
+	item := null; outcome := null; last_seq := null; first_seq := null; delivered_seq := null; unsent := null; same_epoch := null; counted := null; rewound_after := null; queue_max := null;
 	-- Read one by one: what is beyond p_bytes is not.
 	for topic_id, epoch, after, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms, v_size in
 		select p.id, p.epoch, p.after, m.seq, m.to_user, m.exclude::text,

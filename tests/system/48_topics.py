@@ -32,13 +32,13 @@ def poll(s, server, topics, cursor=None, timeout=None, token=None, want=200):
 
 
 @contextlib.contextmanager
-def events(s, server, topics, cursor=None, last_id=None, token=None):
+def events(s, server, topics, cursor=None, last_id=None, token=None, **more):
     """The events of a stream, one (event, id, data) after the other."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
     headers = {"Authorization": f"Bearer {token or s.token()}"}
     if last_id:
         headers["Last-Event-ID"] = last_id
-    connection.request("GET", path("sse", topics, cursor=cursor), headers=headers)
+    connection.request("GET", path("sse", topics, cursor=cursor, **more), headers=headers)
     reply = connection.getresponse()
     equal(reply.status, 200, "status")
 

@@ -312,6 +312,8 @@ static void page_from_tail(struct backfill *b, struct subscription *sub)
 	while (seq < newest && page.bytes.len < most && page.count < PAGE_ROWS) {
 		struct tail_text message = tail_message(t, ++seq, &sub->subscriber.reader, now_ms);
 
+		if (message.withheld)
+			subscriber_withhold(&sub->subscriber, seq, seq);
 		if (message.text.len > 0)
 			page_add(&page, seq, &message);
 	}

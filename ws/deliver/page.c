@@ -26,8 +26,8 @@ void page_add(struct page *p, uint64_t seq, const struct tail_text *message)
 	}
 	p->count++;
 	add_mark(p, &(struct mark){.topic_id = sub->subscriber.topic->id,
-				   .seq = seq,
-				   .private = message->private,
+				   .seq = subscriber_delivers(&sub->subscriber, seq),
+				   .private_seq = message->private ? seq : 0,
 				   .expires_ms = message->expires_ms,
 				   .held_end = bytes->len});
 }
@@ -37,7 +37,8 @@ void page_send(struct page *p, uint64_t seq)
 	struct subscription *sub = p->subscription;
 
 	if (p->count > 0)
-		add_mark(p, &(struct mark){.topic_id = sub->subscriber.topic->id, .seq = seq});
+		add_mark(p, &(struct mark){.topic_id = sub->subscriber.topic->id,
+					   .seq = subscriber_delivers(&sub->subscriber, seq)});
 	sub->session->times.asked_ms = 0;
 	if (buf_ok(&p->bytes))
 		sub->subscriber.seq = MAX(sub->subscriber.seq, seq);
@@ -61,6 +62,10 @@ void page_add_stored(struct page *p, const struct stored_message *stored)
 
 	if (!stored->body.bytes || !reader_may_have(reader, stored->to_user, stored->exclude))
 		return;
+	if (!message_types_have(reader->types, stored->body)) {
+		subscriber_withhold(&p->subscription->subscriber, stored->seq, stored->seq);
+		return;
+	}
 	message_add(&text, stored->seq, stored->body.bytes, stored->body.len);
 	if (buf_ok(&text))
 		page_add(p, stored->seq,

@@ -20,13 +20,13 @@ static void missed_add(struct buf *out, const struct subscription *sub, bool fir
 }
 
 /* The message is for the client, the ping for whoever does not answer messages. */
-static void heartbeat(struct buf *out)
+static void heartbeat(struct buf *out, const struct session *s)
 {
 	struct buf text = BUF_EMPTY;
 
 	live_text_heartbeat(&text, clock_wall_us());
 	encode_text_frame(out, &text);
-	encode_ping(out);
+	encode_ping(out, s);
 }
 
 static void goodbye(struct buf *out, const struct session *s)

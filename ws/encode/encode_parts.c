@@ -11,6 +11,14 @@ void encode_places(struct encode_places *p, const struct session *s)
 		p->items[i] = subscription_place(s->subscriptions.items[i]);
 }
 
+void encode_cursor(struct buf *out, const struct session *s)
+{
+	struct encode_places p;
+
+	encode_places(&p, s);
+	resume_points_add_cursor(out, p.items, p.count);
+}
+
 void encode_connect(struct buf *out, const struct session *s)
 {
 	struct encode_places p;

@@ -15,6 +15,9 @@ struct encode_places {
 
 void encode_places(struct encode_places *p, const struct session *s);
 
+/* What the client goes on from: of all topics. */
+void encode_cursor(struct buf *out, const struct session *s);
+
 /* The `connect` message: JSON text. */
 void encode_connect(struct buf *out, const struct session *s);
 

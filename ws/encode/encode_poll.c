@@ -77,9 +77,10 @@ static void poll_deliver(struct buf *out, const struct subscription *sub, struct
 	buf_free(&messages);
 }
 
-static void poll_heartbeat(struct buf *out)
+static void poll_heartbeat(struct buf *out, const struct session *s)
 {
 	(void)out;
+	(void)s;
 }
 
 /* One that was held comes back at once, and finds another node or a reason. It has what its cursor has gone past. */

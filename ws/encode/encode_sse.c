@@ -46,12 +46,9 @@ static void sse_deliver(struct buf *out, const struct subscription *sub, struct 
 
 static void sse_welcome(struct buf *out, const struct session *s)
 {
-	struct encode_places p;
-
-	encode_places(&p, s);
 	encode_http_head(out, s, 200, "text/event-stream; charset=utf-8", SIZE_MAX);
 	buf_printf(out, "retry: %d\nid: ", RETRY_MS);
-	resume_points_add_cursor(out, p.items, p.count);
+	encode_cursor(out, s);
 	buf_add_text(out, "\nevent: connect\ndata: ");
 	encode_connect(out, s);
 	buf_add_text(out, "\n\n");
@@ -63,9 +60,12 @@ static void sse_missed_add(struct buf *out, const struct subscription *sub, bool
 	sse_message(out, sub, message);
 }
 
-static void sse_heartbeat(struct buf *out)
+/* With the place: messages that this client does not want have gone by. */
+static void sse_heartbeat(struct buf *out, const struct session *s)
 {
-	buf_add_text(out, ": still here\n\n");
+	buf_add_text(out, ": still here\nid: ");
+	encode_cursor(out, s);
+	buf_add_text(out, "\n\n");
 }
 
 static void sse_goodbye(struct buf *out, const struct session *s)

@@ -30,7 +30,7 @@ static void websocket_welcome(struct buf *out, const struct session *s)
 
 static void websocket_missed_begin(struct buf *out, const struct subscription *sub)
 {
-	dialog_missed_begin(out, &sub->session->dialog, subscription_topic(sub));
+	dialog_missed_begin(out, &sub->session->dialog, subscription_topic(sub), sub->at.rewound > 0);
 }
 
 static void websocket_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)
@@ -58,8 +58,9 @@ void encode_websocket_message(struct buf *out, const struct subscription *sub, s
 	encode_frame(out, message);
 }
 
-void encode_ping(struct buf *out)
+void encode_ping(struct buf *out, const struct session *s)
 {
+	(void)s;
 	buf_add(out, FRAME_EMPTY_PING, FRAME_EMPTY_PING_SIZE);
 }
 

@@ -13,5 +13,5 @@ extern const struct encoder encoder_websocket;
 void encode_frame(struct buf *out, struct span text);
 void encode_text_frame(struct buf *out, struct buf *text);
 void encode_websocket_message(struct buf *out, const struct subscription *sub, struct span message);
-void encode_ping(struct buf *out);
+void encode_ping(struct buf *out, const struct session *s);
 void encode_websocket_end(struct buf *out, const struct session *s);

@@ -69,7 +69,7 @@ static const char no_subscription[] =
 
 void live_on_subscribe(struct session *s, const struct client_message *m)
 {
-	struct selected wanted = {.has_cursor = m->cursor[0] != '\0'};
+	struct selected wanted = {.has_cursor = m->cursor[0] != '\0', .rewind = m->rewind, .types = m->types};
 	struct subscription *sub;
 
 	if (!live_find_topic(s, m->subscription, wanted.topic)) {

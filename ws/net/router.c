@@ -179,42 +179,11 @@ static void check_query(const struct request_head *head, const struct arrival *a
 		{"cursor", !a->endpoint},
 		{"topics", !a->endpoint && diagnosis_id == 0},
 		{"timeout", a->kind == &kind_poll},
+		{"types", !a->endpoint},
+		{"rewind", !a->endpoint},
 	};
 
 	query_check(head->query, names, ARRAY_LEN(names), problem);
-}
-
-/*
- * What it wants to subscribe to, and from where on; the caller frees it. An empty cursor is a bad one, not none, but
- * where topics are named: there an empty part is none.
- *
- * ERR_INPUT  it names no topics, or not as they should be
- */
-static enum err read_selection(struct selection **out, const struct request_head *head, int64_t diagnosis_id)
-{
-	struct buf cursor = BUF_EMPTY, topics = BUF_EMPTY;
-	const char *from = NULL;
-	enum err e = ERR_INPUT;
-
-	if (head->last_event_id.bytes && head->last_event_id.len > 0)
-		buf_add(&cursor, head->last_event_id.bytes, head->last_event_id.len);
-	else if (query_get(head->query, "cursor", &cursor) && cursor.len == 0)
-		from = diagnosis_id > 0 ? " " : "";
-	if (cursor.len > 0)
-		from = cursor.bytes;
-	if (diagnosis_id > 0)
-		e = selection_of_diagnosis(out, diagnosis_id, from);
-	else if (query_get(head->query, "topics", &topics) && topics.len > 0)
-		e = selection_of_topics(out, (struct span){topics.bytes, topics.len}, from);
-	if (!buf_ok(&cursor) || !buf_ok(&topics)) {
-		if (e == OK)
-			free(*out);
-		*out = NULL;
-		e = ERR_MEMORY;
-	}
-	buf_free(&cursor);
-	buf_free(&topics);
-	return e;
 }
 
 /* A browser asks before it sends what a plain page could not. */
@@ -273,7 +242,7 @@ static void refuse_plain_get(struct requester *r, const struct request_head *hea
 		   selection_of_topics(&selection, (struct span){topics.bytes, topics.len}, NULL) == OK) {
 		/* Names of topics need no escape in a URL. */
 		buf_printf(&headers, "Link: </poll?topics=%s>; rel=\"alternate\"\r\n", topics.bytes);
-		free(selection);
+		selection_free(&selection);
 	}
 	buf_free(&topics);
 	refuse(r, head, 426, buf_ok(&headers) ? headers.bytes : "", "This route is a WebSocket.");
@@ -350,18 +319,15 @@ static enum router_result serve(struct requester *r, const struct request_head *
 		if (e == ERR_INPUT)
 			problem_add_field(&problem, "", "timeout", "must be an integer from 0 to 55");
 		if (!a.endpoint && e != ERR_MEMORY)
-			e = read_selection(&selection, head, diagnosis_id);
+			e = selection_of_query(&selection, head->query, head->last_event_id, diagnosis_id, &problem);
 		a.selection = selection;
-		if (e == ERR_INPUT)
-			problem_add_field(&problem, "", "topics",
-					  "must be 1 to 100 different names of topics, joined by commas");
 		if (e == ERR_MEMORY)
 			refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 		else if (problem.errors_count > 0)
 			refuse_problem(r, head, &problem, "");
 		else
 			result = let_in(r, head, more, &a);
-		free(selection);
+		selection_free(&selection);
 		problem_free(&problem);
 	}
 	return result;

@@ -32,7 +32,7 @@ struct encoder {
 	/* The answer to what the client has said; NULL: on this transport it cannot say anything. */
 	void (*reply)(struct buf *out, struct span text);
 	/* Something to keep the connection, and whatever is between, awake. */
-	void (*heartbeat)(struct buf *out);
+	void (*heartbeat)(struct buf *out, const struct session *s);
 	/* By the session's close code, reason and status. */
 	void (*goodbye)(struct buf *out, const struct session *s);
 	/*

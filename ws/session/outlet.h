@@ -27,9 +27,9 @@
 /* Messages that are delivered once all that the outlet was given so far has left. */
 struct mark {
 	int64_t topic_id;
-	uint64_t seq;	    /* up to this one */
-	bool private;	    /* that one is for the session's user alone */
-	int64_t expires_ms; /* of a message that a poll holds: monotonic; 0: never */
+	uint64_t seq;	      /* up to this one: subscriber_delivers() */
+	uint64_t private_seq; /* of one for the session's user alone; 0: there is none */
+	int64_t expires_ms;   /* of a message that a poll holds: monotonic; 0: never */
 	size_t held_end; /* where that message ends in `held`, a comma before it unless it is the first; 0: not there */
 };
 

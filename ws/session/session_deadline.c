@@ -85,7 +85,7 @@ static void beat(struct session *s, int64_t now_ms)
 	struct buf bytes = BUF_EMPTY;
 
 	s->times.pinged_ms = now_ms;
-	s->kind->encoder->heartbeat(&bytes);
+	s->kind->encoder->heartbeat(&bytes, s);
 	if (bytes.len > 0)
 		session_write(s, &bytes);
 	buf_free(&bytes);

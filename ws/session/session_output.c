@@ -125,7 +125,7 @@ static void settle(struct session *s)
 		struct hub_topic *t = topic_of(s, marks[i].topic_id);
 
 		if (t)
-			hub_delivered(s->node->fanout.hub, t, marks[i].seq, marks[i].private);
+			hub_delivered(s->node->fanout.hub, t, marks[i].seq, marks[i].private_seq);
 	}
 	buf_free(&s->outlet.marks);
 }
@@ -191,7 +191,9 @@ enum hub_written session_deliver(void *node, struct subscriber *subscriber, cons
 {
 	struct subscription *sub = subscription_of(subscriber);
 	struct session *s = sub->session;
-	struct mark mark = {.topic_id = subscriber->topic->id, .seq = d->last, .private = d->private};
+	struct mark mark = {.topic_id = subscriber->topic->id,
+			    .seq = subscriber_delivers(subscriber, d->last),
+			    .private_seq = d->private ? d->last : 0};
 	enum hub_written written =
 		s->kind->deliver ? s->kind->deliver(sub, d->bytes, &mark) : session_write_now(s, d->bytes, &mark);
 

@@ -23,6 +23,8 @@ struct subscription *subscription_new(const struct selected *wanted, const struc
 			return NULL;
 		}
 		*sub->wanted = *wanted;
+		sub->wanted->types = NULL;
+		subscription_want(sub, wanted->types);
 	}
 	sub->refs = 1;
 	STAILQ_INIT(&sub->askers);
@@ -30,6 +32,15 @@ struct subscription *subscription_new(const struct selected *wanted, const struc
 	sub->record.connected_us = clock_wall_us();
 	sub->subscriber.reader.connection_id = *connection_id;
 	return sub;
+}
+
+void subscription_want(struct subscription *sub, struct message_types *types)
+{
+	struct message_types *before = sub->types;
+
+	sub->types = message_types_ref(types);
+	sub->subscriber.reader.types = sub->types;
+	message_types_unref(&before);
 }
 
 struct subscription *subscription_ref(struct subscription *sub)
@@ -43,6 +54,7 @@ void subscription_unref(struct subscription *sub)
 	if (--sub->refs > 0)
 		return;
 	subscription_answered(sub);
+	message_types_unref(&sub->types);
 	free(sub->wanted);
 	free(sub->name);
 	free(sub);
@@ -131,6 +143,7 @@ struct resume_point subscription_place(const struct subscription *sub)
 		.epoch = sub->subscriber.topic->epoch,
 		.seq = sub->subscriber.seq,
 		.recovered = sub->at.recovered,
+		.rewound = sub->at.rewound > 0,
 		.missed_from = sub->at.missed_from,
 		.missed_to = sub->at.missed_to,
 	};
@@ -141,6 +154,8 @@ static void begin_place(struct subscription *sub)
 	sub->at.recovered = true;
 	sub->at.missed_from = sub->at.missed_to = 0;
 	sub->at.known_seq = 0;
+	sub->at.rewound = 0;
+	sub->subscriber.withheld_from = sub->subscriber.withheld_to = 0;
 	sub->subscriber.ends_seq = 0;
 	sub->unsent.waits = false;
 	sub->unsent.after = 0;
@@ -154,7 +169,16 @@ static void forget_wanted(struct subscription *sub)
 	sub->wanted = NULL;
 }
 
-/* After the cursor that it brought, or after what some client has been sent. */
+/* What it does not begin with, and no client has been sent, waits for one that takes all. */
+static void withhold_before(struct subscription *sub)
+{
+	uint64_t delivered = sub->subscriber.topic->delivered_seq;
+
+	if ((sub->types || sub->at.rewound > 0) && sub->subscriber.seq > delivered)
+		subscriber_withhold(&sub->subscriber, delivered + 1, sub->subscriber.seq);
+}
+
+/* After the cursor that it brought, after what some client has been sent, or so far back as it wants. */
 void subscription_find_place(struct subscription *sub, const struct attach_row *row)
 {
 	const struct selected *w = sub->wanted;
@@ -166,12 +190,16 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 
 	begin_place(sub);
 	sub->at.known_seq = row->last_seq;
-	if (!w->has_cursor) {
+	if (row->rewound_after >= 0) {
+		sub->at.rewound = w->rewind;
+		sub->at.recovered = !w->has_cursor;
+		sub->subscriber.seq = (uint64_t)row->rewound_after;
+	} else if (!w->has_cursor) {
 		sub->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), newest);
 		/* What went out since the database looked may have passed over some of theirs. */
 		sub->unsent.waits = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
 		sub->unsent.up_to = delivered;
-	} else if (w->cursor_damaged || strcmp(w->cursor.epoch, row->epoch) != 0 || w->cursor.seq > row->last_seq) {
+	} else if (w->cursor_damaged || !row->same_epoch || w->cursor.seq > row->last_seq) {
 		sub->at.recovered = false;
 		sub->subscriber.seq = MAX(floor, oldest);
 	} else if (w->cursor.seq < floor) {
@@ -182,6 +210,7 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	} else {
 		sub->subscriber.seq = w->cursor.seq;
 	}
+	withhold_before(sub);
 	forget_wanted(sub);
 }
 
@@ -200,6 +229,7 @@ void subscription_resume(struct subscription *sub)
 {
 	begin_place(sub);
 	sub->subscriber.seq = sub->wanted->cursor.seq;
+	withhold_before(sub);
 	forget_wanted(sub);
 }
 

@@ -51,6 +51,7 @@ struct subscription_place {
 	uint64_t known_seq;  /* the database had so many when it was attached: the tail may not have come to that yet */
 	uint64_t missed_seq; /* from CATCHING on: what was there then. What comes later was not missed */
 	uint64_t missed_from, missed_to; /* what it will never get; 0: nothing */
+	int64_t rewound;		 /* the newest so many messages were asked for, and come first; 0: it was not */
 	bool resumes;			 /* it came with a cursor */
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
@@ -79,6 +80,7 @@ struct subscription {
 	char *name;			  /* owned; as the client of a live endpoint calls it; NULL for others */
 	struct asker_list askers;	  /* owned; in the order in which they came */
 	struct selected *wanted;	  /* owned; what the request said, until it is attached; then NULL */
+	struct message_types *types;	  /* owned, a reference: the reader's; NULL: all */
 	int64_t allowed_ms;		  /* monotonic: when the database last said that it may have its topic */
 	uint64_t asked_again_seq;	  /* while ATTACHING: the revocation for which it is asked anew; 0: none */
 	unsigned refs;
@@ -117,6 +119,9 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 
 /* Subscriptions that wait for something, each with a reference. */
 STAILQ_HEAD(subscription_queue, subscription);
+
+/* It wants these types of messages from now on: a reference is taken. NULL: all. */
+void subscription_want(struct subscription *sub, struct message_types *types);
 
 /* A list that grows. */
 struct subscription_array {

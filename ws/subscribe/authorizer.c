@@ -132,6 +132,8 @@ static void add_item(struct attach_batch *b, struct subscription *sub)
 		.after = !wanted->has_cursor	  ? -1
 			 : wanted->cursor_damaged ? 0
 						  : (int64_t)wanted->cursor.seq,
+		.rewind = wanted->rewind,
+		.types = message_types_json(sub->types),
 	};
 	/* A poller's, which is asked for anew now and then. */
 	if (sub->record.written_down)

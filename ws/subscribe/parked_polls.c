@@ -253,6 +253,7 @@ bool parked_polls_take(struct parked_polls *all, struct session *s)
 		sub->subscriber.reader.user_id = s->user ? s->user->id : NULL;
 		sub->wanted = asked->wanted;
 		asked->wanted = NULL;
+		subscription_want(sub, asked->types);
 		subscription_unref(asked);
 		s->subscriptions.items[i] = sub;
 		subscription_step(sub, STEP_RETURNED, NULL);

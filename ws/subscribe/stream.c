@@ -6,6 +6,7 @@
 #include "ws/deliver/page.h"
 #include "ws/deliver/redelivery.h"
 #include "ws/encode/encode_cache.h"
+#include "ws/encode/encode_parts.h"
 #include "ws/encode/encode_sse.h"
 #include "ws/encode/encode_websocket.h"
 #include "ws/identity/session_audit.h"
@@ -49,7 +50,7 @@ void stream_page(struct subscription *sub, struct page *page)
 
 	/* The last is for all of them; those for this user alone are written down one by one. */
 	for (size_t i = 0; i < page->marks.len / sizeof(*marks); i++)
-		if (marks[i].private || marks[i].held_end == 0)
+		if (marks[i].private_seq > 0 || marks[i].held_end == 0)
 			session_add_mark(s, &marks[i]);
 	session_write(s, &page->bytes);
 }
@@ -107,10 +108,16 @@ static void count_heard(const struct session *s)
 
 static void receive(struct session *s, struct span text)
 {
-	struct buf reply = BUF_EMPTY;
-	enum dialog_verdict verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text,
-						     s->times.heard_ms * 1000, clock_wall_us(), &reply);
+	struct buf reply = BUF_EMPTY, cursor = BUF_EMPTY;
+	enum dialog_verdict verdict;
 
+	if (s->greeted)
+		encode_cursor(&cursor, s);
+	s->dialog.cursor = buf_ok(&cursor) ? cursor.bytes : NULL;
+	verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->times.heard_ms * 1000, clock_wall_us(),
+				 &reply);
+	s->dialog.cursor = NULL;
+	buf_free(&cursor);
 	count_heard(s);
 	answer(s, verdict, &reply);
 }

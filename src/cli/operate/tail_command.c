@@ -96,10 +96,14 @@ static void tell_messages(const struct tail_view *v, const struct selected *s, c
 /*	more	out: there may be more at once */
 static enum err read_topic(struct tail_view *v, struct selected *s, bool *more)
 {
+	static const struct history_reader reader = {.user_id = COMMAND_USER, .role = ROLE_ADMIN};
 	struct history h = {0};
-	enum err e = history_read(v->db, COMMAND_USER, ROLE_ADMIN, false, s->topic, s->has_cursor ? &s->cursor : NULL,
-				  s->has_cursor ? PAGE : v->rewind, &h);
+	struct history_part part = {
+		.has_since = s->has_cursor, .since = s->cursor, .limit = s->has_cursor ? PAGE : v->rewind};
+	enum err e;
 
+	memcpy(part.topic, s->topic, sizeof(part.topic));
+	e = history_read(v->db, &reader, &part, &h);
 	if (e == OK) {
 		if (s->has_cursor && !h.recovered)
 			tell_gap(v, s, &h);

@@ -40,12 +40,14 @@ void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog
 	buf_add_text(out, "}}");
 }
 
-void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *topic)
+void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *topic, bool rewound)
 {
 	add_head(out, d, "reconnect_messages");
 	if (d->diagnosis_id == 0)
 		buf_printf(out, "\"topic\":\"%s\",", topic);
 	begin_data(out);
+	if (rewound)
+		buf_add_text(out, "\"rewound\":true,");
 	buf_add_text(out, "\"messages\":[");
 }
 
@@ -67,7 +69,10 @@ static void add_pong(struct buf *out, const struct dialog *d, int64_t wall_us)
 
 	add_head(out, d, "pong");
 	begin_data(out);
-	buf_printf(out, "\"timestamp\":\"%s\"}}", clock_text(timestamp, wall_us));
+	buf_printf(out, "\"timestamp\":\"%s\"", clock_text(timestamp, wall_us));
+	if (d->cursor)
+		buf_printf(out, ",\"cursor\":\"%s\"", d->cursor);
+	buf_add_text(out, "}}");
 }
 
 bool dialog_bear(struct dialog *d, const struct dialog_limits *limits, int64_t now_us)

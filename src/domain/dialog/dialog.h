@@ -32,6 +32,7 @@ enum dialog_heard { DIALOG_NOTHING, DIALOG_PING, DIALOG_ACK, DIALOG_TOKEN }; /* 
 struct dialog {
 	int64_t diagnosis_id; /* 0: the request named topics; then no message has one */
 	bool identified;      /* who it is has been said: no `authenticate` any more */
+	const char *cursor;   /* borrowed: where the client is, which a pong tells; NULL: nothing to tell */
 	struct rate_bucket bucket;
 	struct rate_bucket bad;
 	enum dialog_heard heard;
@@ -56,8 +57,10 @@ void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog
 /*
  * Appends a reconnect_messages message piece by piece: begin, add once or more, end. `message` is the whole JSON text
  * of one.
+ *
+ *	rewound	they are the newest, as the client has asked for
  */
-void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *topic);
+void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *topic, bool rewound);
 void dialog_missed_add(struct buf *out, bool first, struct span message);
 void dialog_missed_end(struct buf *out);
 

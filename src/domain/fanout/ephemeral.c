@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "domain/websocket/frame.h"
+
 void ephemerals_init(struct ephemerals *all)
 {
 	*all = (struct ephemerals){0};
@@ -47,4 +49,12 @@ enum err ephemerals_add(struct ephemerals *all, struct span frame, const char *t
 	STAILQ_INSERT_TAIL(&all->list, e, next);
 	all->bytes += frame.len;
 	return OK;
+}
+
+bool ephemeral_is_for(const struct ephemeral *e, const struct reader *r)
+{
+	struct span frame = {e->bytes, e->len}, text;
+
+	return reader_may_have(r, e->to_user, e->has_exclude ? &e->exclude : NULL) &&
+	       (!r->types || (frame_next(&frame, &text) && message_types_have(r->types, text)));
 }

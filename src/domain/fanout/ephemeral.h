@@ -14,6 +14,7 @@
 #include "base/defs.h"
 #include "base/err.h"
 #include "domain/text/uuid.h"
+#include "domain/topic/message.h"
 
 #define EPHEMERALS_MAX_BYTES (1 << 20) /* of a topic */
 
@@ -44,6 +45,9 @@ void ephemerals_init(struct ephemerals *all);
  */
 enum err ephemerals_add(struct ephemerals *all, struct span frame, const char *to_user,
 			const struct uuid *exclude) MUST_CHECK;
+
+/* May the reader have it, and wants it? */
+bool ephemeral_is_for(const struct ephemeral *e, const struct reader *r);
 
 /* Drops all of them; their numbers go on. */
 void ephemerals_clear(struct ephemerals *all);

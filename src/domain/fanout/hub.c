@@ -174,13 +174,13 @@ void hub_leave(struct subscriber *s)
 	s->state = SUB_OUT;
 }
 
-void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private)
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t up_to, uint64_t private_seq)
 {
-	if (private)
-		h->ops->delivered_private(h->context, t, seq);
-	if (seq <= t->delivered_seq)
+	if (private_seq > 0)
+		h->ops->delivered_private(h->context, t, private_seq);
+	if (up_to <= t->delivered_seq)
 		return;
-	t->delivered_seq = seq;
+	t->delivered_seq = up_to;
 	h->ops->delivered(h->context, t);
 }
 
@@ -196,7 +196,7 @@ static bool write_ephemerals(struct hub *h, struct subscriber *s)
 		if (e->number <= s->ephemeral)
 			continue;
 		s->ephemeral = e->number;
-		if (reader_may_have(&s->reader, e->to_user, e->has_exclude ? &e->exclude : NULL))
+		if (ephemeral_is_for(e, &s->reader))
 			more = h->ops->write(
 				       h->context, s,
 				       &(struct delivery){.bytes = {e->bytes, e->len}, .count = 1, .age_ms = -1}) ==
@@ -222,11 +222,12 @@ static void write_to(struct hub *h, struct subscriber *s, int64_t now_ms)
 		return;
 	}
 	s->seq = d.last;
+	subscriber_withhold(s, d.withheld_from, d.withheld_to);
 	if (d.bytes.len > 0) {
 		enum hub_written written = h->ops->write(h->context, s, &d);
 
 		if (written != HUB_KEPT)
-			hub_delivered(h, t, d.last, d.private);
+			hub_delivered(h, t, subscriber_delivers(s, d.last), d.private ? d.last : 0);
 		more = written == HUB_SENT;
 	}
 	if (more && s->seq == tail_seq(t->tail))

@@ -139,11 +139,12 @@ bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms);
 bool hub_is_busy(const struct hub *h);
 
 /*
- * What a write kept, or what was sent by other means, has left for the client: everything up to `seq`.
+ * What a write kept, or what was sent by other means, has left for the client.
  *
- *	private	and that one was for this user alone
+ *	up_to		the topic is delivered so far: subscriber_delivers()
+ *	private_seq	and a message for this user alone; 0: none
  */
-void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t seq, bool private);
+void hub_delivered(struct hub *h, struct hub_topic *t, uint64_t up_to, uint64_t private_seq);
 
 /*
  * A frame that is in no queue, for everyone on the topic who may have it and can take it soon: at most once. It goes

@@ -41,6 +41,26 @@ bool subscriber_has_everything(const struct subscriber *s)
 	return s->seq == tail_seq(s->topic->tail) && s->ephemeral == s->topic->ephemerals.last;
 }
 
+/* What has been sent to others meanwhile does not count any more. */
+static bool has_withheld(const struct subscriber *s)
+{
+	return s->withheld_to > s->topic->delivered_seq;
+}
+
+void subscriber_withhold(struct subscriber *s, uint64_t from, uint64_t to)
+{
+	if (from == 0)
+		return;
+	if (!has_withheld(s))
+		s->withheld_from = from;
+	s->withheld_to = to;
+}
+
+uint64_t subscriber_delivers(const struct subscriber *s, uint64_t seq)
+{
+	return has_withheld(s) ? MIN(seq, s->withheld_from - 1) : seq;
+}
+
 struct subscriber_list *subscriber_list_of(struct subscriber *s)
 {
 	if (s->state == SUB_WAITING)

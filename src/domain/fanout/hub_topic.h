@@ -36,6 +36,8 @@ struct subscriber {
 	/* seq of the announced message that revokes its reader's right. Stored messages before it are still the reader's;
 	 * ephemeral ones are not. 0: none announced. */
 	uint64_t ends_seq;
+	/* Messages that it passed over, and that may be no client's yet: the first and the last. 0: there are none. */
+	uint64_t withheld_from, withheld_to;
 	enum subscriber_state state;
 	struct reader reader;
 };
@@ -95,6 +97,17 @@ unsigned hub_topic_end_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *co
 
 /* Whether nothing lies between what the subscriber has and the newest message, ephemeral ones included. */
 bool subscriber_has_everything(const struct subscriber *s);
+
+/*
+ * It passes over these messages of its topic, which others may want. What no client has been sent waits for one that takes it: so the
+ * topic is delivered up to there, and no further, by this one.
+ *
+ *	from	0: there are none
+ */
+void subscriber_withhold(struct subscriber *s, uint64_t from, uint64_t to);
+
+/* Up to which seq its topic is delivered where it has been sent all that it wants up to `seq`. */
+uint64_t subscriber_delivers(const struct subscriber *s, uint64_t seq);
 
 /* The list that a subscriber with this state is on. A ready one is current or due by what it has: so a message moves all of
  * them at once. */

@@ -67,6 +67,21 @@ static bool is_for(const struct reader *r, const struct tail_entry *e, int64_t n
 	return now_ms < e->expires_ms && may_have(r, e->limit);
 }
 
+/* Its JSON text; empty: it has none. */
+static struct span text_of(const struct tail *t, uint64_t seq)
+{
+	const struct tail_entry *e = entry_at(t, seq);
+	uint64_t start = entry_start(t, seq, PLAIN) + e->header;
+
+	return e->end[PLAIN] > start ? (struct span){byte_fifo_at(&t->frames[PLAIN], start), e->end[PLAIN] - start}
+				     : (struct span){0};
+}
+
+static bool is_wanted(const struct tail *t, const struct reader *r, uint64_t seq)
+{
+	return !r->types || message_types_have(r->types, text_of(t, seq));
+}
+
 /* Everybody gets all that is kept: what a fan-out finds nearly always. */
 static bool is_for_everyone(const struct tail *t, int64_t now_ms)
 {
@@ -299,20 +314,36 @@ static uint64_t fitting(const struct tail *t, uint64_t first, enum form form, si
 }
 
 /*
- * The last seq of those from first to end that go out in one write: up to the first that has a limit, or has expired.
- * One that has a limit goes by itself.
+ * The last seq of those from first to end that go out in one write: up to the first that has a limit, has expired, or is not
+ * wanted. One that has a limit goes by itself.
  */
-static uint64_t together(const struct tail *t, uint64_t first, uint64_t end, int64_t now_ms)
+static uint64_t together(const struct tail *t, const struct reader *r, uint64_t first, uint64_t end, int64_t now_ms)
 {
 	if (entry_at(t, first)->limit)
 		return first;
 	for (uint64_t seq = first + 1; seq <= end; seq++) {
 		const struct tail_entry *e = entry_at(t, seq);
 
-		if (e->limit || now_ms >= e->expires_ms)
+		if (e->limit || now_ms >= e->expires_ms || !is_wanted(t, r, seq))
 			return seq - 1;
 	}
 	return end;
+}
+
+/* The first seq from `first` on that is for the reader, and wanted; next_seq: there is none. */
+static uint64_t pass_over(const struct tail *t, const struct reader *r, uint64_t first, int64_t now_ms,
+			  struct delivery *d)
+{
+	for (; first < t->next_seq; first++) {
+		if (!is_for(r, entry_at(t, first), now_ms) || text_of(t, first).len == 0)
+			continue;
+		if (is_wanted(t, r, first))
+			break;
+		if (d->withheld_from == 0)
+			d->withheld_from = first;
+		d->withheld_to = first;
+	}
+	return first;
 }
 
 enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *reader, int64_t now_ms, size_t max_bytes,
@@ -329,16 +360,15 @@ enum err tail_after(const struct tail *t, uint64_t seq, const struct reader *rea
 
 	if (reader->inflates && t->compressed_from != 0 && first >= t->compressed_from)
 		form = COMPRESSED;
-	if (is_for_everyone(t, now_ms)) {
+	if (is_for_everyone(t, now_ms) && !reader->types) {
 		d->last = fitting(t, first, form, max_bytes);
 	} else {
-		while (first < t->next_seq && !is_for(reader, entry_at(t, first), now_ms))
-			first++;
+		first = pass_over(t, reader, first, now_ms, d);
 		if (first == t->next_seq) {
 			d->last = first - 1;
 			return OK;
 		}
-		d->last = together(t, first, fitting(t, first, form, max_bytes), now_ms);
+		d->last = together(t, reader, first, fitting(t, first, form, max_bytes), now_ms);
 		d->private = entry_at(t, first)->limit && entry_at(t, first)->limit->to_user;
 	}
 	from = entry_start(t, first, form);
@@ -356,11 +386,14 @@ struct tail_text tail_message(const struct tail *t, uint64_t seq, const struct r
 	assert(seq >= t->first_seq && seq < t->next_seq);
 
 	const struct tail_entry *e = entry_at(t, seq);
-	uint64_t start = entry_start(t, seq, PLAIN) + e->header;
 	struct tail_text text = {.expires_ms = e->expires_ms != NEVER ? e->expires_ms : 0,
 				 .private = e->limit && e->limit->to_user};
 
-	if (is_for(reader, e, now_ms) && e->end[PLAIN] > start)
-		text.text = (struct span){byte_fifo_at(&t->frames[PLAIN], start), e->end[PLAIN] - start};
+	if (!is_for(reader, e, now_ms))
+		return text;
+	text.text = text_of(t, seq);
+	text.withheld = text.text.len > 0 && !is_wanted(t, reader, seq);
+	if (text.withheld)
+		text.text = (struct span){0};
 	return text;
 }

@@ -9,7 +9,7 @@
  *	a subscriber can be written to -> tail_after()		everything after its seq, at most so many bytes
  *
  * A few messages are for one user only, or for all but one connection. They lie in the tail as the others do;
- * tail_after() passes over what is not for the reader, and over what has expired. A message that had expired when it was
+ * tail_after() passes over what is not for the reader, or of a type that the reader does not want, and over what has expired. A message that had expired when it was
  * fetched has a seq and no bytes.
  *
  * Layer    domain: no socket, no I/O; the caller says what time it is.
@@ -69,7 +69,9 @@ struct delivery {
 	uint64_t last;	   /* the seq up to which the reader then has everything */
 	unsigned count;	   /* messages in `bytes` */
 	bool private;	   /* bytes hold exactly one message, for this user alone */
-	int64_t age_ms;	   /* since the first of them was published; negative: not known */
+	/* Messages up to `last` that the reader may have, and does not want: the first and the last. 0: there are none. */
+	uint64_t withheld_from, withheld_to;
+	int64_t age_ms; /* since the first of them was published; negative: not known */
 };
 
 /*
@@ -88,6 +90,7 @@ struct tail_text {
 	struct span text;   /* JSON: its frame without the header; lent as above; empty when it is not for the reader */
 	int64_t expires_ms; /* 0: never */
 	bool private;	    /* it is for this user alone */
+	bool withheld;	    /* text is empty because the reader does not want this type */
 };
 
 struct tail_text tail_message(const struct tail *t, uint64_t seq, const struct reader *reader, int64_t now_ms);

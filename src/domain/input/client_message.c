@@ -61,6 +61,16 @@ static void copy_text(char *out, size_t size, const struct field *f)
 		snprintf(out, size, "%s", field_text(f));
 }
 
+/* What of the topic it subscribes to, and from where on. */
+static void keep_choice(struct client_message *m, const struct field *fields)
+{
+	copy_text(m->cursor, sizeof(m->cursor), &fields[SUBSCRIBE_CURSOR]);
+	if (field_given(&fields[SUBSCRIBE_TYPES]) && field_types(&fields[SUBSCRIBE_TYPES], &m->types) != OK)
+		m->data.failed = true;
+	if (field_given(&fields[SUBSCRIBE_REWIND]))
+		m->rewind = field_integer(&fields[SUBSCRIBE_REWIND]);
+}
+
 /* For the connection itself. */
 static void keep_members(struct client_message *m, const struct field *fields)
 {
@@ -78,7 +88,7 @@ static void keep_members(struct client_message *m, const struct field *fields)
 	} else if (m->type == CLIENT_SUBSCRIBE || m->type == CLIENT_UNSUBSCRIBE) {
 		copy_text(m->subscription, sizeof(m->subscription), &fields[SUBSCRIBE_NAME]);
 		if (m->type == CLIENT_SUBSCRIBE)
-			copy_text(m->cursor, sizeof(m->cursor), &fields[SUBSCRIBE_CURSOR]);
+			keep_choice(m, fields);
 	}
 }
 
@@ -213,4 +223,5 @@ void client_message_free(struct client_message *m)
 	buf_free(&m->data);
 	buf_free(&m->correlation_id);
 	buf_free(&m->token);
+	message_types_unref(&m->types);
 }

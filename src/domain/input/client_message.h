@@ -22,6 +22,7 @@
 #include "domain/http/problem.h"
 #include "domain/input/client_type.h"
 #include "domain/text/uuid.h"
+#include "domain/topic/message_type.h"
 #include "domain/topic/topic.h"
 
 #define CLIENT_NAME_SIZE 513 /* 128 characters of at most four bytes, and the NUL */
@@ -35,6 +36,8 @@ struct client_message {
 	struct buf token;		     /* owned: authenticate, refresh_token */
 	char subscription[CLIENT_NAME_SIZE]; /* subscribe, unsubscribe */
 	char cursor[CLIENT_NAME_SIZE];	     /* subscribe; "": none */
+	struct message_types *types;	     /* owned; subscribe; NULL: all */
+	int64_t rewind;			     /* subscribe; 0: none */
 	char topic[TOPIC_NAME_MAX + 1];	     /* ack of a topic's message; "": it is one of a notification */
 	int64_t seq;			     /* with topic */
 	char id[UUID_TEXT_SIZE];	     /* ack of a notification; "": it is one of a topic's message */

@@ -96,6 +96,8 @@ static const struct field_rule token_rules[] = {
 static const struct field_rule subscribe_rules[] = {
 	[SUBSCRIBE_NAME] = {"subscription", FIELD_TEXT_128, true},
 	[SUBSCRIBE_CURSOR] = {"cursor", FIELD_TEXT_128, false},
+	[SUBSCRIBE_TYPES] = {"types", FIELD_TYPES, false},
+	[SUBSCRIBE_REWIND] = {"rewind", FIELD_LIMIT_100, false},
 };
 
 static const struct field_rule unsubscribe_rules[] = {

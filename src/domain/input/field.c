@@ -144,6 +144,15 @@ static bool is_users(const struct field *f)
 	return true;
 }
 
+static bool is_types(const struct field *f)
+{
+	struct message_types *types;
+	enum err e = field_types(f, &types);
+
+	message_types_unref(&types);
+	return e != ERR_INPUT;
+}
+
 static bool is_time(const struct field *f)
 {
 	int64_t wall_us = 0;
@@ -237,6 +246,8 @@ const char *field_problem(enum field_kind kind, const struct field *f)
 		return topic_problem(f);
 	case FIELD_TYPE:
 		return type_problem(f);
+	case FIELD_TYPES:
+		return is_types(f) ? NULL : MESSAGE_TYPES_SENTENCE;
 	case FIELD_LIMIT_100:
 		return is_integer(f, 1, 100) ? NULL : "must be an integer from 1 to 100";
 	case FIELD_LIMIT_500:
@@ -282,6 +293,23 @@ void field_decimal(const struct field *f, char out[FIELD_DECIMAL_SIZE])
 		snprintf(out, FIELD_DECIMAL_SIZE, "%.*s", (int)f->text.len, f->text.bytes);
 	else
 		snprintf(out, FIELD_DECIMAL_SIZE, "%.15g", json_object_get_double(f->value));
+}
+
+enum err field_types(const struct field *f, struct message_types **types)
+{
+	size_t count = json_object_is_type(f->value, json_type_array) ? json_object_array_length(f->value) : 0;
+	enum err e = count > 0 ? OK : ERR_INPUT;
+
+	*types = NULL;
+	for (size_t i = 0; e == OK && i < count; i++) {
+		struct json_object *item = json_object_array_get_idx(f->value, i);
+
+		e = json_object_is_type(item, json_type_string)
+			    ? message_types_add(types, (struct span){json_object_get_string(item),
+								     (size_t)json_object_get_string_len(item)})
+			    : ERR_INPUT;
+	}
+	return e;
 }
 
 static struct span user_text(struct json_object *value, char room[JSON_INTEGER_SIZE])
@@ -362,6 +390,7 @@ void field_add_json(struct buf *out, const struct field_rule *rule, const struct
 	case FIELD_TOKEN:
 	case FIELD_TOPIC:
 	case FIELD_TYPE:
+	case FIELD_TYPES:
 	case FIELD_LIMIT_100:
 	case FIELD_LIMIT_500:
 	case FIELD_TEXT_4000:

@@ -11,7 +11,9 @@
 
 #include "base/buf.h"
 #include "base/defs.h"
+#include "base/err.h"
 #include "domain/caller/user_id.h"
+#include "domain/topic/message_type.h"
 
 enum field_kind {
 	FIELD_ANY, /* any value, null too */
@@ -36,6 +38,7 @@ enum field_kind {
 	FIELD_TOKEN,	   /* text, 1 to 8,192 bytes */
 	FIELD_TOPIC,	   /* name of a topic, and none that misleads (domain/topic/topic.h) */
 	FIELD_TYPE,	   /* FIELD_TEXT_128, and none of the protocol's own types (domain/topic/message_type.h) */
+	FIELD_TYPES,	   /* list of 1 to 20 different types of messages (domain/topic/message_type.h) */
 	FIELD_USER,	   /* user id, text or an integer of 64 bits */
 	FIELD_USERS,	   /* list of 1 to 50 user ids */
 	FIELD_UUID,
@@ -70,6 +73,15 @@ static inline bool field_given(const struct field *f)
 const char *field_text(const struct field *f);
 int64_t field_integer(const struct field *f);
 int64_t field_time_us(const struct field *f);
+
+/*
+ * Of a FIELD_TYPES.
+ *
+ *	types	out: NULL, or taken: let go by message_types_unref(), on an error too
+ *
+ * ERR_INPUT, ERR_MEMORY
+ */
+enum err field_types(const struct field *f, struct message_types **types) MUST_CHECK;
 
 /* Of a FIELD_USER: text, whatever it was. */
 void field_user(const struct field *f, char out[USER_ID_MAX + 1]);

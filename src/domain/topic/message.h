@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/defs.h"
 #include "domain/text/uuid.h"
+#include "domain/topic/message_type.h"
 
 /* `{"type":…}` with 7 becomes `{"seq":7,"type":…}`. `body` is a JSON object as tidings.message keeps it. */
 void message_add(struct buf *out, uint64_t seq, const char *body, size_t body_len);
@@ -35,7 +36,8 @@ struct stored_message {
 struct reader {
 	const char *user_id; /* borrowed; NULL: anonymous */
 	struct uuid connection_id;
-	bool inflates; /* takes compressed messages (permessage-deflate) */
+	bool inflates;			   /* takes compressed messages (permessage-deflate) */
+	const struct message_types *types; /* borrowed; that it wants alone; NULL: all */
 };
 
 /* Is a message with these two limits for this reader? */

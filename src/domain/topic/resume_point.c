@@ -18,6 +18,8 @@ void resume_points_add_cursor(struct buf *out, const struct resume_point *points
 static void add_one(struct buf *out, const struct resume_point *p)
 {
 	buf_printf(out, "\"recovered\":%s", p->recovered ? "true" : "false");
+	if (p->rewound)
+		buf_add_text(out, ",\"rewound\":true");
 	if (p->missed_from > 0)
 		buf_printf(out, ",\"missed\":{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", p->missed_from, p->missed_to);
 }

@@ -20,6 +20,7 @@ struct resume_point {
 	const char *epoch; /* borrowed */
 	uint64_t seq;	   /* what comes after it will be sent */
 	bool recovered;
+	bool rewound;			 /* what it gets first is the newest, as its client has asked for */
 	uint64_t missed_from, missed_to; /* 0: not known, or nothing */
 };
 
@@ -27,7 +28,7 @@ struct resume_point {
 void resume_points_add_cursor(struct buf *out, const struct resume_point *points, size_t count);
 
 /*
- * Appends members of a JSON object: `"recovered":…`, with `"missed":…` where that is known of a single topic.
+ * Appends members of a JSON object: `"recovered":…`, with `"missed":…` where that is known of a single topic, and `"rewound":true`.
  *
  *	by_topic	`"topics":{"a":{"cursor":…,"recovered":…},…}` too: for a client that named topics
  */

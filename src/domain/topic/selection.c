@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "domain/http/query.h"
+
 static struct selection *selection_new(size_t count)
 {
 	struct selection *s = calloc(1, sizeof(*s) + count * sizeof(s->items[0]));
@@ -98,4 +100,98 @@ enum err selection_of_topics(struct selection **out, struct span topics, const c
 		read_combined(s, cursor);
 	*out = s;
 	return OK;
+}
+
+void selection_free(struct selection **s)
+{
+	if (!*s)
+		return;
+	message_types_unref(&(*s)->types);
+	free(*s);
+	*s = NULL;
+}
+
+/*
+ * Which topics, and where in them. An empty cursor is a bad one, not none, but where topics are named: there an empty part is none.
+ *
+ * ERR_INPUT  it names no topics, or not as they should be
+ */
+static enum err read_places(struct selection **out, struct span query, struct span last_event_id, int64_t diagnosis_id)
+{
+	struct buf cursor = BUF_EMPTY, topics = BUF_EMPTY;
+	const char *from = NULL;
+	enum err e = ERR_INPUT;
+
+	if (last_event_id.len > 0)
+		buf_add(&cursor, last_event_id.bytes, last_event_id.len);
+	else if (query_get(query, "cursor", &cursor) && cursor.len == 0)
+		from = diagnosis_id > 0 ? " " : "";
+	if (cursor.len > 0)
+		from = cursor.bytes;
+	if (diagnosis_id > 0)
+		e = selection_of_diagnosis(out, diagnosis_id, from);
+	else if (query_get(query, "topics", &topics) && topics.len > 0)
+		e = selection_of_topics(out, (struct span){topics.bytes, topics.len}, from);
+	if (!buf_ok(&cursor) || !buf_ok(&topics)) {
+		if (e == OK)
+			selection_free(out);
+		e = ERR_MEMORY;
+	}
+	buf_free(&cursor);
+	buf_free(&topics);
+	return e;
+}
+
+/* ERR_INPUT  it is there, and not as it should be */
+static enum err read_types(struct selection *s, struct span query)
+{
+	struct buf text = BUF_EMPTY;
+	enum err e = OK;
+
+	if (query_get(query, "types", &text))
+		e = message_types_of_list(&s->types, (struct span){text.bytes, text.len});
+	if (!buf_ok(&text))
+		e = ERR_MEMORY;
+	buf_free(&text);
+	return e;
+}
+
+static enum err read_rewind(int64_t *rewind, struct span query)
+{
+	struct buf text = BUF_EMPTY;
+	enum err e = OK;
+
+	if (query_get(query, "rewind", &text) &&
+	    (!topic_parse_id(text.bytes ? text.bytes : "", text.len, rewind) || *rewind > REWIND_MAX))
+		e = ERR_INPUT;
+	if (!buf_ok(&text))
+		e = ERR_MEMORY;
+	buf_free(&text);
+	return e;
+}
+
+enum err selection_of_query(struct selection **out, struct span query, struct span last_event_id, int64_t diagnosis_id,
+			    struct problem *problem)
+{
+	struct selection fallback = {0}, *s = NULL;
+	int64_t rewind = 0;
+	enum err places = read_places(&s, query, last_event_id, diagnosis_id);
+	enum err types = read_types(s ? s : &fallback, query), back = read_rewind(&rewind, query);
+
+	if (places == ERR_INPUT)
+		problem_add_field(problem, "", "topics",
+				  "must be 1 to 100 different names of topics, joined by commas");
+	if (types == ERR_INPUT)
+		problem_add_field(problem, "", "types", MESSAGE_TYPES_SENTENCE);
+	if (back == ERR_INPUT)
+		problem_add_field(problem, "", "rewind", REWIND_SENTENCE);
+	message_types_unref(&fallback.types);
+	for (size_t i = 0; s && i < s->count; i++) {
+		s->items[i].types = s->types;
+		s->items[i].rewind = rewind;
+	}
+	if (places != OK || types != OK || back != OK)
+		selection_free(&s);
+	*out = s;
+	return places == ERR_MEMORY || types == ERR_MEMORY || back == ERR_MEMORY ? ERR_MEMORY : OK;
 }

@@ -3,6 +3,7 @@
  *
  *	/ws/123?cursor=abc-5				one diagnosis
  *	/sse?topics=diagnosis/1,health/456&cursor=abc-5.def-7	several topics, and a combined cursor (resume_point.h)
+ *	/poll/123?types=a,b&rewind=20	messages of these types alone; without a cursor, the newest 20 of them first
  *
  * Layer    domain.
  */
@@ -14,7 +15,9 @@
 
 #include "base/defs.h"
 #include "base/err.h"
+#include "domain/http/problem.h"
 #include "domain/topic/cursor.h"
+#include "domain/topic/message_type.h"
 #include "domain/topic/topic.h"
 
 #define SELECTION_MAX 100 /* topics: as many as a connection may be subscribed to (spec section 6) */
@@ -24,17 +27,23 @@ struct selected {
 	bool has_cursor;     /* it goes on from somewhere */
 	bool cursor_damaged; /* and nobody knows from where */
 	struct cursor cursor;
+	int64_t rewind; /* messages that it goes back where it has no cursor to go on from; 0: it does not */
+	struct message_types *types; /* borrowed: the selection's, or its maker's; NULL: all */
 };
 
+#define REWIND_MAX 100
+#define REWIND_SENTENCE "must be an integer from 1 to 100"
+
 struct selection {
-	int64_t diagnosis_id; /* 0: the request named topics */
+	int64_t diagnosis_id;	     /* 0: the request named topics */
+	struct message_types *types; /* owned; NULL: all */
 	size_t count;
 	struct selected items[];
 };
 
 /*
  *	cursor		NULL: none
- *	out		taken by the caller, who frees it with free()
+ *	out		taken by the caller, who frees it by selection_free()
  */
 enum err selection_of_diagnosis(struct selection **out, int64_t diagnosis_id, const char *cursor) MUST_CHECK;
 
@@ -45,3 +54,17 @@ enum err selection_of_diagnosis(struct selection **out, int64_t diagnosis_id, co
  * ERR_INPUT  not 1 to SELECTION_MAX different names of topics
  */
 enum err selection_of_topics(struct selection **out, struct span topics, const char *cursor) MUST_CHECK;
+
+void selection_free(struct selection **s);
+
+/*
+ * What a request asks for by its query, and by its Last-Event-ID, which goes before `cursor`.
+ *
+ *	diagnosis_id	of its path; 0: it has to name topics
+ *	last_event_id	empty: none
+ *	problem		added to: what is wrong with its parameters, one by one; *out is NULL then
+ *
+ * ERR_MEMORY
+ */
+enum err selection_of_query(struct selection **out, struct span query, struct span last_event_id, int64_t diagnosis_id,
+			    struct problem *problem) MUST_CHECK;

@@ -11,7 +11,8 @@
 static const struct statement history_statement = {
 	"history",
 	"SELECT outcome, epoch, recovered, missed_from, missed_to, next_seq, seq, body "
-	"FROM tidings.history($1::text, $2::text, $3::text, $4::text, $5::int8, $6::int8, $7::boolean)",
+	"FROM tidings.history($1::text, $2::text, $3::text, $4::text, $5::int8, $6::int8, $7::boolean, $8::int8, "
+	"$9::text)",
 };
 
 enum { OUTCOME, EPOCH, RECOVERED, MISSED_FROM, MISSED_TO, NEXT_SEQ, SEQ, BODY };
@@ -40,26 +41,31 @@ static enum err read_header(const PGresult *r, struct history *h)
 	return OK;
 }
 
-enum err history_read(struct db *db, const char *user_id, enum role role, bool require_user, const char *topic,
-		      const struct cursor *since, int64_t limit, struct history *h)
+enum err history_read(struct db *db, const struct history_reader *reader, const struct history_part *part,
+		      struct history *h)
 {
+	const struct cursor *since = part->has_since ? &part->since : NULL;
 	char limit_text[24];
 	char after_text[24];
+	char before_text[24];
 	const char *values[] = {
-		user_id,
-		role_text(role),
-		topic,
+		reader->user_id,
+		role_text(reader->role),
+		part->topic,
 		since ? since->epoch : NULL,
 		since ? after_text : NULL,
 		limit_text,
-		require_user ? "true" : "false",
+		reader->require_user ? "true" : "false",
+		part->before > 0 ? before_text : NULL,
+		message_types_json(part->types),
 	};
 	PGresult *result = NULL;
 	enum err e = db_ensure(db);
 
 	if (e != OK)
 		return e;
-	snprintf(limit_text, sizeof(limit_text), "%" PRId64, limit);
+	snprintf(limit_text, sizeof(limit_text), "%" PRId64, part->limit);
+	snprintf(before_text, sizeof(before_text), "%" PRId64, part->before);
 	snprintf(after_text, sizeof(after_text), "%" PRIu64, since ? since->seq : 0);
 	e = db_query(db, &history_statement, ARRAY_LEN(values), values, NULL, NULL, &result);
 	if (e != OK)

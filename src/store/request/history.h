@@ -1,5 +1,5 @@
 /*
- * history - what a topic's queue holds after a cursor, for one reader (spec 3.4, GET /ws/history).
+ * history - what a topic's queue holds, for one reader (spec 3.4 and 7, GET /ws/history).
  *
  * Layer    store.
  */
@@ -13,6 +13,8 @@
 #include "base/err.h"
 #include "domain/caller/token.h"
 #include "domain/topic/cursor.h"
+#include "domain/topic/message_type.h"
+#include "domain/topic/topic.h"
 #include "store/blocking/db.h"
 
 struct history {
@@ -23,15 +25,29 @@ struct history {
 	struct buf messages; /* owned: JSON objects joined by commas; the caller frees it, whatever the outcome */
 };
 
+/* Who reads. */
+struct history_reader {
+	const char *user_id; /* borrowed; NULL: anonymous */
+	enum role role;
+	bool require_user; /* refuse users who are not in tidings.app_user, or not active */
+};
+
+/* What of it. */
+struct history_part {
+	char topic[TOPIC_NAME_MAX + 1];
+	bool has_since; /* what comes after `since`; else the newest */
+	struct cursor since;
+	int64_t before;		     /* the newest before this seq; 0: the newest of all */
+	int64_t limit;		     /* messages */
+	struct message_types *types; /* owned; NULL: all */
+};
+
 /*
- *	user_id		NULL: anonymous
- *	require_user	refuse users who are not in tidings.app_user, or not active
- *	since		NULL: the newest
- *	h		all zero
+ *	h	all zero
  *
  * ERR_FORBIDDEN  not theirs
  * ERR_NOT_FOUND  no such diagnosis: told to service and admin only
  * ERR_AWAY, ERR_DATABASE
  */
-enum err history_read(struct db *db, const char *user_id, enum role role, bool require_user, const char *topic,
-		      const struct cursor *since, int64_t limit, struct history *h) MUST_CHECK;
+enum err history_read(struct db *db, const struct history_reader *reader, const struct history_part *part,
+		      struct history *h) MUST_CHECK;

@@ -14,11 +14,26 @@ struct attach_call {
 };
 
 static const struct statement attach_statement = {
-	"attach", "select outcome, epoch, last_seq, first_seq, delivered_seq, unsent, counted, queue_max, after, "
-		  "topic_id, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms "
-		  "from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14)"};
+	"attach",
+	"select outcome, epoch, last_seq, first_seq, delivered_seq, unsent, same_epoch, counted, rewound_after, "
+	"queue_max, after, "
+	"topic_id, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms "
+	"from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"};
 
-enum attach_column { OUTCOME, EPOCH, LAST_SEQ, FIRST_SEQ, DELIVERED_SEQ, UNSENT, COUNTED, QUEUE_MAX, AFTER, TOPIC_ID };
+enum attach_column {
+	OUTCOME,
+	EPOCH,
+	LAST_SEQ,
+	FIRST_SEQ,
+	DELIVERED_SEQ,
+	UNSENT,
+	SAME_EPOCH,
+	COUNTED,
+	REWOUND_AFTER,
+	QUEUE_MAX,
+	AFTER,
+	TOPIC_ID
+};
 
 /* Of an outcome that is not "ok". */
 static enum err attach_outcome(const char *text)
@@ -43,8 +58,10 @@ static void read_row(struct attach_row *made, const PGresult *r, int row)
 		.first_seq = (uint64_t)sql_int8_at(r, row, FIRST_SEQ),
 		.delivered_seq = (uint64_t)sql_int8_at(r, row, DELIVERED_SEQ),
 		.unsent = sql_bool_at(r, row, UNSENT),
+		.same_epoch = sql_bool_at(r, row, SAME_EPOCH),
 		.counted = sql_bool_at(r, row, COUNTED),
 		.queue_max = (uint64_t)sql_int8_at(r, row, QUEUE_MAX),
+		.rewound_after = PQgetisnull(r, row, REWOUND_AFTER) ? -1 : sql_int8_at(r, row, REWOUND_AFTER),
 	};
 	snprintf(made->epoch, sizeof(made->epoch), "%s", epoch);
 }
@@ -122,6 +139,18 @@ static void add_cursors(struct sql_params *params, const struct attach_item *ite
 	add_item_texts(params, items, count, offsetof(struct attach_item, epoch));
 }
 
+/* How far each goes back, and over which types. */
+static void add_rewinds(struct sql_params *params, const struct attach_item *items, size_t count)
+{
+	struct pgarray *a = &params->arrays[params->count];
+
+	pgarray_begin(a, PGARRAY_INT8);
+	for (size_t i = 0; i < count; i++)
+		pgarray_add_int8(a, items[i].rewind);
+	sql_add_array(params);
+	add_item_texts(params, items, count, offsetof(struct attach_item, types));
+}
+
 enum err sql_attach(struct pipeline *p, const struct attach_node *node, const struct attach_limits *limits,
 		    const struct attach_item *items, size_t count, attach_answer answer, void *context)
 {
@@ -140,6 +169,7 @@ enum err sql_attach(struct pipeline *p, const struct attach_node *node, const st
 	sql_add_number(&params, limits->queue_max);
 	sql_add_number(&params, limits->rows);
 	sql_add_number(&params, limits->bytes);
+	add_rewinds(&params, items, count);
 	return sql_send(p, &attach_statement, &params, on_attach,
 			&(struct attach_call){.answer = answer, .context = context, .count = count},
 			sizeof(struct attach_call));

@@ -803,6 +803,22 @@ static enum err select_topics(void *context)
 	return e;
 }
 
+static enum err select_of_query(void *context)
+{
+	struct problem problem = PROBLEM_NONE;
+	struct selection *s = NULL;
+	enum err e = selection_of_query(&s, span_of("topics=a,b&cursor=abc-1.abc-2&types=x,y&rewind=5"),
+					(struct span){0}, 0, &problem);
+
+	(void)context;
+	memory_restore();
+	assert_int_equal(problem.errors_count, 0);
+	assert_true((s != NULL) == (e == OK));
+	selection_free(&s);
+	problem_free(&problem);
+	return e;
+}
+
 static enum err select_diagnosis(void *context)
 {
 	struct selection *s = NULL;
@@ -822,6 +838,7 @@ static void tables_go_on(void **state)
 	memory_fail_each(remember, NULL);
 	memory_fail_each(select_topics, NULL);
 	memory_fail_each(select_diagnosis, NULL);
+	memory_fail_each(select_of_query, NULL);
 }
 
 /* --- texts: a buffer that has failed says so to its end */

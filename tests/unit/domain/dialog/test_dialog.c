@@ -109,7 +109,7 @@ static void greets_who_named_topics_with_the_place_in_each(void **state)
 		"\"recovered\":false,\"topics\":{\"a\":{\"cursor\":\"e-7\",\"recovered\":true},"
 		"\"b/c\":{\"cursor\":\"f-9\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":9}}}}}");
 	buf_clear(&out);
-	dialog_missed_begin(&out, &d, "b/c");
+	dialog_missed_begin(&out, &d, "b/c", false);
 	dialog_missed_end(&out);
 	assert_string_equal(out.bytes,
 			    "{\"type\":\"reconnect_messages\",\"topic\":\"b/c\",\"data\":{\"messages\":[]}}");
@@ -126,7 +126,7 @@ static void gathers_what_was_missed_in_one_message(void **state)
 	struct buf out = BUF_EMPTY;
 
 	(void)state;
-	dialog_missed_begin(&out, &fresh, "diagnosis/123");
+	dialog_missed_begin(&out, &fresh, "diagnosis/123", false);
 	dialog_missed_add(&out, true, (struct span){"{\"seq\":1}xx", 9});
 	dialog_missed_add(&out, false, (struct span){"{\"seq\":2}", 9});
 	dialog_missed_end(&out);

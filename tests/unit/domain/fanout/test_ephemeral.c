@@ -68,12 +68,34 @@ static void cleared_ones_have_gone_by(void **state)
 	ephemerals_clear(&all);
 }
 
+static void are_for_who_may_have_them_and_wants_their_type(void **state)
+{
+	static const char frame[] = "\x81\x0c{\"type\":\"a\"}";
+	struct reader ann = {.user_id = "ann"}, bob = {.user_id = "bob"};
+	struct message_types *types = NULL;
+	struct ephemerals all;
+
+	(void)state;
+	ephemerals_init(&all);
+	assert_int_equal(ephemerals_add(&all, (struct span){frame, sizeof(frame) - 1}, "ann", NULL), OK);
+	assert_true(ephemeral_is_for(STAILQ_FIRST(&all.list), &ann));
+	assert_false(ephemeral_is_for(STAILQ_FIRST(&all.list), &bob));
+	assert_int_equal(message_types_add(&types, (struct span){"b", 1}), OK);
+	ann.types = types;
+	assert_false(ephemeral_is_for(STAILQ_FIRST(&all.list), &ann));
+	assert_int_equal(message_types_add(&types, (struct span){"a", 1}), OK);
+	assert_true(ephemeral_is_for(STAILQ_FIRST(&all.list), &ann));
+	message_types_unref(&types);
+	ephemerals_clear(&all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_has_a_number_and_whom_it_is_for),
 		cmocka_unit_test(the_oldest_are_dropped_when_they_are_too_many),
 		cmocka_unit_test(cleared_ones_have_gone_by),
+		cmocka_unit_test(are_for_who_may_have_them_and_wants_their_type),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

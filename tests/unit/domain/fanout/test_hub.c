@@ -604,13 +604,57 @@ static void tells_that_a_topic_has_been_delivered_when_the_first_client_has_it(v
 	assert_false(hub_run(hub, 10, NOW_MS));
 	assert_int_equal(delivered_calls, 1);
 	assert_int_equal(t->delivered_seq, 2);
-	hub_delivered(hub, t, 2, false);
+	hub_delivered(hub, t, 2, 0);
 	assert_int_equal(delivered_calls, 1);
-	hub_delivered(hub, t, 5, false);
+	hub_delivered(hub, t, 5, 0);
 	assert_int_equal(delivered_calls, 2);
 	hub_leave(&a.subscriber);
 	hub_leave(&b.subscriber);
 	hub_let_go(hub, t);
+}
+
+static void append_type(struct hub_topic *t, const char *body)
+{
+	struct stored_message m = {.seq = tail_seq(t->tail) + 1, .body = {body, strlen(body)}};
+
+	assert_int_equal(hub_append(hub, t, &m), OK);
+	assert_false(hub_run(hub, 10, NOW_MS));
+}
+
+/* What it left out counted as delivered: nobody ever got that from the queue. */
+static void what_a_client_does_not_want_is_not_delivered_by_it(void **state)
+{
+	static const char a[] = "{\"type\":\"a\"}", b[] = "{\"type\":\"b\"}";
+	struct hub_topic *t = hold(1, 0);
+	struct message_types *types = NULL;
+	struct client picky, other;
+
+	(void)state;
+	assert_int_equal(message_types_of_list(&types, (struct span){"a", 1}), OK);
+	join(&picky, t, 0);
+	picky.subscriber.reader.types = types;
+	append_type(t, a);
+	assert_int_equal(t->delivered_seq, 1);
+	append_type(t, b);
+	assert_int_equal(picky.subscriber.seq, 2);
+	append_type(t, a);
+	assert_int_equal(picky.got_count, 2);
+	assert_int_equal(t->delivered_seq, 1);
+	/* Somebody else takes it: from then on this one counts as before. */
+	join(&other, t, 1);
+	append_type(t, a);
+	assert_int_equal(t->delivered_seq, 4);
+	hub_leave(&other.subscriber);
+	append_type(t, a);
+	assert_int_equal(t->delivered_seq, 5);
+	append_type(t, b);
+	append_type(t, b);
+	append_type(t, a);
+	assert_int_equal(t->delivered_seq, 5);
+	assert_int_equal(picky.got_count, 5);
+	hub_leave(&picky.subscriber);
+	hub_let_go(hub, t);
+	message_types_unref(&types);
 }
 
 /* It was delivered once it had been written, also where the write had failed, or the rest of it never left. */
@@ -630,7 +674,7 @@ static void what_a_write_keeps_is_not_delivered_until_its_owner_says_so(void **s
 	assert_int_equal(c.subscriber.seq, 1);
 	assert_int_equal(c.subscriber.state, SUB_WAITING);
 	assert_int_equal(delivered_calls + private_calls, 0);
-	hub_delivered(hub, t, 1, true);
+	hub_delivered(hub, t, 1, 1);
 	assert_int_equal(delivered_to, 1);
 	assert_int_equal(private_seq, 1);
 	hub_leave(&c.subscriber);
@@ -1142,6 +1186,7 @@ int main(void)
 		TEST(a_topic_can_be_let_go_while_busy_and_rung),
 		TEST(a_topic_rung_twice_is_fetched_once_and_again_when_rung_meanwhile),
 		TEST(tells_that_a_topic_has_been_delivered_when_the_first_client_has_it),
+		TEST(what_a_client_does_not_want_is_not_delivered_by_it),
 		TEST(what_a_write_keeps_is_not_delivered_until_its_owner_says_so),
 		TEST(what_expires_before_its_turn_is_not_written),
 		TEST(a_private_message_reaches_its_user_alone_and_is_told),

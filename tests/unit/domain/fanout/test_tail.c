@@ -359,6 +359,48 @@ static void gives_the_text_of_one_message_to_who_may_have_it(void **state)
 	tail_free(&t);
 }
 
+static void passes_over_types_that_the_reader_does_not_want_and_says_so(void **state)
+{
+	struct tail *t = tail_from(0, 10000);
+	struct reader picky = ann;
+	struct message_types *types = NULL;
+	struct delivery d;
+
+	(void)state;
+	assert_int_equal(message_types_of_list(&types, (struct span){"a,c", 3}), OK);
+	picky.types = types;
+	append(t, "{\"type\":\"b\"}", NULL, NULL);
+	append(t, "{\"type\":\"a\"}", NULL, NULL);
+	append(t, "{\"type\":\"c\"}", NULL, NULL);
+	append(t, "{\"type\":\"b\"}", "bob", NULL);
+	append(t, NULL, NULL, NULL);
+	append(t, "{\"type\":\"b\"}", NULL, NULL);
+	append(t, "{\"type\":\"b\"}", NULL, NULL);
+	append(t, "{\"type\":\"a\"}", "ann", NULL);
+	append(t, "{\"type\":\"b\"}", NULL, NULL);
+	assert_int_equal(tail_after(t, 0, &picky, NOW_MS, ALL, &d), OK);
+	assert_seqs(d.bytes, (uint64_t[]){2, 3}, 2);
+	assert_int_equal(d.last, 3);
+	assert_int_equal(d.withheld_from, 1);
+	assert_int_equal(d.withheld_to, 1);
+	/* What is for somebody else, or is not there any more, is not withheld. */
+	assert_int_equal(tail_after(t, 3, &picky, NOW_MS, ALL, &d), OK);
+	assert_seqs(d.bytes, (uint64_t[]){8}, 1);
+	assert_true(d.private);
+	assert_int_equal(d.withheld_from, 6);
+	assert_int_equal(d.withheld_to, 7);
+	assert_int_equal(tail_after(t, 8, &picky, NOW_MS, ALL, &d), OK);
+	assert_int_equal(d.bytes.len, 0);
+	assert_int_equal(d.last, 9);
+	assert_int_equal(d.withheld_from, 9);
+	assert_true(tail_message(t, 9, &picky, NOW_MS).withheld);
+	assert_int_equal(tail_message(t, 9, &picky, NOW_MS).text.len, 0);
+	assert_false(tail_message(t, 4, &picky, NOW_MS).withheld);
+	assert_false(tail_message(t, 8, &picky, NOW_MS).withheld);
+	message_types_unref(&types);
+	tail_free(&t);
+}
+
 /* The entries were kept: tails that had been forgotten still took their room. */
 static void forgets_all_with_its_memory_and_goes_on_behind_a_hole(void **state)
 {
@@ -709,6 +751,7 @@ int main(void)
 		cmocka_unit_test(an_expired_message_has_a_seq_but_is_nothing_that_is_sent),
 		cmocka_unit_test(passes_over_a_message_from_when_it_expires),
 		cmocka_unit_test(gives_the_text_of_one_message_to_who_may_have_it),
+		cmocka_unit_test(passes_over_types_that_the_reader_does_not_want_and_says_so),
 		cmocka_unit_test(forgets_all_with_its_memory_and_goes_on_behind_a_hole),
 		cmocka_unit_test(is_a_list_of_messages_that_loses_its_oldest),
 		cmocka_unit_test(compresses_from_when_on_somebody_inflates_and_the_others_get_it_as_it_is),

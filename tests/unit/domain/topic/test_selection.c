@@ -127,6 +127,57 @@ static void takes_a_name_as_long_as_may_be(void **state)
 	free(s);
 }
 
+static struct selection *of_query(const char *query, const char *last_event_id, int64_t diagnosis_id, const char *wrong)
+{
+	struct problem problem = PROBLEM_NONE;
+	struct selection *s = NULL;
+	enum err e = selection_of_query(&s, (struct span){query, strlen(query)},
+					(struct span){last_event_id, strlen(last_event_id)}, diagnosis_id, &problem);
+
+	assert_int_equal(e, OK);
+	assert_int_equal(problem.errors_count, wrong ? 1 : 0);
+	if (wrong)
+		assert_non_null(strstr(problem.errors.bytes, wrong));
+	assert_true(!s == (wrong != NULL));
+	problem_free(&problem);
+	return s;
+}
+
+static void reads_types_and_how_far_to_go_back_of_a_query(void **state)
+{
+	struct selection *s = of_query("topics=a,b&cursor=e-1.&types=x%2Cy&rewind=20", "", 0, NULL);
+
+	(void)state;
+	assert_int_equal(s->count, 2);
+	assert_true(s->items[0].has_cursor && !s->items[1].has_cursor);
+	assert_int_equal(s->items[1].rewind, 20);
+	assert_ptr_equal(s->items[1].types, s->types);
+	assert_string_equal(message_types_json(s->types), "[\"x\",\"y\"]");
+	selection_free(&s);
+	assert_null(s);
+	s = of_query("cursor=e-1", "f-2", 7, NULL);
+	assert_string_equal(s->items[0].cursor.epoch, "f");
+	assert_null(s->types);
+	assert_int_equal(s->items[0].rewind, 0);
+	selection_free(&s);
+	s = of_query("cursor=", "", 7, NULL);
+	assert_true(s->items[0].cursor_damaged);
+	selection_free(&s);
+	selection_free(&s);
+}
+
+static void says_which_parameter_of_a_query_is_wrong(void **state)
+{
+	(void)state;
+	(void)of_query("", "", 0, "topics");
+	(void)of_query("topics=a,a&types=x", "", 0, "topics");
+	(void)of_query("types=", "", 7, "types");
+	(void)of_query("types=a,a", "", 7, "types");
+	(void)of_query("rewind=0", "", 7, "rewind");
+	(void)of_query("rewind=101", "", 7, "rewind");
+	(void)of_query("rewind=", "", 7, "rewind");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -137,6 +188,8 @@ int main(void)
 		cmocka_unit_test(refuses_what_are_not_different_names),
 		cmocka_unit_test(takes_a_hundred_and_no_more),
 		cmocka_unit_test(takes_a_name_as_long_as_may_be),
+		cmocka_unit_test(reads_types_and_how_far_to_go_back_of_a_query),
+		cmocka_unit_test(says_which_parameter_of_a_query_is_wrong),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,356 @@
+"""What a client chooses of a topic: its history, its newest messages, some types; and the place of a state that it has read (section 7)."""
+import contextlib
+import http.client
+import importlib
+import itertools
+import json
+import threading
+
+from harness import WAIT_S, Client, Closed, equal, test, wait_until
+from live import Live
+
+topics_of = importlib.import_module("48_topics")
+
+
+def publish(s, topic, *types, **more):
+    """A message of each type, told apart by its data."""
+    items = [{"topic": topic, "type": t, "data": {"n": n}, **more} for n, t in enumerate(types)]
+    return [r["seq"] for r in s.web1.api.post("/ws/publish", items, s.service()).want(200)["results"]]
+
+
+def history(s, topic, token=None, want=200, **parameters):
+    query = "".join(f"&{k}={v}" for k, v in parameters.items())
+    return s.web1.api.get(f"/ws/history?topic={topic}{query}", token or s.token()).want(want)
+
+
+def seqs(body):
+    return [m["seq"] for m in body["messages"]]
+
+
+# ------------------------------------------------------------------------------------------------------------- history
+
+
+@test("the history of any topic that one may read: the newest, what came after a cursor, and page by page before a seq")
+def _(s):
+    d = s.diagnosis()
+    topic = f"diagnosis/{d}"
+    empty = history(s, topic)
+    equal((empty["messages"], empty["recovered"]), ([], True), "of a topic that nobody has used")
+    publish(s, topic, *"aabbaabbaa")
+    newest = history(s, topic, limit=3)
+    equal((seqs(newest), newest["cursor"].split("-")[1]), ([8, 9, 10], "10"), "the newest")
+    equal(seqs(history(s, topic, since=empty["cursor"])), list(range(1, 11)), "after the cursor of before")
+    pages, before = [], 11
+    while got := seqs(page := history(s, topic, before=before, limit=4)):
+        equal(page["cursor"], f"{newest['cursor'].split('-')[0]}-{got[-1]}", "the cursor of a page")
+        pages, before = pages + [got], got[0]
+    equal(pages, [[7, 8, 9, 10], [3, 4, 5, 6], [1, 2]], "pages")
+    equal((seqs(history(s, topic, types="b")), seqs(history(s, topic, types="b,c", before=8, limit=1)), seqs(history(s, topic, types="b", since=empty["cursor"], limit=4))),
+          ([3, 4, 7, 8], [7], [3, 4]), "of one type")
+    equal(history(s, topic, types="b", since=empty["cursor"], limit=4)["cursor"].split("-")[1], "4", "the cursor goes past what is of another type")
+    equal(seqs(s.web1.api.get(f"/ws/history/{d}?before=3&types=a", s.token()).want(200)), [1, 2], "by the diagnosis")
+
+
+@test("history tells messages for somebody else to nobody, and a page before a seq is as long without them")
+def _(s):
+    topic = f"diagnosis/{s.diagnosis(granted=('457',))}"
+    for n in range(6):
+        publish(s, topic, "a", **({"to_user_id": "457"} if n % 2 else {}))
+    equal((seqs(history(s, topic, before=6, limit=2)), seqs(history(s, topic, limit=2, token=s.token("457")))), ([3, 5], [5, 6]), "seqs")
+
+
+@test("history of a topic is refused as everything else is: who may not, names that are none, parameters that do not fit")
+def _(s):
+    topic = f"diagnosis/{s.diagnosis()}"
+    history(s, topic, token=s.token("789"), want=403)
+    history(s, "health/456", token=s.token("789"), want=403)
+    history(s, topic, token=s.service(), want=403)
+    history(s, "diagnosis/999999999", token=s.token(role="admin"), want=404)
+    s.web1.api.get(f"/ws/history?topic={topic}").want(401)
+    s.web1.api.post("/ws/history", {}, s.token()).want(405)
+    for query, field in (("", "topic"), ("topic=", "topic"), ("topic=a%20b", "topic"), ("topic=Diagnosis/1", "topic"), (f"topic={topic}&before=0", "before"),
+                         (f"topic={topic}&before=x", "before"), (f"topic={topic}&before=3&since=abc-1", "before"), (f"topic={topic}&since=x", "since"),
+                         (f"topic={topic}&limit=101", "limit"), (f"topic={topic}&types=", "types"), (f"topic={topic}&types=a,a", "types"), (f"topic={topic}&types=a,,b", "types"),
+                         (f"topic={topic}&types=" + ",".join(map(str, range(21))), "types"), (f"topic={topic}&types=" + "x" * 129, "types"),
+                         (f"topic={topic}&topic={topic}", "topic")):
+        problem = s.web1.api.get(f"/ws/history?{query}", s.token()).want(422)
+        equal([e["field"] for e in problem["errors"]], [field], query)
+    equal([e["field"] for e in s.web1.api.get(f"/ws/history/1?topic={topic}", s.token()).want(422)["errors"]], ["topic"], "a topic for one diagnosis")
+
+
+# ------------------------------------------------------------------------------------------------- rewind, and some types
+
+
+class Watcher:
+    """A client by one transport or another: messages(count) of it, and what it was told where it began."""
+
+    def __init__(self, s, server, transport, topics, token=None, cursor=None, **more):
+        query = {"cursor": cursor, **more}
+        self.s, self.server, self.transport, self.topics, self.token, self.stack = s, server, transport, topics, token or s.token(), contextlib.ExitStack()
+        self.query = {k: v for k, v in query.items() if v is not None}
+        self.cursor, self.got, self.place = cursor, [], {}
+        path = topics_of.path("sse" if transport == "sse" else "ws", topics, token=self.token, **self.query)
+        if transport == "websocket":
+            self.link = self.stack.enter_context(Client(f"ws://127.0.0.1:{server.port}{path}"))
+            self.place = self.link.first["data"]
+        elif transport == "sse":
+            self.link = self.stack.enter_context(topics_of.events(s, server, topics, token=self.token, **self.query))
+            _, self.cursor, first = next(self.link)
+            self.place = first["data"]
+        elif transport == "live":
+            assert len(topics) == 1
+            self.link = Live(s, server, "combined", token=self.token)
+            self.stack.callback(self.link.client.close)
+            types = {"types": more["types"].split(",")} if more.get("types") else {}
+            self.link.send("subscribe", subscription=topics[0], **{k: v for k, v in self.query.items() if k != "types"}, **types)
+            self.place = self.link.until("subscribed")["data"]
+        else:
+            self.poll(timeout=0)
+        self.cursor = self.place["cursor"]
+
+    def poll(self, timeout):
+        query = {**self.query, "cursor": self.cursor, "timeout": timeout}
+        self.place = self.server.api.get(topics_of.path("poll", self.topics, **query), self.token).want(200)
+        self.cursor, self.got = self.place["cursor"], self.got + self.place["messages"]
+
+    def rewound(self):
+        """Has it been told so, wherever that is said? Of its one topic."""
+        return [self.place.get("topics", {self.topics[0]: self.place})[self.topics[0]].get("rewound", False)]
+
+    def messages(self, count):
+        while len(self.got) < count:
+            if self.transport == "long_poll":
+                self.poll(timeout=50)
+            elif self.transport == "sse":
+                _, self.cursor, m = next(self.link)
+                self.got.append(m)
+            else:
+                m = self.link.next()
+                if m["type"] == "reconnect_messages":
+                    equal(m["data"].get("rewound", False), self.rewound()[0], "rewound, with the messages")
+                    self.got += m["data"]["messages"]
+                else:
+                    self.got.append(m)
+        return [m["seq"] for m in self.got]
+
+    def now(self):
+        """Its cursor, once it has had what there is."""
+        if self.transport == "long_poll":
+            self.poll(timeout=0)
+        elif self.transport == "websocket":
+            self.cursor = self.link.answers()["data"]["cursor"]
+        elif self.transport == "live" and self.got:
+            self.cursor = f"{self.place['cursor'].split('-')[0]}-{self.got[-1]['seq']}"
+        return self.cursor
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+
+TRANSPORTS = ("websocket", "sse", "long_poll", "live")
+
+
+def everywhere(s):
+    return [(server, transport) for server in (s.node1, s.web1) for transport in TRANSPORTS]
+
+
+@test("rewind: a client without a cursor, or with one that cannot be resumed, gets the newest that are its own first, also what others have had; then what comes")
+def _(s):
+    for server, transport in everywhere(s):
+        topic = f"diagnosis/{s.diagnosis(granted=('457',))}"
+        publish(s, topic, *"aaaaaaa")
+        publish(s, topic, "a", to_user_id="457")
+        with Watcher(s, server, "websocket", [topic]) as first:
+            first.messages(7)
+            epoch = first.now().split("-")[0]
+            for cursor, want in ((None, [5, 6, 7]), ("abc-5", [5, 6, 7]), ("damaged", [5, 6, 7]), (f"{epoch}-99", [5, 6, 7]), (f"{epoch}-2", [3, 4, 5, 6, 7])):
+                with Watcher(s, server, transport, [topic], cursor=cursor, rewind=3) as w:
+                    equal(w.messages(len(want)), want, f"{transport}, {cursor}: seqs")
+                    equal(w.rewound(), [len(want) == 3], f"{transport}, {cursor}: rewound")
+                    equal(w.place["recovered"], cursor is None or cursor == f"{epoch}-2", f"{transport}, {cursor}: recovered")
+            with Watcher(s, server, transport, [topic], rewind=2) as w:
+                w.messages(2)
+                seq, = publish(s, topic, "a")
+                equal(w.messages(3), [6, 7, seq], f"{transport}: what comes then")
+        with Watcher(s, server, transport, [topic], token=s.token("457"), rewind=100) as w:
+            equal(w.messages(9), list(range(1, 10)), f"{transport}: with what is for that user alone")
+
+
+@test("rewind leaves in the queue what it passes over, for a client that takes all; without rewind nothing is different")
+def _(s):
+    for transport in TRANSPORTS:
+        topic = f"diagnosis/{s.diagnosis()}"
+        publish(s, topic, *"aaaaa")
+        with Watcher(s, s.node1, transport, [topic], rewind=2) as w:
+            equal(w.messages(2), [4, 5], f"{transport}: the newest")
+            w.now()
+        with Watcher(s, s.node1, transport, [topic]) as w:
+            equal((w.messages(5), w.rewound()), ([1, 2, 3, 4, 5], [False]), f"{transport}: what no client has been sent before these")
+
+
+@test("types: only these come, missed, live or ephemeral; the numbers in between are not missed, and the cursor goes past them")
+def _(s):
+    for server, transport in everywhere(s):
+        topic = f"diagnosis/{s.diagnosis()}"
+        publish(s, topic, *"abcab")
+        with Watcher(s, server, transport, [topic], types="a,c") as w:
+            equal(w.messages(3), [1, 3, 4], f"{transport}: missed")
+            publish(s, topic, *"bbabb")
+            equal(w.messages(4), [1, 3, 4, 8], f"{transport}: live")
+            publish(s, topic, *"bb")
+            if transport in ("websocket", "long_poll"):
+                wait_until(lambda: w.now().rsplit("-", 1)[1] == "12", f"{transport}: the cursor to go past what is not wanted")
+                equal(len(w.messages(4)), 4, f"{transport}: nothing of that came")
+            if transport != "long_poll":
+                publish(s, topic, "b", "c", ephemeral=True)
+                m = next(w.link)[2] if transport == "sse" else w.link.next()
+                equal((m["type"], "seq" in m), ("c", False), f"{transport}: ephemeral")
+        with Watcher(s, server, transport, [topic], types="b", rewind=3) as w:
+            equal((w.messages(3), w.rewound()), ([10, 11, 12], [True]), f"{transport}: the newest of a type")
+
+
+@test("what a client leaves out of the queue waits for one that takes it, and so does all that came after it")
+def _(s):
+    for transport in TRANSPORTS:
+        topic = f"diagnosis/{s.diagnosis()}"
+        publish(s, topic, *"aaba")
+        with Watcher(s, s.node1, transport, [topic], types="a") as w:
+            equal(w.messages(3), [1, 2, 4], f"{transport}: of one type")
+            publish(s, topic, *"ab")
+            equal(w.messages(4), [1, 2, 4, 5], f"{transport}: of one type, live")
+            cursor = w.now()
+        with Watcher(s, s.node1, transport, [topic], types="a", cursor=cursor) as w:
+            publish(s, topic, "a")
+            equal(w.messages(1), [7], f"{transport}: goes on")
+            w.now()
+        with Watcher(s, s.node1, transport, [topic]) as w:
+            equal(w.messages(5), [3, 4, 5, 6, 7], f"{transport}: of all types")
+            w.now()
+        with Watcher(s, s.node1, transport, [topic]) as w:
+            publish(s, topic, "a")
+            equal(w.messages(1), [8], f"{transport}: and then nothing waits")
+
+
+@test("an event stream is told its place with each heartbeat, also when nothing that it wants has come")
+def _(s):
+    with s.node(TIDINGS_HEARTBEAT=1) as node:
+        topic = f"diagnosis/{s.diagnosis()}"
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=WAIT_S)
+        connection.request("GET", f"/sse?topics={topic}&types=a", headers={"Authorization": f"Bearer {s.token()}"})
+        with contextlib.closing(connection.getresponse()) as reply:
+            assert reply.readline()
+            publish(s, topic, *"bbb")
+            for line in reply:
+                if line.startswith(b"id: ") and line.endswith(b"-3\n"):
+                    break
+        connection.close()
+
+
+@test("rewind and types that are none are refused by their names, on every route and in subscribe")
+def _(s):
+    d, topic = s.diagnosis(), f"diagnosis/{s.diagnosis()}"
+    for server in (s.node1, s.web1):
+        for path in (f"/poll/{d}?", f"/poll?topics={topic}&", f"/sse/{d}?", f"/sse?topics={topic}&"):
+            for wrong in ("rewind=0", "rewind=101", "rewind=x", "rewind=", "rewind=1&rewind=1", "types=", "types=a,", "types=a,a", "types=%FF", "types=" + "x" * 129):
+                if server is s.web1 and "%FF" in wrong:
+                    continue  # lighttpd refuses it itself
+                problem = server.api.get(path + wrong, s.token()).want(422)
+                equal([e["field"] for e in problem["errors"]], [wrong.split("=")[0]], path + wrong)
+        for path in (f"/ws/{d}?rewind=0", f"/ws/{d}?types=", "/ws/health?rewind=1", "/ws/combined?types=a"):
+            reply = server.api.request("GET", path, headers={"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                                                             "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Authorization": f"Bearer {s.token()}"})
+            equal([e["field"] for e in reply.want(422)["errors"]], [path.split("?")[1].split("=")[0]], path)
+    live = Live(s, s.node1, "combined")
+    with live.client:
+        for wrong in ({"rewind": 0}, {"rewind": 101}, {"rewind": "1"}, {"types": []}, {"types": "a"}, {"types": ["a", "a"]}, {"types": [1]}, {"types": [""]}):
+            live.send("subscribe", subscription=topic, **wrong)
+            error = live.until("error")["data"]
+            equal((error["code"], [e["field"] for e in error["errors"]]), ("invalid_message", list(wrong)), str(wrong))
+
+
+# ------------------------------------------------------------------------------------------------------ state and place
+
+
+def load(s, topic):
+    """A state by id, and the topic's cursor, in one snapshot."""
+    (state, place), = s.sql("begin transaction isolation level repeatable read, read only; "
+                            f"select coalesce(json_object_agg(id, value), '{{}}'), tidings.cursor('{topic}') from public.thing; commit")
+    return {int(k): v for k, v in json.loads(state).items()}, place
+
+
+class Follower(threading.Thread):
+    """Loads the state and its place, and follows from there until `end` comes: `model` is its state, `wrong` what was not as it should be."""
+
+    def __init__(self, s, transport, topic, nodes):
+        super().__init__(daemon=True)
+        # One user may have five connections of live health.
+        self.token = s.token(f"root-{id(self)}", role="admin")
+        self.s, self.transport, self.topic, self.nodes, self.wrong = s, transport, topic, nodes, []
+        self.model, self.cursor = load(s, topic)
+        self.start()
+
+    def run(self):
+        while self.nodes and not self.wrong:
+            # What ends a link is the network's way, or the node's; the next one goes on.
+            with contextlib.suppress(OSError, Closed, EOFError, StopIteration, http.client.HTTPException):
+                if self._follow(self.nodes[0]):
+                    return
+
+    def _follow(self, node):
+        with Watcher(self.s, node, self.transport, [self.topic], token=self.token, cursor=self.cursor) as w:
+            epoch, at = w.place["cursor"].split("-")[0], int(self.cursor.split("-")[1])
+            if not w.place["recovered"]:
+                self.wrong.append(w.place)
+                return True
+            for n in itertools.count():
+                w.messages(n + 1)
+                m, at = w.got[n], at + 1
+                if m["seq"] != at:
+                    self.wrong.append(f"{m['seq']} instead of {at}")
+                    return True
+                self.cursor = f"{epoch}-{at}"
+                if m["type"] == "end":
+                    return True
+                if m["data"]["op"] == "delete":
+                    self.model.pop(m["data"]["old"]["id"], None)
+                else:
+                    self.model[m["data"]["new"]["id"]] = m["data"]["new"]["value"]
+
+
+@test("who loads a state with its cursor and goes on from there ends with what the table has, by each transport, while it is written and a node is killed",
+      allow="connection|terminat|node")
+def _(s):
+    topic = "state/thing"
+    s.sql("create table public.thing (id int primary key, value int not null); create trigger tell after insert or update or delete on public.thing for each row "
+          f"execute function tidings.row_changed('{topic}', 'thing'); insert into public.thing select n, 0 from generate_series(1, 12) n")
+
+    def write(n):
+        for turn in range(30):
+            s.sql(f"begin; update public.thing set value = value + 1 where id % 3 = {n} and id % 4 <> {turn % 4}; {'rollback' if turn % 7 == 3 else 'commit'}")
+            if turn % 8 == 7:
+                s.sql(f"delete from public.thing where id = {n + 3}")
+                s.sql(f"insert into public.thing values ({n + 3}, {turn * 1000})")
+
+    node = s.start_node()
+    nodes, writers = [node, s.node1], [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for w in writers:
+        w.start()
+    followers = [Follower(s, t, topic, nodes) for _ in range(3) for t in TRANSPORTS]
+    node.child.kill()
+    node.wait()
+    s.forget(node)
+    nodes.pop(0)
+    followers += [Follower(s, t, topic, nodes) for t in TRANSPORTS]
+    for w in writers:
+        w.join()
+    s.sql(f"select tidings.publish('{topic}', 'end', '1')")
+    table = load(s, topic)[0]
+    for f in followers:
+        f.join(WAIT_S)
+    nodes.clear()
+    wrong = [(f.transport, f.wrong, f.is_alive(), f.model) for f in followers if f.wrong or f.is_alive() or f.model != table]
+    equal(wrong, [], f"followers that do not end with {table}")
+    s.sql("drop table public.thing")
