@@ -168,7 +168,7 @@ def state_and_place(db):
     messages = [b["data"] for b in db.bodies(topic)]
     epoch = db.epochs(quote([db.topic_id(topic)], "int8")).popitem()[1]
     table = {r[0]: int(r[1]) for r in db.sql("select id, value from public.thing")}
-    assert len({c for _, c in read}) > 5, "places that were read"
+    assert len({c for _, c in read}) > 1, "places that were read"
     for state, at in read:
         has, seq = split(at)
         assert has == epoch or (has.startswith("new") and seq == 0), at
