@@ -123,10 +123,10 @@ class Stream:
                     event[name] = json.loads(value) if name == "data" else value
 
     def comment(self):
-        """Reads on to the next comment."""
+        """Reads on to the next comment, before which the stream may tell its place."""
         line = self.line()
         while not line.startswith(":"):
-            equal(line, "", "a line before the comment")
+            assert line == "" or line.startswith("id: "), f"a line before the comment: {line}"
             line = self.line()
 
     @property
