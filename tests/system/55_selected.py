@@ -6,6 +6,8 @@ import itertools
 import json
 import threading
 
+import websockets.exceptions
+
 from harness import WAIT_S, Client, Closed, equal, test, wait_until
 from live import Live
 
@@ -295,7 +297,7 @@ class Follower(threading.Thread):
     def run(self):
         while self.nodes and not self.wrong:
             # What ends a link is the network's way, or the node's; the next one goes on.
-            with contextlib.suppress(OSError, Closed, EOFError, StopIteration, http.client.HTTPException):
+            with contextlib.suppress(OSError, Closed, EOFError, StopIteration, http.client.HTTPException, websockets.exceptions.WebSocketException):
                 if self._follow(self.nodes[0]):
                     return
 
