@@ -17,6 +17,8 @@ const EMPTY_REPLY_MS = 1000; // an empty reply that came sooner than this is not
 export class Place {
 	epoch = "";
 	at = 0; // everything up to here has come, or is not for us
+	loading = false; // its state, which brings its cursor: until then no link asks for it
+	loads = 0; // of its state, since a message has come
 	seen = 0; // the last that has come. Behind `at` while messages for this user alone, which waited, are still to come
 
 	constructor(cursor) {
@@ -42,13 +44,20 @@ export class Place {
 			this.move(cursor);
 			this.at = before ?? this.at;
 			this.seen = 0;
-		}
+		} else [this.epoch] = cursor.split("-"); // of a topic that was not there yet it is another
 		this.damaged = false;
 		return lost;
 	}
 
+	/* The server tells where it is: what is not for us, or of a type that we don't want, has gone by. */
+	pass(cursor) {
+		const [epoch, seq] = cursor.split("-");
+		if (epoch === this.epoch) this.at = Math.max(this.at, +seq);
+	}
+
 	/* False: it has come before. */
 	take(seq) {
+		this.loads = 0;
 		if (seq <= this.seen) return false;
 		if (seq) {
 			this.seen = seq;
@@ -118,7 +127,13 @@ export class Link {
 	url(path) {
 		const topics = [...this.places.keys()].map((t) => encodeURIComponent(t).replace(/%2F/g, "/"));
 		const cursors = [...this.places.values()].map((p) => p.cursor);
-		return `${this.base}/${path}?topics=${topics}` + (cursors.some(Boolean) ? `&cursor=${cursors.join(".")}` : "");
+		const { rewind, types } = this.settings;
+		return (
+			`${this.base}/${path}?topics=${topics}` +
+			(cursors.some(Boolean) ? `&cursor=${cursors.join(".")}` : "") +
+			(rewind ? `&rewind=${rewind}` : "") +
+			(types ? `&types=${types.map(encodeURIComponent)}` : "")
+		);
 	}
 
 	async request(path, more = "") {
@@ -153,6 +168,12 @@ export class Link {
 		for (const m of messages) this.over || this.to.message(this, m);
 	}
 
+	/* `cursor`: of all its topics. */
+	pass(cursor) {
+		const cursors = cursor.split(".");
+		[...this.places.values()].forEach((p, i) => p.pass(cursors[i]));
+	}
+
 	down(why) {
 		if (this.over) return;
 		this.end();
@@ -178,7 +199,8 @@ async function viaWebSocket(link) {
 		else if (m.type === "connect") {
 			link.up(m.data);
 			link.begin(m.data.topics);
-		} else if (m.type === "error" && m.data.code === "forbidden") forbidden = m.data.topic; // and then it closes
+		} else if (m.type === "pong" && m.data?.cursor) link.pass(m.data.cursor);
+		else if (m.type === "error" && m.data.code === "forbidden") forbidden = m.data.topic; // and then it closes
 	};
 
 	link.check = () => {
@@ -215,7 +237,7 @@ async function* events(body, heard) {
 			if (name === "data") event.data = event.data === undefined ? content : `${event.data}\n${content}`;
 			else if (name) event[name] = content;
 			else if (line === "" || line === "\r") {
-				if (event.data !== undefined) yield event;
+				if (event.data !== undefined || event.id) yield event;
 				event = {};
 			}
 		}
@@ -243,7 +265,11 @@ async function viaSse(link) {
 	const response = await link.request("sse");
 	if (!/event-stream/.test(response.headers.get("Content-Type"))) throw problem("broken", "this is no event stream");
 	const heard = () => link.isUp && link.expect(link.settings.silenceTimeout, "the event stream is silent");
-	for await (const { event, data } of events(response.body, heard)) {
+	for await (const { event, data, id } of events(response.body, heard)) {
+		if (data === undefined) {
+			link.pass(id);
+			continue;
+		}
 		const m = JSON.parse(data);
 		if (event === "connect") {
 			link.up(m.data);

@@ -31,6 +31,9 @@ async function within(ms, closing, run) {
 	}
 }
 
+/* Waits; not when the client is closed. */
+export const pause = (ms, closing) => within(ms, closing, (signal) => new Promise((done) => signal.addEventListener("abort", done)));
+
 /* One request: its answer, or why there is none, with `wait`, how long the server wants us to stay away. */
 async function request(fetch, url, init, ms, closing) {
 	try {
@@ -78,8 +81,8 @@ export async function send(url, message, until, settings, token, closing) {
 			refused = mine;
 			continue;
 		}
-		const pause = wait + backoff(settings, attempt);
-		if (once || !AGAIN.includes(error.status) || Date.now() + pause > until) throw error;
-		await within(pause, closing, (signal) => new Promise((done) => signal.addEventListener("abort", done)));
+		const rest = wait + backoff(settings, attempt);
+		if (once || !AGAIN.includes(error.status) || Date.now() + rest > until) throw error;
+		await pause(rest, closing);
 	}
 }

@@ -27,6 +27,16 @@ export interface Options {
   topics?: Iterable<string>;
   /** Where to go on from: `cursors` of a client before. A topic without one gets what waits for it. */
   cursors?: Cursors;
+  /**
+   * Loads the application's own state of a topic, shows it, and gives the cursor that belongs to it (`tidings.cursor()` in SQL, read in the same
+   * transaction). Called for each topic without a cursor, and after each `gap`; again, after a while, where it throws. The topic's messages come
+   * after what it gave.
+   */
+  state?: (topic: string) => string | Promise<string>;
+  /** Topics without a cursor, or after a gap, begin with so many of the newest messages, 1..100, also those that others have had. */
+  rewind?: number;
+  /** Only messages of these types, 1..20 of them. */
+  types?: string[];
   /** Which to use, best first. Default: all three. */
   transports?: Transport[];
   /** The WebSocket class to use. Default: globalThis.WebSocket; where there is none, WebSocket is left out. */
@@ -77,12 +87,13 @@ export interface Events<M = Message> {
    *	forbidden	this topic is not allowed: it has been dropped, the others go on
    *	unauthorized	the token is refused, also a fresh one. fatal
    *	token		the token function failed; tried again
+   *	state		the state function failed for `topic`; tried again
    *	invalid		the server does not understand the request (a topic's name, too many topics). fatal
    *	unreachable	no transport gets through; tried again in `retryIn` ms
    *	busy		the server is full, or not ready; tried again in `retryIn` ms
    * After a fatal one the client is closed.
    */
-  error: { code: "forbidden" | "unauthorized" | "token" | "invalid" | "unreachable" | "busy"; message: string; fatal: boolean; topic?: string;
+  error: { code: "forbidden" | "unauthorized" | "token" | "state" | "invalid" | "unreachable" | "busy"; message: string; fatal: boolean; topic?: string;
     retryIn?: number };
 }
 

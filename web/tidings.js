@@ -5,7 +5,7 @@
  * said to the server goes its own way, tidings-send.js.
  */
 import { backoff, Link, Place, VIA } from "./tidings-link.js";
-import { asks, failure, send } from "./tidings-send.js";
+import { asks, failure, pause, send } from "./tidings-send.js";
 
 const TRANSPORTS = ["websocket", "sse", "long_poll"];
 const TOPICS_MAX = 100;
@@ -103,7 +103,8 @@ export class Tidings {
 		if (this.closed || this.#places.has(topic)) return;
 		if (this.#places.size === TOPICS_MAX) throw new RangeError(`over ${TOPICS_MAX} topics`);
 		this.#places.set(topic, new Place(cursor));
-		this.#changed();
+		if (this.#settings.state && !cursor) this.#load(topic);
+		else this.#changed();
 	}
 
 	unsubscribe(topic) {
@@ -144,13 +145,39 @@ export class Tidings {
 		}
 	}
 
+	/* The application's state of a topic, and the place in it. Until that is there no link asks for the topic, and messages of one that
+	   has asked are passed over: they come after the place. `loads`: how often it was in vain. */
+	async #load(topic, loads = 0) {
+		const place = new Place();
+		const { signal } = this.#closing;
+		place.loading = true;
+		this.#places.set(topic, place);
+		while (place.loading) {
+			if (loads) await pause(backoff(this.#settings, loads - 1), signal);
+			if (this.closed || this.#places.get(topic) !== place) return;
+			place.loads = ++loads;
+			try {
+				if (!place.move(await this.#settings.state(topic))) throw new TypeError("state gave no cursor");
+				place.loading = false;
+				place.seen = place.at;
+			} catch (e) {
+				this.#emit("error", { code: "state", message: e?.message ?? String(e), topic, fatal: false });
+			}
+		}
+		if (this.#places.get(topic) === place) this.#changed();
+	}
+
+	get #ready() {
+		return new Map([...this.#places].filter(([, { loading }]) => !loading));
+	}
+
 	/* Several in one turn make one reconnection. One that is to come anyway takes them along; and one that is being made is not
 	   broken off: with it would go what waits for its topics, which is sent once to who has no cursor. */
 	#changed() {
 		clearTimeout(this.#change);
 		this.#change = setTimeout(() => {
 			const comes = this.#timer || this.#asking || (this.#link && !this.#link.isUp);
-			if (!comes || !this.#places.size) this.#connect();
+			if (!comes || !this.#ready.size) this.#connect();
 		});
 	}
 
@@ -179,7 +206,7 @@ export class Tidings {
 		this.#stop();
 		this.#reasons = [];
 		this.#round = [first, ...this.#order.filter((t) => t !== first)];
-		if (this.#places.size) this.#next();
+		if (this.#ready.size) this.#next();
 		else this.#gone("there are no topics", null);
 	}
 
@@ -224,11 +251,14 @@ export class Tidings {
 			const place = link.places.get(topic);
 			return place === this.#places.get(topic) ? place : undefined; // the topic may have gone, or come anew
 		};
-		return new Link(transport, this.#base, new Map(this.#places), this.#token, this.#settings, {
+		return new Link(transport, this.#base, this.#ready, this.#token, this.#settings, {
 			up,
 			down,
 			begin: (link, topic, entry, before) => {
-				if (ours(link, topic)?.begin(entry, before)) this.#emit("gap", { topic, ...entry.missed });
+				const place = ours(link, topic);
+				if (!place?.begin(entry, before)) return;
+				if (this.#settings.state) this.#load(topic, place.loads);
+				this.#emit("gap", { topic, ...entry.missed });
 			},
 			message: (link, m) => {
 				if (ours(link, m.topic)?.take(m.seq)) this.#emit("message", m);
@@ -246,7 +276,7 @@ export class Tidings {
 		// One that has worked before will again, perhaps soon: a server that starts has all sorts of moments.
 		this.#planProbe(worse);
 		this.#emit("connected", { transport, topics: [...places.keys()], connectionId: hello.connection_id, userId: hello.user_id });
-		if (places.size !== this.#places.size || [...places].some(([topic, p]) => this.#places.get(topic) !== p)) this.#changed();
+		if (places.size !== this.#ready.size || [...places].some(([topic, p]) => this.#places.get(topic) !== p)) this.#changed();
 	}
 
 	#down(link, { kind, message, topic, wait }) {

@@ -138,6 +138,73 @@ eachWay("a queue that was trimmed is a gap that says from where to where", async
 	assert.deepEqual([c.seqs("a"), c.seqs("b")], [[1, 7, 8, 9], [1]]);
 });
 
+/* What a page's server gives: its own state of a topic, with the cursor of tidings.cursor(). */
+const loader = (fake, loaded) => async (topic) => {
+	const { epoch, last } = fake.topic(topic);
+	loaded.push(last);
+	return `${epoch}-${last}`;
+};
+
+eachWay("state is loaded first, and the messages that come are those after its cursor; a topic with a cursor needs none", async (fake, client) => {
+	const loaded = [];
+	for (let i = 1; i <= 3; i++) fake.publish("a", i), fake.publish("b", i);
+	const c = client({ topics: ["a", "b"], cursors: { b: `${fake.topic("b").epoch}-1` }, state: loader(fake, loaded) });
+	await c.event("message", 2);
+	while (!c.t.cursors.a) await new Promise(setImmediate);
+	fake.publish("a", 4);
+	await c.event("message", 3);
+	assert.deepEqual([loaded, c.seqs("a"), c.seqs("b"), c.kept.gap], [[3], [4], [2, 3], []]);
+	assert.ok(fake.requests.every((r) => !r.topics.includes("a") || /^[0-9a-f]+-\d+/.test(r.cursor.split(".")[r.topics.indexOf("a")])));
+});
+
+eachWay("state is loaded again after a gap, and tried again where it throws; nothing comes that the state has", async (fake, client) => {
+	const loaded = [];
+	const load = loader(fake, loaded);
+	let fails = 1;
+	const c = client({ state: (topic) => (fails-- > 0 ? Promise.reject(new Error("away")) : load(topic)) });
+	await c.event("connected");
+	assert.deepEqual(c.kept.error.map((e) => [e.code, e.message, e.topic, e.fatal]), [["state", "away", "a", false]]);
+	fake.publish("a", 1);
+	await c.event("message");
+	await fake.stop();
+	for (let i = 2; i <= 9; i++) fake.publish("a", i);
+	fake.trim("a", 6);
+	fails = 2;
+	await fake.start();
+	await c.event("gap");
+	await c.event("error", 3);
+	while (loaded.length < 2) await new Promise(setImmediate);
+	while (c.t.cursors.a !== `${fake.topic("a").epoch}-9`) await new Promise(setImmediate);
+	fake.publish("a", 10);
+	await c.event("message", 2);
+	assert.deepEqual([loaded, c.seqs("a"), c.kept.gap], [[0, 9], [1, 10], [{ topic: "a", from: 2, to: 6 }]]);
+});
+
+eachWay("the epoch of a cursor that was made before its topic gives way to the topic's", async (fake, client) => {
+	fake.ahead = "new7xabcdef";
+	const c = client({ cursors: { a: "new7xabcdef-0" } });
+	await c.event("connected");
+	fake.publish("a", 1);
+	await c.event("message");
+	assert.deepEqual([c.seqs("a"), c.kept.gap, c.t.cursors.a], [[1], [], `${fake.topic("a").epoch}-1`]);
+});
+
+eachWay("types and rewind are asked for, and the cursor goes past what is not wanted", async (fake, client, way) => {
+	const c = client({ types: ["x", "y z"], rewind: 5, pingInterval: 50 });
+	await c.event("connected");
+	const { query } = fake.requests.at(-1);
+	assert.deepEqual([query.get("types"), query.get("rewind")], ["x,y z", "5"]);
+	fake.publish("a", 1);
+	fake.publish("a", 2);
+	fake.publish("a", 3, { type: "x" });
+	fake.publish("a", 4);
+	await c.event("message");
+	if (way === "sse") fake.say(`: still here\nid: ${fake.topic("a").epoch}-4\n\n`);
+	if (way === "long_poll") fake.publish("a", 5, { type: "x" });
+	while (+c.t.cursors.a.split("-")[1] < 4) await new Promise(setImmediate);
+	assert.equal(c.seqs("a")[0], 3);
+});
+
 eachWay("a topic that was made anew is a gap, and all that is in it comes", async (fake, client) => {
 	upTo(3).forEach((n) => fake.publish("a", n));
 	const c = client();

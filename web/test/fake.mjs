@@ -8,6 +8,7 @@
  *	tokens		the tokens that are good; null: all
  *	forbidden	the topics that are not
  *	early		by topic: seqs that are sent before all else to who has no cursor (messages for this user alone that waited)
+ *	ahead		an epoch that holds for every topic, as in a cursor of one that was not there yet
  *	forgets		what has been sent to one client does not wait for the next, as with the real one
  *	slow		ms between taking a request and answering it
  *	deaf		pings are not answered, nothing is said
@@ -49,6 +50,7 @@ class Session {
 		Object.assign(this, { server, transport, write });
 		const names = query.get("topics").split(",");
 		const cursors = query.get("cursor")?.split(".") ?? names.map(() => "");
+		this.types = query.get("types")?.split(",");
 		this.topics = new Map();
 		this.early = [];
 		this.hello = {};
@@ -59,7 +61,7 @@ class Session {
 		const [epoch, seq] = cursor.split("-");
 		let at = +(seq ?? (this.server.forgets ? topic.sent : topic.floor));
 		const entry = { recovered: true };
-		if (cursor && (epoch !== topic.epoch || at > topic.last || at < topic.floor)) {
+		if (cursor && ((epoch !== topic.epoch && epoch !== this.server.ahead) || at > topic.last || at < topic.floor)) {
 			entry.recovered = false;
 			if (epoch === topic.epoch && at < topic.floor) entry.missed = { from: at + 1, to: topic.floor };
 			at = topic.floor;
@@ -80,7 +82,7 @@ class Session {
 			this.topics.set(m.topic, Math.max(m.seq, this.topics.get(m.topic)));
 			this.server.topic(m.topic).sent = m.seq;
 		}
-		return all.filter((m) => !m.hidden);
+		return all.filter((m) => !m.hidden && (!this.types || this.types.includes(m.type)));
 	}
 
 	get cursor() {
@@ -98,6 +100,7 @@ export class Fake extends EventEmitter {
 	tokens = null;
 	forbidden = [];
 	early = {};
+	ahead = null;
 	forgets = false;
 	slow = 0;
 	deaf = false;
@@ -156,10 +159,10 @@ export class Fake extends EventEmitter {
 		return this.#topics.get(name);
 	}
 
-	/* `more`: {hidden: true} for somebody else's eyes, {again: seq} sends that one a second time, {ephemeral: true}. */
-	publish(name, data, { hidden, ephemeral } = {}) {
+	/* `more`: {hidden: true} for somebody else's eyes, {again: seq} sends that one a second time, {ephemeral: true}, {type}. */
+	publish(name, data, { hidden, ephemeral, type = "note" } = {}) {
 		const topic = this.topic(name);
-		const m = { type: "note", topic: name, data };
+		const m = { type, topic: name, data };
 		if (!ephemeral) {
 			m.seq = ++topic.last;
 			Object.defineProperty(m, "hidden", { value: hidden });
@@ -234,7 +237,7 @@ export class Fake extends EventEmitter {
 		s.close = (code, reason) => ws.close(code, reason);
 		ws.on("message", (data) => {
 			this.emit("said", String(data));
-			if (!this.deaf) say({ type: "pong", data: { timestamp: "" } });
+			if (!this.deaf) say({ type: "pong", data: { timestamp: "", cursor: s.cursor } });
 		});
 		ws.on("close", () => this.#leave(s));
 		say(s.connect);
