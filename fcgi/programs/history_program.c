@@ -155,7 +155,7 @@ int main(int argc, char **argv)
 {
 	struct config config;
 	struct request_limits *limits = NULL;
-	struct metrics metrics;
+	static struct metrics metrics; /* its numbers stay until the process ends */
 	struct db_workers_job job = {
 		.config = &config,
 		.metrics = &metrics,

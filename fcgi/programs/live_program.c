@@ -213,7 +213,7 @@ static void serve(void *context, const struct request *r, struct response *res)
 int main(int argc, char **argv)
 {
 	struct config config;
-	struct metrics metrics;
+	static struct metrics metrics; /* its numbers stay until the process ends */
 	struct db_workers_job job = {
 		.config = &config,
 		.metrics = &metrics,
