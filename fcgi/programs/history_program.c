@@ -1,5 +1,5 @@
 /*
- * history.fcgi - what a diagnosis' queue holds, answered at once and without the sidecar (spec 3.4).
+ * history.fcgi - what a topic's queue holds, answered at once and without the sidecar (spec 3.4).
  */
 #include "store/request/history.h"
 
@@ -18,12 +18,14 @@
 #define THREADS_MAX 8
 #define LIMIT_MAX 100
 
-static const char usage[] =
-	"Usage: history.fcgi [--check-config | --version | --help]\n"
-	"Answers /ws/history/{diagnosis_id} by FastCGI on descriptor 0, where a web server starts it.\n"
-	"Configured by TIDINGS_ variables: see tidings.conf(5).\n";
+static const char usage[] = "Usage: history.fcgi [--check-config | --version | --help]\n"
+			    "Answers /ws/history/{diagnosis_id} and /ws/history?topic= by FastCGI on descriptor 0, "
+			    "where a web server starts it.\n"
+			    "Configured by TIDINGS_ variables: see tidings.conf(5).\n";
 
-static const struct route routes[] = {{"GET", "/ws/history/*", 0}};
+enum { DIAGNOSIS, TOPIC };
+
+static const struct route routes[] = {{"GET", "/ws/history/*", DIAGNOSIS}, {"GET", "/ws/history", TOPIC}};
 
 struct history_question {
 	char topic[TOPIC_NAME_MAX + 1];
@@ -79,22 +81,40 @@ static bool read_limit(const struct request *r, struct history_question *q, stru
 	return good;
 }
 
-static bool read_question(struct db_worker *worker, const struct request *r, struct span id_text,
+/* False: no memory. */
+static bool read_topic(const struct request *r, struct history_question *q, struct problem *problem)
+{
+	struct buf text = BUF_EMPTY;
+	bool given = request_query(r, "topic", &text);
+	bool good = buf_ok(&text);
+
+	if (good && given && topic_name_valid(text.bytes ? text.bytes : "", text.len))
+		memcpy(q->topic, text.bytes, text.len + 1);
+	if (good && (q->topic[0] == '\0' || topic_name_misleads(q->topic)))
+		problem_add_field(problem, "", "topic", "must be the name of a topic");
+	buf_free(&text);
+	return good;
+}
+
+static bool read_question(struct db_worker *worker, const struct request *r, const struct route *route,
 			  struct history_question *q, struct response *res)
 {
-	static const struct query_name names[] = {{"since", true}, {"limit", true}};
+	bool by_topic = route->id == TOPIC;
+	const struct query_name names[] = {{"since", true}, {"limit", true}, {"topic", by_topic}};
+	struct span id_text = route_part(route, r);
 	struct problem problem = PROBLEM_NONE;
 	int64_t id = 0;
 
-	if (!topic_parse_id(id_text.bytes, id_text.len, &id)) {
+	if (!by_topic && !topic_parse_id(id_text.bytes, id_text.len, &id)) {
 		response_refuse(res, 404, "There is nothing at this path.");
 		return false;
 	}
-	topic_of_diagnosis(q->topic, id);
+	if (!by_topic)
+		topic_of_diagnosis(q->topic, id);
 	if (!read_caller(worker, r, q, res))
 		return false;
 	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
-	if (!read_since(r, q, &problem) || !read_limit(r, q, &problem))
+	if ((by_topic && !read_topic(r, q, &problem)) || !read_since(r, q, &problem) || !read_limit(r, q, &problem))
 		response_fault(res, ERR_MEMORY);
 	else if (problem.status != 0)
 		response_problem(res, &problem);
@@ -139,7 +159,7 @@ static void serve(void *context, const struct request *r, struct response *res)
 	struct history h = {0};
 	enum err e = OK;
 
-	if (!route || !read_question(worker, r, route_part(route, r), &q, res) ||
+	if (!route || !read_question(worker, r, route, &q, res) ||
 	    (!q.anonymous && !request_limits_take(worker->shared, &q.caller, RATE_ONE, res)))
 		return;
 	e = history_read(worker->db, q.anonymous ? NULL : q.caller.user_id, q.caller.role, worker->config->require_user,

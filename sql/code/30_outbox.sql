@@ -33,6 +33,7 @@ begin
 		when topic is null or topic !~ '^[A-Za-z0-9_.:/-]{1,128}$' then 'not the name of a topic: ' || coalesce(left(topic, 200), 'null')
 		when topic_misleads(topic) then
 			'a topic that begins so is diagnosis/<id>, health/<user>, chat/<uuid>, chats/<user> or notifications/<user>: ' || topic
+		when is_operators(topic) then 'nobody publishes to topics that begin with tidings/'
 		when coalesce(type, '') = '' or data is null then 'type and data are required'
 		when char_length(type) > 128 then 'type has at most 128 characters'
 		when type_is_own(type) then 'this type is said by the server alone: ' || type

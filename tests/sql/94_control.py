@@ -69,7 +69,7 @@ def health(db):
     equal(got["health"], {"state": "authenticated", "user_id": user, "connected_at": "2026-01-01T00:00:00.000Z", "last_activity": "2026-01-01T00:00:00.000Z",
                           "retry_count": 0, "recovery_attempts": 0, "is_healthy": True, "transport": "websocket", "node": node}, "before it was asked")
     heard = controls(db)
-    asked = call(db, f"select tidings.ask_report('{c}')")[0]
+    asked = call(db, f"select tidings.ask_reports(array['{c}'])")[0]
     equal(heard(), [f"report {c}"], "control")
     equal(ask(asked=f"'{asked}'")[2], "f", "fresh before the report")
     db.sidecar(f"select tidings.report('{node}', '{{{c},{uuid.uuid4()}}}', '{{2026-02-02T00:00:00Z,null}}', '{{error,null}}')")
