@@ -36,10 +36,10 @@ static bool may_operate(struct live_visit *v, const char *event)
 
 /* ---- what is asked */
 
+/* Of a text, an empty one is not given. */
 struct parameters {
-	struct buf user, topic, after, by;
-	bool has_user, has_topic, has_after, has_by;
-	bool slow, failed, anonymous, everyone;
+	struct buf user, topic, after, by; /* owned */
+	bool slow, failed;
 	int64_t limit;
 };
 
@@ -51,19 +51,44 @@ static void parameters_free(struct parameters *p)
 	buf_free(&p->by);
 }
 
-static const char *text_of(const struct buf *b)
+static const char *given(const struct buf *text)
 {
-	return b->bytes ? b->bytes : "";
+	return text->len > 0 ? text->bytes : NULL;
+}
+
+/* As tidings.connections() makes it: a time in microseconds, a dot, and a connection. */
+static bool is_place(const char *after, size_t len)
+{
+	const char *dot = memchr(after, '.', len);
+	struct uuid id;
+	int64_t us = 0;
+
+	return dot && topic_parse_id(after, (size_t)(dot - after), &us) &&
+	       uuid_parse(&id, dot + 1, len - (size_t)(dot + 1 - after));
+}
+
+static bool is_order(const char *by, size_t len)
+{
+	(void)len;
+	return strcmp(by, "rate") == 0 || strcmp(by, "lag") == 0 || strcmp(by, "clients") == 0;
+}
+
+/*	must	what it must be */
+static void read_text(const struct request *r, const char *name, bool (*valid)(const char *text, size_t len),
+		      const char *must, struct buf *text, struct problem *problem)
+{
+	if (request_query(r, name, text) && buf_ok(text) && !(text->len > 0 && valid(text->bytes, text->len)))
+		problem_add_field(problem, "", name, must);
 }
 
 /* Given is what is 1; 0 is as if it were not there. */
 static bool read_switch(const struct request *r, const char *name, struct problem *problem)
 {
 	struct buf text = BUF_EMPTY;
-	bool given = request_query(r, name, &text);
-	bool on = given && strcmp(text_of(&text), "1") == 0;
+	bool there = request_query(r, name, &text);
+	bool on = there && text.len > 0 && strcmp(text.bytes, "1") == 0;
 
-	if (given && !on && strcmp(text_of(&text), "0") != 0)
+	if (there && !on && !(text.len > 0 && strcmp(text.bytes, "0") == 0))
 		problem_add_field(problem, "", name, "must be 1 or 0");
 	buf_free(&text);
 	return on;
@@ -75,60 +100,39 @@ static void read_limit(const struct request *r, struct parameters *p, struct pro
 
 	p->limit = LIMIT_MAX;
 	if (request_query(r, "limit", &text) &&
-	    (!topic_parse_id(text_of(&text), text.len, &p->limit) || p->limit > LIMIT_MAX))
+	    !(text.len > 0 && topic_parse_id(text.bytes, text.len, &p->limit) && p->limit <= LIMIT_MAX))
 		problem_add_field(problem, "", "limit", "must be an integer from 1 to 100");
 	buf_free(&text);
 }
 
-/* As tidings.connections() makes it: a time in microseconds, a dot, and a connection. */
-static bool is_place(const struct buf *after)
+/* False: *res says what is wrong. */
+static bool is_right(struct live_visit *v, const struct parameters *p, struct problem *problem)
 {
-	const char *dot = after->bytes ? strchr(after->bytes, '.') : NULL;
-	struct uuid id;
-	int64_t us = 0;
-
-	return dot && topic_parse_id(after->bytes, (size_t)(dot - after->bytes), &us) &&
-	       uuid_parse(&id, dot + 1, strlen(dot + 1));
+	if (!buf_ok(&p->user) || !buf_ok(&p->topic) || !buf_ok(&p->after) || !buf_ok(&p->by))
+		response_fault(v->res, ERR_MEMORY);
+	else if (problem->status != 0)
+		response_problem(v->res, problem);
+	problem_free(problem);
+	return v->res->status == 200;
 }
 
-static bool is_order(const char *by)
-{
-	return strcmp(by, "rate") == 0 || strcmp(by, "lag") == 0 || strcmp(by, "clients") == 0;
-}
-
-/* False: *res says what is wrong, or *p is not whole. */
+/* False: *res says what is wrong. */
 static bool read_parameters(struct live_visit *v, struct parameters *p)
 {
-	static const struct query_name names[] = {{"user", true},   {"topic", true},	 {"after", true},
-						  {"by", true},	    {"limit", true},	 {"slow", true},
-						  {"failed", true}, {"anonymous", true}, {"everyone", true}};
+	static const struct query_name names[] = {{"user", true},  {"topic", true}, {"after", true}, {"by", true},
+						  {"limit", true}, {"slow", true},  {"failed", true}};
 	const struct request *r = v->request;
 	struct problem problem = PROBLEM_NONE;
 
 	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
-	p->has_user = request_query(r, "user", &p->user);
-	p->has_topic = request_query(r, "topic", &p->topic);
-	p->has_after = request_query(r, "after", &p->after);
-	p->has_by = request_query(r, "by", &p->by);
-	if (p->has_user && !user_id_valid(text_of(&p->user), p->user.len))
-		problem_add_field(&problem, "", "user", "must be a user id");
-	if (p->has_topic && !topic_name_valid(text_of(&p->topic), p->topic.len))
-		problem_add_field(&problem, "", "topic", "must be the name of a topic");
-	if (p->has_after && !is_place(&p->after))
-		problem_add_field(&problem, "", "after", "must be the next that an earlier reply gave");
-	if (p->has_by && !is_order(text_of(&p->by)))
-		problem_add_field(&problem, "", "by", "must be rate, lag or clients");
+	read_text(r, "user", user_id_valid, "must be a user id", &p->user, &problem);
+	read_text(r, "topic", topic_name_valid, "must be the name of a topic", &p->topic, &problem);
+	read_text(r, "after", is_place, "must be the next that an earlier reply gave", &p->after, &problem);
+	read_text(r, "by", is_order, "must be rate, lag or clients", &p->by, &problem);
 	p->slow = read_switch(r, "slow", &problem);
 	p->failed = read_switch(r, "failed", &problem);
-	p->anonymous = read_switch(r, "anonymous", &problem);
-	p->everyone = read_switch(r, "everyone", &problem);
 	read_limit(r, p, &problem);
-	if (!buf_ok(&p->user) || !buf_ok(&p->topic) || !buf_ok(&p->after) || !buf_ok(&p->by))
-		response_fault(v->res, ERR_MEMORY);
-	else if (problem.status != 0)
-		response_problem(v->res, &problem);
-	problem_free(&problem);
-	return v->res->status == 200;
+	return is_right(v, p, &problem);
 }
 
 /* ---- what there is */
@@ -151,9 +155,9 @@ void live_operator_connections(struct live_visit *v)
 
 	if (may_operate(v, NULL) && read_parameters(v, &p)) {
 		const struct connections_question q = {
-			.user = p.has_user ? p.user.bytes : NULL,
-			.topic = p.has_topic ? p.topic.bytes : NULL,
-			.after = p.has_after ? p.after.bytes : NULL,
+			.user = given(&p.user),
+			.topic = given(&p.topic),
+			.after = given(&p.after),
 			.slow = p.slow,
 			.limit = p.limit,
 		};
@@ -171,8 +175,8 @@ void live_operator_topics(struct live_visit *v)
 	struct parameters p = {0};
 
 	if (may_operate(v, NULL) && read_parameters(v, &p))
-		reply_list(v, overview_topics(v->worker->db, p.has_by ? p.by.bytes : "rate", p.limit, &list), "topics",
-			   &list);
+		reply_list(v, overview_topics(v->worker->db, p.by.len > 0 ? p.by.bytes : "rate", p.limit, &list),
+			   "topics", &list);
 	parameters_free(&p);
 	buf_free(&list);
 }
@@ -241,23 +245,32 @@ void live_operator_drop(struct live_visit *v)
 	order_outbox(v, OUTBOX_DROP, "manage_outbox_drop", "dropped");
 }
 
-static bool read_whose(struct live_visit *v, struct parameters *p)
-{
-	struct problem problem = PROBLEM_NONE;
+/* Whose subscriptions end. */
+struct whose {
+	struct parameters parameters; /* owned: the user is in it */
+	const char *user;	      /* lent by the parameters; "": whoever has no token; NULL: everybody */
+};
 
-	if (!read_parameters(v, p))
-		return false;
-	if (p->has_user + p->anonymous + p->everyone == 1)
-		return true;
-	problem_add_field(&problem, "", "user", "or anonymous=1 or everyone=1: one of them is required");
-	response_problem(v->res, &problem);
-	problem_free(&problem);
-	return false;
+/* False: *res says what is wrong. */
+static bool read_whose(struct live_visit *v, struct whose *w)
+{
+	static const struct query_name names[] = {{"user", true}, {"anonymous", true}, {"everyone", true}};
+	const struct request *r = v->request;
+	struct problem problem = PROBLEM_NONE;
+	bool anonymous = read_switch(r, "anonymous", &problem);
+	bool everyone = read_switch(r, "everyone", &problem);
+	struct buf *user = &w->parameters.user;
+
+	query_check((struct span){r->query, strlen(r->query)}, names, ARRAY_LEN(names), &problem);
+	read_text(r, "user", user_id_valid, "must be a user id", user, &problem);
+	if (problem.status == 0 && (user->len > 0) + anonymous + everyone != 1)
+		problem_add_field(&problem, "", "user", "or anonymous=1 or everyone=1: one of them is required");
+	w->user = everyone ? NULL : anonymous ? "" : user->bytes;
+	return is_right(v, &w->parameters, &problem);
 }
 
-static void revoke(struct live_visit *v, const char *topic, const struct parameters *p)
+static void revoke(struct live_visit *v, const char *topic, const char *user)
 {
-	const char *user = p->everyone ? NULL : p->anonymous ? "" : p->user.bytes;
 	enum err e = revocation_admin_revoke(v->worker->db, user, topic);
 
 	v->audit.outcome = e == OK ? "ok" : err_text(e);
@@ -269,22 +282,22 @@ static void revoke(struct live_visit *v, const char *topic, const struct paramet
 		return;
 	}
 	buf_printf(&v->res->body, "{\"status\":\"revoked\",\"topic\":\"%s\",\"user_id\":", topic);
-	user_id_add_json(&v->res->body, p->has_user ? user : NULL);
+	user_id_add_json(&v->res->body, user && *user ? user : NULL);
 	buf_add_text(&v->res->body, "}");
 }
 
 void live_operator_revoke(struct live_visit *v)
 {
 	struct buf topic = BUF_EMPTY;
-	struct parameters p = {0};
+	struct whose w = {0};
 
 	if (take_part(v, &topic, "subject") && may_operate(v, "manage_revoke")) {
 		if (!topic_name_valid(topic.bytes, topic.len))
 			response_refuse(v->res, 404, "There is nothing at this path.");
-		else if (read_whose(v, &p))
-			revoke(v, topic.bytes, &p);
+		else if (read_whose(v, &w))
+			revoke(v, topic.bytes, w.user);
 	}
-	parameters_free(&p);
+	parameters_free(&w.parameters);
 	buf_free(&topic);
 }
 
