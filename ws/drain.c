@@ -80,8 +80,8 @@ static void begin(struct drain *d)
 {
 	struct node *n = d->node;
 
-	log_notice("going away connections=%zu over_s=%d stays=%s", n->sessions.count, (int)n->config->drain_s,
-		   d->stays ? "yes" : "no");
+	log_notice("going away connections=%zu over_s=%d stays=%d", n->sessions.count, (int)n->config->drain_s,
+		   (int)d->stays);
 	d->state = DRAIN_SESSIONS;
 	n->phase = NODE_DRAINING;
 	d->begun_ms = clock_monotonic_ms();
