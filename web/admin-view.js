@@ -64,7 +64,7 @@ function fill(cell, content) {
 export function showRows(table, items, key, columns, acts = []) {
 	const body = table.tBodies[0];
 	const known = new Map([...body.rows].map((row) => [row.dataset.key, row]));
-	const hasFocus = body.contains(document.activeElement);
+	const focused = body.contains(document.activeElement) ? document.activeElement : null;
 	items.forEach((item, place) => {
 		const name = String(key(item));
 		let row = known.get(name);
@@ -85,7 +85,9 @@ export function showRows(table, items, key, columns, acts = []) {
 		if (body.rows[place] !== row) body.insertBefore(row, body.rows[place] ?? null);
 	});
 	for (const row of known.values()) row.remove();
-	if (hasFocus && !body.contains(document.activeElement)) document.getElementById(table.getAttribute("aria-labelledby")).focus();
+	// A row that is moved loses the focus, and one that is gone has none to give back.
+	if (focused?.isConnected) focused.focus({ preventScroll: true });
+	else if (focused) byId(table.getAttribute("aria-labelledby")).focus();
 	table.hidden = items.length === 0;
 	table.parentElement.querySelector(".empty").hidden = items.length > 0;
 }

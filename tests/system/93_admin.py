@@ -112,9 +112,7 @@ def _(s):
                 publish(s, topic, n)
             page.on('#by [value="clients"]', "check", {"force": True})
             page.on('#by [value="rate"]', "check", {"force": True})
-            page.wait_text("#topics tbody", topic)
-            row = next(t for t in page.texts("#topics tbody tr") if topic in t)
-            assert re.search(r" 3 0 1 \d+ s", row), row
+            wait_until(lambda: re.search(r" 3 0 1 \d+ s", page.text(f'#topics tr[data-key="{topic}"]')), "rate, lag and clients of the topic", 60)
             search(page, "nobody")
             page.wait_text("#connections ~ .empty", "Nobody is found")
             page.on("#of-user", "fill", "")
@@ -280,6 +278,24 @@ def _(s):
                     shoot(page, f"{how}-outbox")
         finally:
             s.sql("delete from tidings.outbox where failed_at is not null")
+
+
+@test("a row that moves keeps the focus; where it goes, the focus is on its table's heading")
+def _(s):
+    with clients.Place(s) as place, signed_in(s, place) as page:
+        mine, other, who = f"desk/{uuid.uuid4()}", f"desk/{uuid.uuid4()}", f"op-{uuid.uuid4()}"
+        rows = lambda: [k for k in page.evaluate("[...document.querySelectorAll('#topics tbody tr')].map((r) => r.dataset.key)") if k in (mine, other)]
+        for topic, count in ((other, 30), (mine, 20)):
+            s.api.post("/ws/publish", [{"topic": topic, "type": "note", "data": n} for n in range(count)], s.service()).want(200)
+        wait_until(lambda: rows() == [other, mine], "both topics", 60)
+        page.on(button("topics", "Tail", mine), "focus")
+        s.api.post("/ws/publish", [{"topic": mine, "type": "note", "data": n} for n in range(20)], s.service()).want(200)
+        wait_until(lambda: rows() == [mine, other], "the rows to move", 60)
+        equal(page.evaluate("document.activeElement.closest('tr')?.dataset.key"), mine, "the row that has the focus")
+        search(page, who)
+        with listen(s, place.node, who, mine) as client:
+            page.on(button("connections", "Disconnect", client.id[:8]), "focus")
+        wait_until(lambda: page.focus() == "connections-title", f"the focus to be on the heading; it is on {page.focus()}", 60)
 
 
 @test("page by page: what is not on the first page of connections is on the next")
