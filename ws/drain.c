@@ -6,16 +6,10 @@
 #include "ws/deliver/presence.h"
 #include "ws/net/acceptor.h"
 #include "ws/session/session.h"
+#include "ws/upkeep/heartbeat.h"
 
 #define TICK_MS 50
 #define LAST_MS 3000 /* for the last closes, and for the database */
-
-void drain_init(struct drain *d, struct node *n)
-{
-	*d = (struct drain){.node = n};
-	uv_timer_init(n->loop, &d->timer);
-	d->timer.data = d;
-}
 
 static void on_farewell(void *context, enum err e)
 {
@@ -56,6 +50,13 @@ static void say_farewell(struct drain *d, int64_t now_ms)
 		d->state = DRAIN_DONE;
 }
 
+static void rest(struct drain *d)
+{
+	d->state = DRAIN_EMPTY;
+	uv_timer_stop(&d->timer);
+	log_notice("drained: it waits for its end");
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct drain *d = timer->data;
@@ -66,24 +67,58 @@ static void on_tick(uv_timer_t *timer)
 		close_some(d, spent_ms, time_ms);
 		if (n->sessions.count > 0 && spent_ms < time_ms + LAST_MS)
 			return;
-		say_farewell(d, now_ms);
+		if (d->stays)
+			rest(d);
+		else
+			say_farewell(d, now_ms);
 	}
 	if (d->state == DRAIN_DONE || (d->state == DRAIN_FAREWELL && now_ms - d->farewell_ms >= LAST_MS))
 		uv_stop(n->loop);
 }
 
-void drain_begin(struct drain *d)
+static void begin(struct drain *d)
 {
 	struct node *n = d->node;
 
-	if (d->state != DRAIN_NONE)
-		return;
-	log_notice("going away connections=%zu over_s=%d", n->sessions.count, (int)n->config->drain_s);
+	log_notice("going away connections=%zu over_s=%d stays=%d", n->sessions.count, (int)n->config->drain_s,
+		   (int)d->stays);
 	d->state = DRAIN_SESSIONS;
 	n->phase = NODE_DRAINING;
 	d->begun_ms = clock_monotonic_ms();
 	d->total = n->sessions.count;
 	acceptor_shut(n->acceptor);
-	supervisor_tell(SUPERVISOR_STOPPING);
 	uv_timer_start(&d->timer, on_tick, 0, TICK_MS);
+}
+
+static void on_asked(uv_async_t *asked)
+{
+	struct drain *d = asked->data;
+
+	if (d->state != DRAIN_NONE)
+		return;
+	d->stays = true;
+	begin(d);
+	heartbeat_send_anew(d->node->upkeep.heartbeat);
+}
+
+void drain_init(struct drain *d, struct node *n)
+{
+	*d = (struct drain){.node = n};
+	uv_timer_init(n->loop, &d->timer);
+	uv_async_init(n->loop, &n->upkeep.drain_asked, on_asked);
+	d->timer.data = n->upkeep.drain_asked.data = d;
+}
+
+void drain_begin(struct drain *d)
+{
+	if (d->state != DRAIN_NONE && !d->stays)
+		return;
+	supervisor_tell(SUPERVISOR_STOPPING);
+	if (d->state == DRAIN_NONE)
+		begin(d);
+	else
+		uv_timer_start(&d->timer, on_tick, 0, TICK_MS);
+	if (d->state == DRAIN_EMPTY)
+		d->state = DRAIN_SESSIONS;
+	d->stays = false;
 }

@@ -104,6 +104,7 @@ struct node_upkeep {
 	struct relay *relay;
 	struct sweep *sweep;
 	struct node_health *health;
+	uv_async_t drain_asked; /* sent: somebody wants this node to drain, and to stay: drain.h */
 };
 
 enum node_phase {

@@ -11,6 +11,7 @@
 #include "fcgi/db_workers.h"
 #include "fcgi/metrics/program_metrics.h"
 #include "fcgi/programs/live_connections.h"
+#include "fcgi/programs/live_operator.h"
 #include "fcgi/programs/live_visit.h"
 #include "fcgi/request_limits.h"
 #include "store/request/act_run.h"
@@ -20,9 +21,26 @@
 static const char usage[] =
 	"Usage: live.fcgi [--check-config | --version | --help]\n"
 	"Takes health readings, chat messages and notifications by FastCGI on descriptor 0, where a web server\n"
-	"starts it, and manages connections. Configured by TIDINGS_ variables: see tidings.conf(5).\n";
+	"starts it, and manages connections, topics, nodes and the outbox. Configured by TIDINGS_ variables: see "
+	"tidings.conf(5).\n";
 
-enum { BROADCAST_CHAT, BROADCAST_HEALTH, BROADCAST_NOTIFICATION, SEND, RECEIPT, HEALTH, DISCONNECT, RECONNECT };
+enum {
+	BROADCAST_CHAT,
+	BROADCAST_HEALTH,
+	BROADCAST_NOTIFICATION,
+	SEND,
+	RECEIPT,
+	HEALTH,
+	DISCONNECT,
+	RECONNECT,
+	CONNECTIONS,
+	TOPICS,
+	OUTBOX,
+	RETRY,
+	DROP,
+	REVOKE,
+	DRAIN,
+};
 
 static const struct route routes[] = {
 	{"POST", "/ws/broadcast-chat-message", BROADCAST_CHAT},
@@ -33,6 +51,13 @@ static const struct route routes[] = {
 	{"GET", "/ws/connection/*/health", HEALTH},
 	{"DELETE", "/ws/connection/*", DISCONNECT},
 	{"POST", "/ws/user/**/reconnect", RECONNECT},
+	{"GET", "/ws/connections", CONNECTIONS},
+	{"GET", "/ws/topics", TOPICS},
+	{"GET", "/ws/outbox", OUTBOX},
+	{"POST", "/ws/outbox/*/retry", RETRY},
+	{"DELETE", "/ws/outbox/*", DROP},
+	{"POST", "/ws/topic/**/revoke", REVOKE},
+	{"POST", "/ws/node/*/drain", DRAIN},
 };
 
 /* ---- acts */
@@ -203,6 +228,27 @@ static void serve(void *context, const struct request *r, struct response *res)
 		break;
 	case RECONNECT:
 		live_connection_reconnect(&v);
+		break;
+	case CONNECTIONS:
+		live_operator_connections(&v);
+		break;
+	case TOPICS:
+		live_operator_topics(&v);
+		break;
+	case OUTBOX:
+		live_operator_outbox(&v);
+		break;
+	case RETRY:
+		live_operator_retry(&v);
+		break;
+	case DROP:
+		live_operator_drop(&v);
+		break;
+	case REVOKE:
+		live_operator_revoke(&v);
+		break;
+	case DRAIN:
+		live_operator_drain(&v);
 		break;
 	default:
 		serve_saying(&v);

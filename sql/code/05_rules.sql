@@ -58,6 +58,12 @@ begin
 end
 $$;
 
+-- Topics of tidings' own, which an operator watches: administrators alone, whatever authorize() says, and nobody publishes to them.
+create or replace function tidings.is_operators(topic text) returns boolean
+language sql immutable as $$
+	select starts_with(topic, 'tidings/')
+$$;
+
 -- 'ok', 'forbidden' or 'not_found'. The last is for the log, and for those who may publish everywhere: an ordinary user is told
 -- the same as for a diagnosis that is someone else's.
 --
@@ -66,6 +72,7 @@ create or replace function tidings.verdict(user_id text, role text, topic text, 
 language plpgsql stable as $$
 begin
 	return case
+		when tidings.is_operators(topic) then case when role = 'admin' and action = 'subscribe' then 'ok' else 'forbidden' end
 		when require_user and not tidings.account_holds(user_id, role) then 'forbidden'
 		when not tidings.topic_exists(topic) then 'not_found'
 		when tidings.authorize(user_id, role, topic, action) then 'ok'

@@ -33,6 +33,7 @@ begin
 		when topic is null or topic !~ '^[A-Za-z0-9_.:/-]{1,128}$' then 'not the name of a topic: ' || coalesce(left(topic, 200), 'null')
 		when topic_misleads(topic) then
 			'a topic that begins so is diagnosis/<id>, health/<user>, chat/<uuid>, chats/<user> or notifications/<user>: ' || topic
+		when is_operators(topic) then 'nobody publishes to topics that begin with tidings/'
 		when coalesce(type, '') = '' or data is null then 'type and data are required'
 		-- A cast of somebody's own would run with the rights of tidings_owner.
 		when pg_typeof(data)::oid >= 16384 then 'data is json, jsonb or text'

@@ -308,9 +308,10 @@ $$;
 
 -- Says that a node lives, buries those that don't, and compares its topics.
 --
+--	p_draining	it takes no new clients
 --	returns	as moved(); and a row with topic_id 0 when this node was not known: it has to write its presence and connections anew
 create or replace function tidings.heartbeat(p_node text, p_started_at text, p_connections int8, p_opened int8,
-	p_topics int8[], p_last_seqs int8[], p_epochs text[])
+	p_topics int8[], p_last_seqs int8[], p_epochs text[], p_draining boolean default false)
 returns table (topic_id int8, last_seq int8, epoch text)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -321,15 +322,15 @@ declare
 	v_dead uuid[];
 begin
 	perform set_config('synchronous_commit', 'off', true);
-	update node set heartbeat_at = v_now, connections = p_connections, opened = p_opened where id = p_node::uuid;
+	update node set heartbeat_at = v_now, connections = p_connections, opened = p_opened, draining = p_draining where id = p_node::uuid;
 	if not found then
 		-- What nodes left that were buried, and wrote once more before they died. One node at a time: one that is new here by now writes
 		-- what it has down anew after this.
 		perform pg_advisory_xact_lock(hashtextextended('tidings.node', 0));
 		delete from presence where node_id <> all (array(select n.id from node n));
 		delete from connection where node_id <> all (array(select n.id from node n));
-		insert into node (id, started_at, heartbeat_at, connections, opened)
-			values (p_node::uuid, p_started_at::timestamptz, v_now, p_connections, p_opened);
+		insert into node (id, started_at, heartbeat_at, connections, opened, draining)
+			values (p_node::uuid, p_started_at::timestamptz, v_now, p_connections, p_opened, p_draining);
 		return query select 0::int8, 0::int8, ''::text;
 	end if;
 
@@ -428,7 +429,7 @@ as $$
 		|| ', "nodes" : ' || coalesce((
 			select json_agg(json_build_object('id', n.id, 'started_at',
 				to_char(n.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'connections',
-				(select count(distinct c.id) from connected c where c.node_id = n.id)) order by n.started_at, n.id) from live n)::text, '[]')
+				(select count(distinct c.id) from connected c where c.node_id = n.id), 'draining', n.draining) order by n.started_at, n.id) from live n)::text, '[]')
 		|| '}')::json end
 	from totals t
 $$;

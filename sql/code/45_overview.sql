@@ -1,4 +1,4 @@
--- What the command tidings looks at, and does with what was given up.
+-- What an operator looks at, and does with what was given up: by the command, and by the routes of the page /admin.
 
 -- Topics, with what happens in them; the first p_limit of them by 'rate', 'lag' or 'clients'.
 --
@@ -29,22 +29,46 @@ language sql stable security definer set search_path = tidings, pg_temp as $$
 	from chosen c where c.place <= p_limit
 $$;
 
--- The first p_limit connections to nodes that live, the oldest first; of one user, or of one topic, unless that is null.
-create or replace function tidings.connections(p_user text, p_topic text, p_limit int8) returns json
-language sql stable security definer set search_path = tidings, pg_temp as $$
-	with chosen as (
+-- Connections to nodes that live, the oldest first, at most p_limit of them; of one user, or of one topic, unless that is null.
+--
+--	p_after	as `next` says; null: from the first
+--	p_asked	what ask_reports() or ask_slow() returned, or null
+--	p_slow	only those that lag, or that something waits for, as their nodes have told since p_asked
+--	next	where the next page begins; null: there is none
+--	fresh	all nodes have told since p_asked. `lag` and `waiting_bytes` are null where nothing was told since then
+create or replace function tidings.connections(p_user text, p_topic text, p_limit int8, p_after text default null, p_asked text default null,
+	p_slow boolean default false, out connections json, out ids text[], out next text, out fresh boolean)
+language plpgsql stable security definer set search_path = tidings, pg_temp as $$
+declare
+	v_asked timestamptz := p_asked::timestamptz;
+	v_after_at timestamptz := timestamptz 'epoch' + split_part(p_after, '.', 1)::int8 * interval '1 microsecond';
+	v_after_id uuid := split_part(p_after, '.', 2);
+	v_found int8;
+begin
+	with live as (
+		select n.id from node n where n.heartbeat_at > clock_timestamp() - interval '15 seconds'
+	), chosen as (
 		select c.id, min(c.user_id) as user_id, min(c.transport) as transport, min(c.connected_at) as connected_at, min(c.node_id::text) as node_id,
-			max(c.last_activity) as last_activity
-		from connection c join node n on n.id = c.node_id
-		where n.heartbeat_at > clock_timestamp() - interval '15 seconds' and (p_user is null or c.user_id = p_user)
+			max(c.lag) filter (where c.reported_at >= v_asked) as lag, max(c.waiting_bytes) filter (where c.reported_at >= v_asked) as waiting_bytes
+		from connection c join live n on n.id = c.node_id
+		where (p_user is null or c.user_id = p_user)
 			and (p_topic is null or c.topic_id = (select t.id from topic t where t.name = p_topic))
+			and (p_after is null or (c.connected_at, c.id) > (v_after_at, v_after_id))
+			and (not p_slow or c.reported_at >= v_asked and (c.lag > 0 or c.waiting_bytes > 0))
 		group by c.id order by min(c.connected_at), c.id limit p_limit
 	)
 	select coalesce(json_agg(json_build_object('connection_id', c.id, 'user_id', user_json(c.user_id), 'transport', c.transport,
-		'connected_at', stamp(c.connected_at), 'topics', (
-			select coalesce(json_agg(t.name order by t.name), '[]') from connection o join topic t on t.id = o.topic_id where o.id = c.id),
-		'node', c.node_id) order by c.connected_at, c.id), '[]')
-	from chosen c
+			'connected_at', stamp(c.connected_at), 'topics', (
+				select coalesce(json_agg(t.name order by t.name), '[]') from connection o join topic t on t.id = o.topic_id where o.id = c.id),
+			'node', c.node_id, 'lag', c.lag, 'waiting_bytes', c.waiting_bytes) order by c.connected_at, c.id), '[]'),
+		array_agg(c.id::text), (array_agg((extract(epoch from c.connected_at) * 1000000)::int8 || '.' || c.id order by c.connected_at desc, c.id desc))[1], count(*)
+		into connections, ids, next, v_found from chosen c;
+	if v_found < p_limit then
+		next := null;
+	end if;
+	fresh := not exists (
+		select from node n where n.heartbeat_at > clock_timestamp() - interval '15 seconds' and coalesce(n.reported_at < v_asked, true));
+end
 $$;
 
 -- What is to be relayed, the next first, or only what was given up. No bodies: they are nobody's who looks after the queue.

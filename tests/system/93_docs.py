@@ -56,7 +56,7 @@ def operations():
 def _(s):
     found = served()
     assert {("POST", "/ws/publish"), ("GET", "/ws/history/*"), ("GET", "/sse/*"), ("GET", "/ws/combined"), ("DELETE", "/ws/connection/*")} <= found, found
-    equal(described() - found, {("GET", path) for path in ("/docs", "/openapi.json", "/asyncapi.json")}, "described, and in no program")
+    equal(described() - found, {("GET", path) for path in ("/admin", "/docs", "/openapi.json", "/asyncapi.json")}, "described, and in no program")
     equal(found - described(), set(), "in a program, and not described")
     token = s.token("root", role="admin")
     for path, method, operation in operations():

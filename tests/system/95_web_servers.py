@@ -176,6 +176,14 @@ def use(s, web):
     web.api.post("/ws/broadcast-health-update", {"user_id": 456, "metric": "pulse", "value": 70}, s.service()).want(200)
     web.api.request("DELETE", f"/ws/connection/{uuid.uuid4()}", token=s.token("root", role="admin")).want(404)
     web.api.post("/ws/user/456/reconnect", "", s.token("457")).want(403)
+    admin = s.token("root", role="admin")
+    for path in ("/ws/connections", "/ws/topics", "/ws/outbox", "/ws/history?topic=desk/1"):
+        web.api.get(path, admin).want(200)
+    for path in ("/ws/topic/desk/1/revoke?user=456", "/ws/outbox/failed/retry"):
+        web.api.post(path, "", admin).want(200)
+    web.api.post("/ws/node/6f1c2b9a-5d0e-4c37-9a41-0be2f7d1c854/drain", "", admin).want(404)
+    page = web.api.get("/admin")
+    assert page.status == 200 and b'src="/admin.js"' in page.body and "default-src 'none'" in page.headers["Content-Security-Policy"], page
     web.api.post("/ws/broadcast-recommendation-update", body).want(401)
     web.api.get("/nowhere").want(404)
     web.api.post("/ws/publish", b" " * 300_000, s.service()).want(413)

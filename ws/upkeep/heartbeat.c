@@ -162,6 +162,7 @@ void heartbeat_send(struct heartbeat_sender *h)
 					  .connections = (int64_t)n->sessions.count,
 					  .opened = (int64_t)n->sessions.opened,
 					  .topics = &topics,
+					  .draining = n->phase >= NODE_DRAINING,
 				  },
 				  on_heartbeat, h) == OK)
 			h->state = HEARTBEAT_UNDER_WAY;

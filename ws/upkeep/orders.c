@@ -32,21 +32,99 @@ static void announce_end(struct node *n, const char *numbers, bool everybody)
 		revocation_announce(n, t, everybody ? NULL : end + 1, seq);
 }
 
-static void report(struct node *n, const struct uuid *id)
+/* ---- reports */
+
+#define REPORTS_MAX 100
+
+/* What is told of connections, all at once. */
+struct reporting {
+	struct node *node;
+	size_t count;
+	char id[REPORTS_MAX][UUID_TEXT_SIZE], heard[REPORTS_MAX][CLOCK_TEXT_SIZE];
+	const char *ids[REPORTS_MAX], *last_activities[REPORTS_MAX], *states[REPORTS_MAX];
+	int64_t lags[REPORTS_MAX], waiting_bytes[REPORTS_MAX];
+};
+
+/* Messages of its topics that it has not been given. */
+static int64_t lag_of(const struct session *s)
+{
+	uint64_t lag = 0;
+
+	for (unsigned i = 0; i < s->subscriptions.count; i++) {
+		const struct subscription *sub = s->subscriptions.items[i];
+		const struct hub_topic *t = sub->subscriber.topic;
+		uint64_t newest = t ? MAX(tail_seq(t->tail), sub->at.known_seq) : 0;
+
+		if (newest > sub->subscriber.seq)
+			lag += newest - sub->subscriber.seq;
+	}
+	return (int64_t)lag;
+}
+
+static void add_report(struct reporting *r, const struct session *s)
 {
 	static const char *const states[] = {[SESSION_NEW] = "connected",
 					     [SESSION_STRANGER] = "connected",
 					     [SESSION_OPEN] = "authenticated",
 					     [SESSION_CLOSING] = "disconnected"};
-	struct session *s = session_index_find(n, id);
-	char id_text[UUID_TEXT_SIZE], heard[CLOCK_TEXT_SIZE];
+	size_t i = r->count++;
 
-	if (!s)
-		return;
-	clock_text(heard, clock_wall_us() - (clock_monotonic_ms() - s->times.heard_ms) * 1000);
-	if (sql_report(n->db.queries, n->id_text, uuid_text(id_text, id), heard, states[s->state]) != OK)
-		session_log(s, LOG_INFO_, "a connection could not be reported: the database is away");
+	r->ids[i] = uuid_text(r->id[i], &s->id);
+	r->last_activities[i] =
+		clock_text(r->heard[i], clock_wall_us() - (clock_monotonic_ms() - s->times.heard_ms) * 1000);
+	r->states[i] = states[s->state];
+	r->lags[i] = lag_of(s);
+	r->waiting_bytes[i] = (int64_t)session_held_bytes(s);
 }
+
+static void send_reports(struct reporting *r)
+{
+	struct node *n = r->node;
+	struct connection_reports reports = {
+		.ids = r->ids,
+		.last_activities = r->last_activities,
+		.states = r->states,
+		.lags = r->lags,
+		.waiting_bytes = r->waiting_bytes,
+		.count = r->count,
+	};
+
+	if (sql_report(n->db.queries, n->id_text, &reports) != OK)
+		log_info("connections could not be reported: the database is away");
+}
+
+/*	ids	one after the other, a space between */
+static void report(struct node *n, const char *ids)
+{
+	struct reporting r = {.node = n};
+	struct uuid id;
+
+	for (const char *next = ids; *next && r.count < REPORTS_MAX;) {
+		size_t len = strcspn(next, " ");
+		const struct session *s = uuid_parse(&id, next, len) ? session_index_find(n, &id) : NULL;
+
+		if (s)
+			add_report(&r, s);
+		next += len + (next[len] == ' ');
+	}
+	send_reports(&r);
+}
+
+static void report_slow(struct node *n)
+{
+	struct reporting r = {.node = n};
+	const struct session *s;
+
+	TAILQ_FOREACH (s, &n->sessions.all, link) {
+		if (r.count == REPORTS_MAX)
+			break;
+		if (lag_of(s) > 0 || session_held_bytes(s) > 0)
+			add_report(&r, s);
+	}
+	send_reports(&r);
+}
+
+/* ---- all of them */
 
 void orders_carry_out(void *node, const char *order)
 {
@@ -56,6 +134,8 @@ void orders_carry_out(void *node, const char *order)
 	bool is_id;
 
 	node_count(n, METRIC_NOTIFICATIONS);
+	if (strcmp(order, "report_slow") == 0)
+		report_slow(n);
 	if (!what)
 		return;
 	what++;
@@ -70,6 +150,8 @@ void orders_carry_out(void *node, const char *order)
 		announce_end(n, what, false);
 	else if (strncmp(order, "revoke_all ", strlen("revoke_all ")) == 0)
 		announce_end(n, what, true);
-	else if (strncmp(order, "report ", strlen("report ")) == 0 && is_id)
-		report(n, &id);
+	else if (strncmp(order, "report ", strlen("report ")) == 0)
+		report(n, what);
+	else if (strncmp(order, "drain ", strlen("drain ")) == 0 && strcmp(what, n->id_text) == 0)
+		uv_async_send(&n->upkeep.drain_asked);
 }

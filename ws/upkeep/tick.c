@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/log/log.h"
+#include "store/sidecar/sql_upkeep.h"
 #include "ws/metrics/node_metrics.h"
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
@@ -68,6 +70,8 @@ static void on_tick(uv_timer_t *timer)
 		heartbeat_send(n->upkeep.heartbeat);
 		health_ask(n->upkeep.health);
 		accounts_check(n->upkeep.accounts);
+		if (pipeline_is_up(n->db.acts) && sql_tell_operations(n->db.acts, n->id_text) != OK)
+			log_info("the operator's page could not be told how things are");
 	}
 	sweep_check(n->upkeep.sweep, now_ms);
 }

@@ -1,4 +1,4 @@
-/* As who migrates: what waits is nobody's business but the operator's, and no program may drop it. */
+/* As who migrates: what waits is nobody's business but the operator's. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /*
- * Where the rights are tables of tidings they end by themselves. This is for who has replaced tidings.authorize(); and no
- * program may do it: it logs in as who migrates.
+ * Where the rights are tables of tidings they end by themselves. This is for who has replaced tidings.authorize(): it logs in
+ * as who migrates.
  */
 #include <stdio.h>
 #include <string.h>

@@ -45,6 +45,8 @@ static void add_nodes(struct buf *out, json_object *nodes)
 		add_value(out, node, "started_at");
 		buf_add_text(out, "  connections ");
 		add_value(out, node, "connections");
+		if (json_object_get_boolean(report_member(node, "draining")))
+			buf_add_text(out, "  draining");
 		buf_add_text(out, "\n");
 	}
 }

@@ -22,7 +22,7 @@
 #include "store/wire/hosts.h"
 #include "store/wire/statement.h"
 
-#define DB_STATEMENTS_MAX 16
+#define DB_STATEMENTS_MAX 32
 
 struct db {
 	struct hosts *hosts;				     /* owned, with those that are like it */

@@ -19,10 +19,11 @@ enum err outbox_admin_list(struct db *db, bool failed, int64_t limit, struct buf
 	char number[24];
 	const char *const values[] = {failed ? "t" : "f", number};
 	PGresult *result = NULL;
-	enum err e = OK;
+	enum err e = db_ensure(db);
 
 	snprintf(number, sizeof(number), "%" PRId64, limit);
-	e = db_query(db, &list_statement, ARRAY_LEN(values), values, NULL, NULL, &result);
+	if (e == OK)
+		e = db_query(db, &list_statement, ARRAY_LEN(values), values, NULL, NULL, &result);
 	if (e == OK)
 		buf_add(json, PQgetvalue(result, 0, 0), (size_t)PQgetlength(result, 0, 0));
 	PQclear(result);
@@ -33,12 +34,14 @@ enum err outbox_admin_order(struct db *db, enum outbox_order order, const char *
 {
 	struct pgarray array = {0};
 	PGresult *result = NULL;
-	enum err e = ERR_MEMORY;
+	enum err e = db_ensure(db);
 
 	pgarray_begin(&array, PGARRAY_TEXT);
 	for (size_t i = 0; i < count; i++)
 		pgarray_add_text(&array, ids[i]);
-	if (buf_ok(&array.bytes)) {
+	if (e == OK && !buf_ok(&array.bytes))
+		e = ERR_MEMORY;
+	if (e == OK) {
 		const char *const values[] = {ids ? array.bytes.bytes : NULL};
 		const int lengths[] = {(int)array.bytes.len};
 		const int formats[] = {1};

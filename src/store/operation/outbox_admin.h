@@ -1,5 +1,5 @@
 /*
- * outbox_admin - what waits to be relayed, and what was given up: for the command.
+ * outbox_admin - what waits to be relayed, and what was given up: for the command, and the page /admin.
  *
  * Layer    store.
  */
@@ -14,7 +14,7 @@
 #include "store/blocking/db.h"
 
 /*
- *	db	logged in as who migrates; so below
+ *	db	logged in as tidings_publisher, or as who migrates; so below
  *	failed	what was given up alone
  *	json	an array of objects is added
  */

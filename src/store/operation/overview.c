@@ -15,7 +15,7 @@ static const struct statement topics_statement = {"overview_topics", "SELECT tid
 
 static const struct statement connections_statement = {
 	"overview_connections",
-	"SELECT tidings.connections($1::text, $2::text, $3::int8)",
+	"SELECT connections FROM tidings.connections($1::text, $2::text, $3::int8)",
 };
 
 /* Of a statement whose answer is one JSON text. */

@@ -1,5 +1,5 @@
 /*
- * overview - how things are, for the command: numbers, topics, connections, in JSON as the database makes it.
+ * overview - how things are, for the command and the page /admin: numbers, topics, connections, in JSON as the database makes it.
  *
  * Layer    store.
  */
@@ -25,7 +25,7 @@ enum err overview_totals(struct db *db, struct buf *json) MUST_CHECK;
 /*
  * Topics, those in which most happens first.
  *
- *	db	logged in as tidings_status
+ *	db	logged in as tidings_status or tidings_publisher
  *	by	rate, lag or clients
  *	json	an array of objects is added
  */

@@ -8,8 +8,10 @@ enum err revocation_admin_revoke(struct db *db, const char *user, const char *to
 {
 	const char *const values[] = {user, topic};
 	PGresult *result = NULL;
-	enum err e = db_change(db, &revoke_statement, ARRAY_LEN(values), values, NULL, NULL, &result);
+	enum err e = db_ensure(db);
 
+	if (e == OK)
+		e = db_change(db, &revoke_statement, ARRAY_LEN(values), values, NULL, NULL, &result);
 	PQclear(result);
 	return e;
 }

@@ -1,5 +1,5 @@
 /*
- * revocation_admin - ends subscriptions, for the command: where an operator's rule asks tables that tidings does not watch.
+ * revocation_admin - ends subscriptions, for the command and the page /admin: where an operator's rule asks tables that tidings does not watch.
  *
  * Layer    store.
  */
@@ -10,7 +10,7 @@
 #include "store/blocking/db.h"
 
 /*
- *	db	logged in as who migrates
+ *	db	logged in as tidings_publisher, or as who migrates
  *	user	"": whoever has no token; NULL: everybody, who may come again
  *	topic	a valid name
  *

@@ -1,6 +1,8 @@
 #include "store/request/connection_admin.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,7 +13,22 @@
 
 #define ASK_AGAIN_MS 50
 
-static const struct statement ask_statement = {"ask_report", "SELECT tidings.ask_report($1::text)"};
+static const struct statement ask_statement = {"ask_report", "SELECT tidings.ask_reports(ARRAY[$1::text])"};
+
+static const struct statement ask_all_statement = {"ask_reports", "SELECT tidings.ask_reports($1::text[])"};
+
+static const struct statement ask_slow_statement = {"ask_slow", "SELECT tidings.ask_slow()"};
+
+static const struct statement list_statement = {
+	"connections_page",
+	"SELECT connections, ids, next, fresh FROM tidings.connections($1::text, $2::text, $3::int8, $4::text, "
+	"$5::text, $6::boolean)",
+};
+
+static const struct statement drain_statement = {
+	"drain",
+	"SELECT outcome, connections, draining FROM tidings.drain($1::text, $2::text, $3::boolean)",
+};
 
 static const struct statement health_statement = {
 	"connection_health",
@@ -83,11 +100,11 @@ static enum err read_health(struct db *db, const struct admin_request *r, const 
 	return buf_ok(health) ? OK : ERR_MEMORY;
 }
 
-static enum err ask_for_report(struct db *db, const struct admin_request *r, char *asked, size_t size)
+/* Of a statement that asks nodes to report, with one parameter or none. */
+static enum err ask_for_report(struct db *db, const struct statement *s, const char *subject, char *asked, size_t size)
 {
-	const char *values[] = {r->subject};
 	PGresult *rows = NULL;
-	enum err e = db_query(db, &ask_statement, 1, values, NULL, NULL, &rows);
+	enum err e = db_query(db, s, subject ? 1 : 0, &subject, NULL, NULL, &rows);
 
 	if (e == OK && (PQntuples(rows) != 1 || (size_t)PQgetlength(rows, 0, 0) >= size))
 		e = ERR_DATABASE;
@@ -105,7 +122,7 @@ enum err connection_admin_health(struct db *db, const struct admin_request *r, i
 	enum err e = read_health(db, r, NULL, health, &fresh);
 
 	if (e == OK)
-		e = ask_for_report(db, r, asked, sizeof(asked));
+		e = ask_for_report(db, &ask_statement, r->subject, asked, sizeof(asked));
 	while (e == OK && !fresh) {
 		if (!wait_a_little(deadline_ms))
 			break;
@@ -146,4 +163,82 @@ enum err connection_admin_reconnect(struct db *db, const struct admin_request *r
 	*connections = strtoll(PQgetvalue(rows, 0, 1), NULL, 10);
 	PQclear(rows);
 	return OK;
+}
+
+/*
+ *	asked	since when nodes are to have told; NULL: they were not asked yet
+ *	rows	out: the one row
+ */
+static enum err read_page(struct db *db, const struct connections_question *q, const char *asked, PGresult **rows)
+{
+	char limit[24];
+	const char *values[] = {q->user, q->topic, limit, q->after, asked, q->slow ? "t" : "f"};
+	enum err e = db_ensure(db);
+
+	PQclear(*rows);
+	*rows = NULL;
+	snprintf(limit, sizeof(limit), "%" PRId64, q->limit);
+	if (e == OK)
+		e = db_query(db, &list_statement, ARRAY_LEN(values), values, NULL, NULL, rows);
+	return e == OK && PQntuples(*rows) != 1 ? ERR_DATABASE : e;
+}
+
+enum { PAGE_CONNECTIONS, PAGE_IDS, PAGE_NEXT, PAGE_FRESH };
+
+static void add_page(struct buf *json, const PGresult *rows)
+{
+	buf_add_text(json, "{\"connections\":");
+	buf_add(json, PQgetvalue(rows, 0, PAGE_CONNECTIONS), (size_t)PQgetlength(rows, 0, PAGE_CONNECTIONS));
+	if (PQgetisnull(rows, 0, PAGE_NEXT))
+		buf_add_text(json, ",\"next\":null}");
+	else
+		buf_printf(json, ",\"next\":\"%s\"}", PQgetvalue(rows, 0, PAGE_NEXT));
+}
+
+enum err connection_admin_list(struct db *db, const struct connections_question *q, int64_t wait_ms, struct buf *json)
+{
+	int64_t deadline_ms = clock_monotonic_ms() + wait_ms;
+	PGresult *rows = NULL;
+	char asked[64];
+	enum err e = db_ensure(db);
+	bool asks = e == OK && q->slow;
+
+	if (e == OK && !q->slow) {
+		e = read_page(db, q, NULL, &rows);
+		asks = e == OK && !PQgetisnull(rows, 0, PAGE_IDS);
+	}
+	if (asks)
+		e = q->slow ? ask_for_report(db, &ask_slow_statement, NULL, asked, sizeof(asked))
+			    : ask_for_report(db, &ask_all_statement, PQgetvalue(rows, 0, PAGE_IDS), asked,
+					     sizeof(asked));
+	if (asks && e == OK)
+		do
+			e = read_page(db, q, asked, &rows);
+		while (e == OK && PQgetvalue(rows, 0, PAGE_FRESH)[0] != 't' && wait_a_little(deadline_ms));
+	if (e == OK)
+		add_page(json, rows);
+	PQclear(rows);
+	return e == OK && !buf_ok(json) ? ERR_MEMORY : e;
+}
+
+enum err connection_admin_drain(struct db *db, const struct admin_request *r, int64_t wait_ms, int64_t *connections,
+				bool *draining)
+{
+	int64_t deadline_ms = clock_monotonic_ms() + wait_ms;
+	const char *values[] = {r->role, r->subject, "t"};
+	enum err e = OK;
+
+	*draining = false;
+	do {
+		PGresult *rows = NULL;
+
+		e = ask(db, db_change, &drain_statement, values, ARRAY_LEN(values), &rows);
+		if (e != OK)
+			break;
+		*connections = strtoll(PQgetvalue(rows, 0, 1), NULL, 10);
+		*draining = PQgetvalue(rows, 0, 2)[0] == 't';
+		PQclear(rows);
+		values[2] = "f";
+	} while (!*draining && wait_a_little(deadline_ms));
+	return e;
 }

@@ -1,5 +1,6 @@
 /*
- * connection_admin - the health of a connection, and orders to close it or to have its user come again, on whichever node it is.
+ * connection_admin - connections, and how they are, on whichever node; orders to close one, to have a user's come again, to have a node
+ * take no more of them.
  *
  * A node carries an order out soon, not at once: so these calls ask again until it is done, or wait_ms are over.
  *
@@ -19,7 +20,8 @@
 struct admin_request {
 	const char *user_id;
 	const char *role;
-	const char *subject; /* a connection; for connection_admin_reconnect() a user */
+	const char *
+		subject; /* a connection; for connection_admin_reconnect() a user, for connection_admin_drain() a node */
 };
 
 /*
@@ -52,3 +54,36 @@ enum err connection_admin_disconnect(struct db *db, const struct admin_request *
  * ERR_FORBIDDEN, ERR_AWAY, ERR_UNKNOWN, ERR_DATABASE
  */
 enum err connection_admin_reconnect(struct db *db, const struct admin_request *r, int64_t *connections) MUST_CHECK;
+
+/* Which connections. All borrowed. */
+struct connections_question {
+	const char *user;  /* NULL: of everybody */
+	const char *topic; /* NULL: of any topic */
+	const char *after; /* the `next` of an earlier answer; NULL: from the first */
+	bool slow;	   /* those alone that are given less than there is */
+	int64_t limit;	   /* 1 to 100 */
+};
+
+/*
+ * A page of connections, the oldest first, as their nodes say; where one says nothing in time, what is known of its connections
+ * without it.
+ *
+ *	json	appended: {"connections":[…],"next":…}
+ *
+ * ERR_AWAY, ERR_DATABASE
+ */
+enum err connection_admin_list(struct db *db, const struct connections_question *q, int64_t wait_ms,
+			       struct buf *json) MUST_CHECK;
+
+/*
+ * Has a node take no new clients and ask those that it has to come again elsewhere, and waits until it has begun.
+ *
+ *	connections	out: that it has
+ *	draining	out: false: it did not say so in time; it may still
+ *
+ * ERR_FORBIDDEN
+ * ERR_NOT_FOUND  there is no such node
+ * ERR_AWAY, ERR_UNKNOWN, ERR_DATABASE
+ */
+enum err connection_admin_drain(struct db *db, const struct admin_request *r, int64_t wait_ms, int64_t *connections,
+				bool *draining) MUST_CHECK;

@@ -75,7 +75,7 @@ enum err sql_notify(struct pipeline *p, const char *channel, plain_answer answer
 }
 
 static const struct statement heartbeat_statement = {
-	"heartbeat", "select topic_id, last_seq, epoch from tidings.heartbeat($1, $2, $3, $4, $5, $6, $7)"};
+	"heartbeat", "select topic_id, last_seq, epoch from tidings.heartbeat($1, $2, $3, $4, $5, $6, $7, $8)"};
 
 static const struct statement moved_statement = {"moved",
 						 "select topic_id, last_seq, epoch from tidings.moved($1, $2, $3)"};
@@ -113,6 +113,7 @@ enum err sql_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_
 	sql_add_number(&params, h->connections);
 	sql_add_number(&params, h->opened);
 	add_topics(&params, h->topics);
+	sql_add_bool(&params, h->draining);
 	return sql_send(p, &heartbeat_statement, &params, on_heartbeat,
 			&(struct heartbeat_call){.answer = answer, .context = context}, sizeof(struct heartbeat_call));
 }
@@ -126,17 +127,17 @@ enum err sql_moved(struct pipeline *p, const struct known_topics *topics, heartb
 			&(struct heartbeat_call){.answer = answer, .context = context}, sizeof(struct heartbeat_call));
 }
 
-static const struct statement report_statement = {
-	"report", "select tidings.report($1, array[$2::text], array[$3::text], array[$4::text])"};
+static const struct statement report_statement = {"report", "select tidings.report($1, $2, $3, $4, $5, $6)"};
 
-enum err sql_report(struct pipeline *p, const char *node_id, const char *connection_id, const char *last_activity,
-		    const char *state)
+enum err sql_report(struct pipeline *p, const char *node_id, const struct connection_reports *r)
 {
 	struct sql_params params = {0};
 
 	sql_add_text(&params, node_id);
-	sql_add_text(&params, connection_id);
-	sql_add_text(&params, last_activity);
-	sql_add_text(&params, state);
+	sql_add_texts(&params, r->ids, r->count);
+	sql_add_texts(&params, r->last_activities, r->count);
+	sql_add_texts(&params, r->states, r->count);
+	sql_add_numbers(&params, r->lags, r->count);
+	sql_add_numbers(&params, r->waiting_bytes, r->count);
 	return sql_send(p, &report_statement, &params, on_plain, &(struct plain_call){0}, sizeof(struct plain_call));
 }

@@ -58,6 +58,7 @@ struct heartbeat {
 	const char *started_at; /* RFC 3339 */
 	int64_t connections, opened;
 	const struct known_topics *topics;
+	bool draining;
 };
 
 struct moved_row {
@@ -75,9 +76,14 @@ enum err sql_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_
 enum err sql_moved(struct pipeline *p, const struct known_topics *topics, heartbeat_answer answer,
 		   void *context) MUST_CHECK;
 
-/* What this node knows of a connection that somebody asks about. Parallel arrays, borrowed. */
-enum err sql_report(struct pipeline *p, const char *node_id, const char *connection_id, const char *last_activity,
-		    const char *state) MUST_CHECK;
+/* What this node knows of connections that somebody asks about. Parallel arrays, read until sql_report() returns. */
+struct connection_reports {
+	const char **ids, **last_activities, **states;
+	int64_t *lags, *waiting_bytes;
+	size_t count; /* 0: it has none of them */
+};
+
+enum err sql_report(struct pipeline *p, const char *node_id, const struct connection_reports *r) MUST_CHECK;
 
 /* Nothing, on that channel, for whoever listens. */
 enum err sql_notify(struct pipeline *p, const char *channel, plain_answer answer, void *context) MUST_CHECK;

@@ -48,6 +48,24 @@ enum err sql_state(struct pipeline *p, state_answer answer, void *context)
 			&(struct state_call){.answer = answer, .context = context}, sizeof(struct state_call));
 }
 
+static const struct statement tell_operations_statement = {"tell_operations", "select tidings.tell_operations($1)"};
+
+static void on_told(void *context, enum err e, const PGresult *rows)
+{
+	(void)e; /* the next heartbeat tells again */
+	(void)rows;
+	free(context);
+}
+
+enum err sql_tell_operations(struct pipeline *p, const char *node_id)
+{
+	struct sql_params params = {0};
+	char nothing = 0;
+
+	sql_add_text(&params, node_id);
+	return sql_send(p, &tell_operations_statement, &params, on_told, &nothing, sizeof(nothing));
+}
+
 static const struct statement relay_statement = {"relay", "select tidings.relay($1, $2)"};
 
 static const struct statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6, $7, $8)"};

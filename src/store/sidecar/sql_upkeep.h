@@ -24,6 +24,10 @@ typedef void (*state_answer)(void *context, enum err e, bool schema_fits, bool r
 
 enum err sql_state(struct pipeline *p, state_answer answer, void *context) MUST_CHECK;
 
+/* ---- what an operator's page is told, where somebody watches it */
+
+enum err sql_tell_operations(struct pipeline *p, const char *node_id) MUST_CHECK;
+
 /* ---- relay, sweep, retention */
 
 /* next_ms: in how many ms the next is due; 0: at once; -1: another node is at it; INT64_MAX: nothing waits */
