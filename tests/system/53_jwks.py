@@ -253,6 +253,9 @@ class Site:
                     self.send_response(status)
                     for header in headers.items():
                         self.send_header(*header)
+                    # Without a length its end would be the connection's, which TLS of today wants to be told of.
+                    if isinstance(body, bytes) and "Content-Length" not in headers:
+                        self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     for chunk in body if isinstance(body, list) else [body]:
                         self.wfile.write(chunk)

@@ -46,10 +46,15 @@ def _(s):
         with contextlib.suppress(OSError, http.client.HTTPException):
             web.api.get(f"{path}{'&' if '?' in path else '?'}token={s.token()}")
 
+    def read_stream(web):
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(http.client.HTTPConnection("127.0.0.1", web.port)) as connection:
+            connection.request("GET", f"/sse/{d}?token={s.token()}")
+            connection.getresponse().read()
+
     node = s.start_node()
     with s.web(node) as web:
         cursor = node.api.get(f"/poll/{d}", s.token()).want(200)["cursor"]
-        asking = [threading.Thread(target=ask, args=(web, path)) for path in (f"/poll/{d}?cursor={cursor}&timeout=55", f"/sse/{d}")]
+        asking = [threading.Thread(target=ask, args=(web, f"/poll/{d}?cursor={cursor}&timeout=55")), threading.Thread(target=read_stream, args=(web,))]
         for t in asking:
             t.start()
         client = s.connect(d, server=web)

@@ -13,7 +13,7 @@ import django
 from django.conf import settings
 from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
-from django.db import IntegrityError, connection, models, transaction
+from django.db import DataError, IntegrityError, connection, models, transaction
 from django.http import HttpResponse, JsonResponse
 from django.urls import path
 from psycopg2.extensions import parse_dsn
@@ -110,7 +110,7 @@ def add(request, list_id):
         with transaction.atomic():
             item = Item.objects.create(list_id=list_id, text=text)
             sql.publish(connection, f"lists/{list_id}", "item_added", {"id": item.id, "text": text})
-    except (IntegrityError, ValueError):
+    except (IntegrityError, DataError, ValueError):
         return JsonResponse({"detail": "An item has a text, of characters."}, status=422)
     return JsonResponse({"id": item.id, "text": text}, status=201)
 
