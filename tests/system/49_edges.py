@@ -64,7 +64,7 @@ def no_pages_of(s, diagnosis):
     fetch = s.psql("select pg_get_functiondef('tidings.fetch(int8[], int8[], text[], int8, int8)'::regprocedure)").stdout
     s.sql(fetch.replace('tidings."fetch"(', "tidings.real_fetch(") + f"""; grant execute on function tidings.real_fetch to public;
         create or replace function tidings.fetch(p_topics int8[], p_after int8[], p_epochs text[], p_rows int8, p_bytes int8)
-        returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8)
+        returns table (topic_id int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
         language plpgsql security definer set search_path = tidings, pg_temp as $$ begin
             if exists (select from unnest(p_topics, p_after) as t(id, after) join tidings.topic using (id) where after = 0 and name = 'diagnosis/{diagnosis}') then
                 perform pg_advisory_xact_lock_shared(49);
