@@ -92,7 +92,7 @@ def _(s):
 
 @test("404 for a route that does not exist, also from the web server itself")
 def _(s):
-    for path in ("/nope", "/wsx", "/ws/", "/ws/abc", "/ws/-1", "/ws/0", "/ws/01", "/ws/1x", "/ws/1/2", "/ws/history", "/ws/history/",
+    for path in ("/nope", "/wsx", "/ws/", "/ws/abc", "/ws/-1", "/ws/0", "/ws/01", "/ws/1x", "/ws/1/2", "/ws/history/",
                  "/ws/history/abc", "/ws/history/0", "/ws/publish/", "/ws/broadcast-nothing", "/healthx", "/../etc/passwd",
                  "/ws/%2e%2e/health/..%00", "/ws/99999999999999999999999", "/favicon.ico/x"):
         reply = s.api.get(path, s.token())

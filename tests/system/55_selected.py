@@ -140,7 +140,9 @@ class Watcher:
         if self.transport == "long_poll":
             self.poll(timeout=0)
         elif self.transport == "websocket":
-            self.cursor = self.link.answers()["data"]["cursor"]
+            pong = self.link.answers()["data"]
+            equal("cursor" in pong, "types" in self.query, "a place with the pong")
+            self.cursor = pong.get("cursor")
         elif self.transport == "live" and self.got:
             self.cursor = f"{self.place['cursor'].split('-')[0]}-{self.got[-1]['seq']}"
         return self.cursor

@@ -154,6 +154,7 @@ def use(s, web):
     equal(client.next()["seq"], reply["seq"], "seq")
     client.answers()
     equal(len(web.api.get(f"/ws/history/{d}?token={token}").want(200)["messages"]), 1, "messages kept")
+    equal(len(web.api.get(f"/ws/history?topic=diagnosis/{d}&token={token}").want(200)["messages"]), 1, "messages kept of the topic")
     for path in (f"/poll/{d}", f"/poll?topics=diagnosis/{d}"):
         poll = f"{path}{'&' if '?' in path else '?'}cursor={client.cursor}"
         whole = web.api.get(poll, token)

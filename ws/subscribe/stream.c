@@ -111,7 +111,8 @@ static void receive(struct session *s, struct span text)
 	struct buf reply = BUF_EMPTY, cursor = BUF_EMPTY;
 	enum dialog_verdict verdict;
 
-	if (s->greeted)
+	/* A client of some types learns by it how far it is: the types are the connection's, and so each subscription's. */
+	if (s->greeted && s->subscriptions.items[0]->types)
 		encode_cursor(&cursor, s);
 	s->dialog.cursor = buf_ok(&cursor) ? cursor.bytes : NULL;
 	verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->times.heard_ms * 1000, clock_wall_us(),
