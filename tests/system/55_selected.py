@@ -142,8 +142,10 @@ class Watcher:
         elif self.transport == "websocket":
             pong = self.link.answers()["data"]
             equal("cursor" in pong, "types" in self.query, "a place with the pong")
-            self.cursor = pong.get("cursor")
-        elif self.transport == "live" and self.got:
+            if "cursor" in pong:
+                self.cursor = pong["cursor"]
+                return self.cursor
+        if self.transport in ("live", "websocket") and self.got:
             self.cursor = f"{self.place['cursor'].split('-')[0]}-{self.got[-1]['seq']}"
         return self.cursor
 

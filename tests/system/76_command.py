@@ -467,11 +467,12 @@ def _(s):
                 with Tail(s, f"diagnosis/{d}", "--rewind", "1") as tail:
                     assert '"note"' in tail.lines(1)[0]
     for role in verbs:
-        assert "permission denied" in tidings(s, "outbox", "drop", "--all", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
-        assert "permission denied" in tidings(s, "revoke", f"diagnosis/{d}", "--everyone", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
+        # Those of the operator's page are live.fcgi's, which asks who it is; by the command they are for who migrates.
+        for call in (("outbox", "drop", "--all"), ("revoke", f"diagnosis/{d}", "--everyone")):
+            if role != "tidings_publisher":
+                assert "permission denied" in tidings(s, *call, want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
         assert "permission denied" in tidings(s, "forget", "nobody-here", "--yes", want=FAILED, TIDINGS_DATABASE=f"{s.conninfo} user={role}")
     assert "permission denied" in tidings(s, "connections", want=FAILED, TIDINGS_DATABASE=s.conninfo + " user=tidings_reader")
-    assert "permission denied" in tidings(s, "topics", want=FAILED, TIDINGS_DATABASE=s.conninfo + " user=tidings_publisher")
 
 
 def usages(s):

@@ -115,7 +115,7 @@ static const struct statement commit_statement = {"commit", "SELECT tidings.comm
 static const struct statement listen_statement = {"listen", "SELECT tidings.listen()"};
 /* Of a connection that is nobody's: whatever node hears it has nothing to report. */
 #define NOBODY "00000000-0000-0000-0000-000000000000"
-static const struct statement notify_statement = {"notify", "SELECT tidings.ask_report('" NOBODY "')"};
+static const struct statement notify_statement = {"notify", "SELECT tidings.ask_reports('{" NOBODY "}')"};
 
 /* A sentence with {1} and {2} filled in. */
 static void fill_in(struct buf *out, const char *sentence, const char *first, const char *second)
