@@ -243,7 +243,7 @@ def _(s):
             publish(s, f"desk/{who}-{n}", {"text": "one of several words, that are long enough to need more than a line of a phone"})
         s.sql(f"insert into tidings.outbox (deliver_at, topic, body, attempts, last_error, failed_at) values (now(), 'desk/{who}', '{{}}', 10, '22P02 x', now())")
         try:
-            for size, scheme in ((pages.WIDE, "light"), (pages.WIDE, "dark"), (pages.PHONE, "dark"), (pages.NARROW, "light")):
+            for size, scheme in ((pages.WIDE, "light"), (pages.PHONE, "dark"), (pages.NARROW, "light")):
                 how = f"{size['width']}-{scheme}"
                 with pages.opened(s, place, path="/admin", **size, scheme=scheme) as page:
                     def look(what, how=how, page=page):
