@@ -42,6 +42,8 @@ static struct token_rules rules = {
 
 /* --- keys --- */
 
+#define A43 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" /* 32 bytes */
+
 static void add_number(struct buf *out, const char *name, EVP_PKEY *key, const char *param, int bytes)
 {
 	unsigned char room[1025];
@@ -466,8 +468,7 @@ static void passes_over_members_that_are_no_numbers_and_no_points(void **state)
 		"\"kty\":5",
 		"\"kty\":\"EC\",\"x\":\"AAAA\",\"y\":\"AAAA\"",
 		"\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAA\",\"y\":\"AAAA\"",
-		"\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"y\":"
-		"\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"",
+		"\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" A43 "\",\"y\":\"" A43 "\"",
 		"\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AAAA\"",
 		"\"kty\":\"OKP\",\"crv\":\"Ed448\",\"x\":\"AAAA\"",
 		"\"kty\":\"rsa\"",
