@@ -186,13 +186,7 @@ def _(s):
             wait_until(lambda: load.seen(200) > taken + 50, "broadcasts to be taken again", 60)
         finally:
             load.end()
-        last = s.recommend(d, "last")["seq"]
-        for reader in readers:
-            wait_until(lambda r=reader: last in r.messages or r.code, "the last message", 60)
-            reader.end()
-            equal((reader.code, reader.twice, reader.order), (None, [], list(range(1, last + 1))), "closed, twice, order")
-            equal({q for q, why in load.acknowledged.items() if reader.messages[q] != why}, set(), "acknowledged, and not delivered")
-        equal(load.odd[:3], [], "replies that are neither 200 nor a proper 503")
+        outage.all_told(s, d, load, readers)
         wait_until(lambda: s.api.get("/health").status == 200, "/health to be well again")
 
 
@@ -216,13 +210,7 @@ def _(s):
                 wait_until(lambda: load.seen(200) > taken + 50, "broadcasts to be taken again", 60)
             finally:
                 load.end()
-            last = s.recommend(d, "last")["seq"]
-            for reader in readers:
-                wait_until(lambda r=reader: last in r.messages or r.code, "the last message", 60)
-                reader.end()
-                equal((reader.code, reader.twice, reader.order), (None, [], list(range(1, last + 1))), "closed, twice, order")
-                equal({q for q, why in load.acknowledged.items() if reader.messages[q] != why}, set(), "acknowledged, and not delivered")
-            equal(load.odd[:3], [], "replies that are neither 200 nor a proper 503")
+            outage.all_told(s, d, load, readers)
 
 
 # ------------------------------------------------------------------------------------------ two installations, one cluster

@@ -106,16 +106,7 @@ def outage(s, away):
         finally:
             load.end()
         wait_until(lambda: s.recommend(d, "count")["clients_notified"] == len(clients), "every client to be counted again", 40)
-        last = s.recommend(d, "last")["seq"]
-        for r in readers:
-            wait_until(lambda: last in r.messages or r.code, "the last message to arrive", 40)
-            r.end()
-            equal(r.code, None, "a connected client was dropped: code")
-            equal(r.twice, [], "seqs that came twice")
-            equal(r.order, list(range(1, last + 1)), "order of the messages")
-            missing = {q: why for q, why in load.acknowledged.items() if r.messages.get(q) != why}
-            equal(missing, {}, "acknowledged, and not delivered")
-    equal(load.odd[:3], [], "replies that are neither 200 nor a proper 503")
+        last = all_told(s, d, load, readers)
     kept, cursor = {}, clients[0].cursor
     while True:
         page = s.api.get(f"/ws/history/{d}?limit=100&since={cursor}", s.token()).want(200)
@@ -148,6 +139,22 @@ def stopped(s, mode):
 
 
 EXPECTED = "database|connection|away|server|terminat"
+
+
+def all_told(s, d, load, readers):
+    """Nobody was dropped, each message came once and in order, and all that was acknowledged is among them; publishers were told how it was. Returns the last seq."""
+    last = s.recommend(d, "last")["seq"]
+    for r in readers:
+        wait_until(lambda r=r: last in r.messages or r.code, "the last message to arrive", 60)
+        r.end()
+        equal(r.code, None, "a connected client was dropped: code")
+        equal(r.twice, [], "seqs that came twice")
+        equal(r.order, list(range(1, last + 1)), "order of the messages")
+        missing = {q: why for q, why in load.acknowledged.items() if r.messages.get(q) != why}
+        equal(missing, {}, "acknowledged, and not delivered")
+    equal(load.odd[:3], [], "replies that are neither 200 nor a proper 503")
+    return last
+
 
 
 @test("PostgreSQL stopped and started again under load", allow=EXPECTED)
