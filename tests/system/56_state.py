@@ -12,7 +12,7 @@ import threading
 
 import websockets.exceptions
 
-from harness import TOP, WAIT_S, Closed, Skip, equal, test, wait_until
+from harness import TOP, Closed, Skip, equal, test, wait_until
 
 selected = importlib.import_module("55_selected")
 web_client = importlib.import_module("92_client")
@@ -21,6 +21,7 @@ TOPIC = "state/thing"
 ROWS = 12
 CLIENTS = 50
 IN_NODE = 12  # of web/tidings.js
+END_S = 60
 
 
 def load(s):
@@ -134,14 +135,14 @@ class InNode:
         self.child.stdin.close()
         self.child.stdin = None
 
+    def stop(self):
+        self.child.kill()
+        self.child.wait()
+        self.server.shutdown()
+        self.server.server_close()
+
     def results(self):
-        try:
-            out, _ = self.child.communicate(timeout=WAIT_S)
-        finally:
-            self.child.kill()
-            self.child.wait()
-            self.server.shutdown()
-            self.server.server_close()
+        out, _ = self.child.communicate(timeout=END_S)
         self.errors.seek(0)
         assert out, self.errors.read()[-2000:]
         return json.loads(out)
@@ -204,6 +205,7 @@ def _(s):
         places.callback(setattr, writers, "ending", True)
         try:
             in_node = InNode(s, webs)
+            places.callback(in_node.stop)
         except Skip:
             in_node = None
         servers = [nodes[0], webs[1], nodes[1], webs[0]]
@@ -222,7 +224,7 @@ def _(s):
         s.sql(f"select tidings.publish('{TOPIC}', 'end', '1')")
         table = load(s)[0]
         for f in followers:
-            f.join(WAIT_S)
+            f.join(END_S)
         all_of = [(f.transport, f.model.wrong, not f.over, f.gaps, f.model.loads, f.model.rows) for f in followers]
         if in_node:
             all_of += [(c["transport"], r["wrong"], False, r["gaps"], r["loads"], {int(k): v for k, v in r["model"].items()}) for c, r in zip(in_node.clients, in_node.results())]

@@ -166,18 +166,18 @@ def errors(s):
 
 @test("Python: an error has the id by which the log has its request; where no answer came there is none")
 def errors_in_the_log(s):
-    log = s.logs / "ids-of-errors.txt"
+    log = s.folder / "errors-of-python.log"
     with s.web(s.node1, TIDINGS_AUDIT_LOG=log) as web, client(s, port=web.port) as c:
         try:
-            c.broadcast_feedback_update(10**12, 1, 5, 0.5)
-        except tidings.NotFoundError as e:
+            Tidings(f"http://127.0.0.1:{web.port}", "nonsense").publish("a", "note", 1)
+        except tidings.UnauthorizedError as e:
             assert e.request_id and f"[request_id={e.request_id}]" in str(e), str(e)
             wait_until(lambda: f"request_id={e.request_id}" in log.read_text(), "the request in the audit trail")
         else:
             raise AssertionError("no error")
         try:
-            Tidings(f"http://127.0.0.1:{web.port}").publish_all([tidings.publication("a", "note", 1)])
-        except tidings.UnauthorizedError as e:
+            c.broadcast_feedback_update(10**12, 1, 5, 0.5)
+        except tidings.NotFoundError as e:
             assert e.request_id, str(e)
         else:
             raise AssertionError("no error")
