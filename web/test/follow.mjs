@@ -5,7 +5,7 @@
  *
  * Stdin is a JSON array of {"url", "transport", "token", "reload"}, one for each client; reload: after so many messages it loads the state
  * anew, 0: only after a gap. A message of the type "end" ends a client; when all have, {"model", "wrong", "loads", "gaps"} of each goes to
- * stdout. tests/system/56_state.py has the same in Python.
+ * stdout. tests/system/59_state.py has the same in Python.
  */
 import { text } from "node:stream/consumers";
 import WebSocket from "ws";
