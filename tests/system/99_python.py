@@ -172,7 +172,8 @@ def errors_in_the_log(s):
             Tidings(f"http://127.0.0.1:{web.port}", "nonsense").publish("a", "note", 1)
         except tidings.UnauthorizedError as e:
             assert e.request_id and f"[request_id={e.request_id}]" in str(e), str(e)
-            wait_until(lambda: f"request_id={e.request_id}" in log.read_text(), "the request in the audit trail")
+            id = e.request_id
+            wait_until(lambda: f"request_id={id}" in log.read_text(), "the request in the audit trail")
         else:
             raise AssertionError("no error")
         try:
