@@ -121,8 +121,16 @@ class AsyncTidings:
     async def status(self) -> Dict[str, Any]:
         return await self._send(messages.plain("GET", "/ws/status"))
 
-    async def history(self, diagnosis_id: int, *, since: Optional[str] = None, limit: Optional[int] = None) -> History:
-        return await self._send(messages.history(diagnosis_id, since, limit))
+    async def history(self, topic: Union[int, str], *, since: Optional[str] = None, before: Optional[int] = None, limit: Optional[int] = None,
+                      types: Optional[Sequence[str]] = None) -> History:
+        return await self._send(messages.history(topic, since, before, limit, types))
+
+    async def presence(self, topic: str) -> Dict[str, Any]:
+        return await self._send(messages.presence(topic))
+
+    async def connections(self, *, user_id: Optional[UserId] = None, topic: Optional[str] = None, slow: bool = False, after: Optional[str] = None,
+                          limit: Optional[int] = None) -> Dict[str, Any]:
+        return await self._send(messages.connections(user_id, topic, slow, after, limit))
 
     async def connection(self, connection_id: str) -> Dict[str, Any]:
         return await self._send(messages.plain("GET", f"/ws/connection/{messages.quoted(connection_id)}/health"))
@@ -135,12 +143,13 @@ class AsyncTidings:
 
     # ---- listen
 
-    def listen(self, *topics: str, cursors: Optional[Mapping[str, str]] = None, transports: Iterable[str] = TRANSPORTS,
+    def listen(self, *topics: str, cursors: Optional[Mapping[str, str]] = None, rewind: Optional[int] = None,
+               types: Optional[Sequence[str]] = None, device: Optional[str] = None, presence: bool = False, transports: Iterable[str] = TRANSPORTS,
                connect_timeout: float = 5, ping_interval: float = 25, ping_timeout: float = 10, poll_timeout: int = 25) -> "AsyncListener":
         """`async for event in client.listen("diagnosis/123")`: as Tidings.listen()."""
         if testing.active() is not None:
             raise InvalidError("tidings.testing.capture() has no server to listen to.")
-        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff)
+        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff, rewind, types, device, presence)
         return AsyncListener(subscription, self._base, self._http, self._server.ssl_context, self._token, connect_timeout, ping_interval,
                              ping_timeout, poll_timeout)
 
@@ -353,7 +362,10 @@ class AsyncListener:
                     piece = await (pieces.__anext__() if s.is_up else asyncio.wait_for(pieces.__anext__(), self._connect_timeout))
                 except StopAsyncIteration:
                     raise Problem("broken", "the event stream ended") from None
-                for _, text in stream.feed(piece):
+                for kind, text in stream.feed(piece):
+                    if not kind:
+                        s.go_past(text)
+                        continue
                     for event in s.hear(json.loads(text)):
                         yield event
 

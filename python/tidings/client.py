@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 from . import gathering, messages, testing
 from .errors import InvalidError, TidingsError
@@ -127,9 +127,20 @@ class Tidings:
     def status(self) -> Dict[str, Any]:
         return self._send(messages.plain("GET", "/ws/status"))
 
-    def history(self, diagnosis_id: int, *, since: Optional[str] = None, limit: Optional[int] = None) -> History:
-        """What is kept, for who may read it; `since`: a cursor."""
-        return self._send(messages.history(diagnosis_id, since, limit))
+    def history(self, topic: Union[int, str], *, since: Optional[str] = None, before: Optional[int] = None, limit: Optional[int] = None,
+                types: Optional[Sequence[str]] = None) -> History:
+        """What is kept, for who may read it: the newest, what came after the cursor `since`, or the newest before a seq; of some types.
+        A number is a diagnosis's."""
+        return self._send(messages.history(topic, since, before, limit, types))
+
+    def presence(self, topic: str) -> Dict[str, Any]:
+        """Who is connected to a topic, for who may read it and a service: `clients`, `anonymous`, and `users`, one entry each."""
+        return self._send(messages.presence(topic))
+
+    def connections(self, *, user_id: Optional[UserId] = None, topic: Optional[str] = None, slow: bool = False, after: Optional[str] = None,
+                    limit: Optional[int] = None) -> Dict[str, Any]:
+        """`connections`, for an admin, and `next`: the `after` of the page that follows. `slow`: only those that something waits for."""
+        return self._send(messages.connections(user_id, topic, slow, after, limit))
 
     def connection(self, connection_id: str) -> Dict[str, Any]:
         """How a connection is: for its user, or an admin. So are disconnect() and reconnect()."""
@@ -144,7 +155,8 @@ class Tidings:
 
     # ---- listen
 
-    def listen(self, *topics: str, cursors: Optional[Mapping[str, str]] = None, transports: Iterable[str] = TRANSPORTS,
+    def listen(self, *topics: str, cursors: Optional[Mapping[str, str]] = None, rewind: Optional[int] = None,
+               types: Optional[Sequence[str]] = None, device: Optional[str] = None, presence: bool = False, transports: Iterable[str] = TRANSPORTS,
                connect_timeout: float = 5, ping_interval: float = 25, ping_timeout: float = 10, poll_timeout: int = 25) -> Listener:
         """
         What comes on up to 100 topics, for ever: each message once and, within its topic, in order, over breaks and restarts.
@@ -154,13 +166,17 @@ class Tidings:
         	    else: handle it; then keep event.cursor, if nothing may be missed by the next start
 
         cursors		where to go on, by topic. A topic without one gets what waits for it: what no client has been sent
+        rewind		1..100: a topic without a cursor, or with one that cannot be resumed, begins with its newest so many messages instead
+        types		only messages of these types
+        device		its name, 1..64 letters, digits and _.-: the server keeps how far it has confirmed each topic, for who keeps no cursors
+        presence	messages of type presence, join and leave too: who else is connected
         transports	which, best first: websocket, sse, long_poll; the next is tried where a network lets the first not through
         connect_timeout, ping_interval, ping_timeout	seconds: to connect, of silence until it is asked, until it must have answered
         poll_timeout	seconds that a poll is held, 1..55
         """
         if testing.active() is not None:
             raise InvalidError("tidings.testing.capture() has no server to listen to.")
-        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff)
+        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff, rewind, types, device, presence)
         return Listener(subscription, self._server, self._token, connect_timeout, ping_interval, ping_timeout, poll_timeout)
 
     # ---- what a call is made of

@@ -17,14 +17,17 @@ from typing import Any, Mapping, Optional, Sequence
 
 
 class TidingsError(Exception):
-    """`status`: of the HTTP reply; 0: there was none. `errors`: one {"field", "message"} for each wrong member."""
+    """`status`: of the HTTP reply; 0: there was none. `errors`: one {"field", "message"} for each wrong member. `request_id`: by which the
+    server's log has the request; None: there was no reply, or it was a proxy's."""
 
     hint = ""
 
-    def __init__(self, message: str, status: int = 0, errors: Sequence[Mapping[str, str]] = (), idempotency_key: Optional[str] = None):
-        self.message, self.status, self.errors, self.idempotency_key = message, status, list(errors), idempotency_key
+    def __init__(self, message: str, status: int = 0, errors: Sequence[Mapping[str, str]] = (), idempotency_key: Optional[str] = None,
+                 request_id: Optional[str] = None):
+        self.message, self.status, self.errors, self.idempotency_key, self.request_id = message, status, list(errors), idempotency_key, request_id
         fields = "; ".join(f"{e.get('field')}: {e.get('message')}" for e in self.errors)
-        super().__init__(" ".join(part for part in (message, f"({fields})" if fields else "", self.hint) if part))
+        where = f"[request_id={request_id}]" if request_id else ""
+        super().__init__(" ".join(part for part in (message, f"({fields})" if fields else "", self.hint, where) if part))
 
 
 class InvalidError(TidingsError, ValueError):
@@ -60,7 +63,7 @@ class ServerError(TidingsError):
     pass
 
 
-def of_reply(status: int, problem: Any, key: Optional[str] = None) -> TidingsError:
+def of_reply(status: int, problem: Any, key: Optional[str] = None, request_id: Optional[str] = None) -> TidingsError:
     """The error of an HTTP reply. `problem`: its JSON, or anything, where a proxy answered."""
     problem = problem if isinstance(problem, dict) else {}
     errors = problem.get("errors")
@@ -72,4 +75,4 @@ def of_reply(status: int, problem: Any, key: Optional[str] = None) -> TidingsErr
         kind = {401: UnauthorizedError, 403: ForbiddenError, 404: NotFoundError, 409: ConflictError, 429: BusyError, 503: BusyError}.get(
             status, InvalidError if status < 500 else ServerError)
     said = f"The server answered {status}" + (": the URL is another server's." if status == 404 else ".")
-    return kind(str(problem.get("detail") or said), status, errors, key)
+    return kind(str(problem.get("detail") or said), status, errors, key, request_id)

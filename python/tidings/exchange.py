@@ -62,6 +62,7 @@ class Exchange(Generic[T]):
 
     def answered(self, status: int, headers: Mapping[str, str], body: bytes) -> Optional[float]:
         """None: `result` is there. Else the seconds to wait before the next attempt. Raises what ends it."""
+        request_id = headers.get("x-request-id")
         try:
             reply = json.loads(body)
         except ValueError:
@@ -70,12 +71,12 @@ class Exchange(Generic[T]):
             try:
                 self.result = self.request.parse(reply)
             except (KeyError, TypeError) as e:
-                raise UnknownOutcomeError(f"This is no reply of a tidings server: {e!r} is missing.", status, (), self.key) from e
+                raise UnknownOutcomeError(f"This is no reply of a tidings server: {e!r} is missing.", status, (), self.key, request_id) from e
             return None
         if 200 <= status < 400:
             raise UnknownOutcomeError(f"{self.request.path} answered {status} with what is no JSON: the URL leads to another server, or to a "
-                                      "proxy's page.", status, (), self.key)
-        error = of_reply(status, reply, self.key)
+                                      "proxy's page.", status, (), self.key, request_id)
+        error = of_reply(status, reply, self.key, request_id)
         if isinstance(error, UnauthorizedError) and self.may_refresh and not self.refused:
             self.refused = True
             return 0.0

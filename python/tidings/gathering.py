@@ -34,5 +34,5 @@ def blame(error: TidingsError, count: int) -> Tuple[Dict[int, TidingsError], Lis
         match = re.match(r"\[(\d+)\]\.?(.*)", str(e.get("field")))
         if match and int(match[1]) < count:
             blamed.setdefault(int(match[1]), []).append({"field": match[2], "message": str(e.get("message"))})
-    errors = {i: type(error)(error.message, error.status, own) for i, own in blamed.items()}
+    errors = {i: type(error)(error.message, error.status, own, None, error.request_id) for i, own in blamed.items()}
     return errors, [i for i in range(count) if i not in errors]

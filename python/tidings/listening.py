@@ -118,7 +118,10 @@ class Listener:
             data = reply.read1(65536)
             if not data:
                 raise Problem("broken", "the event stream ended")
-            for _, text in stream.feed(data):
+            for kind, text in stream.feed(data):
+                if not kind:
+                    s.go_past(text)
+                    continue
                 was_up = s.is_up
                 yield from s.hear(json.loads(text))
                 if s.is_up and not was_up:

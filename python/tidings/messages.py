@@ -21,6 +21,9 @@ TOPIC = re.compile(r"[A-Za-z0-9_.:/-]{1,128}\Z")
 BATCH_MAX = 500
 BODY_MAX = 256 * 1024  # bytes
 EPHEMERAL_MAX = 7500
+TYPES_MAX = 20
+REWIND_MAX = 100
+DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 # ---- what comes
@@ -189,16 +192,51 @@ def receipt(id: str) -> Request[Receipt]:
     return Request("GET", f"/ws/notification/{quoted(id)}/receipt", lambda r: Receipt(**{k: v for k, v in r.items() if k in names}))
 
 
-def history(diagnosis_id: int, since: Optional[str], limit: Optional[int]) -> Request[History]:
-    topic = f"diagnosis/{diagnosis_id}"
+def history(of: Union[int, str], since: Optional[str], before: Optional[int], limit: Optional[int],
+            types: Optional[Sequence[str]]) -> Request[History]:
+    topic = f"diagnosis/{of}" if isinstance(of, int) else check_topic(of)
 
     def parse(reply: Any) -> History:
         missed = reply.get("missed") or {}
         messages = [message({"topic": topic, **m}, None) for m in reply["messages"]]
         return History(reply["cursor"], messages, None if reply["recovered"] else Gap(topic, missed.get("from"), missed.get("to")))
 
-    query = urllib.parse.urlencode(given(since=since, limit=limit))
-    return Request("GET", f"/ws/history/{diagnosis_id}" + (f"?{query}" if query else ""), parse)
+    return Request("GET", "/ws/history" + query(topic=topic, since=since, before=before, limit=limit, types=check_types(types)), parse)
+
+
+def connections(user_id: Optional[UserId], topic: Optional[str], slow: bool, after: Optional[str], limit: Optional[int]) -> Request[Dict[str, Any]]:
+    return plain("GET", "/ws/connections" + query(user=user_id, topic=topic, slow=int(slow) or None, after=after, limit=limit))
+
+
+def presence(topic: str) -> Request[Dict[str, Any]]:
+    return plain("GET", "/ws/presence" + query(topic=check_topic(topic)))
+
+
+def query(**parameters: Any) -> str:
+    """Of those that are given."""
+    text = urllib.parse.urlencode(given(**parameters), safe="/")
+    return f"?{text}" if text else ""
+
+
+def check_types(types: Optional[Sequence[str]]) -> Optional[str]:
+    """As a query has them. A text would be taken for its letters."""
+    if types is None:
+        return None
+    if isinstance(types, str) or not 1 <= len(types) <= TYPES_MAX or not all(types):
+        raise invalid("types", f"are 1 to {TYPES_MAX}, in a list: [\"note\"]")
+    return ",".join(types)
+
+
+def check_rewind(rewind: Optional[int]) -> Optional[int]:
+    if rewind is not None and not 1 <= rewind <= REWIND_MAX:
+        raise invalid("rewind", f"is 1 to {REWIND_MAX} messages")
+    return rewind
+
+
+def check_device(device: Optional[str]) -> Optional[str]:
+    if device is not None and not DEVICE.match(device):
+        raise invalid("device", f"is not a device's name: {device!r}; 1 to 64 letters, digits and _.-")
+    return device
 
 
 def message(raw: Mapping[str, Any], cursor: Optional[str]) -> Message:

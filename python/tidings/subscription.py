@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 from .errors import ForbiddenError, InvalidError, UnauthorizedError
 from .exchange import backoff, seconds
-from .messages import Event, Gap, Refused, check_topic, message
+from .messages import Event, Gap, Refused, check_device, check_rewind, check_topic, check_types, given, message
 from .tokens import TokenKeeper
 
 TRANSPORTS = ("websocket", "sse", "long_poll")
@@ -54,8 +54,16 @@ class Place:
             self.move(entry.get("cursor"))
             self.at = self.at if before is None else before
             self.seen = 0
+        else:
+            self.epoch = str(entry.get("cursor")).partition("-")[0]  # of a topic that was not there yet it is another
         self.damaged = False
         return lost
+
+    def go_past(self, cursor: str) -> None:
+        """The server tells where it is: what is not for us, or of a type that is not wanted, has gone by."""
+        epoch, _, seq = cursor.partition("-")
+        if epoch == self.epoch:
+            self.at = max(self.at, int(seq))
 
     def take(self, seq: Optional[int]) -> bool:
         """False: it has come before."""
@@ -117,13 +125,16 @@ def refusal(status: int, headers: Mapping[str, str], problem: Any) -> Problem:
 
 class Subscription:
     def __init__(self, topics: Sequence[str], cursors: Mapping[str, str], transports: Iterable[str], tokens: TokenKeeper, backoff_min: float,
-                 backoff_max: float):
+                 backoff_max: float, rewind: Optional[int] = None, types: Optional[Sequence[str]] = None, device: Optional[str] = None,
+                 presence: bool = False):
         if not 1 <= len(topics) <= TOPICS_MAX:
             raise InvalidError(f"One listens to 1 to {TOPICS_MAX} topics.")
         self.places: Dict[str, Place] = {check_topic(t): Place(cursors.get(t)) for t in topics}
         self._order = [t for t in transports if t in TRANSPORTS]
         if not self._order:
             raise InvalidError(f"There is no transport to use: {', '.join(TRANSPORTS)}.")
+        self._wanted = {name: urllib.parse.quote(str(value), safe=",") for name, value in given(
+            rewind=check_rewind(rewind), types=check_types(types), device=check_device(device), presence="yes" if presence else None).items()}
         self._tokens, self._backoff = tokens, (backoff_min, backoff_max)
         self._best = self._order[0]  # the one to try first: the last that worked
         self._round = self._new_round()
@@ -151,7 +162,7 @@ class Subscription:
     def query(self, **more: object) -> str:
         topics = ",".join(urllib.parse.quote(t) for t in self.places)
         cursors = [place.cursor or "" for place in self.places.values()]
-        return "&".join([f"?topics={topics}", *([f"cursor={'.'.join(cursors)}"] if any(cursors) else []), *(f"{k}={v}" for k, v in more.items())])
+        return "&".join([f"?topics={topics}", *([f"cursor={'.'.join(cursors)}"] if any(cursors) else []), *(f"{k}={v}" for k, v in {**self._wanted, **more}.items())])
 
     def begin(self, token: Optional[str]) -> Iterator[Event]:
         """A connection is about to be made, with that token."""
@@ -171,10 +182,18 @@ class Subscription:
         elif kind == "connect":
             self._up()
             yield from self._begin(data["topics"])
+        elif kind == "pong" and "cursor" in data:
+            self.go_past(data["cursor"])
         elif kind == "error" and data.get("code") == "forbidden":
             self._forbidden = data.get("topic")  # and then it closes
         elif kind == "close":
             raise closed(data["code"], data["reason"])
+
+    def go_past(self, cursor: str) -> None:
+        """`cursor`: of all topics, as a pong has it, or the id of an event."""
+        for place, one in zip(self.places.values(), cursor.split(".")):
+            if one:
+                place.go_past(one)
 
     def closed(self, code: int, reason: str) -> Problem:
         return closed(code, reason, self._forbidden)
@@ -269,7 +288,7 @@ class EventStream:
         self._event: Dict[str, str] = {}
 
     def feed(self, data: bytes) -> Iterator[Tuple[str, str]]:
-        """(event, data) of each event that is whole now."""
+        """(event, data) of each event that is whole now; ("", id) of one that has nothing but that: where its client is."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r")
@@ -278,6 +297,8 @@ class EventStream:
             if not text:
                 if "data" in self._event:
                     yield self._event.get("event", "message"), self._event["data"]
+                elif self._event.get("id"):
+                    yield "", self._event["id"]
                 self._event = {}
             elif name == "data" and "data" in self._event:
                 self._event["data"] += "\n" + content

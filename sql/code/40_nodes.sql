@@ -33,7 +33,8 @@ $$;
 --
 --	p_afters, p_epochs	of each one's cursor. p_afters: null: it has none; p_epochs: null: it is damaged
 --	p_queue_max	so many messages, of those that no client has been sent, are for one without a (good) cursor, where no policy says another
---	p_rewinds	so many of the newest messages that are its own are for one without a (good) cursor instead; 0, null: none
+--	p_rewinds	so many of the newest messages that are its own are for one without a (good) cursor instead; 0, null: as the topic's policy
+--			has it, or none
 --	p_types		JSON arrays: of these types alone; null: of all
 --	p_rows		messages of one place at most; 0: no pages
 --	p_bytes		of all bodies in the answer, the first aside; those who missed least come first
@@ -117,12 +118,14 @@ begin
 			coalesce((select true from message m
 				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false),
 			coalesce(p_epochs[i] in (t.epoch || v_tag, v_new_epoch), false), coalesce(v_counted[i] and t.id is not null, false),
-			case when p_rewinds[i] > 0 and t.id is not null and not coalesce(p_epochs[i] in (t.epoch || v_tag, v_new_epoch) and p_afters[i] <= v_lasts[i], false) then
-				coalesce((select min(w.seq) - 1 from newest(t.id, t.first_seq, v_lasts[i], p_users[i], p_types[i], p_rewinds[i]) w), v_lasts[i]) end,
-			case when t.id is not null then coalesce((select p.queue_max from policy_of(p_topics[i]) p), p_queue_max) end
+			case when l.rewind > 0 and t.id is not null and not coalesce(p_epochs[i] in (t.epoch || v_tag, v_new_epoch) and p_afters[i] <= v_lasts[i], false) then
+				coalesce((select min(w.seq) - 1 from newest(t.id, t.first_seq, v_lasts[i], p_users[i], p_types[i], l.rewind) w), v_lasts[i]) end,
+			case when t.id is not null then coalesce(l.queue_max, p_queue_max) end
 		from generate_series(1, v_count) as i
 		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
 		left join lateral (select o.seq from delivered o where o.topic_id = t.id offset 0) d on true
+		left join lateral policy_of(p_topics[i]) p on true,
+		lateral (select p.queue_max, coalesce(nullif(p_rewinds[i], 0), p.rewind_default) as rewind) l
 	loop
 		return next;
 		-- As subscription_find_place() has it (ws/session/subscription.c).

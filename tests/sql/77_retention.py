@@ -107,6 +107,28 @@ def policy_attach(db):
     equal((attach(100)[0][0], len(attach(100)) - 1), ("100", 10), "without the policy")
 
 
+@test("a client that says nothing of rewind goes back as far as the topic's policy has it; what it says, and a cursor that holds, count for more")
+def policy_rewind(db):
+    topic = policy(db, 50) + "t"
+    db.sql(f"insert into tidings.policy (prefix, rewind_default) values ('{topic}', 3)")
+    db.publish(topic, count=10)
+    epoch = db.one(f"select epoch || tidings.cluster_tag() from tidings.topic where name = '{topic}'")
+
+    def begins(after="null", epoch="null", rewind="0"):
+        """After which seq."""
+        return db.sidecar(
+            f"select after from tidings.attach('{{456}}', '{{admin}}', '{{{topic}}}', p_afters => '{{{after}}}', p_epochs => '{{{epoch}}}', p_rewinds => '{{{rewind}}}', "
+            "p_queue_max => 100, p_rows => 100, p_bytes => 100000) where seq is not null limit 1")[0][0]
+
+    equal((begins(), begins(rewind="null"), begins(rewind="5")), ("7", "7", "5"), "without a cursor")
+    equal((begins("2", epoch), begins("2", "other"), begins("99", epoch), begins("0")), ("2", "7", "7", "7"), "with a cursor that holds, and with three that do not")
+    db.sql("update tidings.policy set rewind_default = null")
+    equal((begins(), begins(rewind="2")), ("0", "8"), "without a default")
+    db.sql("delete from tidings.policy")
+    for wrong in ("0", "101", "-1"):
+        assert "violates check" in db.psql(f"insert into tidings.policy (prefix, rewind_default) values ('x', {wrong})").stderr, wrong
+
+
 @test("withdrawing a right trims nothing, whatever the policy says")
 def policy_and_revocation(db):
     user = db.user()

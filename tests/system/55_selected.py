@@ -1,14 +1,9 @@
-"""What a client chooses of a topic: its history, its newest messages, some types; and the place of a state that it has read (section 7)."""
+"""What a client chooses of a topic: its history, its newest messages, some types (section 7)."""
 import contextlib
 import http.client
 import importlib
-import itertools
-import json
-import threading
 
-import websockets.exceptions
-
-from harness import WAIT_S, Client, Closed, equal, test, wait_until
+from harness import WAIT_S, Client, equal, test, wait_until
 from live import Live
 
 topics_of = importlib.import_module("48_topics")
@@ -131,7 +126,7 @@ class Watcher:
                 if m["type"] == "reconnect_messages":
                     equal(m["data"].get("rewound", False), self.rewound()[0], "rewound, with the messages")
                     self.got += m["data"]["messages"]
-                else:
+                elif "topic" in m:  # no heartbeat
                     self.got.append(m)
         return [m["seq"] for m in self.got]
 
@@ -195,6 +190,23 @@ def _(s):
             w.now()
         with Watcher(s, s.node1, transport, [topic]) as w:
             equal((w.messages(5), w.rewound()), ([1, 2, 3, 4, 5], [False]), f"{transport}: what no client has been sent before these")
+
+
+@test("a policy's rewind_default is the rewind of whoever gives none and has no cursor that can be resumed, by each transport")
+def _(s):
+    topic = f"diagnosis/{s.diagnosis()}"
+    s.sql(f"insert into tidings.policy (prefix, rewind_default) values ('{topic}', 3)")
+    try:
+        publish(s, topic, *"aaaaaa")
+        with Watcher(s, s.node1, "websocket", [topic]) as first:
+            equal((first.messages(3), first.rewound()), ([4, 5, 6], [True]), "the first")
+            epoch = first.now().split("-")[0]
+        for server, transport in everywhere(s):
+            for more, want, rewound in (({}, [4, 5, 6], True), ({"rewind": 1}, [6], True), ({"cursor": "abc-5"}, [4, 5, 6], True), ({"cursor": f"{epoch}-1"}, [2, 3, 4, 5, 6], False)):
+                with Watcher(s, server, transport, [topic], **more) as w:
+                    equal((w.messages(len(want)), w.rewound()), (want, [rewound]), f"{transport}, {more}")
+    finally:
+        s.sql("delete from tidings.policy")
 
 
 @test("types: only these come, missed, live or ephemeral; the numbers in between are not missed, and the cursor goes past them")
@@ -275,88 +287,3 @@ def _(s):
             live.send("subscribe", subscription=topic, **wrong)
             error = live.until("error")["data"]
             equal((error["code"], [e["field"] for e in error["errors"]]), ("invalid_message", list(wrong)), str(wrong))
-
-
-# ------------------------------------------------------------------------------------------------------ state and place
-
-
-def load(s, topic):
-    """A state by id, and the topic's cursor, in one snapshot."""
-    (state, place), = s.sql("begin transaction isolation level repeatable read, read only; "
-                            f"select coalesce(json_object_agg(id, value), '{{}}'), tidings.cursor('{topic}') from public.thing; commit")
-    return {int(k): v for k, v in json.loads(state).items()}, place
-
-
-class Follower(threading.Thread):
-    """Loads the state and its place, and follows from there until `end` comes: `model` is its state, `wrong` what was not as it should be."""
-
-    def __init__(self, s, transport, topic, nodes):
-        super().__init__(daemon=True)
-        # One user may have five connections of live health.
-        self.token = s.token(f"root-{id(self)}", role="admin")
-        self.s, self.transport, self.topic, self.nodes, self.wrong = s, transport, topic, nodes, []
-        self.model, self.cursor = load(s, topic)
-        self.start()
-
-    def run(self):
-        while self.nodes and not self.wrong:
-            # What ends a link is the network's way, or the node's; the next one goes on.
-            with contextlib.suppress(OSError, Closed, EOFError, StopIteration, http.client.HTTPException, websockets.exceptions.WebSocketException):
-                if self._follow(self.nodes[0]):
-                    return
-
-    def _follow(self, node):
-        with Watcher(self.s, node, self.transport, [self.topic], token=self.token, cursor=self.cursor) as w:
-            epoch, at = w.place["cursor"].split("-")[0], int(self.cursor.split("-")[1])
-            if not w.place["recovered"]:
-                self.wrong.append(w.place)
-                return True
-            for n in itertools.count():
-                w.messages(n + 1)
-                m, at = w.got[n], at + 1
-                if m["seq"] != at:
-                    self.wrong.append(f"{m['seq']} instead of {at}")
-                    return True
-                self.cursor = f"{epoch}-{at}"
-                if m["type"] == "end":
-                    return True
-                if m["data"]["op"] == "delete":
-                    self.model.pop(m["data"]["old"]["id"], None)
-                else:
-                    self.model[m["data"]["new"]["id"]] = m["data"]["new"]["value"]
-
-
-@test("who loads a state with its cursor and goes on from there ends with what the table has, by each transport, while it is written and a node is killed",
-      allow="connection|terminat|node")
-def _(s):
-    topic = "state/thing"
-    s.sql("create table public.thing (id int primary key, value int not null); create trigger tell after insert or update or delete on public.thing for each row "
-          f"execute function tidings.row_changed('{topic}', 'thing'); insert into public.thing select n, 0 from generate_series(1, 12) n")
-
-    def write(n):
-        for turn in range(30):
-            s.sql(f"begin; update public.thing set value = value + 1 where id % 3 = {n} and id % 4 <> {turn % 4}; {'rollback' if turn % 7 == 3 else 'commit'}")
-            if turn % 8 == 7:
-                s.sql(f"delete from public.thing where id = {n + 3}")
-                s.sql(f"insert into public.thing values ({n + 3}, {turn * 1000})")
-
-    node = s.start_node()
-    nodes, writers = [node, s.node1], [threading.Thread(target=write, args=(n,)) for n in range(3)]
-    for w in writers:
-        w.start()
-    followers = [Follower(s, t, topic, nodes) for _ in range(3) for t in TRANSPORTS]
-    node.child.kill()
-    node.wait()
-    s.forget(node)
-    nodes.pop(0)
-    followers += [Follower(s, t, topic, nodes) for t in TRANSPORTS]
-    for w in writers:
-        w.join()
-    s.sql(f"select tidings.publish('{topic}', 'end', '1')")
-    table = load(s, topic)[0]
-    for f in followers:
-        f.join(WAIT_S)
-    nodes.clear()
-    wrong = [(f.transport, f.wrong, f.is_alive(), f.model) for f in followers if f.wrong or f.is_alive() or f.model != table]
-    equal(wrong, [], f"followers that do not end with {table}")
-    s.sql("drop table public.thing")

@@ -164,6 +164,32 @@ def errors(s):
                 wrong()
 
 
+@test("Python: an error has the id by which the log has its request; where no answer came there is none")
+def errors_in_the_log(s):
+    log = s.folder / "errors-of-python.log"
+    with s.web(s.node1, TIDINGS_AUDIT_LOG=log) as web, client(s, port=web.port) as c:
+        try:
+            Tidings(f"http://127.0.0.1:{web.port}", "nonsense").publish("a", "note", 1)
+        except tidings.UnauthorizedError as e:
+            assert e.request_id and f"[request_id={e.request_id}]" in str(e), str(e)
+            id = e.request_id
+            wait_until(lambda: f"request_id={id}" in log.read_text(), "the request in the audit trail")
+        else:
+            raise AssertionError("no error")
+        try:
+            c.broadcast_feedback_update(10**12, 1, 5, 0.5)
+        except tidings.NotFoundError as e:
+            assert e.request_id, str(e)
+        else:
+            raise AssertionError("no error")
+    try:
+        client(s, port=free_port(), timeout=0.1).publish("a", "note", 1)
+    except tidings.UnknownOutcomeError as e:
+        equal(e.request_id, None, "the id of a request that was not answered")
+    else:
+        raise AssertionError("no error")
+
+
 @test("Python: notifications and their receipts, readings, connections")
 def managed(s):
     user = str(s.diagnosis())
@@ -178,10 +204,15 @@ def managed(s):
         equal(([m.seq for m in kept.messages], kept.gap), ([2, 3], None), "history")
         c.publish(f"diagnosis/{d}", "note", 3)
         equal([m.data for m in own.history(d, since=kept.cursor).messages], [3], "what is after it")
+        c.publish(f"diagnosis/{d}", "other", 4)
+        equal([[m.seq for m in own.history(f"diagnosis/{d}", **how).messages] for how in ({"before": 3}, {"types": ["other", "none"]}, {"types": ["note"], "limit": 1})],
+              [[1, 2], [5], [4]], "by the topic's name: before a seq, of types")
         equal(c.health()["status"], "healthy", "health")
         assert c.status()["total_connections"] >= 0
         with s.connect(d, user=user) as watcher:
             equal(admin.connection(watcher.id)["health"]["user_id"], int(user), "whose connection it is")
+            wait_until(lambda: [x["connection_id"] for x in admin.connections(user_id=user)["connections"]] == [watcher.id], "the connection in the list")
+            equal(admin.connections(topic=f"diagnosis/{d}", slow=True, limit=1), {"connections": [], "next": None}, "those that are slow")
             equal(admin.reconnect(user), 1, "how many were told")
             equal(watcher.closed()[0], 1012, "close code")
         with s.connect(d, user=user) as watcher:
@@ -415,6 +446,28 @@ def listening(s):
         for t in stories:
             t.join()
     equal(failures, [], "failures")
+
+
+@test("Python: who listens may go back over the newest, and take some types alone; its cursors go past the others")
+def selected(s):
+    for kind in ("sync", "async"):
+        for way in ("websocket", "sse", "long_poll"):
+            topic = f"diagnosis/{s.diagnosis()}"
+            with client(s) as c:
+                c.publish_all([tidings.publication(topic, t, 1) for t in "aabab"])
+                with s.connect(int(topic.split("/")[1])) as first:
+                    first.seqs_up_to(5)
+                heard = Heard(kind, s.web1.port, s.token(), [topic], transports=[way], rewind=2, types=["a"], ping_interval=0.2, poll_timeout=1)
+                heard.wait(topic, 2, 4)
+                c.publish_all([tidings.publication(topic, t, 1) for t in "babb"])
+                heard.wait(topic, 2, 4, 7)
+                if way != "sse":  # whose place comes with a heartbeat, every 30 s
+                    wait_until(lambda: heard.listener.cursors[topic].endswith("-9"), f"the cursor to go past what is not wanted, by {way}")
+                heard.close()
+    with client(s) as c:
+        for wrong, word in (({"rewind": 0}, "rewind"), ({"types": "ab"}, "list"), ({"types": []}, "types"), ({"device": "my phone"}, "device")):
+            with fails(tidings.InvalidError, word):
+                c.listen("a", **wrong)
 
 
 @test("Python: the same to be awaited: keys and retries, arrays, tokens that have to be awaited, the broadcasts as functions")

@@ -58,7 +58,7 @@ void dialog_connect(struct buf *out, const struct dialog *d, const struct dialog
  * Appends a reconnect_messages message piece by piece: begin, add once or more, end. `message` is the whole JSON text
  * of one.
  *
- *	rewound	they are the newest, as the client has asked for
+ *	rewound	they are the newest, as the client has asked for, or its topic's policy
  */
 void dialog_missed_begin(struct buf *out, const struct dialog *d, const char *topic, bool rewound);
 void dialog_missed_add(struct buf *out, bool first, struct span message);

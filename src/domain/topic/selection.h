@@ -27,7 +27,7 @@ struct selected {
 	bool has_cursor;     /* it goes on from somewhere */
 	bool cursor_damaged; /* and nobody knows from where */
 	struct cursor cursor;
-	int64_t rewind; /* messages that it goes back where it has no cursor to go on from; 0: it does not */
+	int64_t rewind; /* messages that it goes back where it has no cursor to go on from; 0: as the topic's policy has it */
 	struct message_types *types; /* borrowed: the selection's, or its maker's; NULL: all */
 };
 
