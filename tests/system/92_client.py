@@ -376,3 +376,29 @@ def _(s):
         equal(([m["seq"] for m in history["messages"]], history["recovered"]), ([1, 2], True), "history")
         equal(client.do("state")["cursors"], {topic: history["cursor"]}, "cursors")
         equal(client.all("status"), ["connected", "paused", "connecting", "connected"], "status")
+
+
+@test("components of React and Vue, as in etc/examples, show what comes and how the connection is; each has every message once")
+def _(s):
+    with Place(s) as place, Driven(s, "chromium", place.web.port) as client:
+        built = {}
+        for name in ("react", "vue"):
+            done = subprocess.run([WEB / "node_modules" / ".bin" / "esbuild", TOP / "etc" / "examples" / name / "app.mjs", "--bundle", "--format=iife",
+                                   f"--alias:tidings-client/tabs={WEB}/tidings-tabs.js", '--define:process.env.NODE_ENV="development"'],
+                                  env={**os.environ, "NODE_PATH": str(WEB / "node_modules")}, capture_output=True, text=True)
+            equal(done.returncode, 0, f"exit status of esbuild: {done.stderr}")
+            built[name] = done.stdout
+        topic = place.diagnosis()
+        client.do("go", path="/elsewhere")
+        client.do("show", watch={"topic": topic, "token": s.token(place.user)}, scripts=built)
+        wait_until(lambda: all(client.do("text", at=f"#{name} p") == "connected" for name in built), "both to be connected", 60)
+        for _n in range(3):
+            place.publish(topic)
+        for name in built:
+            wait_until(lambda name=name: client.do("text", at=f"#{name} ul").endswith("3: note"), f"what {name} shows", 60)
+            equal(client.do("text", at=f"#{name} ul"), "1: note2: note3: note", f"what {name} shows")
+        place.stop()
+        wait_until(lambda: all(client.do("text", at=f"#{name} p") == "connecting" for name in built), "both to say so", 60)
+        place.start()
+        wait_until(lambda: all(client.do("text", at=f"#{name} p") == "connected" for name in built), "both to be connected again", 60)
+        equal(client.all("pageerror"), [], "errors of the page")

@@ -19,6 +19,8 @@
  *	{"do": "history"|"presence", "topic": …}
  *	{"do": "go", "path": …}			in a browser: another page, or the same anew; /elsewhere is one without a policy
  *	{"do": "tabs", "count": …}		in a browser: so many tabs. Each command that has "tab": 0, 1 … is for that one, and so is each event
+ *	{"do": "show", "watch": …, "scripts": {id: …}}	in a browser: an element for each script, and `window.watch`
+ *	{"do": "text", "at": selector}		in a browser: what it says
  *	{"do": "shut", "tab": …, "how": "close"|"crash"}	in a browser: that tab is gone
  */
 import { createInterface } from "node:readline";
@@ -83,6 +85,13 @@ async function inBrowser(url, executablePath) {
 		tabs: async ({ count }) => {
 			while (pages.length < count) await open();
 		},
+		text: ({ at: selector }) => pages[0].textContent(selector),
+		show: ({ watch, scripts }) => pages[0].evaluate((all) => {
+			globalThis.watch = all.watch;
+			for (const [id, text] of Object.entries(all.scripts)) {
+				document.body.append(Object.assign(document.createElement("div"), { id }), Object.assign(document.createElement("script"), { text }));
+			}
+		}, { watch, scripts }),
 		shut: (command) => (command.how === "close" ? at(command).close() : at(command).goto("chrome://crash").catch(() => {})),
 		end: () => browser.close(),
 	};
@@ -93,7 +102,8 @@ async function done(command, client, network) {
 	if (command.do === "network") network.mode = command.mode;
 	else if (command.do === "asked") return network.asked.splice(0);
 	else if (command.do === "new") await client.begin(command);
-	else if (["go", "tabs", "shut"].includes(command.do)) await client[command.do](command);
+	else if (["go", "tabs", "shut", "show"].includes(command.do)) await client[command.do](command);
+	else if (command.do === "text") return client.text(command);
 	else return client.act(command);
 }
 

@@ -1,6 +1,8 @@
 /* Is compiled, never run: what an application may write, and what it may not. */
 import { SignedOut, Tidings, type AnyMessage, type Cursors, type LiveMessage, type Message, type SendError, type Status, type Transport } from "../tidings.js";
 
+import { Tidings as InTabs } from "../tidings-tabs.js";
+
 interface Recommendation extends Message {
 	type: "recommendation_update";
 	data: { reason: string };
@@ -50,6 +52,9 @@ diagnosis.unsubscribe();
 diagnosis.on("feedback_update", (m) => m.data.reason);
 // @ts-expect-error: that is misspelt
 new Tidings("", { tokne: "a" });
+
+new InTabs<Recommendation>("", { topics: ["diagnosis/123"] }).topic("diagnosis/123").on("recommendation_update", (m) => m.data.reason.length);
+export const shared: Tidings = new InTabs("");
 
 export const by: Transport | null = t.transport;
 new Tidings<Recommendation>("").on("message", (m) => m.data.reason.length);
