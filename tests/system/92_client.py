@@ -63,10 +63,10 @@ class Driven:
         equal(reply["did"], what, "what was answered")
         return reply["result"]
 
-    def do(self, what, **more):
+    def do(self, what, seconds=WAIT_S, **more):
         self.child.stdin.write(json.dumps({"do": what, **more}) + "\n")
         self.child.stdin.flush()
-        return self._reply(what)
+        return self._reply(what, seconds)
 
     def all(self, event, tab=0):
         return [e["detail"] for e in list(self.events) if e["event"] == event and e.get("tab", 0) == tab]
@@ -334,7 +334,7 @@ for how, verb in (("close", "closed"), ("crash", "killed")):
         with Place(s) as place, Driven(s, "chromium", place.web.port) as client:
             mine, theirs = place.diagnosis(), place.diagnosis()
             client.do("network", mode="refuse")
-            client.do("tabs", count=TABS)
+            client.do("tabs", 300, count=TABS)
             for tab in range(TABS):
                 client.do("new", tab=tab, module="/tidings-tabs.js", tokens={"first": s.token(place.user), "refused": s.token(place.user)},
                           options={"topics": [mine, theirs] if tab % 2 else [mine], **OPTIONS})
