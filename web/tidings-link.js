@@ -127,12 +127,14 @@ export class Link {
 	url(path) {
 		const topics = [...this.places.keys()].map((t) => encodeURIComponent(t).replace(/%2F/g, "/"));
 		const cursors = [...this.places.values()].map((p) => p.cursor);
-		const { rewind, types } = this.settings;
+		const { rewind, types, device, presence } = this.settings;
 		return (
 			`${this.base}/${path}?topics=${topics}` +
 			(cursors.some(Boolean) ? `&cursor=${cursors.join(".")}` : "") +
 			(rewind ? `&rewind=${rewind}` : "") +
-			(types ? `&types=${types.map(encodeURIComponent)}` : "")
+			(types ? `&types=${types.map(encodeURIComponent)}` : "") +
+			(device ? `&device=${device}` : "") +
+			(presence ? "&presence=yes" : "")
 		);
 	}
 
@@ -151,6 +153,11 @@ export class Link {
 	expect(ms, what) {
 		clearTimeout(this.#timer);
 		if (!this.over) this.#timer = setTimeout(() => (typeof what === "function" ? what() : this.down(problem("broken", what))), ms);
+	}
+
+	/* Whether it lives. What cannot be asked is believed; but not where there is a doubt, with `ms` to say something. */
+	check(ms) {
+		if (ms) this.expect(ms, "the machine is offline");
 	}
 
 	up(hello) {
@@ -203,9 +210,9 @@ async function viaWebSocket(link) {
 		else if (m.type === "error" && m.data.code === "forbidden") forbidden = m.data.topic; // and then it closes
 	};
 
-	link.check = () => {
+	link.check = (ms = pingTimeout) => {
 		ws.send("ping");
-		link.expect(pingTimeout, "no answer to a ping");
+		link.expect(ms, "no answer to a ping");
 	};
 	ws.onmessage = ({ data }) => {
 		try {
@@ -213,7 +220,7 @@ async function viaWebSocket(link) {
 		} catch (e) {
 			link.down(problem("broken", e.message));
 		}
-		if (link.isUp) link.expect(pingInterval, link.check);
+		if (link.isUp) link.expect(pingInterval, () => link.check());
 	};
 	ws.onerror = () => {}; // it says nothing, and `close` follows
 	ws.onclose = ({ code, reason }) => link.down(closed(code, reason, forbidden));

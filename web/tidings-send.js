@@ -1,5 +1,5 @@
 /*
- * tidings-send - what a client says: POST /ws/send, whatever transport messages come to it by.
+ * tidings-send - what a client says (POST /ws/send) and asks (history, presence), whatever transport messages come to it by.
  *
  * A message that may have arrived is sent again only where that does no harm: what changes something carries an Idempotency-Key, the same
  * each time, so that the server does it once; what only asks may be asked twice. `typing` is not sent again: it is over by then.
@@ -51,32 +51,29 @@ async function request(fetch, url, init, ms, closing) {
 }
 
 /*
- * Gives the server's answer to it, or throws a failure().
+ * Gives the server's answer, or throws a failure().
  *
+ *	message	what is said; none: it is a GET
  *	until	when it is too late
  *	token	gives the token to use, given the one that was refused
  *	closing	the signal of the client's end
  */
-export async function send(url, message, until, settings, token, closing) {
-	const { type } = message;
-	const once = type === "typing";
-	const headers = { "Content-Type": "application/json" };
-	const init = { method: "POST", body: JSON.stringify(message), headers };
-	const open = () => {
-		if (closing.aborted) throw failure("closed", "the client is closed");
-	};
+export async function ask(url, message, until, settings, token, closing) {
+	const once = message?.type === "typing";
+	const headers = message ? { "Content-Type": "application/json" } : {};
+	const init = message ? { method: "POST", body: JSON.stringify(message), headers } : { cache: "no-store", headers };
 	let refused;
-	if (!once && !asks(type)) headers["Idempotency-Key"] = [Date.now(), Math.random(), Math.random()].map((n) => n.toString(36)).join("-");
+	if (message && !once && !asks(message.type)) headers["Idempotency-Key"] = [Date.now(), Math.random(), Math.random()].map((n) => n.toString(36)).join("-");
 	for (let attempt = 0; ; attempt++) {
-		open();
+		closing.throwIfAborted();
 		const mine = await token(refused);
-		open();
+		closing.throwIfAborted();
 		if (mine) headers.Authorization = `Bearer ${mine}`;
 		const left = until - Date.now();
 		if (left <= 0) throw late();
 		const { reply, error, wait = 0 } = await request(settings.fetch, url, init, Math.min(left, settings.sendTimeout / TRIES), closing);
 		if (reply) return reply;
-		open();
+		closing.throwIfAborted();
 		if (error.status === 401 && refused === undefined && typeof settings.token === "function") {
 			refused = mine;
 			continue;

@@ -17,11 +17,30 @@ export type Transport = "websocket" | "sse" | "long_poll";
 export type Cursors = Record<string, string>;
 
 /**
- * A token, or what gives one. Called with "first" before the first connection, and with "refused" when the server no longer takes the
- * one that it gave (expired, revoked): then a new one is wanted.
+ *	idle		it has no topics
+ *	connecting	for the first time, or again after a break
+ *	connected
+ *	paused		by `pause()`
+ *	signed_out	the token function said so. It is closed
+ *	closed		by `close()`, or by an error that is fatal
  */
-export type TokenSource = string | ((reason: "first" | "refused") => string | Promise<string>);
+export type Status = "idle" | "connecting" | "connected" | "paused" | "signed_out" | "closed";
 
+/**
+ * A token, or what gives one. Called with "first" before the first connection; with "expiring" a minute before the end that the token itself
+ * tells (`exp`; halfway where it lasts less than two), so that the next connection is there before the present one goes; and with "refused" when the server no longer takes the one
+ * that it gave (expired, revoked): then a new one is wanted. Nobody is signed in any more: throw (or give) a SignedOut, and the client ends.
+ * What else it throws is an `error`, and it is asked again.
+ */
+export type TokenSource = string | ((reason: "first" | "expiring" | "refused") => Token | Promise<Token>);
+type Token = string | SignedOut;
+
+/** Of a token function: nobody is signed in. `Tidings.SignedOut` is the same. */
+export declare class SignedOut extends Error {
+  name: "SignedOut";
+}
+
+/** One that is not here is a TypeError: it may be misspelt. */
 export interface Options {
   token?: TokenSource;
   topics?: Iterable<string>;
@@ -37,6 +56,18 @@ export interface Options {
   rewind?: number;
   /** Only messages of these types, 1..20 of them. */
   types?: string[];
+  /**
+   * A name of this device, 1..64 of A-Z, a-z, 0-9, `_.-`: the server keeps how far it has confirmed, for 90 days, and a topic without a cursor goes on
+   * from there. Make it once, at random, and keep it.
+   */
+  device?: string;
+  /** Who is there: each topic begins with a message `presence`, then come `join` and `leave`. */
+  presence?: boolean;
+  /**
+   * Keeps the cursors in `storage`: the next visit goes on where this one ended. `true`, or where several people use one browser, the user's id. Not with
+   * `state`, which gives the cursor itself.
+   */
+  persist?: boolean | string;
   /** Which to use, best first. Default: all three. */
   transports?: Transport[];
   /** The WebSocket class to use. Default: globalThis.WebSocket; where there is none, WebSocket is left out. */
@@ -64,7 +95,7 @@ export interface Options {
   sendTimeout?: number;
 }
 
-/** A message as the server sends it. */
+/** Any message, also of types of your own: `new Tidings<Message>(…)`. */
 export interface Message {
   type: string;
   topic: string;
@@ -75,17 +106,26 @@ export interface Message {
   [more: string]: any;
 }
 
-export interface Events<M = Message> {
+/** Messages that the server no longer has: `from`..`to` where it knows which. Time to load the whole state anew. */
+export interface Gap {
+  topic: string;
+  from?: number;
+  to?: number;
+}
+
+export interface Events<M = AnyMessage> {
   message: M;
-  /** A connection is there. Comes again after every break, and whenever the transport changes. */
+  /** A connection is there. Comes again after every break, and whenever the transport, the topics or the token change. */
   connected: { transport: Transport; topics: string[]; connectionId?: string; userId?: string | number | null };
   /** A connection is gone; the next attempt comes in `retryIn` ms, or, where that is null, with the next topic. Nothing is lost by it. */
   disconnected: { transport: Transport; reason: string; retryIn: number | null };
-  /** Messages that the server no longer has: `from`..`to` where it knows which. Time to load the whole state anew. */
-  gap: { topic: string; from?: number; to?: number };
+  /** It is another one than before. The last is told when an error is fatal, not by `close()`. */
+  status: Status;
+  gap: Gap;
   /**
    *	forbidden	this topic is not allowed: it has been dropped, the others go on
    *	unauthorized	the token is refused, also a fresh one. fatal
+   *	signed_out	the token function said so. fatal
    *	token		the token function failed; tried again
    *	state		the state function failed for `topic`; tried again
    *	invalid		the server does not understand the request (a topic's name, too many topics). fatal
@@ -93,11 +133,11 @@ export interface Events<M = Message> {
    *	busy		the server is full, or not ready; tried again in `retryIn` ms
    * After a fatal one the client is closed.
    */
-  error: { code: "forbidden" | "unauthorized" | "token" | "state" | "invalid" | "unreachable" | "busy"; message: string; fatal: boolean; topic?: string;
-    retryIn?: number };
+  error: { code: "forbidden" | "unauthorized" | "signed_out" | "token" | "state" | "invalid" | "unreachable" | "busy"; message: string;
+    fatal: boolean; topic?: string; retryIn?: number };
 }
 
-/* ---- live health: what comes, `new Tidings<LiveMessage>(…)` */
+/* ---- what comes */
 
 export type UserId = string | number;
 export type Priority = "low" | "normal" | "high" | "critical";
@@ -110,6 +150,38 @@ interface Stored<T extends string, D> {
   timestamp: string;
   correlation_id?: string;
   data: D;
+}
+
+interface OfDiagnosis<T extends string, D> extends Stored<T, D> {
+  diagnosis_id: number;
+}
+
+/** On `diagnosis/<id>`, as the other two. */
+export type RecommendationUpdate = OfDiagnosis<"recommendation_update", {
+  old_recommendation: Record<string, any>; new_recommendation: Record<string, any>; reason: string; changed_fields: string[]; timestamp: string;
+}>;
+
+export type EffectivenessUpdate = OfDiagnosis<"effectiveness_update", {
+  recommendation_id: number; herb?: string; new_effectiveness: number; confidence: number; sample_size: number;
+  /** With `improvement`: not there when no former one is known. */
+  old_effectiveness?: number; improvement?: number;
+}>;
+
+export type FeedbackUpdate = OfDiagnosis<"feedback_update", {
+  feedback_id: number; recommendation_id?: number; rating: number; effectiveness: number; comment?: string; timestamp: string;
+}>;
+
+export type DiagnosisMessage = RecommendationUpdate | EffectivenessUpdate | FeedbackUpdate;
+
+/** With the option `presence`. Who has several tabs or devices is one; who comes back soon never left. */
+export type PresenceMessage =
+  | { type: "presence"; topic: string; seq?: undefined; data: { users: Present[]; [more: string]: any } }
+  | { type: "join" | "leave"; topic: string; seq?: undefined; data: { user_id: UserId } };
+
+export interface Present {
+  user_id: UserId;
+  connections: number;
+  since: string;
 }
 
 export interface Reading {
@@ -158,6 +230,12 @@ export interface Notice {
 export type Notification = Omit<Stored<"notification", never>, "data"> & { notification: Notice };
 
 export type LiveMessage = HealthUpdate | HealthAlert | ChatMessage | Typing | Notification;
+
+/** On `tidings/operations`, for admins: numbers, as they change. */
+export type Operations = { type: "operations"; topic: string; seq?: undefined; timestamp: string; data: Record<string, any> };
+
+/** All that tidings itself sends. With types of your own: `new Tidings<AnyMessage | Mine>(…)`, or `<Message>`. */
+export type AnyMessage = DiagnosisMessage | LiveMessage | PresenceMessage | Operations;
 
 /* ---- live health: what is said, and what it is answered with */
 
@@ -217,6 +295,7 @@ export interface SendOptions {
  *	forbidden	not allowed, or not there
  *	not_found	not there; said to services and admins
  *	unauthorized	the token is refused, also a fresh one
+ *	signed_out	the token function said so
  *	token		the token function failed
  *	busy		the server is full, or over the rate, for longer than there is time. It has not been done
  *	unreachable	there was no answer in time. Perhaps it has been done
@@ -224,25 +303,87 @@ export interface SendOptions {
  *	closed		the client was closed. Perhaps it has been done
  */
 export interface SendError extends Error {
-  code: "invalid" | "forbidden" | "not_found" | "unauthorized" | "token" | "busy" | "unreachable" | "failed" | "closed";
+  code: "invalid" | "forbidden" | "not_found" | "unauthorized" | "signed_out" | "token" | "busy" | "unreachable" | "failed" | "closed";
   /** Of the HTTP reply; 0: there was none. */
   status: number;
   errors: { field: string; message: string }[];
 }
 
-export declare class Tidings<M = Message> {
+export interface HistoryOptions {
+  /** A cursor: what came after it, the oldest first. */
+  since?: string;
+  /** A seq: the newest before it. */
+  before?: number;
+  /** 1..100. Default: 100 */
+  limit?: number;
+  /** Default: the option `types`. */
+  types?: string[];
+}
+
+/** `recovered`: nothing after `since` is missing; `missed`: what is. `cursor`: the place after these messages. */
+export interface History<M = AnyMessage> {
+  cursor: string;
+  messages: M[];
+  recovered: boolean;
+  missed?: { from: number; to: number };
+}
+
+/** Who is connected to a topic now. */
+export interface Presence {
+  topic: string;
+  clients: number;
+  anonymous: number;
+  users: Present[];
+  [more: string]: any;
+}
+
+type OfType<M, T> = [Extract<M, { type: T }>] extends [never] ? M : Extract<M, { type: T }>;
+
+/** One part's hold on a topic: `tidings.topic(name)`. The topic is subscribed to until the last of them lets go. */
+export declare class Topic<M = AnyMessage> {
+  readonly name: string;
+  /** Messages of that type, on this topic alone; "*": of any; "gap": as the event. Returns what ends that. */
+  on(type: "gap", listener: (gap: Gap) => void): () => void;
+  on(type: "*", listener: (message: M) => void): () => void;
+  on<T extends M extends { type: infer U } ? U : never>(type: T, listener: (message: OfType<M, T>) => void): () => void;
+  on(type: string, listener: (message: Message) => void): () => void;
+  history(options?: HistoryOptions): Promise<History<M>>;
+  presence(): Promise<Presence>;
+  /** Ends its handlers; and the subscription, when nobody else holds the topic. */
+  unsubscribe(): void;
+}
+
+export declare class Tidings<M = AnyMessage> {
+  static SignedOut: typeof SignedOut;
+
   /** `url`: the server's origin, with a path where tidings lives under one; in a page "" is the page's own. Connects at once. */
   constructor(url: string, options?: Options);
 
-  /** Listens. Returns what ends that. */
+  /** Listens. Returns what ends that. Throws TypeError for an event that there is none of. */
   on<K extends keyof Events<M>>(event: K, listener: (detail: Events<M>[K]) => void): () => void;
 
   /**
    * Any time. Several in one turn make one reconnection. `cursor`: where to go on from. Throws TypeError for what is no topic,
-   * RangeError for the 101st.
+   * RangeError for the 101st, and an Error with the `code` "closed" where it is.
    */
   subscribe(topic: string, cursor?: string): void;
+  /** Whoever holds it. */
   unsubscribe(topic: string): void;
+  /** Subscribes, and gives what has handlers for this topic alone: `t.topic("diagnosis/123").on("effectiveness_update", show)`. */
+  topic(name: string, cursor?: string): Topic<M>;
+
+  /** When it is connected; throws what ended it. */
+  ready(): Promise<void>;
+
+  /** Disconnects, until `resume()`, which goes on where it was in each topic. */
+  pause(): void;
+  resume(): void;
+
+  /** What is kept of a topic, by HTTP, subscribed or not. Throws a SendError. */
+  history(topic: string, options?: HistoryOptions): Promise<History<M>>;
+
+  /** Who is there, by HTTP. Throws a SendError. */
+  presence(topic: string): Promise<Presence>;
 
   /**
    * Says something; gives the server's answer, or throws a SendError. By HTTP, so it works with every transport, and without topics.
@@ -260,6 +401,7 @@ export declare class Tidings<M = Message> {
   /** Ends everything, for good: no timer, request or socket is left. */
   close(): void;
 
+  readonly status: Status;
   /** How it is connected now; null: it is not. */
   readonly transport: Transport | null;
   readonly topics: string[];

@@ -4,48 +4,48 @@
  * It chooses the transport, comes back after a break, and tells the application. What a connection is, tidings-link.js knows; what is
  * said to the server goes its own way, tidings-send.js.
  */
-import { backoff, Link, Place, VIA } from "./tidings-link.js";
-import { asks, failure, pause, send } from "./tidings-send.js";
+import { backoff, Link, Place } from "./tidings-link.js";
+import { Kept, settings, TRANSPORTS } from "./tidings-options.js";
+import { ask, asks, failure, pause } from "./tidings-send.js";
+import { Topic } from "./tidings-topic.js";
 
-const TRANSPORTS = ["websocket", "sse", "long_poll"];
+const EVENTS = ["message", "connected", "disconnected", "status", "gap", "error"];
+const TOPIC = /^[\w.:/-]{1,128}$/;
 const TOPICS_MAX = 100;
 const STABLE_MS = 10000; // a link that lasted so long was a good one
 const FLAPS_MAX = 3; // after so many links that broke soon, another transport is tried first
 const EARLY_PROBE = 30; // where a better transport has worked before, the first probe comes after this part of the interval
 const PROBE_INTERVAL_MAX_MS = 3600000;
+const OFFLINE_MS = 2000; // for an answer, when the machine says that it is offline
+const RENEWAL_MS = 60000; // before its end a token is exchanged; one that lasts less than twice as long, at half its time
+const TIMER_MAX_MS = 2 ** 31 - 1;
+const NOTICES = ["online", "offline", "visibilitychange", "pageshow"];
 
-const DEFAULTS = {
-	topics: [],
-	cursors: {},
-	transports: TRANSPORTS,
-	connectTimeout: 5000,
-	silenceTimeout: 40000,
-	pingInterval: 25000,
-	pingTimeout: 10000,
-	probeInterval: 300000,
-	backoffMin: 500,
-	backoffMax: 30000,
-	pollTimeout: 25,
-	sendTimeout: 30000,
-};
-
-function pageStorage() {
+/* When a token ends, in ms; 0: it does not say. */
+function expiry(token) {
 	try {
-		return globalThis.document ? globalThis.localStorage : null;
+		return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).exp * 1000 || 0;
 	} catch {
-		return null; // a page may be forbidden to keep anything
+		return 0;
 	}
 }
 
+/* What the token function throws, or gives, when nobody is signed in any more. */
+export class SignedOut extends Error {
+	name = "SignedOut";
+}
+
 export class Tidings {
+	static SignedOut = SignedOut; // for a plain script
 	closed = false;
 	#listeners = {};
 	#places = new Map(); // by topic
+	#holders = new Map(); // by topic: the Topics that hold it, and this, where subscribe() does
 	#base;
 	#settings;
 	#order; // the transports, best first
 	#best; // the one to try first: the last that worked
-	#memory; // what the storage says
+	#kept;
 	#token;
 	#fetching = null; // a token
 	#refused = false; // the last token was, and there was no connection since
@@ -57,27 +57,37 @@ export class Tidings {
 	#turn = 0; // changes with each attempt: who comes late finds another
 	#attempt = 0; // rounds in vain, for the backoff
 	#timer = null; // the wait between two rounds
+	#patient = false; // that wait is the server's wish
+	#paused = false;
 	#change; // the turn in which topics come and go
 	#shown = null; // the transport that the application has been told of as connected
-	#probe = null; // a better link that is being tried while #link is in use
+	#status = "idle"; // that it has been told
+	#probe = null; // a link that is being tried while #link is in use: a better one, or one with a fresh token
 	#probeTimer;
 	#probes = 0; // in vain
-	#closing = new AbortController();
+	#renewal; // of the token, ahead of its end
+	#closing = new AbortController(); // its reason: why it is closed
 	#said = Promise.resolve(); // the last message has been answered
-	#online = () => this.#cameOnline();
+	#heed = ({ type }) => this.#noticed(type);
 
 	constructor(url, options = {}) {
 		const place = globalThis.location;
-		const here = { WebSocket: globalThis.WebSocket, fetch: (...of) => globalThis.fetch(...of), storage: pageStorage() };
-		this.#settings = { ...DEFAULTS, ...here, ...options };
+		this.#settings = settings(options);
 		this.#base = new URL(url || place.origin, place?.href).href.replace(/\/$/, "");
-		this.#order = this.#settings.transports.filter((t) => VIA[t] && (t !== "websocket" || this.#settings.WebSocket));
+		this.#order = this.#settings.transports.filter((t) => t !== "websocket" || this.#settings.WebSocket);
 		if (!this.#order.length) throw new TypeError("there is no transport to use");
-		this.#memory = this.#recall();
-		this.#best = this.#memory ?? this.#order[0];
+		this.#kept = new Kept(this.#settings, this.#base);
+		this.#best = this.#rank(this.#kept.transport) < 0 ? this.#order[0] : this.#kept.transport;
 		if (typeof options.token === "string") this.#token = options.token;
 		for (const topic of this.#settings.topics) this.subscribe(topic, this.#settings.cursors[topic]);
-		globalThis.addEventListener?.("online", this.#online);
+		for (const event of NOTICES) globalThis.addEventListener?.(event, this.#heed);
+	}
+
+	get status() {
+		if (this.closed) return this.#closing.signal.reason.code === "signed_out" ? "signed_out" : "closed";
+		if (this.#paused) return "paused";
+		if (this.#shown) return "connected";
+		return this.#places.size ? "connecting" : "idle";
 	}
 
 	get transport() {
@@ -93,30 +103,77 @@ export class Tidings {
 	}
 
 	on(event, listener) {
+		if (!EVENTS.includes(event) && !event.includes(" ")) throw new TypeError(`there is no event ${event}`);
 		const all = (this.#listeners[event] ??= new Set());
 		all.add(listener);
 		return () => all.delete(listener);
 	}
 
+	ready() {
+		const { signal } = this.#closing;
+		return new Promise((done, fail) => {
+			if (this.closed) fail(signal.reason);
+			if (this.status === "connected") done();
+			const end = () => fail(signal.reason);
+			const off = this.on("connected", () => {
+				off();
+				signal.removeEventListener("abort", end);
+				done();
+			});
+			signal.addEventListener("abort", end);
+		});
+	}
+
 	subscribe(topic, cursor) {
-		if (!/^[\w.:/-]{1,128}$/.test(topic)) throw new TypeError(`this is no topic: ${topic}`);
-		if (this.closed || this.#places.has(topic)) return;
+		this.#hold(this, topic, cursor);
+	}
+
+	topic(name, cursor) {
+		const topic = new Topic(this, name, (t) => this.#holders.get(name)?.delete(t) && !this.#holders.get(name).size && this.unsubscribe(name));
+		this.#hold(topic, name, cursor);
+		return topic;
+	}
+
+	#hold(holder, topic, cursor = this.#kept.cursors[topic]) {
+		if (!TOPIC.test(topic)) throw new TypeError(`this is no topic: ${topic}`);
+		if (this.closed) throw this.#closing.signal.reason;
+		if (this.#places.has(topic)) return void this.#holders.get(topic).add(holder);
 		if (this.#places.size === TOPICS_MAX) throw new RangeError(`over ${TOPICS_MAX} topics`);
+		this.#holders.set(topic, new Set([holder]));
 		this.#places.set(topic, new Place(cursor));
 		if (this.#settings.state && !cursor) this.#load(topic);
 		else this.#changed();
 	}
 
 	unsubscribe(topic) {
-		if (this.#places.delete(topic)) this.#changed();
+		if (this.#leave(topic)) this.#changed();
+	}
+
+	/* False: it is not there. */
+	#leave(topic) {
+		const { [topic]: cursor } = this.cursors;
+		if (cursor) this.#kept.cursors[topic] = cursor;
+		this.#holders.delete(topic);
+		return this.#places.delete(topic);
+	}
+
+	pause() {
+		if (this.closed) return;
+		this.#paused = true;
+		this.#stop();
+		this.#gone("paused", null);
+	}
+
+	resume() {
+		if (!this.#paused) return;
+		this.#paused = false;
+		this.#connect();
 	}
 
 	/* One after the other, so that they arrive in order; what only asks need not wait. */
 	send(type, data, { correlationId } = {}) {
-		const { signal } = this.#closing;
 		const until = Date.now() + this.#settings.sendTimeout;
-		const say = () =>
-			send(`${this.#base}/ws/send`, { type, data, correlation_id: correlationId }, until, this.#settings, (r) => this.#getToken(r), signal);
+		const say = () => this.#ask("send", { type, data, correlation_id: correlationId }, until);
 		if (asks(type)) return say();
 		const answer = this.#said.then(say);
 		this.#said = answer.catch(() => {}); // its own failure, not the next one's
@@ -127,22 +184,61 @@ export class Tidings {
 		return this.send("ack", notification ? { id: notification.id } : { topic, seq });
 	}
 
+	history(topic, { since, before, limit, types = this.#settings.types } = {}) {
+		const query = Object.entries({ topic, since, before, limit, types }).filter(([, value]) => value !== undefined);
+		return this.#ask(`history?${new URLSearchParams(query)}`);
+	}
+
+	presence(topic) {
+		return this.#ask(`presence?${new URLSearchParams({ topic })}`);
+	}
+
+	#ask(path, message, until = Date.now() + this.#settings.sendTimeout) {
+		return ask(`${this.#base}/ws/${path}`, message, until, this.#settings, (r) => this.#getToken(r), this.#closing.signal);
+	}
+
 	close() {
+		this.#close(failure("closed", "the client is closed"));
+	}
+
+	#close(why) {
+		if (this.closed) return;
 		this.closed = true;
-		this.#closing.abort();
+		this.#closing.abort(why);
 		this.#stop();
 		clearTimeout(this.#change);
-		globalThis.removeEventListener?.("online", this.#online);
+		this.#kept.now(this.cursors);
+		for (const event of NOTICES) globalThis.removeEventListener?.(event, this.#heed);
+	}
+
+	/* It cannot go on. */
+	#fail(code, message) {
+		this.#emit("error", { code, message, fatal: true });
+		this.#close(failure(code, message));
+		this.#tell();
 	}
 
 	#emit(event, detail) {
-		for (const listener of this.closed ? [] : [...(this.#listeners[event] ?? [])]) {
+		for (const listener of this.closed && event !== "status" ? [] : [...(this.#listeners[event] ?? [])]) {
 			try {
 				listener(detail);
 			} catch (e) {
 				queueMicrotask(() => { throw e; }); // the application's: not to be mistaken for ours
 			}
 		}
+	}
+
+	/* To all who listen, then to those of its topic. */
+	#emitOf(topic, event, detail, ...names) {
+		this.#emit(event, detail);
+		for (const name of names) this.#emit(`${topic} ${name}`, detail);
+	}
+
+	#tell() {
+		const { status } = this;
+		if (status === this.#status) return;
+		this.#status = status;
+		this.#emit("status", status);
 	}
 
 	/* The application's state of a topic, and the place in it. Until that is there no link asks for the topic, and messages of one that
@@ -174,6 +270,7 @@ export class Tidings {
 	/* Several in one turn make one reconnection. One that is to come anyway takes them along; and one that is being made is not
 	   broken off: with it would go what waits for its topics, which is sent once to who has no cursor. */
 	#changed() {
+		this.#tell();
 		clearTimeout(this.#change);
 		this.#change = setTimeout(() => {
 			const comes = this.#timer || this.#asking || (this.#link && !this.#link.isUp);
@@ -181,11 +278,15 @@ export class Tidings {
 		});
 	}
 
-	#cameOnline() {
-		if (this.#timer) this.#connect();
+	/* What the browser says of the network and of the page: time to look whether the link lives, and not to wait for the next round. */
+	#noticed(type) {
+		const hidden = type === "visibilitychange" && globalThis.document?.visibilityState === "hidden";
+		if (hidden) this.#kept.now(this.cursors);
+		else if (type === "offline") this.#link?.isUp && this.#link.check(OFFLINE_MS);
+		else if (this.#timer) this.#patient || this.#connect();
 		else if (this.#link?.isUp) {
-			this.#link.check?.();
-			this.#planProbe(true); // it may be another network
+			this.#link.check();
+			if (type === "online") this.#planProbe(true); // it may be another network
 		}
 	}
 
@@ -194,6 +295,7 @@ export class Tidings {
 		this.#asking = false;
 		clearTimeout(this.#timer);
 		clearTimeout(this.#probeTimer);
+		clearTimeout(this.#renewal);
 		this.#timer = null;
 		this.#link?.end();
 		this.#probe?.end();
@@ -203,11 +305,13 @@ export class Tidings {
 	/* ---- a round: one transport after the other, until one works */
 
 	#connect(first = this.#best) {
+		if (this.#paused) return;
 		this.#stop();
 		this.#reasons = [];
 		this.#round = [first, ...this.#order.filter((t) => t !== first)];
 		if (this.#ready.size) this.#next();
 		else this.#gone("there are no topics", null);
+		this.#tell();
 	}
 
 	async #next() {
@@ -227,18 +331,23 @@ export class Tidings {
 	}
 
 	/* The token; `refused`: that one is no longer taken. Who wants one while it is fetched gets the same. */
-	async #getToken(refused) {
+	async #getToken(refused, why) {
 		const { token } = this.#settings;
 		if (refused !== undefined && refused === this.#token) {
 			this.#token = undefined;
 			this.#had = true;
 		}
 		if (this.#token === undefined && token) {
-			this.#fetching ??= (async () => token(this.#had ? "refused" : "first"))();
+			this.#fetching ??= (async () => token(why ?? (this.#had ? "refused" : "first")))();
 			try {
-				this.#token = await this.#fetching;
+				const given = await this.#fetching;
+				if (given instanceof Error) throw given;
+				this.#token = given;
 			} catch (e) {
-				throw failure("token", e?.message ?? String(e));
+				const message = e?.message ?? String(e);
+				if (e?.name !== "SignedOut") throw failure("token", message);
+				if (!this.closed) this.#fail("signed_out", message);
+				throw this.#closing.signal.reason;
 			} finally {
 				this.#fetching = null;
 			}
@@ -258,10 +367,12 @@ export class Tidings {
 				const place = ours(link, topic);
 				if (!place?.begin(entry, before)) return;
 				if (this.#settings.state) this.#load(topic, place.loads);
-				this.#emit("gap", { topic, ...entry.missed });
+				this.#emitOf(topic, "gap", { topic, ...entry.missed }, "gap");
 			},
 			message: (link, m) => {
-				if (ours(link, m.topic)?.take(m.seq)) this.#emit("message", m);
+				if (!ours(link, m.topic)?.take(m.seq)) return;
+				this.#emitOf(m.topic, "message", m, m.type, "*");
+				this.#kept.soon(() => this.cursors);
 			},
 		});
 	}
@@ -271,11 +382,13 @@ export class Tidings {
 		this.#link = link;
 		this.#refused = false;
 		this.#best = this.#shown = transport;
-		const worse = this.#memory && this.#rank(transport) > this.#rank(this.#memory);
-		if (!worse) this.#remember(transport);
+		const worse = this.#rank(transport) > this.#rank(this.#kept.transport) && this.#rank(this.#kept.transport) >= 0;
+		if (!worse && this.#order.length > 1) this.#kept.remember(transport);
 		// One that has worked before will again, perhaps soon: a server that starts has all sorts of moments.
 		this.#planProbe(worse);
+		this.#planRenewal();
 		this.#emit("connected", { transport, topics: [...places.keys()], connectionId: hello.connection_id, userId: hello.user_id });
+		this.#tell();
 		if (places.size !== this.#ready.size || [...places].some(([topic, p]) => this.#places.get(topic) !== p)) this.#changed();
 	}
 
@@ -286,7 +399,7 @@ export class Tidings {
 		if (stable) this.#attempt = 0;
 		if (stable && !this.#rank(transport)) this.#probes = 0;
 
-		if (kind === "forbidden" && this.#places.delete(topic)) {
+		if (kind === "forbidden" && this.#leave(topic)) {
 			this.#emit("error", { code: kind, message, topic, fatal: false });
 			this.#connect(transport);
 		} else if (kind === "refused" && typeof this.#settings.token === "function" && !this.#refused) {
@@ -294,8 +407,7 @@ export class Tidings {
 			if (this.#token === link.token) this.#token = undefined; // unless there is a fresh one already
 			this.#connect(transport);
 		} else if (kind === "refused" || kind === "invalid") {
-			this.#emit("error", { code: kind === "refused" ? "unauthorized" : kind, message, fatal: true });
-			this.close();
+			this.#fail(kind === "refused" ? "unauthorized" : kind, message);
 		} else if (kind === "broken" && !isUp) {
 			this.#reasons.push(`${transport}: ${message}`);
 			this.#next();
@@ -310,6 +422,7 @@ export class Tidings {
 	#later(code, message, wait = 0) {
 		const retryIn = Math.round(wait + backoff(this.#settings, this.#attempt++));
 		this.#timer = setTimeout(() => this.#connect(), retryIn);
+		this.#patient = wait > 0;
 		this.#gone(message, retryIn);
 		if (code) this.#emit("error", { code, message, fatal: false, retryIn });
 	}
@@ -318,6 +431,7 @@ export class Tidings {
 		const transport = this.#shown;
 		this.#shown = null;
 		if (transport) this.#emit("disconnected", { transport, reason, retryIn });
+		this.#tell();
 	}
 
 	/* ---- back to a better transport, while another is in use */
@@ -338,7 +452,7 @@ export class Tidings {
 		this.#probe = null;
 		if (!transport) {
 			this.#probes++;
-			this.#remember(this.#link.transport);
+			this.#kept.remember(this.#link.transport);
 			return this.#planProbe();
 		}
 		const up = (link, hello) => {
@@ -349,25 +463,29 @@ export class Tidings {
 		this.#probe = this.#open(transport, up, (link, why) => (link.isUp ? this.#down(link, why) : this.#try(others)));
 	}
 
-	/* ---- what worked, kept for the next time */
+	/* ---- a fresh token before the server refuses this one */
 
-	#recall() {
-		try {
-			const known = this.#settings.storage?.getItem(`tidings ${this.#base}`);
-			return this.#order.includes(known) ? known : null;
-		} catch {
-			return null; // it is forbidden here: we go without
-		}
+	#planRenewal() {
+		const left = expiry(this.#link.token) - Date.now();
+		const wait = Math.min(TIMER_MAX_MS, Math.max(left - RENEWAL_MS, left / 2));
+		clearTimeout(this.#renewal);
+		if (left > 0 && typeof this.#settings.token === "function") this.#renewal = setTimeout(() => this.#renew(), wait);
 	}
 
-	#remember(transport) {
-		if (transport === this.#memory) return;
-		this.#memory = transport;
+	/* The new link is there before the old one goes. Where there is no token to be had, the old one is used up. */
+	async #renew() {
+		const link = this.#link;
+		const { token } = link;
+		this.#token = undefined;
 		try {
-			this.#settings.storage?.setItem(`tidings ${this.#base}`, transport);
+			await this.#getToken(undefined, "expiring");
 		} catch {
-			// full, or forbidden here: this client knows it, the next finds out itself
+			// it is asked again when this one is refused
 		}
+		this.#token ??= token;
+		if (this.#link !== link || this.#token === token) return;
+		this.#probe?.end();
+		this.#try([link.transport]);
 	}
 }
 

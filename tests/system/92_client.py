@@ -63,23 +63,23 @@ class Driven:
         equal(reply["did"], what, "what was answered")
         return reply["result"]
 
-    def do(self, what, **more):
+    def do(self, what, seconds=WAIT_S, **more):
         self.child.stdin.write(json.dumps({"do": what, **more}) + "\n")
         self.child.stdin.flush()
-        return self._reply(what)
+        return self._reply(what, seconds)
 
-    def all(self, event):
-        return [e["detail"] for e in list(self.events) if e["event"] == event]
+    def all(self, event, tab=0):
+        return [e["detail"] for e in list(self.events) if e["event"] == event and e.get("tab", 0) == tab]
 
-    def event(self, name, count=1):
-        wait_until(lambda: len(self.all(name)) >= count, f"{name} {count} in {self.events[-20:]}", 60)
-        return self.all(name)[count - 1]
+    def event(self, name, count=1, tab=0):
+        wait_until(lambda: len(self.all(name, tab)) >= count, f"{name} {count} in {self.events[-20:]}", 60)
+        return self.all(name, tab)[count - 1]
 
-    def seqs(self, topic):
-        return [m["seq"] for m in self.all("message") if m["topic"] == topic and "seq" in m]
+    def seqs(self, topic, tab=0):
+        return [m["seq"] for m in self.all("message", tab) if m["topic"] == topic and "seq" in m]
 
-    def wait_seq(self, topic, seq):
-        wait_until(lambda: self.seqs(topic)[-1:] == [seq], f"message {seq} of {topic}; last events: {self.events[-5:]}", 60)
+    def wait_seq(self, topic, seq, tab=0):
+        wait_until(lambda: self.seqs(topic, tab)[-1:] == [seq], f"message {seq} of {topic}; last events: {self.events[-5:]}", 60)
 
     def __enter__(self):
         return self
@@ -135,7 +135,7 @@ def story(s, kind, mode):
         a, b, c, health = place.diagnosis(), place.diagnosis(), place.diagnosis(), f"health/{place.user}"
         last = place.publish(a, b, health)
         client.do("network", mode=mode)
-        tokens = {"first": s.token(place.user, ttl=6), "refused": s.token(place.user)}
+        tokens = {"first": s.token(place.user, ttl=6), "expiring": s.token(place.user), "refused": s.token(place.user)}
         client.do("new", tokens=tokens, options={"topics": [a, b, health], **options_in(mode)})
         equal(client.event("connected")["transport"], NETWORKS[mode], "transport")
 
@@ -147,8 +147,8 @@ def story(s, kind, mode):
             last |= place.publish(a, b, health)
         everything_came()
 
-        # The token expires; what is published while it is exchanged comes too.
-        equal(client.event("token", 2), "refused", "why another token is wanted")
+        # The token is about to expire, or, where the machine was too slow for that, has; what is published while it is exchanged comes too.
+        assert client.event("token", 2) in ("expiring", "refused"), "why another token is wanted"
         last |= place.publish(a, b, health)
         everything_came()
 
@@ -324,3 +324,81 @@ def _(s):
         equal(ann.do("ack", message=came()[0])["type"], "acked", "answer")
         assert s.api.get(receipt, s.service()).want(200)["acked_at"], "it is not acked"
         equal([c.all(e) for c in (ann, bob) for e in ("error", "gap", "pageerror")], [[]] * 6, "errors and gaps")
+
+
+TABS = 10
+
+for how, verb in (("close", "closed"), ("crash", "killed")):
+    @test(f"ten tabs in Chromium, on event streams over HTTP/1.1, share one; the tab that has it is {verb}: each of the others has every message once")
+    def _(s, how=how):
+        with Place(s) as place, Driven(s, "chromium", place.web.port) as client:
+            mine, theirs = place.diagnosis(), place.diagnosis()
+            client.do("network", mode="refuse")
+            client.do("tabs", 300, count=TABS)
+            for tab in range(TABS):
+                client.do("new", tab=tab, module="/tidings-tabs.js", tokens={"first": s.token(place.user), "refused": s.token(place.user)},
+                          options={"topics": [mine, theirs] if tab % 2 else [mine], **OPTIONS})
+                client.event("connected", tab=tab)
+            streams = client.do("asked")
+            assert streams.count("/sse") <= 3, f"more than the two sets of topics took: {streams}"
+            for _n in range(20):
+                last = place.publish(mine, theirs)
+            for tab in range(TABS):
+                client.wait_seq(mine, last[mine], tab)
+            for _n in range(10):
+                last = place.publish(mine, theirs)
+            client.do("shut", tab=0, how=how)
+            for _n in range(30):
+                last = place.publish(mine, theirs)
+            for tab in range(1, TABS):
+                for topic in (mine, theirs) if tab % 2 else (mine,):
+                    client.wait_seq(topic, last[topic], tab)
+                    equal(client.seqs(topic, tab), list(range(1, last[topic] + 1)), f"seqs of {topic} in tab {tab}")
+                equal((client.all("gap", tab), client.all("error", tab)), ([], []), f"gaps and errors in tab {tab}")
+            assert client.do("asked").count("/sse") >= 1, "no other tab has connected"
+
+
+@test("a page in Chromium that pauses has no connection, and goes on where it was; it reads history by HTTP")
+def _(s):
+    with Place(s) as place, Driven(s, "chromium", place.web.port) as client:
+        topic = place.diagnosis()
+        client.do("new", tokens={"first": s.token(place.user)}, options={"topics": [topic], "types": ["note"], **OPTIONS})
+        client.event("connected")
+        place.publish(topic)
+        client.wait_seq(topic, 1)
+        client.do("pause")
+        equal(client.do("state")["transport"], None, "transport")
+        place.publish(topic)
+        client.do("resume")
+        client.wait_seq(topic, 2)
+        equal(client.seqs(topic), [1, 2], "seqs")
+        history = client.do("history", topic=topic)
+        equal(([m["seq"] for m in history["messages"]], history["recovered"]), ([1, 2], True), "history")
+        equal(client.do("state")["cursors"], {topic: history["cursor"]}, "cursors")
+        equal(client.all("status"), ["connected", "paused", "connecting", "connected"], "status")
+
+
+@test("components of React and Vue, as in etc/examples, show what comes and how the connection is; each has every message once")
+def _(s):
+    with Place(s) as place, Driven(s, "chromium", place.web.port) as client:
+        built = {}
+        for name in ("react", "vue"):
+            done = subprocess.run([WEB / "node_modules" / ".bin" / "esbuild", TOP / "etc" / "examples" / name / "app.mjs", "--bundle", "--format=iife",
+                                   f"--alias:tidings-client/tabs={WEB}/tidings-tabs.js", '--define:process.env.NODE_ENV="development"'],
+                                  env={**os.environ, "NODE_PATH": str(WEB / "node_modules")}, capture_output=True, text=True)
+            equal(done.returncode, 0, f"exit status of esbuild: {done.stderr}")
+            built[name] = done.stdout
+        topic = place.diagnosis()
+        client.do("go", path="/elsewhere")
+        client.do("show", watch={"topic": topic, "token": s.token(place.user)}, scripts=built)
+        wait_until(lambda: all(client.do("text", at=f"#{name} p") == "connected" for name in built), "both to be connected", 60)
+        for _n in range(3):
+            place.publish(topic)
+        for name in built:
+            wait_until(lambda name=name: client.do("text", at=f"#{name} ul").endswith("3: note"), f"what {name} shows", 60)
+            equal(client.do("text", at=f"#{name} ul"), "1: note2: note3: note", f"what {name} shows")
+        place.stop()
+        wait_until(lambda: all(client.do("text", at=f"#{name} p") == "connecting" for name in built), "both to say so", 60)
+        place.start()
+        wait_until(lambda: all(client.do("text", at=f"#{name} p") == "connected" for name in built), "both to be connected again", 60)
+        equal(client.all("pageerror"), [], "errors of the page")

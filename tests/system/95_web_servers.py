@@ -189,7 +189,7 @@ def use(s, web):
     web.api.get("/nowhere").want(404)
     web.api.post("/ws/publish", b" " * 300_000, s.service()).want(413)
     web.api.post("/ws/publish", b" " * 1_200_000, s.service()).want(413)
-    for path, origin in (("/tidings.js", "*"), ("/tidings-link.js", "*"), ("/live.js", None), ("/docs", None)):
+    for path, origin in (("/tidings.js", "*"), ("/tidings-link.js", "*"), ("/tidings-tabs.js", "*"), ("/live.js", None), ("/docs", None)):
         equal(web.api.get(path).headers["Access-Control-Allow-Origin"], origin, f"whose pages may read {path}")
     for path, status in (("/", 200), ("/tidings.js", 200), ("/tidings-link.js", 200), ("/ws/1", 426), ("/ws?topics=diagnosis/1", 426)):
         equal(web.api.get(path).status, status, path)

@@ -2,32 +2,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { test } from "node:test";
-import { Fake } from "./fake.mjs";
-import { heard, Storage } from "./heard.mjs";
+import { Storage } from "./heard.mjs";
+import { ALL, eachWay, scene, upTo } from "./scene.mjs";
 
-const ALL = ["websocket", "sse", "long_poll"];
 const IMPATIENT = { connectTimeout: 1500 }; // for what never answers; what does has that long, on a busy machine too
-const upTo = (n, from = 1) => Array.from({ length: n - from + 1 }, (_, i) => i + from);
-
-/* A test with a server of its own; what it starts by `client` is closed after it. */
-function scene(sentence, run) {
-	test(sentence, { timeout: 60000 }, async () => {
-		const fake = await Fake.start();
-		const clients = [];
-		const client = ({ url = fake.url, ...options } = {}) => {
-			const c = heard(url, { topics: ["a"], ...options });
-			clients.push(c);
-			return c;
-		};
-		try {
-			await run(fake, client);
-		} finally {
-			clients.forEach((c) => c.t.close());
-			await fake.stop();
-		}
-	});
-}
 
 /* What a process of its own says that runs `script` with a client `c`, and that ends by itself. */
 async function child(fake, way, script) {
@@ -42,11 +20,6 @@ async function child(fake, way, script) {
 	const [said, [status]] = await Promise.all([process_.stdout.toArray(), once(process_, "exit")]);
 	assert.equal(status, 0);
 	return String(Buffer.concat(said));
-}
-
-/* The same by each transport alone. */
-function eachWay(sentence, run) {
-	for (const way of ALL) scene(`${way}: ${sentence}`, (fake, client) => run(fake, (o) => client({ transports: [way], ...o }), way));
 }
 
 eachWay("what waits comes, then what is published, each once, in order, of several topics", async (fake, client, way) => {

@@ -15,7 +15,13 @@
  *	{"do": "send", "type": …, "data": …}	the answer; or {"error": {code, status, errors}}
  *	{"do": "ack", "message": …}
  *	{"do": "close"}
+ *	{"do": "pause"|"resume"}
+ *	{"do": "history"|"presence", "topic": …}
  *	{"do": "go", "path": …}			in a browser: another page, or the same anew; /elsewhere is one without a policy
+ *	{"do": "tabs", "count": …}		in a browser: so many tabs. Each command that has "tab": 0, 1 … is for that one, and so is each event
+ *	{"do": "show", "watch": …, "scripts": {id: …}}	in a browser: an element for each script, and `window.watch`
+ *	{"do": "text", "at": selector}		in a browser: what it says
+ *	{"do": "shut", "tab": …, "how": "close"|"crash"}	in a browser: that tab is gone
  */
 import { createInterface } from "node:readline";
 import { Network } from "./network.mjs";
@@ -32,7 +38,7 @@ async function begin({ module, url, tokens, options }) {
 	};
 	globalThis.driven?.close();
 	globalThis.driven = new Tidings(url, { ...options, ...globalThis.more, token });
-	for (const event of ["message", "connected", "disconnected", "gap", "error"])
+	for (const event of ["message", "connected", "disconnected", "status", "gap", "error"])
 		globalThis.driven.on(event, (detail) => tell(event, detail));
 }
 
@@ -41,6 +47,8 @@ function act({ do: what, topic, type, data, message }) {
 	if (what === "state") return { transport, topics, cursors };
 	if (what === "send") return globalThis.driven.send(type, data).catch(({ code, status, errors }) => ({ error: { code, status, errors } }));
 	if (what === "ack") return globalThis.driven.ack(message);
+	if (what === "pause" || what === "resume") return void globalThis.driven[what]();
+	if (what === "history" || what === "presence") return globalThis.driven[what](topic);
 	globalThis.driven[what](topic);
 }
 
@@ -58,14 +66,33 @@ async function inNode(url) {
 async function inBrowser(url, executablePath) {
 	const { chromium } = await import("playwright-core");
 	const browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
-	const page = await browser.newPage();
-	page.on("pageerror", (e) => say({ event: "pageerror", detail: e.message }));
-	await page.exposeFunction("tell", say);
-	await page.goto(`${url}/docs`);
+	const context = await browser.newContext();
+	const pages = [];
+	const open = async () => {
+		const tab = pages.length;
+		const page = await context.newPage();
+		pages.push(page);
+		page.on("pageerror", (e) => say({ event: "pageerror", detail: e.message, tab }));
+		await page.exposeFunction("tell", (m) => say({ ...m, tab }));
+		await page.goto(`${url}/docs`);
+	};
+	await open();
+	const at = ({ tab = 0 }) => pages[tab];
 	return {
-		begin: (command) => page.evaluate(begin, { url: "", ...command, module: "/tidings.js" }),
-		act: (command) => page.evaluate(act, command),
-		go: ({ path }) => page.goto(url + path),
+		begin: (command) => at(command).evaluate(begin, { url: "", module: "/tidings.js", ...command }),
+		act: (command) => at(command).evaluate(act, command),
+		go: (command) => at(command).goto(url + command.path),
+		tabs: async ({ count }) => {
+			while (pages.length < count) await open();
+		},
+		text: ({ at: selector }) => pages[0].textContent(selector),
+		show: ({ watch, scripts }) => pages[0].evaluate((all) => {
+			globalThis.watch = all.watch;
+			for (const [id, text] of Object.entries(all.scripts)) {
+				document.body.append(Object.assign(document.createElement("div"), { id }), Object.assign(document.createElement("script"), { text }));
+			}
+		}, { watch, scripts }),
+		shut: (command) => (command.how === "close" ? at(command).close() : at(command).goto("chrome://crash").catch(() => {})),
 		end: () => browser.close(),
 	};
 }
@@ -75,7 +102,8 @@ async function done(command, client, network) {
 	if (command.do === "network") network.mode = command.mode;
 	else if (command.do === "asked") return network.asked.splice(0);
 	else if (command.do === "new") await client.begin(command);
-	else if (command.do === "go") await client.go(command);
+	else if (["go", "tabs", "shut", "show"].includes(command.do)) await client[command.do](command);
+	else if (command.do === "text") return client.text(command);
 	else return client.act(command);
 }
 

@@ -12,6 +12,7 @@
  *	forgets		what has been sent to one client does not wait for the next, as with the real one
  *	slow		ms between taking a request and answering it
  *	deaf		pings are not answered, nothing is said
+ *	present		what is said of who is there
  *	sends		what becomes of the next requests to POST /ws/send: "swallow", "break" (done, but the answer is lost), a status with
  *			headers and errors. None left: it is done and answered
  *
@@ -104,6 +105,7 @@ export class Fake extends EventEmitter {
 	forgets = false;
 	slow = 0;
 	deaf = false;
+	present = { clients: 0, anonymous: 0, users: [] };
 	sends = [];
 	done = [];
 	requests = []; // {transport, path, topics, cursor, token, key}
@@ -272,11 +274,27 @@ export class Fake extends EventEmitter {
 		if (way === "swallow") return;
 		if (way === "page") return response.writeHead(200, { "Content-Type": "text/html" }).end("<p>Welcome!");
 		if (way === "busy") return refuse(503, undefined, { "Retry-After": "1" });
-		if (way === "refuse" || !way) return refuse(502);
+		if (way === "refuse" || !(way || r.path.startsWith("/ws/"))) return refuse(502);
 		if (this.tokens && !this.tokens.includes(r.token)) return refuse(401);
+		if (r.path === "/ws/history") return void response.end(JSON.stringify(this.#history(r.query)));
+		if (r.path === "/ws/presence") return void response.end(JSON.stringify({ topic: r.query.get("topic"), ...this.present }));
 		if (topic) return refuse(403, [{ field: "topics", message: topic }]);
 		if (r.transport === "sse") this.#stream(r, response, way);
 		else this.#hold(r, response);
+	}
+
+	#history(query) {
+		const topic = this.topic(query.get("topic"));
+		const types = query.get("types")?.split(",");
+		const [epoch, seq] = (query.get("since") ?? `${topic.epoch}-${topic.floor}`).split("-");
+		const recovered = epoch === topic.epoch && seq >= topic.floor;
+		const from = recovered ? +seq : topic.floor;
+		const limit = +(query.get("limit") ?? 100);
+		const found = topic.after(from).slice(0, limit);
+		const at = found.length < limit ? topic.last : found.at(-1).seq;
+		const messages = found.filter((m) => !m.hidden && (!types || types.includes(m.type)));
+		const missed = !recovered && epoch === topic.epoch ? { missed: { from: +seq + 1, to: topic.floor } } : {};
+		return { cursor: `${topic.epoch}-${at}`, messages, recovered, ...missed };
 	}
 
 	async #take(r, request, response, refuse) {

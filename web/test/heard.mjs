@@ -3,10 +3,10 @@ import { Tidings } from "../tidings.js";
 import WebSocket from "ws";
 
 const WAIT_MS = 20000;
-const EVENTS = ["message", "connected", "disconnected", "gap", "error"];
+const EVENTS = ["message", "connected", "disconnected", "status", "gap", "error"];
 
-export function heard(url, options = {}) {
-	const t = new Tidings(url, { WebSocket, backoffMin: 20, backoffMax: 100, connectTimeout: WAIT_MS, probeInterval: 3600000, ...options });
+export function heard(url, options = {}, Client = Tidings) {
+	const t = new Client(url, { WebSocket, backoffMin: 20, backoffMax: 100, connectTimeout: WAIT_MS, probeInterval: 3600000, ...options });
 	const kept = Object.fromEntries(EVENTS.map((e) => [e, []]));
 	const waiting = new Set();
 	for (const e of EVENTS)

@@ -1,5 +1,7 @@
 /* Is compiled, never run: what an application may write, and what it may not. */
-import { Tidings, type Cursors, type LiveMessage, type Message, type SendError, type Transport } from "../tidings.js";
+import { SignedOut, Tidings, type AnyMessage, type Cursors, type LiveMessage, type Message, type SendError, type Status, type Transport } from "../tidings.js";
+
+import { Tidings as InTabs } from "../tidings-tabs.js";
 
 interface Recommendation extends Message {
 	type: "recommendation_update";
@@ -7,7 +9,10 @@ interface Recommendation extends Message {
 }
 
 const t = new Tidings("https://push.example", {
-	token: async (reason) => (reason === "first" ? "a" : "b"),
+	token: async (reason) => (reason === "first" ? "a" : reason === "expiring" ? "b" : new SignedOut()),
+	device: "phone",
+	presence: true,
+	persist: "456",
 	topics: new Set(["diagnosis/123"]),
 	cursors: { "diagnosis/123": "abc-1" },
 	transports: ["sse", "long_poll"],
@@ -23,6 +28,34 @@ t.on("disconnected", (d) => d.retryIn ?? d.reason);
 t.subscribe("health/456", "abc-2");
 t.unsubscribe("health/456");
 export const kept: Cursors = t.cursors;
+export const now: Status = t.status;
+t.on("status", (s) => s === "signed_out" && s.length);
+t.ready().then(() => t.pause()).catch((e: SendError) => e.code);
+t.resume();
+
+t.on("message", (m) => {
+	if (m.type === "effectiveness_update") return m.data.improvement?.toFixed() ?? m.diagnosis_id + m.data.sample_size;
+	if (m.type === "recommendation_update") return m.data.changed_fields.length;
+	if (m.type === "join") return m.data.user_id;
+	// @ts-expect-error: tidings sends none of these; <Message> or <AnyMessage | Mine> has them
+	return m.type === "note";
+});
+const diagnosis = t.topic("diagnosis/123", "abc-7");
+diagnosis.on("feedback_update", (m) => m.data.rating.toFixed());
+diagnosis.on("*", (m: AnyMessage) => m.topic);
+diagnosis.on("gap", ({ from }) => from?.toFixed());
+diagnosis.on("note", (m: Message) => m.data.anything);
+diagnosis.history({ limit: 10, types: ["note"] }).then((h) => h.messages.length + h.cursor);
+t.presence("diagnosis/123").then((p) => p.clients + p.users.length);
+diagnosis.unsubscribe();
+// @ts-expect-error: it has a rating, not a reason
+diagnosis.on("feedback_update", (m) => m.data.reason);
+// @ts-expect-error: that is misspelt
+new Tidings("", { tokne: "a" });
+
+new InTabs<Recommendation>("", { topics: ["diagnosis/123"] }).topic("diagnosis/123").on("recommendation_update", (m) => m.data.reason.length);
+export const shared: Tidings = new InTabs("");
+
 export const by: Transport | null = t.transport;
 new Tidings<Recommendation>("").on("message", (m) => m.data.reason.length);
 t.close();
