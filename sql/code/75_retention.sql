@@ -157,6 +157,8 @@ begin
 		raise exception 'tidings: forget() needs to see what others commit: READ COMMITTED' using errcode = 'invalid_transaction_state';
 	end if;
 
+	-- Votes are taken out of the sums here, so that the user is in none when this is committed.
+	perform analyst_lock(true);
 	-- Locks in the order of everybody else (keys, states, preferences, conversations, topics, quotas); what is the user's alone goes before
 	-- what others may want is locked.
 	anonymised := 0;
@@ -165,6 +167,7 @@ begin
 	get diagnostics deleted = row_count;
 	return next;
 	delete from health_state s where s.user_id = v_user;
+	delete from patient_fact f where f.user_id = v_user;
 	kind := 'readings';
 	delete from health_reading r where r.user_id = v_user;
 	get diagnostics deleted = row_count;
@@ -287,6 +290,7 @@ begin
 	delete from notification_push p where p.user_id = v_user;
 	perform delete_topics(v_ids);
 	return next;
+	perform recount_patient(v_user);
 	kind := 'quotas';
 	delete from quota q where q.user_id = v_user;
 	get diagnostics deleted = row_count;
