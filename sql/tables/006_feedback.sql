@@ -11,6 +11,7 @@ create table tidings.recommendation (
 	data jsonb not null default '{}' check (jsonb_typeof(data) = 'object'), -- dosage, frequency and so on
 	status text not null default 'active' check (status in ('proposed', 'active', 'replaced', 'declined', 'withdrawn')),
 	replaces bigint references tidings.recommendation,
+	reason text check (char_length(reason) <= 4000), -- why it was recommended
 	source text not null default 'clinician', -- the role of whoever recommended it, or the name of a model
 	created_at timestamptz not null default clock_timestamp(),
 	decided_at timestamptz, -- when it got its status; null: proposed
