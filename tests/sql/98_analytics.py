@@ -319,7 +319,9 @@ def suggestions(db):
     found = ask()
     equal(set(found), {(mine, "replace"), (quiet, "ask_for_feedback")}, "suggestions")
     replace = found[mine, "replace"]
-    equal((replace["by"], replace["probability"]), ({"herb": "Turmeric", "condition": "dyspepsia"}, 0.99), "by")
+    (better, n1), (worse, n0) = ((float(m), int(n)) for m, n in db.sql("select effectiveness, sample_size from tidings.effect_shown order by herb desc"))
+    z = (better - worse) / (better * (1 - better) / (n1 + 7) + worse * (1 - worse) / (n0 + 7)) ** 0.5  # of two treatments the prior weighs 6
+    equal((replace["by"], replace["probability"]), ({"herb": "Turmeric", "condition": "dyspepsia"}, round(statistics.NormalDist().cdf(z), 2)), "by")
     equal(found[quiet, "ask_for_feedback"]["reason"], "No feedback for 22 days.", "reason")
     db.sql(f"insert into tidings.contraindication values ('Turmeric', 'anticoagulant'); insert into tidings.patient_fact values ('{owner}', 'anticoagulant')")
     equal(set(ask()), {(quiet, "ask_for_feedback")}, "contraindicated")
