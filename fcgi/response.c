@@ -66,7 +66,7 @@ static void send_head(FCGX_Stream *out, const struct response *res, size_t body_
 		FCGX_PutS("Accept: application/json\r\nAccept-Encoding: identity\r\n", out);
 	if (res->status == 401)
 		FCGX_FPrintF(out, PROBLEM_CHALLENGE, res->detail);
-	if (res->allow)
+	if (res->allow[0])
 		FCGX_FPrintF(out, "Allow: %s\r\n", res->allow);
 	if (res->retry_after_s > 0)
 		FCGX_FPrintF(out, "Retry-After: %ld\r\n", (long)res->retry_after_s);

@@ -15,16 +15,18 @@
 #include "domain/http/problem.h"
 #include "fcgi/request.h"
 
+#define RESPONSE_ALLOW_SIZE 40
+
 struct response {
-	int status;	       /* 200 unless something else is set; 204 has no body */
-	bool problem;	       /* application/problem+json, else application/json */
-	const char *type;      /* static: of the body, where it is neither */
-	struct buf body;       /* owned */
-	unsigned route;	       /* route_add_words(); 0: none */
-	const char *detail;    /* static: of a refusal: one plain sentence for the caller */
-	const char *allow;     /* static: with 405; with 204, which answers a preflight: what may be sent */
-	int64_t retry_after_s; /* 0: none */
-	const char *why;       /* static: for the log; NULL: not refused */
+	int status;			 /* 200 unless something else is set; 204 has no body */
+	bool problem;			 /* application/problem+json, else application/json */
+	const char *type;		 /* static: of the body, where it is neither */
+	struct buf body;		 /* owned */
+	unsigned route;			 /* route_add_words(); 0: none */
+	const char *detail;		 /* static: of a refusal: one plain sentence for the caller */
+	char allow[RESPONSE_ALLOW_SIZE]; /* with 405; with 204, which answers a preflight: what may be sent */
+	int64_t retry_after_s;		 /* 0: none */
+	const char *why;		 /* static: for the log; NULL: not refused */
 };
 
 #define RESPONSE_NEW ((struct response){.status = 200})

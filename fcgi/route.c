@@ -1,5 +1,6 @@
 #include "fcgi/route.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "fcgi/metrics/program_metrics.h"
@@ -43,8 +44,16 @@ static void answer_preflight(const struct request *r, struct response *res)
 		res->status = 204;
 		return;
 	}
-	res->allow = NULL;
+	res->allow[0] = '\0';
 	response_refuse(res, 403, "This origin is not allowed.");
+}
+
+static void add_allowed(struct response *res, const struct route *route)
+{
+	size_t len = strlen(res->allow);
+
+	snprintf(res->allow + len, sizeof(res->allow) - len, "%s%s", len > 0 ? ", " : "",
+		 is_get(route) ? "GET, HEAD" : route->method);
 }
 
 /* Of several with the same path the first has the word. */
@@ -90,22 +99,22 @@ static unsigned word_of(const struct route *routes, const struct route *of)
 
 const struct route *route_find(const struct route *routes, size_t count, const struct request *r, struct response *res)
 {
-	const struct route *of_path = NULL;
 	struct span part;
 
 	for (size_t i = 0; i < count; i++) {
 		if (!path_matches(routes[i].path, r->path, &part))
 			continue;
 		res->route = word_of(routes, &routes[i]);
-		if (strcmp(routes[i].method, r->method) == 0 || (is_get(&routes[i]) && request_is_head(r)))
+		if (strcmp(routes[i].method, r->method) == 0 || (is_get(&routes[i]) && request_is_head(r))) {
+			res->allow[0] = '\0';
 			return &routes[i];
-		of_path = &routes[i];
+		}
+		add_allowed(res, &routes[i]);
 	}
-	if (!of_path) {
+	if (!res->allow[0]) {
 		response_refuse(res, 404, "There is nothing at this path.");
 		return NULL;
 	}
-	res->allow = is_get(of_path) ? "GET, HEAD" : of_path->method;
 	if (request_is_preflight(r)) {
 		answer_preflight(r, res);
 		return NULL;

@@ -156,22 +156,38 @@ interface OfDiagnosis<T extends string, D> extends Stored<T, D> {
   diagnosis_id: number;
 }
 
-/** On `diagnosis/<id>`, as the other two. */
+/** On `diagnosis/<id>`, as the next ones. Not by what a backend of one's own broadcasts: recommendation_id, status, replaces. */
 export type RecommendationUpdate = OfDiagnosis<"recommendation_update", {
   old_recommendation: Record<string, any>; new_recommendation: Record<string, any>; reason: string; changed_fields: string[]; timestamp: string;
+  recommendation_id?: number; status?: "active" | "withdrawn"; replaces?: number | null;
+}>;
+
+/** A machine proposes it: a person decides. */
+export type RecommendationProposed = OfDiagnosis<"recommendation_proposed", {
+  recommendation_id: number; replaces: number | null; herb: string; condition: string; data: Record<string, any>; source: string; probability?: number;
+  reason: string; timestamp: string;
+}>;
+
+/** A proposal was declined, or withdrawn. */
+export type RecommendationDeclined = OfDiagnosis<"recommendation_declined", {
+  recommendation_id: number; status: "declined" | "withdrawn"; reason: string; timestamp: string;
 }>;
 
 export type EffectivenessUpdate = OfDiagnosis<"effectiveness_update", {
   recommendation_id: number; herb?: string; new_effectiveness: number; confidence: number; sample_size: number;
   /** With `improvement`: not there when no former one is known. */
   old_effectiveness?: number; improvement?: number;
+  /** Of what analytics has counted. */
+  lower?: number; upper?: number;
 }>;
 
+/** Not by what a backend of one's own broadcasts: user_id, edited, withdrawn. */
 export type FeedbackUpdate = OfDiagnosis<"feedback_update", {
-  feedback_id: number; recommendation_id?: number; rating: number; effectiveness: number; comment?: string; timestamp: string;
+  feedback_id: number; recommendation_id?: number; user_id?: UserId; rating: number; effectiveness: number; comment?: string; edited?: true; withdrawn?: true;
+  timestamp: string;
 }>;
 
-export type DiagnosisMessage = RecommendationUpdate | EffectivenessUpdate | FeedbackUpdate;
+export type DiagnosisMessage = RecommendationUpdate | RecommendationProposed | RecommendationDeclined | EffectivenessUpdate | FeedbackUpdate;
 
 /** With the option `presence`. Who has several tabs or devices is one; who comes back soon never left. */
 export type PresenceMessage =
@@ -235,9 +251,105 @@ export type LiveMessage = HealthUpdate | HealthAlert | ChatMessage | Typing | No
 export type Operations = { type: "operations"; topic: string; seq?: undefined; timestamp: string; data: Record<string, any> };
 
 /** All that tidings itself sends. With types of your own: `new Tidings<AnyMessage | Mine>(…)`, or `<Message>`. */
-export type AnyMessage = DiagnosisMessage | LiveMessage | PresenceMessage | Operations;
+export type AnyMessage = DiagnosisMessage | TrendingUpdate | LiveMessage | PresenceMessage | Operations;
 
-/* ---- live health: what is said, and what it is answered with */
+/* ---- feedback, recommendations, analytics */
+
+export interface Feedback {
+  feedback_id: number;
+  recommendation_id?: number;
+  user_id: UserId;
+  rating: number;
+  effectiveness: number;
+  comment?: string;
+  created_at: string;
+  edited_at?: string;
+}
+
+export interface Recommendation {
+  recommendation_id: number;
+  herb: string;
+  condition: string;
+  data: Record<string, unknown>;
+  status: "proposed" | "active" | "replaced" | "declined" | "withdrawn";
+  reason: string | null;
+  source: string;
+  replaces: number | null;
+  created_at: string;
+  decided_at: string | null;
+  decided_by: UserId | null;
+}
+
+/** Null: of too few people to say. */
+export interface Effectiveness {
+  recommendation_id: number;
+  herb: string;
+  condition: string;
+  status: Recommendation["status"];
+  effectiveness: number | null;
+  lower: number | null;
+  upper: number | null;
+  confidence: number;
+  sample_size: number;
+  improvement?: number;
+  success_rate?: { value: number; lower: number; upper: number; successes: number };
+  response_rate?: number;
+  own?: { effectiveness: number; rating: number; feedback: number; last_at: string };
+}
+
+export interface Analytics {
+  diagnosis_id: number;
+  timestamp: string;
+  cursor: string;
+  days: number;
+  basis: string;
+  feedback: { total: number; rating: number | null; ratings: Record<"1" | "2" | "3" | "4" | "5", number>; last_at: string | null };
+  recommendations: Effectiveness[];
+  timeline: { day: string; feedback: number; effectiveness: number }[];
+  suggestions: { recommendation_id: number; kind: "replace" | "ask_for_feedback"; by?: { herb: string; condition: string }; probability?: number; reason: string }[];
+}
+
+export interface Trend {
+  rank: number;
+  herb: string;
+  condition?: string;
+  people: number;
+  people_before: number;
+  growth?: number;
+  effectiveness: number;
+  lower: number;
+  upper: number;
+  confidence: number;
+  before?: number;
+  change?: number;
+  change_lower?: number;
+  change_upper?: number;
+  trend?: "rising" | "falling" | "steady";
+}
+
+/** On `analytics/trending`. */
+export type TrendingUpdate = Stored<"trending_update", { by: "herb" | "treatment"; days: number; trending: Trend[] }>;
+
+interface FeedbackChanged {
+  status: string;
+  feedback_id: number;
+  diagnosis_id?: number;
+  recommendation_id?: number;
+  rating?: number;
+  effectiveness?: number;
+  /** null: nobody is told */
+  seq: number | null;
+  clients_notified: number;
+}
+
+interface RecommendationChanged {
+  status: string;
+  recommendation_id: number;
+  seq: number;
+  clients_notified: number;
+}
+
+/* ---- what is said, and what it is answered with */
 
 interface Preferences {
   types: Record<NotificationType, boolean>;
@@ -273,6 +385,28 @@ export interface Says {
   get_notifications: [{ unread_only?: boolean; limit?: number }, "notifications",
     { notifications: (Notice & { read: boolean; read_at?: string; acked_at?: string })[]; unread: number }];
   mark_read: [{ id: string }, "marked_read", { id: string; unread: number }];
+  submit_feedback: [{ diagnosis_id: number; rating: number; recommendation_id?: number; effectiveness?: number; comment?: string; user_id?: UserId },
+    "feedback_submitted", FeedbackChanged];
+  rate_feedback: [{ feedback_id: number; rating: number; effectiveness?: number }, "feedback_updated", FeedbackChanged];
+  comment_feedback: [{ feedback_id: number; comment: string }, "feedback_updated", FeedbackChanged];
+  withdraw_feedback: [{ feedback_id: number }, "feedback_withdrawn", FeedbackChanged];
+  get_feedback: [{ diagnosis_id: number; recommendation_id?: number; before?: number; limit?: number }, "feedback",
+    { diagnosis_id: number; cursor: string; feedback: Feedback[]; more: boolean }];
+  /** `data`: dosage, frequency and so on */
+  recommend: [{ diagnosis_id: number; herb: string; condition: string; data?: Record<string, unknown>; replaces?: number; reason: string }, "recommended",
+    RecommendationChanged];
+  decide_recommendation: [{ recommendation_id: number; status: "active" | "declined" | "withdrawn"; reason?: string }, "recommendation_decided",
+    RecommendationChanged];
+  get_recommendations: [{ diagnosis_id: number; status?: Recommendation["status"]; before?: number; limit?: number }, "recommendations",
+    { diagnosis_id: number; cursor: string; recommendations: Recommendation[]; more: boolean }];
+  get_analytics: [{ diagnosis_id: number; days?: number }, "analytics", Analytics];
+  get_effectiveness: [{ recommendation_id: number; days?: number }, "effectiveness", Effectiveness & {
+    diagnosis_id: number; timestamp: string; cursor: string; days: number; basis: string; prior_weight: number;
+    levels: { level: "own" | "treatment" | "herb" | "all"; people: number; mean: number }[];
+    history: { week: string; effectiveness: number; lower: number; upper: number; sample_size: number }[];
+  }];
+  get_trending: [{ by?: "herb" | "treatment"; condition?: string; days?: 7 | 30 | 90; sort?: "growth" | "effectiveness" | "change"; limit?: number }, "trending",
+    { by: "herb" | "treatment"; days: number; timestamp: string; cursor: string; basis: string; left_out: number; trending: Trend[] }];
   ack: [{ id: string } | { topic: string; seq: number }, "acked", { id?: string; topic?: string; seq?: number }];
 }
 

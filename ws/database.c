@@ -9,6 +9,7 @@
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
 #include "ws/upkeep/accounts.h"
+#include "ws/upkeep/analyst.h"
 #include "ws/upkeep/heartbeat.h"
 #include "ws/upkeep/orders.h"
 #include "ws/upkeep/relay.h"
@@ -36,6 +37,7 @@ static void on_queries_up(void *context)
 	health_ask(n->upkeep.health);
 	accounts_ask(n->upkeep.accounts);
 	relay_run(n->upkeep.relay);
+	analyst_run(n->upkeep.analyst);
 	acceptor_open_if_complete(n->acceptor);
 }
 
@@ -68,6 +70,7 @@ static void on_acts_up(void *context)
 
 	count_connect(n, DATABASE_CALLS);
 	relay_run(n->upkeep.relay);
+	analyst_run(n->upkeep.analyst);
 	acceptor_open_if_complete(n->acceptor);
 }
 
@@ -84,13 +87,17 @@ static void on_listening(void *context)
 	heartbeat_send_anew(n->upkeep.heartbeat);
 	accounts_ask(n->upkeep.accounts);
 	relay_run(n->upkeep.relay);
+	analyst_run(n->upkeep.analyst);
 	acceptor_open_if_complete(n->acceptor);
 }
 
 static void on_outbox(void *context)
 {
-	node_count(context, METRIC_NOTIFICATIONS);
-	relay_run(((struct node *)context)->upkeep.relay);
+	struct node *n = context;
+
+	node_count(n, METRIC_NOTIFICATIONS);
+	relay_run(n->upkeep.relay);
+	analyst_run(n->upkeep.analyst);
 }
 
 static void on_notified(void *context, enum err e)

@@ -17,6 +17,7 @@
 #include "ws/deliver/presence.h"
 #include "ws/drain.h"
 #include "ws/encode/encode_cache.h"
+#include "ws/identity/keys.h"
 #include "ws/metrics/node_metrics.h"
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
@@ -28,8 +29,8 @@
 #include "ws/subscribe/parked_polls.h"
 #include "ws/subscribe/subscribe.h"
 #include "ws/upkeep/accounts.h"
+#include "ws/upkeep/analyst.h"
 #include "ws/upkeep/heartbeat.h"
-#include "ws/upkeep/keys.h"
 #include "ws/upkeep/relay.h"
 #include "ws/upkeep/sweep.h"
 #include "ws/upkeep/tick.h"
@@ -163,6 +164,8 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = relay_new(&n->upkeep.relay, n);
 	if (e == OK)
+		e = analyst_new(&n->upkeep.analyst, n);
+	if (e == OK)
 		e = sweep_new(&n->upkeep.sweep, n);
 	if (e == OK)
 		e = tick_new(&n->upkeep.tick, n);
@@ -205,6 +208,7 @@ static void stop(struct sidecar *s)
 	heartbeat_free(&n->upkeep.heartbeat);
 	accounts_free(&n->upkeep.accounts);
 	relay_free(&n->upkeep.relay);
+	analyst_free(&n->upkeep.analyst);
 	sweep_free(&n->upkeep.sweep);
 	health_free(&n->upkeep.health);
 	encode_cache_free(&n->fanout.event_cache);

@@ -53,7 +53,7 @@ TAILQ_HEAD(session_list, session);
 struct node_database {
 	struct pipeline *fetches; /* what brings messages, and nothing else: so it waits for no rule */
 	struct pipeline *queries; /* who may have them, who is here, what was delivered, heartbeats */
-	struct pipeline *acts;	  /* what clients say, the relay, the sweep */
+	struct pipeline *acts;	  /* what clients say, the relay, the analyst, the sweep */
 	struct doorbell *listener;
 	enum agreement agreement; /* of `fetches` and `queries` */
 	struct pg_watch fetches_watch, queries_watch, acts_watch, listener_watch;
@@ -102,6 +102,7 @@ struct node_upkeep {
 	struct heartbeat_sender *heartbeat;
 	struct accounts *accounts;
 	struct relay *relay;
+	struct analyst *analyst;
 	struct sweep *sweep;
 	struct node_health *health;
 	uv_async_t drain_asked; /* sent: somebody wants this node to drain, and to stay: drain.h */

@@ -1,8 +1,8 @@
 #include "ws/reload.h"
 
 #include "base/log/log.h"
+#include "ws/identity/keys.h"
 #include "ws/metrics/node_metrics.h"
-#include "ws/upkeep/keys.h"
 
 static void take_limits(struct node *n)
 {

@@ -43,7 +43,7 @@ static const struct metric queue_table[] = {
 #undef GAUGE
 };
 
-static const char *const programs[] = {"broadcast", "history", "live", "status"};
+static const char *const programs[] = {"api", "broadcast", "history", "live", "status"};
 
 enum err program_metrics_open(struct metrics *m, const struct config *c, const char *program, const char *routes)
 {

@@ -7,14 +7,13 @@
 #include "base/log/log.h"
 #include "base/process/config.h"
 #include "domain/dialog/act_reply.h"
-#include "domain/input/client_message.h"
 #include "fcgi/db_workers.h"
 #include "fcgi/metrics/program_metrics.h"
+#include "fcgi/programs/live_act.h"
 #include "fcgi/programs/live_connections.h"
 #include "fcgi/programs/live_operator.h"
 #include "fcgi/programs/live_visit.h"
 #include "fcgi/request_limits.h"
-#include "store/request/act_run.h"
 
 #define THREADS_MAX 16
 
@@ -62,14 +61,6 @@ static const struct route routes[] = {
 
 /* ---- acts */
 
-/* A message, on its way into the database. */
-struct saying {
-	struct client_message message;
-	struct buf body;
-	const char *key; /* Idempotency-Key; NULL: none */
-	struct act_result result;
-};
-
 static void refuse_own_type(struct live_visit *v)
 {
 	struct problem problem = PROBLEM_NONE;
@@ -79,100 +70,57 @@ static void refuse_own_type(struct live_visit *v)
 	problem_free(&problem);
 }
 
-static bool read_saying(struct live_visit *v, struct saying *s)
+static bool read_act(struct live_visit *v, struct live_act *a)
 {
 	struct client_fault fault = CLIENT_FAULT_NONE;
-	struct span body = {s->body.bytes ? s->body.bytes : "", s->body.len};
+	struct span body = {a->body.bytes ? a->body.bytes : "", a->body.len};
 	enum err e = OK;
 
 	switch (v->route->id) {
 	case BROADCAST_CHAT:
-		e = client_message_read_body(&s->message, CLIENT_BROADCAST_CHAT, body, &fault);
+		e = client_message_read_body(&a->message, CLIENT_BROADCAST_CHAT, body, &fault);
 		break;
 	case BROADCAST_HEALTH:
-		e = client_message_read_body(&s->message, CLIENT_BROADCAST_HEALTH, body, &fault);
+		e = client_message_read_body(&a->message, CLIENT_BROADCAST_HEALTH, body, &fault);
 		break;
 	case BROADCAST_NOTIFICATION:
-		e = client_message_read_body(&s->message, CLIENT_NOTIFY, body, &fault);
+		e = client_message_read_body(&a->message, CLIENT_NOTIFY, body, &fault);
 		break;
 	default:
-		e = client_message_read(&s->message, body, &fault);
+		e = client_message_read(&a->message, body, &fault);
 		break;
 	}
-	request_idempotency_key(v->request, &s->key, &fault.problem);
-	if (e != OK && e != ERR_INPUT)
-		response_fault(v->res, e);
-	else if (fault.problem.status != 0)
-		response_problem(v->res, &fault.problem);
-	else if (!client_type_is_act(s->message.type))
+	if (!live_act_read(v, a, e, &fault))
+		return false;
+	if (!client_type_is_act(a->message.type))
 		refuse_own_type(v);
-	else
-		v->audit.type = client_type_text(s->message.type);
-	problem_free(&fault.problem);
 	return v->res->status == 200;
 }
 
-static bool carry_out(struct live_visit *v, struct saying *s)
+static void reply(struct live_visit *v, const struct live_act *a)
 {
-	const struct act act = {
-		.user_id = v->caller.user_id,
-		.role = role_text(v->caller.role),
-		.type = client_type_text(s->message.type),
-		.data = s->message.data.bytes,
-		.correlation = s->message.correlation_id.bytes,
-		.queue_max = v->worker->config->queue_max,
-		.queue_min_age_s = v->worker->config->queue_min_age_s,
-		.require_user = v->worker->config->require_user,
-		.daily_max_kib = v->worker->config->user_daily_max_kib,
-	};
-	struct buf fingerprint = BUF_EMPTY;
-	enum err e = ERR_MEMORY;
-
-	if (s->key)
-		request_fingerprint(v->request, &s->body, &fingerprint);
-	if (buf_ok(&fingerprint))
-		e = act_run(v->worker->db, &act, s->key, (struct span){fingerprint.bytes, fingerprint.len}, &s->result);
-	buf_free(&fingerprint);
-	if (e == OK)
-		request_limits_charge(v->worker->shared, &v->caller, act_cost(s->result.size));
-	if (e == OK)
-		e = s->result.outcome;
-	if (e != OK) {
-		live_visit_refuse(v, e, &s->result.detail, client_type_missing(s->message.type));
-		return false;
-	}
-	v->audit.outcome = "ok";
-	v->audit.topic = s->result.topic[0] ? s->result.topic : NULL;
-	v->audit.seq = s->result.seq;
-	return true;
-}
-
-static void reply(struct live_visit *v, const struct saying *s)
-{
-	struct span said = {s->result.reply.bytes, s->result.reply.len};
+	struct span said = {a->result.reply.bytes, a->result.reply.len};
 
 	if (v->route->id == SEND)
 		buf_add(&v->res->body, said.bytes, said.len);
-	else if (act_reply_write_broadcast(&v->res->body, said, s->result.topic, s->result.seq, s->result.clients) !=
+	else if (act_reply_write_broadcast(&v->res->body, said, a->result.topic, a->result.seq, a->result.clients) !=
 		 OK)
 		response_fault(v->res, ERR_UNKNOWN);
 }
 
-static void serve_saying(struct live_visit *v)
+static void serve_act(struct live_visit *v)
 {
 	struct request_limits *limits = v->worker->shared;
-	struct saying s = {0};
+	struct live_act a = LIVE_ACT_NONE;
 
 	v->audit.outcome = "refused";
-	if (live_visit_may_ask(v, RATE_ONE) && request_limits_body(limits, v->request, &s.body, v->res) &&
-	    read_saying(v, &s) && carry_out(v, &s))
-		reply(v, &s);
+	if (live_visit_may_ask(v, RATE_ONE) && request_limits_body(limits, v->request, &a.body, v->res) &&
+	    read_act(v, &a) && live_act_carry_out(v, &a))
+		reply(v, &a);
 	v->audit.why = v->res->why;
 	audit_write("publish", &v->audit);
 	metrics_add(v->worker->metrics, METRIC_PUBLISHED_MESSAGES, program_metrics_published(v->res->status), 0, 1);
-	client_message_free(&s.message);
-	act_result_free(&s.result);
-	buf_free(&s.body);
+	live_act_free(&a);
 }
 
 static void serve_receipt(struct live_visit *v)
@@ -251,7 +199,7 @@ static void serve(void *context, const struct request *r, struct response *res)
 		live_operator_drain(&v);
 		break;
 	default:
-		serve_saying(&v);
+		serve_act(&v);
 		break;
 	}
 }

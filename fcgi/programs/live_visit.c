@@ -38,6 +38,12 @@ void live_visit_refuse(struct live_visit *v, enum err e, const struct buf *detai
 		response_refuse(v->res, 403, forbidden);
 	} else if (e == ERR_INPUT) {
 		refuse_in_words(v->res, 422, detail, "This cannot be done with these values.");
+	} else if (e == ERR_FIELD && detail->len > 0) {
+		problem_add_sentence(&problem, detail->bytes);
+		response_problem(v->res, &problem);
+		problem_free(&problem);
+	} else if (e == ERR_SETTLED) {
+		refuse_in_words(v->res, 409, detail, "This is settled already.");
 	} else if (e == ERR_LIMIT) {
 		request_limits_refuse_quota(v->res);
 	} else if (e == ERR_CONFLICT) {

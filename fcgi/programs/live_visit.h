@@ -1,5 +1,5 @@
 /*
- * live_visit - one request to live.fcgi on its way through: who sends it, what is replied, the audit line at its end.
+ * live_visit - one request to live.fcgi or api.fcgi on its way through: who sends it, what is replied, the audit line at its end.
  *
  * Layer    fcgi.
  */

@@ -12,6 +12,8 @@ begin
 		return true;
 	elsif role = 'service' and action = 'publish' then
 		return true;
+	elsif topic = 'analytics/trending' then
+		return user_id is not null and action = 'subscribe'; -- it names nobody
 	elsif role = 'service' and topic !~ '^chats?/' then
 		return false; -- of chat it reads what it takes part in: an assistant does
 	elsif v_diagnosis is not null then

@@ -50,6 +50,8 @@ begin
 		'tidings_outbox_oldest_due_seconds ' || v_outbox.oldest_s,
 		'tidings_notifications_unacked{priority="critical"} ' || v_unacked.count,
 		'tidings_notifications_oldest_unacked_seconds{priority="critical"} ' || v_unacked.oldest_s,
+		'tidings_feedback_total ' || pg_stat_get_tuples_inserted('feedback'::regclass),
+		'tidings_analyst_lag_seconds ' || analyst_lag(),
 		'tidings_nodes_live ' || live_nodes(),
 		'tidings_notify_queue_ratio ' || pg_notification_queue_usage(),
 		'tidings_schema_version ' || (select coalesce(max(a.version), 0) from applied() a),

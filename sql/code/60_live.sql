@@ -27,8 +27,8 @@ begin
 end
 $$;
 
--- What may be said with a type that changes something, as in src/domain/input/client_type.c; null: it changes nothing, and what else is
--- said with it is passed over.
+-- What may be said with a type that refuses what it does not know, as in src/domain/input/client_type.c: one that changes something, or asks
+-- for what is told of a diagnosis. null: what else is said with it is passed over.
 create or replace function tidings.act_members(p_type text) returns text[]
 language sql immutable as $$
 	select case p_type
@@ -42,6 +42,17 @@ language sql immutable as $$
 		when 'set_preferences' then '{types,quiet_hours}'
 		when 'mark_read' then '{id}'
 		when 'ack' then '{topic,seq,id}'
+		when 'submit_feedback' then '{diagnosis_id,rating,recommendation_id,effectiveness,comment,user_id}'
+		when 'rate_feedback' then '{feedback_id,rating,effectiveness}'
+		when 'comment_feedback' then '{feedback_id,comment}'
+		when 'withdraw_feedback' then '{feedback_id}'
+		when 'get_feedback' then '{diagnosis_id,recommendation_id,before,limit}'
+		when 'recommend' then '{diagnosis_id,herb,condition,data,replaces,reason}'
+		when 'decide_recommendation' then '{recommendation_id,status,reason}'
+		when 'get_recommendations' then '{diagnosis_id,status,before,limit}'
+		when 'get_analytics' then '{diagnosis_id,days}'
+		when 'get_effectiveness' then '{recommendation_id,days}'
+		when 'get_trending' then '{by,condition,days,sort,limit}'
 	end
 $$;
 
@@ -49,7 +60,9 @@ $$;
 create or replace function tidings.act_kib(p_type text, p_data json) returns int8
 language sql immutable as $$
 	select case
-		when tidings.act_members(p_type) is null or p_type in ('set_threshold', 'set_preferences', 'typing', 'mark_read', 'ack') then 0
+		when tidings.act_members(p_type) is null or p_type in ('set_threshold', 'set_preferences', 'typing', 'mark_read', 'ack',
+			'rate_feedback', 'comment_feedback', 'withdraw_feedback', 'get_feedback', 'decide_recommendation', 'get_recommendations', 'get_analytics', 'get_effectiveness',
+			'get_trending') then 0
 		when p_type = 'create_conversation' then 1 + coalesce(json_array_length(p_data -> 'participants'), 0)
 		else 1 + octet_length(p_data::text) / 1024 end
 $$;
@@ -63,8 +76,9 @@ $$;
 --	p_correlation	the JSON text of its correlation_id, or null
 --	p_require_user	accounts count (so no verdict below has to ask): a connection may outlive its own
 --	p_daily_max	see quota_holds()
---	outcome		ok | forbidden | not_found | over_quota | invalid, with detail, a sentence, where it helps. As in verdict(), an ordinary
---			user is told the same for the second and the third
+--	outcome		ok | forbidden | not_found | over_quota | invalid | invalid_member (detail is a sentence that begins with the member's name)
+--			| settled (it is decided or withdrawn already), with detail, a sentence, where it helps. As in verdict(), an ordinary user
+--			is told the same for the second and the third
 --	reply		the whole reply, when ok
 --	topic …		of the message that was published, when one was; its seq is null when it is ephemeral or for later
 --
@@ -110,6 +124,17 @@ begin
 					when 'get_notifications' then a := act_get_notifications(q);
 					when 'ack' then a := act_ack(q);
 					when 'get_receipt' then a := act_get_receipt(q);
+					when 'submit_feedback' then a := act_submit_feedback(q);
+					when 'rate_feedback' then a := act_rate_feedback(q);
+					when 'comment_feedback' then a := act_comment_feedback(q);
+					when 'withdraw_feedback' then a := act_withdraw_feedback(q);
+					when 'get_feedback' then a := act_get_feedback(q);
+					when 'recommend' then a := act_recommend(q);
+					when 'decide_recommendation' then a := act_decide_recommendation(q);
+					when 'get_recommendations' then a := act_get_recommendations(q);
+					when 'get_analytics' then a := act_get_analytics(q);
+					when 'get_effectiveness' then a := act_get_effectiveness(q);
+					when 'get_trending' then a := act_get_trending(q);
 					else a := refusal('invalid', 'tidings.act() has no such type');
 				end case;
 				if a.outcome = 'ok' then

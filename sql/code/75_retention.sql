@@ -125,8 +125,9 @@ language sql stable as $$
 $$;
 
 -- Erases what is kept about a user, and tells the sidecars to end their connections. What others need stays, and names nobody: what was
--- said in a conversation with other people, and that a notification was sent to somebody else. A participant that has spoken as a service alone
--- (an assistant) is no other person. Messages in the queues of others that name the user reach nobody any more.
+-- said in a conversation with other people or of another patient, and that a notification was sent to somebody else. A participant that
+-- has spoken as a service alone (an assistant) is no other person. Messages in the queues of others that name the user reach nobody any
+-- more.
 --
 -- In one transaction. At its end it has the topics locked of the user, and of those with whom they share any: publishing to these waits. What
 -- somebody stores meanwhile is found when it is called again. Rows behind an operator's view are theirs to delete; the accounts of tokens, too.
@@ -157,7 +158,9 @@ begin
 		raise exception 'tidings: forget() needs to see what others commit: READ COMMITTED' using errcode = 'invalid_transaction_state';
 	end if;
 
-	-- Locks in the order of everybody else (keys, states, preferences, conversations, topics, quotas); what is the user's alone goes before
+	-- Votes are taken out of the sums here, so that the user is in none when this is committed.
+	perform analyst_lock(true);
+	-- Locks in the order of everybody else (keys, states, preferences, feedback, recommendations, conversations, topics, quotas); what is the user's alone goes before
 	-- what others may want is locked.
 	anonymised := 0;
 	kind := 'idempotency_keys';
@@ -165,6 +168,7 @@ begin
 	get diagnostics deleted = row_count;
 	return next;
 	delete from health_state s where s.user_id = v_user;
+	delete from patient_fact f where f.user_id = v_user;
 	kind := 'readings';
 	delete from health_reading r where r.user_id = v_user;
 	get diagnostics deleted = row_count;
@@ -182,6 +186,22 @@ begin
 	get diagnostics deleted = row_count;
 	update notification n set publisher = v_alias where n.publisher = v_user;
 	get diagnostics anonymised = row_count;
+	return next;
+
+	-- How the user fared, and what others said of that; what the user said of others stays, and so does what they decided.
+	kind := 'feedback';
+	delete from feedback f where f.patient = v_user;
+	get diagnostics deleted = row_count;
+	update feedback f set user_id = v_alias where f.user_id = v_user;
+	get diagnostics anonymised = row_count;
+	return next;
+	kind := 'recommendations'; deleted := 0; anonymised := 0;
+	if is_table('recommendation') then
+		delete from recommendation r where r.diagnosis_id in (select d.id from diagnosis d where d.owner = v_user);
+		get diagnostics deleted = row_count;
+		update recommendation r set decided_by = v_alias where r.decided_by = v_user;
+		get diagnostics anonymised = row_count;
+	end if;
 	return next;
 
 	v_talks := array(
@@ -287,6 +307,7 @@ begin
 	delete from notification_push p where p.user_id = v_user;
 	perform delete_topics(v_ids);
 	return next;
+	perform recount_patient(v_user);
 	kind := 'quotas';
 	delete from quota q where q.user_id = v_user;
 	get diagnostics deleted = row_count;

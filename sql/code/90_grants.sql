@@ -23,6 +23,6 @@ grant execute on function tidings.history, tidings.applied to tidings_reader;
 
 grant execute on function tidings.status, tidings.metrics, tidings.live_nodes, tidings.outbox_state, tidings.commit_works, tidings.applied, tidings.topics to tidings_status;
 
-grant execute on function tidings.listen, tidings.attach, tidings.fetch, tidings.unsent, tidings.flush, tidings.heartbeat, tidings.moved, tidings.farewell, tidings.relay,
+grant execute on function tidings.listen, tidings.attach, tidings.fetch, tidings.unsent, tidings.flush, tidings.heartbeat, tidings.moved, tidings.farewell, tidings.relay, tidings.analyse,
 	tidings.sweep, tidings.retain, tidings.act, tidings.act_size, tidings.user_active, tidings.redeliver, tidings.report, tidings.admit, tidings.outbox_state, tidings.tell_operations,
 	tidings.applied to tidings_sidecar;

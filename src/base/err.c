@@ -35,6 +35,10 @@ const char *err_text(enum err e)
 		return "system error";
 	case ERR_CONFIG:
 		return "wrong configuration";
+	case ERR_FIELD:
+		return "wrong field";
+	case ERR_SETTLED:
+		return "settled already";
 	}
 	return "unknown error";
 }

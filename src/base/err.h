@@ -24,6 +24,8 @@ enum err {
 	ERR_DATABASE,	  /* the database refused the statement: our fault or the schema's */
 	ERR_SYSTEM,	  /* a system call failed: errno tells */
 	ERR_CONFIG,	  /* the configuration is wrong */
+	ERR_FIELD,	  /* one field of an input is wrong: the text beside it begins with its name */
+	ERR_SETTLED,	  /* was decided, or taken back, before */
 };
 
 /* A few plain words for a log line. Lent: static. */

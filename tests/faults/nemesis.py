@@ -92,7 +92,7 @@ class StackNemesis(Nemesis):
         web.wait_port(web.port)
 
     def programs(self, web):
-        return [pid for name in ("broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi") for pid in web.programs(name)]
+        return [pid for name in ("api.fcgi", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi") for pid in web.programs(name)]
 
     def some_programs(self):
         running = self.programs(self.random.choice(self.stack.webs))

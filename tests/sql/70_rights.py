@@ -10,7 +10,7 @@ MAY = {
                           "drain", "topics", "outbox_list", "outbox_retry", "outbox_drop", "revoke"},
     "tidings_reader": {"history", "applied"},
     "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works", "metrics", "applied", "topics"},
-    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "moved", "farewell", "relay", "sweep", "retain", "act", "act_size", "user_active", "redeliver",
+    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "moved", "farewell", "relay", "analyse", "sweep", "retain", "act", "act_size", "user_active", "redeliver",
                         "report", "admit", "outbox_state", "tell_operations", "applied"},
 }
 
@@ -49,7 +49,8 @@ def owner(db):
 @test("a function that someone may call runs as its owner, with a search_path of its own that ends in pg_temp")
 def pinned(db):
     called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "end_withdrawn", "end_left_over", "withdrawal_committing",
-                                                     "right_withdrawn", "account_withdrawn", "health_push", "forget"}
+                                                     "right_withdrawn", "account_withdrawn", "health_push", "forget", "recount", "feedback_lost",
+                                                     "feedback_unfolded"}
     got = {r[0] for r in db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosecdef and exists "
                                 "(select from unnest(proconfig) c where c ~ '^search_path=.*, pg_temp$')")}
     equal(called - got, set(), "not pinned")

@@ -25,8 +25,10 @@ def quota(db):
     effect = lambda n: db.batch([Request([Item(topic, '{"data":{}}', effect=(n, "0.5", None))], user, "user")], daily_max=20)[0].outcome
     equal([effect(n) for n in range(1, 13)], ["ok"] * 12, "effectiveness")
     storing = [reading(), ("chat_message", {"conversation_id": conversation, "message": "m"}), ("join", {"conversation_id": conversation, "user_id": "c"}),
+               ("submit_feedback", {"diagnosis_id": int(topic.split("/")[1]), "rating": 5}),
+               ("recommend", {"diagnosis_id": int(topic.split("/")[1]), "herb": "h", "condition": "c", "reason": "r"}),
                ("create_conversation", {"participants": ["a"]}), ("notify", {"user_id": user, "type": "system", "title": "t", "message": "m"})]
-    equal([say(*s) for s in storing] + [effect(13)], ["over_quota"] * 6, "over it")
+    equal([say(*s) for s in storing] + [effect(13)], ["over_quota"] * 8, "over it")
     equal(say("typing", {"conversation_id": conversation, "is_typing": True}), "ok", "what is not stored")
     equal(say("get_health", {}), "ok", "reading")
     equal(db.batch([Request([Item(topic)], user, "user")], daily_max=20)[0].outcome, "ok", "what the queue trims")

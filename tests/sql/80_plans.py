@@ -6,7 +6,7 @@ from harness import equal, test, wait_until
 
 TABLES = ("topic", "message", "delivered", "presence", "connection", "idempotency", "effectiveness", "outbox", "diagnosis", "diagnosis_grant",
           "app_user", "health_grant", "health_threshold", "health_state", "health_reading", "conversation", "participant", "chat_message",
-          "notification_preference", "notification", "notification_push")
+          "notification_preference", "notification", "notification_push", "recommendation", "feedback", "effect", "effect_day", "effect_vote", "effect_trend", "effect_shown")
 
 
 def scans(db):
@@ -73,6 +73,19 @@ def no_scans(db):
                 ("set_preferences", {"types": {"system": True}}), ("get_preferences", {}), ("get_notifications", {}), ("get_notifications", {"unread_only": True}),
                 ("ack", {"topic": "notifications/456", "seq": turn}), ("mark_read", {"id": note}), ("ack", {"id": note})):
             equal(answer(publisher.sql(act_sql("456", "user", type, data, daily_max=100000))).outcome, "ok", type)
+        herb = {"diagnosis_id": 1, "herb": "Ginger", "condition": "dyspepsia", "reason": "r"}
+        recommended = answer(publisher.sql(act_sql("456", "user", "recommend", herb))).data["recommendation_id"]
+        said = answer(publisher.sql(act_sql("456", "user", "submit_feedback", {"diagnosis_id": 1, "rating": 5, "recommendation_id": recommended}))).data["feedback_id"]
+        replaced = answer(publisher.sql(act_sql("svc", "service", "recommend", {**herb, "replaces": recommended}))).data["recommendation_id"]
+        for type, data in (("decide_recommendation", {"recommendation_id": replaced, "status": "active"}),
+                           ("decide_recommendation", {"recommendation_id": replaced, "status": "withdrawn"}),
+                           ("get_feedback", {"diagnosis_id": 1}), ("get_feedback", {"diagnosis_id": 1, "recommendation_id": recommended, "before": said + 1}),
+                           ("get_recommendations", {"diagnosis_id": 1}), ("get_recommendations", {"diagnosis_id": 1, "status": "active"}),
+                           ("get_analytics", {"diagnosis_id": 1}), ("get_effectiveness", {"recommendation_id": recommended}), ("get_trending", {}),
+                           ("get_trending", {"by": "treatment", "sort": "change"}), ("get_trending", {"condition": "dyspepsia", "sort": "effectiveness"}),
+                           ("rate_feedback", {"feedback_id": said, "rating": 1}), ("comment_feedback", {"feedback_id": said, "comment": "x"}),
+                           ("withdraw_feedback", {"feedback_id": said})):
+            equal(answer(publisher.sql(act_sql("456", "user", type, data, daily_max=100000))).outcome, "ok", type)
         publisher.sql(act_sql("svc", "service", "get_receipt", {"id": note}))
         sidecar.sql("select tidings.redeliver('{456,789}')")
         sidecar.sql("select tidings.user_active('{456,789}')")
@@ -114,6 +127,9 @@ def no_scans(db):
     db.sql("insert into tidings.notification (user_id, type, title, message, priority, push_at, sent_at, read_at) select case when n % 20 = 0 then '456' else "
            "'u' || n % 1000 end, 'system', 't', 'm', 'critical', null, now(), now() from generate_series(1, 40000) n")
     db.sql("insert into tidings.notification_push select 'u', row_number() over (), id from tidings.notification")
+    db.sql("insert into tidings.recommendation (diagnosis_id, herb, condition, status) select n % 20000 + 1, 'h', 'c', 'declined' from generate_series(1, 40000) n")
+    db.sql("insert into tidings.feedback (diagnosis_id, recommendation_id, user_id, patient, rating, effectiveness, said, folded) select n % 20000 + 1, n, 'u' || n, '456', 5, 1, "
+           "false, true from generate_series(1, 40000) n")
     sessions = (publisher, sidecar, reader, operator)
     before = settled(db, sessions)
     for _ in range(10):

@@ -12,6 +12,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 UPDATE = "/ws/broadcast-recommendation-update"
 ROUTES = (("POST", UPDATE), ("POST", "/ws/broadcast-effectiveness-update"), ("POST", "/ws/broadcast-feedback-update"), ("POST", "/ws/publish"),
           ("POST", "/ws/send"), ("POST", "/ws/broadcast-notification"), ("DELETE", "/ws/connection/0f0f0f0f-aaaa-4bbb-8ccc-123456789abc"),
+          ("POST, GET, HEAD", "/api/diagnosis/1/feedback"), ("PUT", "/api/feedback/1/rating"), ("DELETE", "/api/feedback/1"),
           ("GET, HEAD", "/ws/status"), ("GET, HEAD", "/health"), ("GET, HEAD", "/ws/history/1"))
 
 

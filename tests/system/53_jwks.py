@@ -186,7 +186,7 @@ def _(s):
         """What each says, with its status."""
         environment = s.environment(**{**p.settings(TIDINGS_WS_PORT=free_port()), **settings})
         found = {}
-        for program in ("tidings-ws", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"):
+        for program in ("tidings-ws", "api.fcgi", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"):
             done = subprocess.run([s.program(program)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=environment)
             found[program] = (done.returncode, done.stderr)
         done = subprocess.run([s.program("tidings"), "doctor"], capture_output=True, text=True, timeout=60, env=environment)

@@ -57,7 +57,7 @@ def _(s):
         equal([*line][:5], ["time", "level", "program", "pid", "msg"], f"the first members of {line}")
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]), line
         assert all(isinstance(v, str) for k, v in line.items() if k != "pid"), line
-    equal({json.loads(line)["program"] for line in of_web}, {"broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"}, "programs that lighttpd has started")
+    equal({json.loads(line)["program"] for line in of_web}, {"api.fcgi", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"}, "programs that lighttpd has started")
     audit = [json.loads(line) for line in (*of_node, *of_web) if '"msg":"audit"' in line]
     connected = next(a for a in audit if a.get("connection") == client.id and a["event"] == "authenticate")
     equal((connected["level"], connected["user"], connected["role"], connected["client"], connected["outcome"]), ("notice", user, "user", "127.0.0.1", "ok"), "the connection")

@@ -51,7 +51,7 @@ class Cluster:
         old.wait()
         self.s.forget(old)
         self.webs[place] = self.s.start_web(self.nodes[place], old.folder)
-        equal([len(self.webs[place].programs(f"{p}.fcgi")) for p in ("broadcast", "live", "history", "status")], [1, 1, 1, 1], "programs of the new one")
+        equal([len(self.webs[place].programs(f"{p}.fcgi")) for p in ("api", "broadcast", "live", "history", "status")], [1] * 5, "programs of the new one")
         wait_until(lambda: not any(is_running(p) for p in programs), "the programs of the old one to end")
 
 

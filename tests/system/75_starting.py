@@ -11,7 +11,7 @@ import subprocess
 
 from harness import Lock, Node, RawClient, Stack, Transaction, descendants, equal, free_port, is_running, test, wait_until
 
-PROGRAMS = ("tidings-ws", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi")
+PROGRAMS = ("tidings-ws", "api.fcgi", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi")
 
 
 def start(s, program, *args, **settings):

@@ -17,7 +17,7 @@ import threading
 from harness import PG_BIN, TOP, Lock, Process, Silence, Skip, clock_ahead, edited, equal, find_program, free_port, stopped, test, wait_until
 from live import combined, notify, person
 
-LOGINS = ("broadcast.fcgi, live.fcgi", "history.fcgi", "status.fcgi", "tidings-ws")
+LOGINS = ("api.fcgi, broadcast.fcgi, live.fcgi", "history.fcgi", "status.fcgi", "tidings-ws")
 WELL = ["configuration", "keys", "descriptors", "sidecar here", *(f"login of {programs}" for programs in LOGINS), "server", "roles", "clock", "schema",
         "notifications", "sidecars", "outbox", "publishing"]
 
@@ -291,7 +291,7 @@ def _(s):
         web.stop()
     equal((status, set(found)), (1, {"web server", "metrics"}), "without routes")
     said = " ".join(text for _kind, text in found["web server"])
-    for name in ("status.fcgi", "broadcast.fcgi", "live.fcgi", "history.fcgi", "tidings-ws"):
+    for name in ("status.fcgi", "api.fcgi", "broadcast.fcgi", "live.fcgi", "history.fcgi", "tidings-ws"):
         assert f"does not hand it on to {name}" in said, said
     _status, found, _all = doctor(s, "--url", f"http://127.0.0.1:{port}")
     assert "is it started" in found["web server"][0][1], found

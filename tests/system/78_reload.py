@@ -6,7 +6,7 @@ import subprocess
 
 from harness import equal, test, wait_until
 
-PROGRAMS = ("broadcast.fcgi", "live.fcgi", "history.fcgi", "status.fcgi")
+PROGRAMS = ("api.fcgi", "broadcast.fcgi", "live.fcgi", "history.fcgi", "status.fcgi")
 ORIGIN = "https://app.example"
 
 

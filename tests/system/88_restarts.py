@@ -91,7 +91,7 @@ class Supervisor:
 def _(s):
     supervisor = Supervisor(s)
     with s.web(NOTIFY_SOCKET=supervisor.path) as web:
-        pids = [web.programs(f"{p}.fcgi")[0] for p in ("broadcast", "live", "status", "history")]
+        pids = [web.programs(f"{p}.fcgi")[0] for p in ("api", "broadcast", "live", "status", "history")]
         equal({supervisor.told() for _p in pids}, {"READY=1"}, "as they begin")
         for pid in pids:
             os.kill(pid, signal.SIGTERM)
@@ -130,7 +130,7 @@ def _(s):
         assert lost, "answered, although the web server was gone"
         with s.web(folder=web.folder, TIDINGS_QUEUE_MAX=7) as after:
             assert busy and all(is_running(p) for p in busy), "broadcast.fcgi ended before its publish"
-            for name in ("broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"):
+            for name in ("api.fcgi", "broadcast.fcgi", "live.fcgi", "status.fcgi", "history.fcgi"):
                 pids = after.programs(name)
                 equal([(p in programs, setting(p, "TIDINGS_QUEUE_MAX")) for p in pids], [(False, b"7")], f"{name} of the new web server")
     wait_until(lambda: not any(is_running(p) for p in programs), "the programs to end")

@@ -55,7 +55,7 @@ class Scarce:
 
 
 def programs(web):
-    return {name: web.programs(f"{name}.fcgi") for name in ("broadcast", "live", "history", "status")}
+    return {name: web.programs(f"{name}.fcgi") for name in ("api", "broadcast", "live", "history", "status")}
 
 
 def ask(api, *args):

@@ -127,7 +127,7 @@ def web_server(s, kind, node=None, share=None, **settings):
     (folder / "conf").write_text(text)
     running = []
     try:
-        for p in ("broadcast", "live", "status", "history"):
+        for p in ("api", "broadcast", "live", "status", "history"):
             running.append(SocketProcess(f"{folder.name}-{p}", s.program(f"{p}.fcgi"), folder / f"{p}.sock", s.environment(**settings), s.logs))
         web = Process(folder.name, [program, *arguments, folder / "conf"], s.environment(), s.logs)
         running.append(web)
@@ -155,6 +155,15 @@ def use(s, web):
     client.answers()
     equal(len(web.api.get(f"/ws/history/{d}?token={token}").want(200)["messages"]), 1, "messages kept")
     equal(len(web.api.get(f"/ws/history?topic=diagnosis/{d}&token={token}").want(200)["messages"]), 1, "messages kept of the topic")
+    spoken_of = s.diagnosis()
+    page = f"/api/diagnosis/{spoken_of}/feedback"
+    id = web.api.post(page, {"rating": 5}, token).want(200)["feedback_id"]
+    equal(web.api.request("PUT", f"/api/feedback/{id}/rating", {"rating": 4}, token).want(200)["seq"], 2, "seq of a change")
+    whole = web.api.get(f"{page}?limit=1", token)
+    equal([f["rating"] for f in whole.want(200)["feedback"]], [4], "feedback")
+    part = web.api.get(f"{page}?limit=1", token, {"Range": "bytes=0-20"})
+    equal((part.status, part.body), (200, whole.body), "feedback of which a part is asked for")
+    web.api.request("DELETE", f"/api/feedback/{id}", token=token).want(200)
     for path in (f"/poll/{d}", f"/poll?topics=diagnosis/{d}"):
         poll = f"{path}{'&' if '?' in path else '?'}cursor={client.cursor}"
         whole = web.api.get(poll, token)

@@ -61,6 +61,10 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 	} else if (row->outcome == ERR_LIMIT) {
 		live_text_over_quota(&text, a->correlation, clock_wall_us());
 		live_say(s, &text);
+	} else if (row->outcome == ERR_FIELD && row->detail) {
+		live_refuse_member(s, row->detail, a->correlation);
+	} else if (row->outcome == ERR_SETTLED) {
+		live_refuse(s, "conflict", row->detail ? row->detail : "This is settled already.", a->correlation);
 	} else if (row->outcome == ERR_INPUT) {
 		live_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);
 	} else {

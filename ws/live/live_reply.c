@@ -36,6 +36,15 @@ void live_refuse(struct session *s, const char *code, const char *message, const
 	refuse(s, code, message, NULL, correlation);
 }
 
+void live_refuse_member(struct session *s, const char *sentence, const char *correlation)
+{
+	struct problem wrong = PROBLEM_NONE;
+
+	problem_add_sentence(&wrong, sentence);
+	refuse(s, "invalid_message", wrong.detail, &wrong, correlation);
+	problem_free(&wrong);
+}
+
 void live_refuse_fault(struct session *s, const struct client_fault *fault, const char *correlation)
 {
 	refuse(s, fault->code, fault->sentence, &fault->problem, correlation);

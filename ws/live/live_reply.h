@@ -24,4 +24,6 @@ void live_say_error(struct session *s, const char *code, const char *message, co
 
 /* The same, for what a client has said wrong: one that goes on with it is sent away. */
 void live_refuse(struct session *s, const char *code, const char *message, const char *correlation);
+/* The same: a sentence that begins with the name of the member that is wrong. */
+void live_refuse_member(struct session *s, const char *sentence, const char *correlation);
 void live_refuse_fault(struct session *s, const struct client_fault *fault, const char *correlation);

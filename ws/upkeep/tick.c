@@ -11,6 +11,7 @@
 #include "ws/session/session.h"
 #include "ws/subscribe/parked_polls.h"
 #include "ws/upkeep/accounts.h"
+#include "ws/upkeep/analyst.h"
 #include "ws/upkeep/heartbeat.h"
 #include "ws/upkeep/relay.h"
 #include "ws/upkeep/sweep.h"
@@ -65,6 +66,7 @@ static void on_tick(uv_timer_t *timer)
 	if (now_ms - t->cycle_ms >= CYCLE_MS) {
 		t->cycle_ms = now_ms;
 		relay_run(n->upkeep.relay);
+		analyst_run(n->upkeep.analyst);
 	}
 	if (heartbeat_is_due(n->upkeep.heartbeat, t->cycle_ms, now_ms)) {
 		heartbeat_send(n->upkeep.heartbeat);

@@ -19,7 +19,7 @@ static const struct {
 	const char *role; /* NULL: who migrates */
 	const char *programs;
 } logins[LOGINS] = {
-	[PUBLISHER] = {"tidings_publisher", "broadcast.fcgi, live.fcgi"},
+	[PUBLISHER] = {"tidings_publisher", "api.fcgi, broadcast.fcgi, live.fcgi"},
 	[READER] = {"tidings_reader", "history.fcgi"},
 	[STATUS] = {"tidings_status", "status.fcgi"},
 	[SIDECAR] = {"tidings_sidecar", "tidings-ws"},

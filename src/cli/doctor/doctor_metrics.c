@@ -34,6 +34,7 @@ struct door {
 	}
 
 static const struct part web_parts[] = {
+	PROGRAM("api"),
 	PROGRAM("broadcast"),
 	PROGRAM("live"),
 	PROGRAM("status"),

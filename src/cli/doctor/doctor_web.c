@@ -10,9 +10,13 @@
 static const struct {
 	const char *method, *path, *program;
 } probes[] = {
-	{"GET", "/ws/status", "status.fcgi"},	    {"POST", "/ws/publish", "broadcast.fcgi"},
-	{"POST", "/ws/send", "live.fcgi"},	    {"GET", "/ws/history/1", "history.fcgi"},
-	{"GET", "/poll/1?timeout=0", "tidings-ws"}, {"GET", "/ws/1", "tidings-ws"},
+	{"GET", "/ws/status", "status.fcgi"},
+	{"POST", "/ws/publish", "broadcast.fcgi"},
+	{"POST", "/ws/send", "live.fcgi"},
+	{"GET", "/ws/history/1", "history.fcgi"},
+	{"GET", "/api/diagnosis/1/feedback", "api.fcgi"},
+	{"GET", "/poll/1?timeout=0", "tidings-ws"},
+	{"GET", "/ws/1", "tidings-ws"},
 };
 
 /*

@@ -17,6 +17,7 @@ const char *problem_title(int status)
 		{404, "Not Found"},
 		{405, "Method Not Allowed"},
 		{408, "Request Timeout"},
+		{409, "Conflict"},
 		{411, "Length Required"},
 		{413, "Content Too Large"},
 		{414, "URI Too Long"},
@@ -60,6 +61,16 @@ void problem_add_field(struct problem *p, const char *prefix, const char *field,
 	json_add_string(&p->errors, message, strlen(message));
 	buf_add_text(&p->errors, "}");
 	buf_free(&name);
+}
+
+void problem_add_sentence(struct problem *p, const char *sentence)
+{
+	size_t len = strcspn(sentence, " ");
+	struct buf field = BUF_EMPTY;
+
+	buf_add(&field, sentence, len);
+	problem_add_field(p, "", buf_ok(&field) && len > 0 ? field.bytes : "", sentence + len + (sentence[len] == ' '));
+	buf_free(&field);
 }
 
 void problem_add_errors(struct buf *out, const struct problem *p)

@@ -40,6 +40,9 @@ const char *problem_title(int status);
  */
 void problem_add_field(struct problem *p, const char *prefix, const char *field, const char *message);
 
+/* The same by a sentence that begins with the field's name: "rating is required". */
+void problem_add_sentence(struct problem *p, const char *sentence);
+
 /* Appends `,"errors":[…]`; nothing when there are none. `out` fails where one of them found no memory. */
 void problem_add_errors(struct buf *out, const struct problem *p);
 

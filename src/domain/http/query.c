@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "domain/text/json.h"
 
 bool query_decode(struct span text, bool plus_is_space, struct buf *out)
 {
@@ -52,6 +53,26 @@ static bool take_parameter(struct span *query, struct span *name, struct span *v
 	return true;
 }
 
+/* As JSON has an integer, of no more digits than 2^63 has. */
+static bool is_integer(const struct buf *text)
+{
+	size_t digits = text->len > 0 ? strspn(text->bytes, "0123456789") : 0;
+
+	return digits > 0 && digits == text->len && digits <= 19 && (digits == 1 || text->bytes[0] != '0');
+}
+
+static void add_member(struct buf *out, const struct buf *name, const struct buf *value)
+{
+	if (out->bytes && out->bytes[out->len - 1] != '{')
+		buf_add_text(out, ",");
+	json_add_string(out, name->bytes ? name->bytes : "", name->len);
+	buf_add_text(out, ":");
+	if (is_integer(value))
+		buf_add(out, value->bytes, value->len);
+	else
+		json_add_string(out, value->bytes ? value->bytes : "", value->len);
+}
+
 static bool is_name(struct span name, const char *wanted)
 {
 	return name.len == strlen(wanted) && memcmp(name.bytes, wanted, name.len) == 0;
@@ -92,4 +113,24 @@ void query_check(struct span query, const struct query_name *names, size_t count
 		else if (given > 1)
 			problem_add_field(problem, "", names[i].name, "must be given once");
 	}
+}
+
+void query_add_json(struct span query, struct buf *out)
+{
+	struct span part, text;
+
+	buf_add_text(out, "{");
+	while (take_parameter(&query, &part, &text)) {
+		struct buf name = BUF_EMPTY, value = BUF_EMPTY;
+
+		(void)query_decode(part, true, &name);
+		(void)query_decode(text, true, &value);
+		if (!buf_ok(&name) || !buf_ok(&value))
+			out->failed = true;
+		else if (part.len > 0 && !is_name(part, "token"))
+			add_member(out, &name, &value);
+		buf_free(&name);
+		buf_free(&value);
+	}
+	buf_add_text(out, "}");
 }

@@ -27,6 +27,12 @@ struct query_name {
 void query_check(struct span query, const struct query_name *names, size_t count, struct problem *problem);
 
 /*
+ * Appends the parameters, the token aside, as a JSON object: what an integer is written as is one, all else is text. One
+ * that is not well-formed, or would hold a NUL, is empty. For a reader of JSON: a name that is there twice stays so.
+ */
+void query_add_json(struct span query, struct buf *out);
+
+/*
  * The first parameter of that name, percent-decoded, added to `out`. False: not there. One that is not well-formed, or
  * would hold a NUL, is there and empty.
  */

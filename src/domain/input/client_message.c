@@ -1,5 +1,6 @@
 #include "domain/input/client_message.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -92,11 +93,18 @@ static void keep_members(struct client_message *m, const struct field *fields)
 	}
 }
 
-static void write_data(struct buf *out, const struct field_rule *rules, size_t count, const struct field *fields)
+/*
+ *	about	the rule of m->about; NULL: there is none
+ */
+static void write_data(struct client_message *m, const struct field_rule *about, const struct field_rule *rules,
+		       size_t count, const struct field *fields)
 {
-	bool first = true;
+	struct buf *out = &m->data;
+	bool first = !about;
 
 	buf_add_text(out, "{");
+	if (about)
+		buf_printf(out, "\"%s\":%" PRId64, about->name, m->about);
 	for (size_t i = 0; i < count; i++) {
 		if (!field_given(&fields[i]))
 			continue;
@@ -116,16 +124,21 @@ static void read_members(struct client_message *m, struct json_object *object, s
 	struct field fields[CLIENT_FIELDS_MAX] = {0};
 	size_t count = 0;
 	const struct field_rule *rules = client_type_rules(m->type, &count);
+	const struct field_rule *about = m->about > 0 ? rules : NULL;
 
+	if (about) {
+		rules++;
+		count--;
+	}
 	if (count > 0 && fields_read(rules, count, object, text, "", fields, problem))
 		check_members(m->type, fields, problem);
-	if (client_type_changes_something(m->type))
+	if (client_type_is_exact(m->type))
 		fields_refuse_others(rules, count, also, object, "", problem);
 	if (problem->errors_count > 0)
 		return;
 	keep_members(m, fields);
 	if (client_type_is_act(m->type))
-		write_data(&m->data, rules, count, fields);
+		write_data(m, about, rules, count, fields);
 }
 
 /* Where the members are: in `data`, or beside it. */
@@ -141,7 +154,7 @@ static void read_data(struct client_message *m, struct json_object *root, struct
 	} else if (json_object_object_length(data.value) == 0) {
 		read_members(m, root, text, envelope, problem);
 	} else {
-		if (client_type_changes_something(m->type))
+		if (client_type_is_exact(m->type))
 			fields_refuse_others(NULL, 0, envelope, root, "", problem);
 		read_members(m, data.value, data.text, envelope + ARRAY_LEN(envelope) - 1, problem);
 	}
@@ -216,6 +229,13 @@ enum err client_message_read_body(struct client_message *m, enum client_type typ
 {
 	m->type = type;
 	return read_text(m, text, fault, read_body);
+}
+
+enum err client_message_read_about(struct client_message *m, enum client_type type, int64_t id, struct span text,
+				   struct client_fault *fault)
+{
+	m->about = id;
+	return client_message_read_body(m, type, text, fault);
 }
 
 void client_message_free(struct client_message *m)

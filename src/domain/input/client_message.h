@@ -6,8 +6,9 @@
  *
  * It is read strictly, and what goes on is made anew: only members that its type has, each of its kind, one line. What
  * they mean, and whether this user may, the database decides (tidings.act). The members are those of `data`; where that
- * is missing or empty, those of the message itself (`{"type":"authenticate","token":"…"}`). A type that changes something
- * refuses members that it does not have: `"hihg"` must not set half of a threshold. The others pass over them.
+ * is missing or empty, those of the message itself (`{"type":"authenticate","token":"…"}`). A type that is exact, as those are
+ * that change something, refuses members that it does not have: `"hihg"` must not set half of a threshold. The others pass
+ * over them.
  *
  * Layer    domain.
  */
@@ -30,6 +31,7 @@
 struct client_message {
 	enum client_type type;
 	struct buf data;	   /* owned: of an act: its members, a JSON object in one line */
+	int64_t about;		   /* its first member, where that was said elsewhere; 0: it was not */
 	struct buf correlation_id; /* owned: JSON text; empty: none. Set on a fault too, where it could be read */
 
 	/* What a connection looks at itself. */
@@ -67,5 +69,11 @@ enum err client_message_read(struct client_message *m, struct span text, struct 
 /* The same for a body that holds the members of one type, and perhaps a correlation_id. */
 enum err client_message_read_body(struct client_message *m, enum client_type type, struct span text,
 				  struct client_fault *fault) MUST_CHECK;
+
+/*
+ * The same where the first member of the type is an id that was said elsewhere: in the path of a request.
+ */
+enum err client_message_read_about(struct client_message *m, enum client_type type, int64_t id, struct span text,
+				   struct client_fault *fault) MUST_CHECK;
 
 void client_message_free(struct client_message *m);

@@ -354,6 +354,7 @@ void field_add_json(struct buf *out, const struct field_rule *rule, const struct
 	switch (rule->kind) {
 	case FIELD_BOUND:
 	case FIELD_NUMBER:
+	case FIELD_RATIO:
 		if (!f->value) {
 			buf_add_text(out, "null");
 			break;
@@ -384,7 +385,6 @@ void field_add_json(struct buf *out, const struct field_rule *rule, const struct
 	case FIELD_PRIORITY:
 	case FIELD_QUIET_HOURS:
 	case FIELD_RATING:
-	case FIELD_RATIO:
 	case FIELD_SWITCHES:
 	case FIELD_TEXT_0_4000:
 	case FIELD_TOKEN:

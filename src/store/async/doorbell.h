@@ -33,7 +33,7 @@ struct doorbell_ops {
 			  struct span body);
 	/* An order about connections (sql/code/70_control.sql). Lent. */
 	void (*control)(void *context, const char *order);
-	/* The outbox has something. */
+	/* The outbox has something, or feedback is to be counted. */
 	void (*outbox)(void *context);
 	/*
 	 * Notify this channel by another connection, and call doorbell_notified() when that is done: whether it comes here tells

@@ -32,7 +32,7 @@ typedef void (*admit_answer)(void *context, enum err e);
 enum err sql_admit(struct pipeline *p, const struct admission *a, admit_answer answer, void *context) MUST_CHECK;
 
 struct act_row {
-	enum err outcome;   /* OK, ERR_FORBIDDEN, ERR_NOT_FOUND, ERR_INPUT */
+	enum err outcome;   /* of act_outcome() */
 	const char *detail; /* lent; a sentence for the client; NULL: none */
 	const char *reply;  /* lent; the whole message; NULL unless OK */
 	int64_t size;	    /* act_cost() */

@@ -68,6 +68,8 @@ enum err sql_tell_operations(struct pipeline *p, const char *node_id)
 
 static const struct statement relay_statement = {"relay", "select tidings.relay($1, $2)"};
 
+static const struct statement analyse_statement = {"analyse", "select tidings.analyse($1)"};
+
 static const struct statement sweep_statement = {"sweep", "select tidings.sweep($1, $2, $3, $4, $5, $6, $7, $8)"};
 
 #define SWEEP_TOPICS 500 /* in one transaction */
@@ -113,6 +115,15 @@ enum err sql_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_age_
 	sql_add_number(&params, queue_max);
 	sql_add_number(&params, queue_min_age_s);
 	return sql_send(p, &relay_statement, &params, on_relay,
+			&(struct relay_call){.answer = answer, .context = context}, sizeof(struct relay_call));
+}
+
+enum err sql_analyse(struct pipeline *p, int64_t turn_ms, relay_answer answer, void *context)
+{
+	struct sql_params params = {0};
+
+	sql_add_number(&params, turn_ms);
+	return sql_send(p, &analyse_statement, &params, on_relay,
 			&(struct relay_call){.answer = answer, .context = context}, sizeof(struct relay_call));
 }
 

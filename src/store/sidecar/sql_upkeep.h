@@ -1,5 +1,5 @@
 /*
- * sql_upkeep - the outbox, the sweep of old messages, the retention of what else is kept, and how the database is: one
+ * sql_upkeep - the outbox, what feedback amounts to, the sweep of old messages, the retention of what else is kept, and how the database is: one
  * sidecar at a time does the work.
  *
  * A call answers once, later, with OK and its rows or with an error and none; until then the caller keeps what `context` points
@@ -28,13 +28,16 @@ enum err sql_state(struct pipeline *p, state_answer answer, void *context) MUST_
 
 enum err sql_tell_operations(struct pipeline *p, const char *node_id) MUST_CHECK;
 
-/* ---- relay, sweep, retention */
+/* ---- relay, analyst, sweep, retention */
 
 /* next_ms: in how many ms the next is due; 0: at once; -1: another node is at it; INT64_MAX: nothing waits */
 typedef void (*relay_answer)(void *context, enum err e, int64_t next_ms);
 
 enum err sql_relay(struct pipeline *p, int64_t queue_max, int64_t queue_min_age_s, relay_answer answer,
 		   void *context) MUST_CHECK;
+
+/* Counts what feedback is new, for about turn_ms. Answers as the relay does. */
+enum err sql_analyse(struct pipeline *p, int64_t turn_ms, relay_answer answer, void *context) MUST_CHECK;
 
 /* last_id: go on after it; -1: that was the end, or another node is at it */
 typedef void (*sweep_answer)(void *context, enum err e, int64_t last_id);

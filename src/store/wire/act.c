@@ -17,6 +17,8 @@ static const struct {
 	{"forbidden", ERR_FORBIDDEN},
 	{"not_found", ERR_NOT_FOUND},
 	{"invalid", ERR_INPUT},
+	{"invalid_member", ERR_FIELD},
+	{"settled", ERR_SETTLED},
 	{"key_reused", ERR_CONFLICT},
 	{"over_quota", ERR_LIMIT},
 };

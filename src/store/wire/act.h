@@ -49,6 +49,8 @@ enum { ACT_OUTCOME, ACT_DETAIL, ACT_REPLY, ACT_TOPIC, ACT_SEQ, ACT_CLIENTS, ACT_
  * ERR_FORBIDDEN
  * ERR_NOT_FOUND  said to service and admin; to others it is as ERR_FORBIDDEN
  * ERR_INPUT      the members are of their kinds, but mean nothing that can be done
+ * ERR_FIELD      the same of one of them: the detail begins with its name
+ * ERR_SETTLED    it is decided or withdrawn already
  * ERR_CONFLICT   the idempotency key was used for something else
  * ERR_LIMIT      the user may have no more stored today (UTC)
  * ERR_DATABASE   the text is no outcome

@@ -41,6 +41,21 @@ static void lists_every_wrong_field(void **state)
 	assert_int_equal(p.errors_count, 0);
 }
 
+static void a_sentence_names_its_field(void **state)
+{
+	struct problem p = PROBLEM_NONE;
+
+	(void)state;
+	problem_add_sentence(&p, "recommendation_id is not a recommendation of this diagnosis");
+	problem_add_sentence(&p, "rating");
+	assert_int_equal(p.status, 422);
+	assert_string_equal(
+		p.errors.bytes,
+		"{\"field\":\"recommendation_id\",\"message\":\"is not a recommendation of this diagnosis\"},"
+		"{\"field\":\"rating\",\"message\":\"\"}");
+	problem_free(&p);
+}
+
 static void a_503_says_whether_it_may_have_been_done(void **state)
 {
 	struct problem p = {.status = 503, .detail = "Away."};
@@ -62,7 +77,8 @@ static void a_503_says_whether_it_may_have_been_done(void **state)
 
 static void has_a_title_for_every_status_that_we_use(void **state)
 {
-	static const int used[] = {400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 416, 417, 422, 426, 429, 431, 500, 501, 502, 503, 504, 505};
+	static const int used[] = {400, 401, 403, 404, 405, 408, 409, 411, 413, 414, 415, 416,
+				   417, 422, 426, 429, 431, 500, 501, 502, 503, 504, 505};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(used); i++)
@@ -77,6 +93,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(says_what_is_wrong_in_the_form_of_rfc_9457),
 		cmocka_unit_test(lists_every_wrong_field),
+		cmocka_unit_test(a_sentence_names_its_field),
 		cmocka_unit_test(a_503_says_whether_it_may_have_been_done),
 		cmocka_unit_test(has_a_title_for_every_status_that_we_use),
 	};

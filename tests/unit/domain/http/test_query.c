@@ -140,6 +140,32 @@ static void reports_what_would_be_passed_over(void **state)
 	assert_int_equal(problem.errors_count, 0);
 }
 
+static void becomes_an_object_in_which_integers_are_numbers(void **state)
+{
+	static const struct {
+		const char *query, *json;
+	} cases[] = {
+		{"", "{}"},
+		{"&&", "{}"},
+		{"limit=10&before=9223372036854775807", "{\"limit\":10,\"before\":9223372036854775807}"},
+		{"a=0&b=01&c=-1&d=1.5&e=10000000000000000000",
+		 "{\"a\":0,\"b\":\"01\",\"c\":\"-1\",\"d\":\"1.5\",\"e\":\"10000000000000000000\"}"},
+		{"status=pro%22posed&x", "{\"status\":\"pro\\\"posed\",\"x\":\"\"}"},
+		{"token=secret&a=1&token=2", "{\"a\":1}"},
+		{"a=1&a=2", "{\"a\":1,\"a\":2}"},
+		{"a=%zz&b=1%00", "{\"a\":\"\",\"b\":\"\"}"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct buf out = BUF_EMPTY;
+
+		query_add_json((struct span){cases[i].query, strlen(cases[i].query)}, &out);
+		assert_string_equal(out.bytes, cases[i].json);
+		buf_free(&out);
+	}
+}
+
 /* It was told as an empty parameter. */
 static void that_there_was_no_memory_can_be_seen(void **state)
 {
@@ -172,6 +198,7 @@ int main(void)
 		cmocka_unit_test(nothing_of_what_is_malformed_is_added),
 		cmocka_unit_test(a_nul_is_never_in_a_value),
 		cmocka_unit_test(reports_what_would_be_passed_over),
+		cmocka_unit_test(becomes_an_object_in_which_integers_are_numbers),
 		cmocka_unit_test(that_there_was_no_memory_can_be_seen),
 		cmocka_unit_test(a_path_keeps_its_plus),
 	};

@@ -88,6 +88,46 @@ static void takes_every_act_with_all_that_it_may_have(void **state)
 		 "{\"type\":\"chat_message\",\"data\":{\"message\":\"caf\\u00e9 au  lait\",\"conversation_id\":"
 		 "\"" CONVERSATION "\",\"sender\":\"ai\"}}",
 		 "{\"conversation_id\":\"" CONVERSATION "\",\"message\":\"caf\\u00e9 au  lait\",\"sender\":\"ai\"}"},
+		{CLIENT_COMMENT_FEEDBACK,
+		 "{\"type\":\"comment_feedback\",\"data\":{\"feedback_id\":9,\"comment\":\"\"}}",
+		 "{\"feedback_id\":9,\"comment\":\"\"}"},
+		{CLIENT_DECIDE_RECOMMENDATION,
+		 "{\"type\":\"decide_recommendation\",\"data\":{\"recommendation_id\":8,\"status\":\"active\","
+		 "\"reason\":\"\"}}",
+		 "{\"recommendation_id\":8,\"status\":\"active\",\"reason\":\"\"}"},
+		{CLIENT_GET_ANALYTICS, "{\"type\":\"get_analytics\",\"data\":{\"diagnosis_id\":1,\"days\":90}}",
+		 "{\"diagnosis_id\":1,\"days\":90}"},
+		{CLIENT_GET_EFFECTIVENESS,
+		 "{\"type\":\"get_effectiveness\",\"data\":{\"recommendation_id\":1,\"days\":7}}",
+		 "{\"recommendation_id\":1,\"days\":7}"},
+		{CLIENT_GET_TRENDING,
+		 "{\"type\":\"get_trending\",\"data\":{\"by\":\"herb\",\"condition\":\"c\",\"days\":30,\"sort\":"
+		 "\"change\","
+		 "\"limit\":100}}",
+		 "{\"by\":\"herb\",\"condition\":\"c\",\"days\":30,\"sort\":\"change\",\"limit\":100}"},
+		{CLIENT_GET_FEEDBACK,
+		 "{\"type\":\"get_feedback\",\"data\":{\"diagnosis_id\":1,\"recommendation_id\":2,\"before\":3,"
+		 "\"limit\":100}}",
+		 "{\"diagnosis_id\":1,\"recommendation_id\":2,\"before\":3,\"limit\":100}"},
+		{CLIENT_GET_RECOMMENDATIONS,
+		 "{\"type\":\"get_recommendations\",\"data\":{\"diagnosis_id\":1,\"status\":\"active\",\"before\":3,"
+		 "\"limit\":1}}",
+		 "{\"diagnosis_id\":1,\"status\":\"active\",\"before\":3,\"limit\":1}"},
+		{CLIENT_RATE_FEEDBACK,
+		 "{\"type\":\"rate_feedback\",\"data\":{\"feedback_id\":9,\"rating\":4,\"effectiveness\":8e-1}}",
+		 "{\"feedback_id\":9,\"rating\":4,\"effectiveness\":0.8}"},
+		{CLIENT_RECOMMEND,
+		 "{\"type\":\"recommend\",\"data\":{\"diagnosis_id\":1,\"herb\":\"Ginger\",\"condition\":\"c\","
+		 "\"data\":{ \"n\": 1 },\"replaces\":7,\"reason\":\"\"}}",
+		 "{\"diagnosis_id\":1,\"herb\":\"Ginger\",\"condition\":\"c\",\"data\":{\"n\":1},\"replaces\":7,"
+		 "\"reason\":\"\"}"},
+		{CLIENT_SUBMIT_FEEDBACK,
+		 "{\"type\":\"submit_feedback\",\"data\":{\"diagnosis_id\":1,\"rating\":5,\"recommendation_id\":2,"
+		 "\"effectiveness\":1e-99999,\"comment\":\"c\",\"user_id\":456}}",
+		 "{\"diagnosis_id\":1,\"rating\":5,\"recommendation_id\":2,\"effectiveness\":0,\"comment\":\"c\","
+		 "\"user_id\":\"456\"}"},
+		{CLIENT_WITHDRAW_FEEDBACK, "{\"type\":\"withdraw_feedback\",\"data\":{\"feedback_id\":9}}",
+		 "{\"feedback_id\":9}"},
 		{CLIENT_CREATE_CONVERSATION,
 		 "{\"type\":\"create_conversation\",\"data\":{\"participants\":[ \"ann\", 456 ],\"conversation_id\":"
 		 "\"" CONVERSATION "\"}}",
@@ -157,6 +197,16 @@ static void what_changes_something_refuses_members_that_it_does_not_have(void **
 	assert_refused("{\"type\":\"health_update\",\"data\":{\"metric\":\"a\",\"value\":1,\"untit\":\"x\"}}", "untit");
 	assert_data("{\"type\":\"mark_read\",\"timestamp\":\"x\",\"correlation_id\":\"c\",\"id\":\"" CONVERSATION "\"}",
 		    CLIENT_MARK_READ, "{\"id\":\"" CONVERSATION "\"}");
+	assert_refused("{\"type\":\"submit_feedback\",\"data\":{\"diagnosis_id\":1,\"rating\":5,\"ratting\":4}}",
+		       "ratting");
+}
+
+static void an_exact_question_refuses_them_too(void **state)
+{
+	(void)state;
+	assert_refused("{\"type\":\"get_feedback\",\"data\":{\"diagnosis_id\":1,\"befor\":4}}", "befor");
+	assert_refused("{\"type\":\"get_recommendations\",\"diagnosis_id\":1,\"x\":4}", "x");
+	assert_false(client_type_changes_something(CLIENT_GET_FEEDBACK));
 }
 
 static void lists_unknown_members_beside_the_wrong_ones(void **state)
@@ -179,6 +229,10 @@ static void says_what_is_missing_where_nothing_is_found(void **state)
 	assert_string_equal(client_type_missing(CLIENT_TYPING), "There is no such conversation.");
 	assert_string_equal(client_type_missing(CLIENT_MARK_READ), "There is no such notification.");
 	assert_string_equal(client_type_missing(CLIENT_BROADCAST_HEALTH), "There is no such user.");
+	assert_string_equal(client_type_missing(CLIENT_RECOMMEND), "There is no such diagnosis.");
+	assert_string_equal(client_type_missing(CLIENT_WITHDRAW_FEEDBACK), "There is no such feedback.");
+	assert_string_equal(client_type_missing(CLIENT_DECIDE_RECOMMENDATION), "There is no such recommendation.");
+	assert_string_equal(client_type_missing(CLIENT_GET_EFFECTIVENESS), "There is no such recommendation.");
 	assert_string_equal(client_type_missing(CLIENT_GET_PREFERENCES), "There is no such user.");
 }
 
@@ -604,12 +658,42 @@ static void takes_data_out_of_a_reply(void **state)
 	assert_int_equal(out.len, 0);
 }
 
+/* Whose id stands in a path, what its body has of another is not the path's. */
+static void an_id_that_was_said_elsewhere_is_the_first_member_and_no_other(void **state)
+{
+	static const char body[] = "{\"rating\":4,\"correlation_id\":\"c\"}",
+			  other[] = "{\"rating\":4,\"feedback_id\":7}";
+	struct reading r = {0};
+
+	(void)state;
+	r.e = client_message_read_about(&r.message, CLIENT_RATE_FEEDBACK, 9, (struct span){body, strlen(body)},
+					&r.fault);
+	assert_taken(&r, body);
+	assert_string_equal(r.message.data.bytes, "{\"feedback_id\":9,\"rating\":4}");
+	assert_string_equal(r.message.correlation_id.bytes, "\"c\"");
+	release(&r);
+	memset(&r, 0, sizeof(r));
+	r.e = client_message_read_about(&r.message, CLIENT_WITHDRAW_FEEDBACK, INT64_MAX, (struct span){"{}", 2},
+					&r.fault);
+	assert_taken(&r, "{}");
+	assert_string_equal(r.message.data.bytes, "{\"feedback_id\":9223372036854775807}");
+	release(&r);
+	memset(&r, 0, sizeof(r));
+	r.e = client_message_read_about(&r.message, CLIENT_RATE_FEEDBACK, 9, (struct span){other, strlen(other)},
+					&r.fault);
+	assert_int_equal(r.e, ERR_INPUT);
+	assert_string_equal(r.fault.problem.errors.bytes,
+			    "{\"field\":\"feedback_id\",\"message\":\"is not known here\"}");
+	release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_every_act_with_all_that_it_may_have),
 		cmocka_unit_test(a_question_passes_over_members_that_it_does_not_have),
 		cmocka_unit_test(what_changes_something_refuses_members_that_it_does_not_have),
+		cmocka_unit_test(an_exact_question_refuses_them_too),
 		cmocka_unit_test(lists_unknown_members_beside_the_wrong_ones),
 		cmocka_unit_test(says_what_is_missing_where_nothing_is_found),
 		cmocka_unit_test(looks_beside_data_when_that_is_not_there_or_empty),
@@ -628,6 +712,7 @@ int main(void)
 		cmocka_unit_test(a_broadcast_names_its_user),
 		cmocka_unit_test(answers_a_broadcast_with_the_ids_of_what_it_became),
 		cmocka_unit_test(takes_data_out_of_a_reply),
+		cmocka_unit_test(an_id_that_was_said_elsewhere_is_the_first_member_and_no_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,8 @@
 
 static void each_outcome_has_a_word_both_ways(void **state)
 {
-	static const char *const words[] = {"ok", "forbidden", "not_found", "invalid", "key_reused", "over_quota"};
+	static const char *const words[] = {"ok",      "forbidden",  "not_found", "invalid", "invalid_member",
+					    "settled", "key_reused", "over_quota"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)

@@ -1,4 +1,4 @@
-#include "ws/upkeep/keys.h"
+#include "ws/identity/keys.h"
 
 #include "base/log/log.h"
 #include "ws/metrics/node_metrics.h"
