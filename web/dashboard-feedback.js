@@ -56,9 +56,9 @@ export class FeedbackTab {
 
 	/*	say	(type, data) => a promise of the server's answer
 	 *	user	() => who looks at it
-	 *	moved	(id) => what the list was told is to be shown anew */
-	constructor({ pending, say, user, path, changed }) {
-		Object.assign(this, { path, changed });
+	 *	path	() => that of the diagnosis */
+	constructor({ pending, say, user, path }) {
+		this.path = path;
 		this.#pending = pending;
 		this.#say = say;
 		this.#user = user;
@@ -129,9 +129,10 @@ export class FeedbackTab {
 		const says = JSON.stringify(active.map((r) => [r.recommendation_id, r.herb, r.condition]));
 		if (select.says === says) return;
 		const was = select.value;
+		const shown = select.options.length;
 		select.says = says;
 		select.replaceChildren(...active.map((r) => element("option", { value: String(r.recommendation_id) }, `${r.herb} for ${r.condition}`)), element("option", { value: "" }, "All in all"));
-		if ([...select.options].some((o) => o.value === was)) select.value = was;
+		if (shown && [...select.options].some((o) => o.value === was)) select.value = was;
 		byId("about-field").hidden = !active.length;
 	}
 

@@ -4,6 +4,7 @@
 import { intervalPlot, coursePlot } from "./dashboard-plot.js";
 import { between, button, byId, change, element, figure, many, percent, score, showList, signed, stars, time, value } from "./dashboard-view.js";
 
+const SAME_MS = 1000; // what was decided so soon was decided by being made
 const ENOUGH = 5; // people, below which nobody is shown what others say
 
 /* ---- Overview */
@@ -131,8 +132,8 @@ function differences(r, old) {
 function by(r) {
 	const made = r.source === "clinician" || r.source === "user" || r.source === "admin" ? `by a ${r.source}` : `by ${r.source}`;
 	const parts = [made, ", ", time(r.created_at)];
-	if (r.decided_by && r.status !== "active") parts.push(`; ${STATUS[r.status]} by ${r.decided_by} `, time(r.decided_at));
-	else if (r.decided_by) parts.push(`; decided by ${r.decided_by} `, time(r.decided_at));
+	// What a person recommends is decided by that.
+	if (r.decided_by && new Date(r.decided_at) - new Date(r.created_at) > SAME_MS) parts.push(`; ${r.status === "active" ? "accepted" : STATUS[r.status]} by user ${r.decided_by}, `, time(r.decided_at));
 	return element("p", { className: "of" }, ...parts);
 }
 
@@ -148,8 +149,8 @@ function card(model, r, pending, acts) {
 	const buttons = [];
 	if (pending) buttons.push(element("p", { className: "pending" }, pending));
 	else if (r.status === "proposed") {
-		buttons.push(button("Accept", "accept", (b) => acts.decide(r, "active", b), { className: "main", of: r.herb }),
-			button("Decline", "decline", (b) => acts.decide(r, "declined", b), { of: r.herb }));
+		buttons.push(button("Accept", "accept", () => acts.decide(r, "active"), { className: "main", of: r.herb }),
+			button("Decline", "decline", () => acts.decide(r, "declined"), { of: r.herb }));
 	} else if (r.status === "active") {
 		buttons.push(button("Give feedback", "feedback", () => acts.give(r.recommendation_id), { of: `on ${r.herb}` }));
 	}

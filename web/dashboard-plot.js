@@ -21,7 +21,7 @@ function shape(name, attributes, ...children) {
 export function intervalPlot({ effectiveness, lower, upper, own }) {
 	const x = (value) => 2 + 96 * value;
 	const known = effectiveness !== null;
-	const says = known ? `${score(effectiveness)}, between ${between(lower, upper)}` : "too few to say";
+	const says = (known ? `${score(effectiveness)}, between ${between(lower, upper)}` : "too few to say") + (own ? `; this diagnosis: ${score(own.effectiveness)}` : "");
 	const plot = shape("svg", { class: "interval", viewBox: "0 0 100 12", role: "img", "aria-label": says, preserveAspectRatio: "none" },
 		shape("line", { class: "axis", x1: x(0), x2: x(1), y1: 6, y2: 6 }),
 		...[0, 0.5, 1].map((v) => shape("line", { class: "axis", x1: x(v), x2: x(v), y1: 3, y2: 9 })));
@@ -90,6 +90,6 @@ export function coursePlot({ weeks, days, span, herb }) {
 	return element("div", {}, holder,
 		element("p", { className: "legend" }, herb && element("span", { className: "of-all" }, `${herb}, all who answered, with 95 %`), " ", element("span", { className: "of-own" }, "this diagnosis, by day")),
 		table("Effectiveness by week and by day", ["When", "Whose", "Effectiveness", "Between", "Answers"], [
-			...data.weeks.map((w) => [day.format(new Date(w.week)), herb, score(w.effectiveness), between(w.lower, w.upper), w.sample_size]),
+			...data.weeks.map((w) => [day.format(new Date(w.week)), herb, score(w.effectiveness), `${score(w.lower)} … ${score(w.upper)}`, w.sample_size]),
 			...data.days.map((d) => [day.format(new Date(d.day)), "this diagnosis", score(d.effectiveness), "–", d.feedback])]));
 }

@@ -17,7 +17,7 @@ const dated = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle:
 
 export const score = (x) => (typeof x === "number" ? x.toFixed(2) : "–");
 export const percent = (x) => (typeof x === "number" ? `${Math.round(100 * x)} %` : "–");
-export const between = (lower, upper) => `${score(lower)} to ${score(upper)}`;
+export const between = (lower, upper) => `${score(lower)} and ${score(upper)}`;
 export const many = (n, one, more = `${one}s`) => `${n} ${n === 1 ? one : more}`;
 export const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(2)}`;
 export const value = (x) => (typeof x === "string" ? x : JSON.stringify(x));

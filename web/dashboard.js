@@ -112,6 +112,7 @@ byId("leave").addEventListener("click", () => signOut());
 const timers = {};
 let refreshAt = 0;
 let refreshing = false;
+let again = 0; // ms: something has changed while numbers were asked for
 
 async function parts(best) {
 	const [analytics, recommendations] = await Promise.all([get(`${path()}/analytics?days=${DAYS}`), get(`${path()}/recommendations?limit=100`)]);
@@ -170,8 +171,6 @@ async function refresh() {
 		again = 0;
 	}
 }
-
-let again = 0; // ms: something has changed while numbers were asked for
 
 function refreshIn(ms) {
 	if (refreshing) return void (again = again ? Math.min(again, ms) : ms);
@@ -333,14 +332,14 @@ function begin(wanted, token) {
 
 /* ---- what one does with a recommendation */
 
-async function decide(r, status, button) {
+async function decide(r, status) {
 	const accept = status === "active";
 	const said = await ask({
 		title: accept ? `Accept ${r.herb}?` : `Decline ${r.herb}?`, button: accept ? "Accept" : "Decline", part: "ask-why", read: () => ({ reason: byId("ask-reason").value.trim() }),
 		words: accept ? `It is in force then${r.replaces ? `, and ${model.name(r.replaces) ?? "what it replaces"} is no longer` : ""}.` : "It is not proposed any longer. What is in force stays.",
 	});
 	byId("ask-reason").value = "";
-	if (!said || !button.isConnected) return;
+	if (!said || !model) return;
 	tell("");
 	const say = () => feed.send("decide_recommendation", { recommendation_id: r.recommendation_id, status, ...(said.reason && { reason: said.reason }) });
 	const done = await pending.run(`recommendation ${r.recommendation_id}`, { words: accept ? "Being accepted" : "Being declined" }, say, () => model?.at ?? 0);
