@@ -136,9 +136,9 @@ export class FeedbackTab {
 		byId("about-field").hidden = !active.length;
 	}
 
-	/* Somebody wants to say something of this one. */
+	/* Somebody wants to say something, of this one. */
 	begin(id) {
-		byId("about").value = String(id);
+		if (id) byId("about").value = String(id);
 		byId("stars").querySelector(":checked, input").focus();
 	}
 

@@ -31,9 +31,11 @@ function figures(model) {
 			element("span", { className: "herb" }, best.herb), " ", figure(`best ${best.recommendation_id}`, best.effectiveness), " ", change(best.improvement)),
 			small(intervalPlot(best)), small(`Between ${between(best.lower, best.upper)}, of ${answers(best.sample_size)}`)) });
 	}
-	list.push({ key: "rating", says: feedback, make: () => group("Rating", element("dd", { className: "big" },
-		feedback.total ? figure("rating", feedback.rating, (x) => x.toFixed(1)) : "–", feedback.total ? element("span", { className: "of" }, " of 5") : ""),
-		small(element("span", { id: "total" }, figure("total", feedback.total, (x) => String(Math.round(x)))), feedback.total === 1 ? " answer" : " answers"), feedback.total ? small(ratingBars(feedback)) : null) });
+	if (feedback.total) {
+		list.push({ key: "rating", says: feedback, make: () => group("Rating", element("dd", { className: "big" },
+			figure("rating", feedback.rating, (x) => x.toFixed(1)), element("span", { className: "of" }, " of 5")),
+			small(figure("total", feedback.total, (x) => String(Math.round(x))), feedback.total === 1 ? " answer" : " answers"), small(ratingBars(feedback))) });
+	}
 	if (best?.response_rate !== undefined) {
 		list.push({ key: "answers", says: best.response_rate, make: () => group("Answers", element("dd", { className: "big" }, figure("response", best.response_rate, percent)),
 			small(`of those with ${best.herb} for a week or more have said how it was`)) });
@@ -108,6 +110,7 @@ export function showOverview(model) {
 	showList(byId("events"), model.events.slice(0, 12), (m) => `${m.seq ?? m.timestamp}`, (m) => eventEntry(model, m),
 		(m) => [m, model.name(m.data?.recommendation_id)], byId("events-empty"));
 	showCourse(model);
+	byId("basis").hidden = !model.best && !feedback.total;
 	byId("basis").textContent = `The scores are ${basis}: who answers is not everybody, and nobody drew lots for the treatments.`;
 }
 

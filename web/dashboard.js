@@ -85,7 +85,7 @@ function signOut(words = "", field = "token") {
 
 /* Not allowed any more, or never: there is nothing on this page. True: that was it. */
 function ends(e) {
-	if (e.status === 401) signOut(`The server does not take this token any more: ${e.message}`);
+	if (e.status === 401) signOut(`The server does not take this token: ${e.message}`);
 	else if (e.status === 403 || e.status === 404) signOut(NOT_YOURS, "diagnosis");
 	else return false;
 	return true;
@@ -105,6 +105,7 @@ byId("sign").addEventListener("submit", (event) => {
 	begin(wanted, token);
 	byId("whose").focus();
 });
+byId("begin").addEventListener("click", () => give(""));
 byId("leave").addEventListener("click", () => signOut());
 
 /* ---- what is loaded */
@@ -298,7 +299,7 @@ function hear(m) {
 
 function failed({ code, message, fatal, retryIn }) {
 	if (code === "forbidden") signOut(NOT_YOURS, "diagnosis");
-	else if (fatal && code === "unauthorized") signOut(`The server does not take this token any more: ${message}`);
+	else if (fatal && code === "unauthorized") signOut(`The server does not take this token: ${message}`);
 	else if (fatal) signOut(message, "diagnosis");
 	else if (code === "state") state("waiting", `Not loaded: ${message} It is tried again.`);
 	else state("waiting", code === "busy" ? `Offline: the server is busy.` : "Offline.", retryIn);
