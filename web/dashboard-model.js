@@ -27,6 +27,7 @@ export class Model {
 	histories = new Map(); // effectiveness by week, by recommendation
 	events = [];
 	at = 0; // the last message
+	#lacks = false; // some messages were for others, or are erased: with what is withdrawn all goes that was told of it
 	#asking = 0; // requests whose answers are still to come
 	#meanwhile = []; // what messages did since the first of them: {seq, m, count}
 
@@ -34,6 +35,7 @@ export class Model {
 		this.feedback = list.feedback;
 		this.more = list.more;
 		this.at = seqOf(list.cursor);
+		this.#lacks = false;
 		this.events = events.slice(-EVENTS_MAX).reverse();
 		this.#meanwhile = [];
 		this.adopt(analytics, recommendations);
@@ -67,10 +69,12 @@ export class Model {
 
 	/* Which tabs a message is about, and whether the numbers are to be asked for anew: at once ("now"), or some time ("soon"). */
 	take(m) {
-		const { type, seq, data } = m;
-		const own = type !== "feedback_update" || data.user_id !== undefined; // what a backend of one's own says is in no table of ours
+		const { type, seq } = m;
+		const data = Object(m.data); // of a type like ours a backend of one's own may publish anything
+		const own = type !== "feedback_update" || (data.user_id !== undefined && data.rating in this.analytics.feedback.ratings); // the others are in no table of ours
 		let count = () => true;
 		let tab = "overview";
+		if (seq > this.at + 1) this.#lacks = true;
 		if (seq) this.at = seq;
 		this.events = [m, ...this.events].slice(0, EVENTS_MAX);
 		if (type === "feedback_update") {
@@ -102,7 +106,7 @@ export class Model {
 			this.feedback.splice(next < 0 ? this.feedback.length : next, 0, after);
 			if (this.feedback.length > FEEDBACK_MAX) this.more = !!this.feedback.splice(FEEDBACK_MAX).length;
 		}
-		if (!before && (edited || withdrawn)) return () => false;
+		if ((!before && (edited || withdrawn)) || (withdrawn && this.#lacks)) return () => false;
 		return () => this.#count(before, withdrawn ? null : after);
 	}
 
@@ -132,9 +136,9 @@ export class Model {
 
 	#score({ recommendation_id: id, new_effectiveness: effectiveness, ...more }) {
 		const entry = known(this.analytics.recommendations, id);
-		if (!entry) return false;
+		if (!entry || typeof effectiveness !== "number") return false;
 		entry.effectiveness = effectiveness;
-		for (const name of ["lower", "upper", "confidence", "sample_size", "improvement"]) if (name in more) entry[name] = more[name];
+		for (const name of ["lower", "upper", "confidence", "sample_size", "improvement"]) if (typeof more[name] === "number") entry[name] = more[name];
 		return true;
 	}
 
