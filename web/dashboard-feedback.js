@@ -5,6 +5,7 @@ import { Refusal, ask, get, tell } from "./dashboard-act.js";
 import { button, byId, element, showList, stars, time } from "./dashboard-view.js";
 
 const COMMENT_MAX = 4000;
+const TOO_LONG = `The comment is too long: ${COMMENT_MAX} characters are the most.`;
 const PAGE = 50;
 const WORDS = ["", "1: not at all", "2: hardly", "3: somewhat", "4: well", "5: very well"];
 
@@ -15,7 +16,8 @@ const length = (text) => [...text].length;
 function makeStars(fieldset, name) {
 	const row = element("div", { className: "row" });
 	for (let n = 1; n <= 5; n++) {
-		row.append(element("label", {}, element("input", { type: "radio", name, value: String(n) }), element("span", { ariaHidden: "true" }, "★"), element("span", { className: "unseen" }, WORDS[n])));
+		row.append(element("label", {}, element("input", { type: "radio", name, value: String(n) }), element("span", { ariaHidden: "true" }, "★"),
+			element("span", { className: "unseen" }, WORDS[n])));
 	}
 	fieldset.append(row, element("p", { className: "hint", ariaHidden: "true" }));
 	const show = () => {
@@ -87,7 +89,8 @@ export class FeedbackTab {
 			const p = this.#pending.get(`feedback ${f.feedback_id}`);
 			return p ? { ...f, ...p.feedback, pending: p.words } : f;
 		});
-		showList(byId("said"), [...waiting, ...said], (f) => f.key ?? f.feedback_id, (f) => this.#entry(f), (f) => [f, model.name(f.recommendation_id), this.#user()], byId("said-empty"));
+		showList(byId("said"), [...waiting, ...said], (f) => f.key ?? f.feedback_id, (f) => this.#entry(f),
+			(f) => [f, model.name(f.recommendation_id), this.#user()], byId("said-empty"));
 		byId("older").hidden = !model.more;
 	}
 
@@ -95,10 +98,15 @@ export class FeedbackTab {
 		const mine = f.user_id !== undefined && String(f.user_id) === this.#user();
 		const about = this.#model.name(f.recommendation_id);
 		const of = `feedback of ${f.rating} of 5${about ? ` on ${about}` : ""}`;
-		const head = element("p", { className: "head" }, stars(f.rating), about ? element("span", {}, about) : null, mine || f.key ? element("span", { className: "of" }, "you") : element("span", { className: "of" }, `user ${f.user_id}`),
-			time(f.created_at), f.edited_at ? element("span", { className: "of" }, "changed") : null);
-		const acts = f.pending ? element("p", { className: "pending" }, f.pending)
-			: mine ? element("p", { className: "buttons" }, button("Change", "change", () => this.#change(f), { of }), button("Withdraw", "withdraw", () => this.#withdraw(f), { className: "harm", of })) : null;
+		const head = element("p", { className: "head" }, stars(f.rating), about ? element("span", {}, about) : null,
+			element("span", { className: "of" }, mine || f.key ? "you" : `user ${f.user_id}`), time(f.created_at),
+			f.edited_at ? element("span", { className: "of" }, "changed") : null);
+		let acts = null;
+		if (f.pending) acts = element("p", { className: "pending" }, f.pending);
+		else if (mine) {
+			acts = element("p", { className: "buttons" }, button("Change", "change", () => this.#change(f), { of }),
+				button("Withdraw", "withdraw", () => this.#withdraw(f), { className: "harm", of }));
+		}
 		return element("li", { className: f.pending ? "waits" : "" }, head, f.comment ? element("p", { className: "words" }, f.comment) : null, acts);
 	}
 
@@ -131,7 +139,8 @@ export class FeedbackTab {
 		const was = select.value;
 		const shown = select.options.length;
 		select.says = says;
-		select.replaceChildren(...active.map((r) => element("option", { value: String(r.recommendation_id) }, `${r.herb} for ${r.condition}`)), element("option", { value: "" }, "All in all"));
+		select.replaceChildren(...active.map((r) => element("option", { value: String(r.recommendation_id) }, `${r.herb} for ${r.condition}`)),
+			element("option", { value: "" }, "All in all"));
 		if (shown && [...select.options].some((o) => o.value === was)) select.value = was;
 		byId("about-field").hidden = !active.length;
 	}
@@ -146,7 +155,7 @@ export class FeedbackTab {
 		const comment = byId("comment").value;
 		const about = Number(byId("about").value) || undefined;
 		const given = rating(byId("stars"));
-		const wrong = !given ? "How many stars? Choose a rating from 1 to 5." : length(comment) > COMMENT_MAX ? `The comment is too long: ${COMMENT_MAX} characters are the most.` : "";
+		const wrong = !given ? "How many stars? Choose a rating from 1 to 5." : length(comment) > COMMENT_MAX ? TOO_LONG : "";
 		byId("give-error").textContent = wrong;
 		if (wrong) return (given ? byId("comment") : byId("stars").querySelector("input")).focus();
 		const feedback = { rating: given, comment, recommendation_id: about, created_at: new Date().toISOString() };
@@ -156,7 +165,8 @@ export class FeedbackTab {
 		rate(byId("stars"), 0);
 		tell("");
 		const done = await this.#pending.run(key, { key, words: "Being sent", feedback },
-			() => this.#say("submit_feedback", { diagnosis_id: this.#model.analytics.diagnosis_id, rating: given, recommendation_id: about, comment: comment || undefined }), () => this.#model.at);
+			() => this.#say("submit_feedback", { diagnosis_id: this.#model.analytics.diagnosis_id, rating: given, recommendation_id: about, comment: comment || undefined }),
+			() => this.#model.at);
 		if (done) return tell("Thank you: your feedback is stored.");
 		if (byId("comment").value || rating(byId("stars"))) return;
 		byId("comment").value = comment; // so that nobody has to write it again
@@ -170,7 +180,7 @@ export class FeedbackTab {
 		byId("ask-comment").show();
 		const said = await ask({
 			title: "Change your feedback", button: "Change", part: "ask-change",
-			read: () => (length(byId("ask-comment").value) > COMMENT_MAX ? `The comment is too long: ${COMMENT_MAX} characters are the most.` : { rating: rating(byId("ask-stars")), comment: byId("ask-comment").value }),
+			read: () => (length(byId("ask-comment").value) > COMMENT_MAX ? TOO_LONG : { rating: rating(byId("ask-stars")), comment: byId("ask-comment").value }),
 		});
 		if (!said) return;
 		const id = f.feedback_id;
@@ -184,7 +194,8 @@ export class FeedbackTab {
 			for (const step of steps) reply = await step();
 			return reply;
 		};
-		if (await this.#pending.run(`feedback ${id}`, { words: "Being changed", feedback: said }, say, () => this.#model.at)) tell("Your feedback is changed.");
+		const done = await this.#pending.run(`feedback ${id}`, { words: "Being changed", feedback: said }, say, () => this.#model.at);
+		if (done) tell("Your feedback is changed.");
 	}
 
 	async #withdraw(f) {
@@ -194,6 +205,8 @@ export class FeedbackTab {
 		});
 		if (!said) return;
 		tell("");
-		if (await this.#pending.run(`feedback ${f.feedback_id}`, { words: "Being withdrawn", feedback: {} }, () => this.#say("withdraw_feedback", { feedback_id: f.feedback_id }), () => this.#model.at)) tell("Your feedback is withdrawn.");
+		const say = () => this.#say("withdraw_feedback", { feedback_id: f.feedback_id });
+		const done = await this.#pending.run(`feedback ${f.feedback_id}`, { words: "Being withdrawn", feedback: {} }, say, () => this.#model.at);
+		if (done) tell("Your feedback is withdrawn.");
 	}
 }

@@ -9,7 +9,7 @@ const ENOUGH = 5; // people, below which nobody is shown what others say
 
 /* ---- Overview */
 
-const group = (title, ...content) => element("div", {}, element("dt", {}, title), ...content.filter(Boolean).map((c) => (c.tagName === "DD" ? c : element("dd", {}, c))));
+const group = (title, ...content) => element("div", {}, element("dt", {}, title), ...content);
 const small = (...words) => element("dd", { className: "of" }, ...words);
 
 const answers = (n) => (n < ENOUGH ? `${many(n, "person", "people")}: too few to say more` : many(n, "person", "people"));
@@ -37,13 +37,14 @@ function figures(model) {
 			small(figure("total", feedback.total, (x) => String(Math.round(x))), feedback.total === 1 ? " answer" : " answers"), small(ratingBars(feedback))) });
 	}
 	if (best?.response_rate !== undefined) {
-		list.push({ key: "answers", says: best.response_rate, make: () => group("Answers", element("dd", { className: "big" }, figure("response", best.response_rate, percent)),
-			small(`of those with ${best.herb} for a week or more have said how it was`)) });
+		list.push({ key: "answers", says: best.response_rate, make: () => group("Answers",
+			element("dd", { className: "big" }, figure("response", best.response_rate, percent)), small(`of those with ${best.herb} for a week or more have said how it was`)) });
 	}
 	if (best?.prediction) {
 		const { success, lower, upper, model: by, reason } = best.prediction;
-		list.push({ key: "prediction", says: best.prediction, make: () => group("For you", element("dd", { className: "big" }, success === undefined || success === null ? "–" : figure("prediction", success)),
-			small(typeof success === "number" ? `${best.herb} is likely to help, by ${by}: between ${between(lower, upper)}` : reason ?? "Nothing is predicted.")) });
+		const words = typeof success === "number" ? `How likely ${best.herb} helps, by ${by}: between ${between(lower, upper)}` : reason ?? "Nothing is predicted.";
+		list.push({ key: "prediction", says: best.prediction, make: () => group("For you",
+			element("dd", { className: "big" }, typeof success === "number" ? figure("prediction", success) : "–"), small(words)) });
 	}
 	return list;
 }
@@ -63,10 +64,13 @@ function inWords(model, { type, data }) {
 		return [element("strong", {}, herb), ` ${typeof old === "number" ? `${score(old)} → ` : ""}${score(to)}`, n ? `, ${many(n, "person", "people")}` : ""];
 	}
 	if (type === "recommendation_proposed") return ["Proposed: ", element("strong", {}, String(data.herb)), data.reason ? `. ${data.reason}` : ""];
-	if (type === "recommendation_declined") return [`${data.status === "withdrawn" ? "Withdrawn" : "Declined"}: `, model.name(data.recommendation_id) ?? `recommendation ${data.recommendation_id}`];
+	if (type === "recommendation_declined") {
+		return [data.status === "withdrawn" ? "Withdrawn: " : "Declined: ", model.name(data.recommendation_id) ?? `recommendation ${data.recommendation_id}`];
+	}
 	if (type === "recommendation_update") {
 		const [from, to = from] = herbs(data.old_recommendation, data.new_recommendation);
-		const words = !Object.keys(data.new_recommendation).length ? `${from} is no longer recommended` : herbs(data.old_recommendation).length ? `${from} → ${to}` : `${to} is recommended`;
+		const ends = !Object.keys(data.new_recommendation).length;
+		const words = ends ? `${from} is no longer recommended` : herbs(data.old_recommendation).length ? `${from} → ${to}` : `${to} is recommended`;
 		return [element("strong", {}, words), data.reason ? `. ${data.reason}` : ""];
 	}
 	const short = data && (data.message ?? data.text ?? data.title);
@@ -143,7 +147,7 @@ function by(r) {
 function predicted({ prediction }) {
 	if (!prediction) return null;
 	const { success, lower, upper, reason } = prediction;
-	return element("p", {}, typeof success === "number" ? `It is likely to help you: ${percent(success)}, between ${percent(lower)} and ${percent(upper)}.` : reason ?? "");
+	return element("p", {}, typeof success === "number" ? `How likely it helps: ${percent(success)}, between ${percent(lower)} and ${percent(upper)}.` : reason ?? "");
 }
 
 function card(model, r, pending, acts) {
@@ -166,14 +170,21 @@ function card(model, r, pending, acts) {
 const ORDER = ["proposed", "active"];
 const rank = ({ status }) => (ORDER.includes(status) ? ORDER.indexOf(status) : ORDER.length);
 
+const better = (model, { recommendation_id: id, by: other, reason, probability }) => [
+	element("strong", {}, `${other.herb} instead of ${model.name(id)}? `), reason,
+	probability ? ` It is better with a probability of ${percent(probability)}. Ask whoever treats you.` : " Ask whoever treats you.",
+];
+
+const wanted = (model, { recommendation_id: id, reason }, { give }) => [
+	element("strong", {}, `How is it going with ${model.name(id)}? `), `${reason} `, button("Give feedback", "feedback", () => give(id), { of: `on ${model.name(id)}` }),
+];
+
 export function showRecommendations(model, pending, acts) {
 	const list = [...model.recommendations].sort((a, b) => rank(a) - rank(b));
 	const waits = (r) => pending.get(`recommendation ${r.recommendation_id}`)?.words;
 	const suggested = model.analytics.suggestions.filter(({ recommendation_id: id }) => model.name(id));
 	showList(byId("suggestions"), suggested, (s) => `${s.kind} ${s.recommendation_id}`, (s) => element("li", {},
-		element("strong", {}, s.kind === "replace" ? `${s.by.herb} instead of ${model.name(s.recommendation_id)}? ` : `How is it going with ${model.name(s.recommendation_id)}? `),
-		s.reason, s.kind === "replace" && s.probability ? ` It is better with a probability of ${percent(s.probability)}. Ask whoever treats you.` : " ",
-		s.kind === "ask_for_feedback" ? button("Give feedback", "feedback", () => acts.give(s.recommendation_id), { of: `on ${model.name(s.recommendation_id)}` }) : ""));
+		...(s.kind === "replace" ? better(model, s) : wanted(model, s, acts))));
 	showList(byId("cards"), list, (r) => r.recommendation_id, (r) => card(model, r, waits(r), acts), (r) => [r, waits(r)], byId("cards-empty"));
 }
 
@@ -190,7 +201,8 @@ function scoreRow(e) {
 	const words = [known ? `${many(e.sample_size, "person", "people")}. ${trend(e)}` : `Too few to say: from ${ENOUGH} people on, or with your own.`,
 		rate ? `${percent(rate.value)} fared well (${rate.successes} of ${e.sample_size}; between ${percent(rate.lower)} and ${percent(rate.upper)}).` : "",
 		e.response_rate === undefined ? "" : `${percent(e.response_rate)} of those who were treated have answered.`];
-	const own = e.own && element("p", { className: "of" }, `This diagnosis: ${score(e.own.effectiveness)}, ${e.own.rating} of 5, ${many(e.own.feedback, "answer")}, the last `, time(e.own.last_at));
+	const own = e.own && element("p", { className: "of" },
+		`This diagnosis: ${score(e.own.effectiveness)}, ${e.own.rating} of 5, ${many(e.own.feedback, "answer")}, the last `, time(e.own.last_at));
 	return element("li", { className: "score" }, element("h3", {}, element("span", { className: "herb" }, e.herb), ` for ${e.condition}`),
 		element("p", { className: "big" }, known ? figure(`score ${e.recommendation_id}`, e.effectiveness) : "–", " ", change(e.improvement)),
 		intervalPlot(e), element("p", {}, known ? `Between ${between(e.lower, e.upper)}, of ` : "", words.filter(Boolean).join(" ")), own || null);

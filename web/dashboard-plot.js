@@ -48,7 +48,8 @@ function draw(plot, width, { weeks, days, from, to }) {
 	}
 	for (let i = 0; i < ticks; i++) {
 		const when = new Date(+from + ((to - from) * i) / (ticks - 1));
-		plot.append(shape("text", { x: x(when), y: height - 6, "text-anchor": ["start", "middle", "end"][i === 0 ? 0 : i === ticks - 1 ? 2 : 1] }, day.format(when)));
+		const anchor = i === 0 ? "start" : i === ticks - 1 ? "end" : "middle";
+		plot.append(shape("text", { x: x(when), y: height - 6, "text-anchor": anchor }, day.format(when)));
 	}
 	const line = weeks.map((w) => [x(w.week), y(w.effectiveness)]);
 	if (weeks.length > 1) {
@@ -63,13 +64,15 @@ function draw(plot, width, { weeks, days, from, to }) {
 }
 
 function table(caption, head, rows) {
-	return element("details", { className: "numbers" }, element("summary", {}, "The numbers"), element("div", { className: "wide", tabIndex: 0, role: "region", ariaLabel: caption },
-		element("table", {}, element("caption", { className: "unseen" }, caption), element("thead", {}, element("tr", {}, ...head.map((h) => element("th", { scope: "col" }, h)))),
-			element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((c, i) => {
-				const cell = element("td", {}, c);
-				cell.dataset.label = head[i];
-				return cell;
-			})))))));
+	const cell = (c, i) => {
+		const made = element("td", {}, c);
+		made.dataset.label = head[i];
+		return made;
+	};
+	const body = element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map(cell))));
+	const top = element("thead", {}, element("tr", {}, ...head.map((h) => element("th", { scope: "col" }, h))));
+	return element("details", { className: "numbers" }, element("summary", {}, "The numbers"),
+		element("div", { className: "wide", tabIndex: 0, role: "region", ariaLabel: caption }, element("table", {}, element("caption", { className: "unseen" }, caption), top, body)));
 }
 
 /*
@@ -88,7 +91,8 @@ export function coursePlot({ weeks, days, span, herb }) {
 	const holder = element("div", { className: "plot" }, plot);
 	new ResizeObserver(([{ contentRect }]) => contentRect.width && draw(plot, Math.round(contentRect.width), data)).observe(holder);
 	return element("div", {}, holder,
-		element("p", { className: "legend" }, herb && element("span", { className: "of-all" }, `${herb}, all who answered, with 95 %`), " ", element("span", { className: "of-own" }, "this diagnosis, by day")),
+		element("p", { className: "legend" }, herb && element("span", { className: "of-all" }, `${herb}, all who answered, with 95 %`), " ",
+			element("span", { className: "of-own" }, "this diagnosis, by day")),
 		table("Effectiveness by week and by day", ["When", "Whose", "Effectiveness", "Between", "Answers"], [
 			...data.weeks.map((w) => [day.format(new Date(w.week)), herb, score(w.effectiveness), `${score(w.lower)} … ${score(w.upper)}`, w.sample_size]),
 			...data.days.map((d) => [day.format(new Date(d.day)), "this diagnosis", score(d.effectiveness), "–", d.feedback])]));

@@ -335,9 +335,11 @@ function begin(wanted, token) {
 
 async function decide(r, status) {
 	const accept = status === "active";
+	const old = r.replaces ? `, and ${model.name(r.replaces) ?? "what it replaces"} is no longer` : "";
 	const said = await ask({
-		title: accept ? `Accept ${r.herb}?` : `Decline ${r.herb}?`, button: accept ? "Accept" : "Decline", part: "ask-why", read: () => ({ reason: byId("ask-reason").value.trim() }),
-		words: accept ? `It is in force then${r.replaces ? `, and ${model.name(r.replaces) ?? "what it replaces"} is no longer` : ""}.` : "It is not proposed any longer. What is in force stays.",
+		title: accept ? `Accept ${r.herb}?` : `Decline ${r.herb}?`, button: accept ? "Accept" : "Decline",
+		words: accept ? `It is in force then${old}.` : "It is not proposed any longer. What is in force stays.",
+		part: "ask-why", read: () => ({ reason: byId("ask-reason").value.trim() }),
 	});
 	byId("ask-reason").value = "";
 	if (!said || !model) return;
