@@ -332,7 +332,7 @@ def _(s):
     bomb = b'{"herb":"h","condition":"c","reason":"r","data":{"n":[%s]}}' % b",".join([b"1e130000"] * 900)
     reply = s.api.request("POST", recommendations(d), bomb, s.token(user), head)
     equal(list(wrong(reply.want(422))), ["data"], "numbers that would be 100 MB")
-    equal(s.api.request("POST", recommendations(d), b'{"herb":"h","condition":"c","reason":"r","data":{"n":"\\u0000"}}', s.token(user), head).status, 422, "a NUL")
+    equal(s.api.request("POST", recommendations(d), b'{"herb":"h","condition":"c","reason":"r","data":{"n":"\\u0000"}}', s.token(user), head).status, 400, "a NUL")
     id = recommend(s, d, user)["recommendation_id"]
     for body, fields in (({}, ["status"]), ({"status": "proposed"}, ["status"]), ({"status": "x" * 129}, ["status"]), ({"status": "withdrawn", "resaon": ""}, ["resaon"])):
         equal(list(wrong(ask(s, "PUT", f"/api/recommendations/{id}/status", body, user, want=422))), fields, f"{body}"[:60])
