@@ -192,8 +192,10 @@ def use(s, web):
     for path in ("/ws/topic/desk/1/revoke?user=456", "/ws/outbox/failed/retry"):
         web.api.post(path, "", admin).want(200)
     web.api.post("/ws/node/6f1c2b9a-5d0e-4c37-9a41-0be2f7d1c854/drain", "", admin).want(404)
-    page = web.api.get("/admin")
-    assert page.status == 200 and b'src="/admin.js"' in page.body and "default-src 'none'" in page.headers["Content-Security-Policy"], page
+    for name in ("admin", "dashboard?diagnosis=1"):
+        page = web.api.get(f"/{name}")
+        script = f'src="/{name.split("?")[0]}.js"'.encode()
+        assert page.status == 200 and script in page.body and "default-src 'none'" in page.headers["Content-Security-Policy"], page
     web.api.post("/ws/broadcast-recommendation-update", body).want(401)
     web.api.get("/nowhere").want(404)
     web.api.post("/ws/publish", b" " * 300_000, s.service()).want(413)

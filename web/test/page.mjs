@@ -8,7 +8,7 @@
  * ends it all.
  *
  *	{"do": "network", "mode": …}			network.mjs tells the modes
- *	{"do": "open", "path": …, ["width", "height", "scheme", "scripts": false]}	in a new window; the last one is closed
+ *	{"do": "open", "path": …, ["width", "height", "scheme", "scripts": false, "motion": "no-preference"]}	in a new window; the last one is closed
  *		with "origin", "user", "password": a page of an application elsewhere, which wants to be signed in to (HTTP Basic)
  *	{"do": "on", "at": selector, "call": …, "with": […]}	a method of Playwright's Locator
  *	{"do": "press", "keys": […]}			one after the other, wherever the focus is
@@ -31,10 +31,10 @@ const url = `http://127.0.0.1:${network.port}`;
 const browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
 let page;
 
-async function open({ path = "/", width = 1280, height = 900, scheme = "light", scripts = true, origin = url, user, password }) {
+async function open({ path = "/", width = 1280, height = 900, scheme = "light", scripts = true, motion = "reduce", origin = url, user, password }) {
 	await page?.context().close();
 	const context = await browser.newContext({
-		viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: scripts, reducedMotion: "reduce", timezoneId: "UTC", locale: "en-GB",
+		viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: scripts, reducedMotion: motion, timezoneId: "UTC", locale: "en-GB",
 		httpCredentials: user && { username: user, password, origin },
 	});
 	context.setDefaultTimeout(20000);
