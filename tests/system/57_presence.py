@@ -131,10 +131,11 @@ def _(s):
         equal(since(), first, "since when, while away")
         with come(s, topic, "457", node):
             equal(since(), first, "since when, once back")
-            # As if the grace were over: what is known of it moves to the connection.
-            s.sql("update tidings.departure set left_at = left_at - interval '11 seconds'; update tidings.connection set connected_at = connected_at - interval '11 seconds'")
+            # As if all of it had been a day ago: what is known of it moves to the connection.
+            s.sql("update tidings.departure set since = since - interval '1 day', left_at = left_at - interval '1 day' where user_id = '457'; "
+                  "update tidings.connection set connected_at = connected_at - interval '1 day' where user_id = '457'")
             wait_until(lambda: not s.sql("select 1 from tidings.departure where user_id = '457'"), "the departure to be over")
-            equal(since(), first, "since when, after the grace")
+            equal(since(), s.sql(f"select to_char('{first}'::timestamptz at time zone 'UTC' - interval '1 day', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")[0][0], "since when, after the grace")
         with come(s, topic, "457", node), come(s, topic, "458", node):
             w.told(("join", 458))
 
