@@ -155,7 +155,7 @@ def many(db):
     ids = list(range(10**15, 10**15 + 900))
     heard = db.session("tidings_sidecar")
     heard.listen("control")
-    db.sql(f"insert into tidings.roster_watch select i, '{where}' from unnest({quote(ids, 'int8')}) i; select tidings.ring_rosters({quote(ids, 'int8')})")
+    db.sql(f"set search_path = tidings, pg_temp; insert into roster_watch select i, '{where}' from unnest({quote(ids, 'int8')}) i; select ring_rosters({quote(ids, 'int8')})")
     told = [n for n in heard.notifications("control") if n.startswith("rosters")]
     equal((sorted(int(i) for n in told for i in n.split()[1].split(",")), len(told) > 1), (ids, True), "topics")
     db.sql("delete from tidings.roster_watch")
