@@ -12,6 +12,7 @@
 #include "fcgi/programs/live_act.h"
 #include "fcgi/programs/live_connections.h"
 #include "fcgi/programs/live_operator.h"
+#include "fcgi/programs/live_roster.h"
 #include "fcgi/programs/live_visit.h"
 #include "fcgi/request_limits.h"
 
@@ -39,6 +40,7 @@ enum {
 	DROP,
 	REVOKE,
 	DRAIN,
+	PRESENCE,
 };
 
 static const struct route routes[] = {
@@ -57,6 +59,7 @@ static const struct route routes[] = {
 	{"DELETE", "/ws/outbox/*", DROP},
 	{"POST", "/ws/topic/**/revoke", REVOKE},
 	{"POST", "/ws/node/*/drain", DRAIN},
+	{"GET", "/ws/presence", PRESENCE},
 };
 
 /* ---- acts */
@@ -197,6 +200,9 @@ static void serve(void *context, const struct request *r, struct response *res)
 		break;
 	case DRAIN:
 		live_operator_drain(&v);
+		break;
+	case PRESENCE:
+		live_roster_page(&v);
 		break;
 	default:
 		serve_act(&v);
