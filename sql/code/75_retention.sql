@@ -308,6 +308,7 @@ begin
 	kind := 'topics';
 	deleted := cardinality(v_ids) - v_made;
 	delete from notification_push p where p.user_id = v_user;
+	delete from device d where d.topic = any (v_topics); -- of others, by names that tell the user's id
 	perform delete_topics(v_ids);
 	return next;
 	kind := 'quotas';
