@@ -12,7 +12,6 @@ import threading
 import time
 
 from harness import WAIT_S, Client, RawClient, Skip, equal, free_port, loop, test, wait_until
-from live import Live
 
 PING, PONG = 9, 10
 
@@ -234,7 +233,7 @@ def _(s):
 @test("a live client names its device as it authenticates, and each of its subscriptions without a cursor goes on by that")
 def _(s):
     def begin(user):
-        live = Live(s, "combined", hello=False) if False else Client(f"ws://127.0.0.1:{s.node1.port}/ws/combined", hello=False)
+        live = Client(f"ws://127.0.0.1:{s.node1.port}/ws/combined", hello=False)
         equal(live.next()["type"], "connection_established", "first message")
         live.send({"type": "authenticate", "token": s.token(user), "device": "phone"})
         equal(live.next()["type"], "authenticated", "answer")
