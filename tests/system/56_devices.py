@@ -377,7 +377,7 @@ class Seed:
     """A client of the seeds, as a process: unchanged but for where it connects to, and the name of its device."""
 
     def __init__(self, s, kind, d, user, port, device):
-        token, here = s.token(user), f"localhost:{port}"
+        token, here = s.token(user), f"127.0.0.1:{port}"
         at = f"ws://{here}/ws/{d}?token={token}&device={device}"
         if kind == "javascript":
             args = node_command(JAVASCRIPT.replace("ws://localhost:8000/ws/123?token=YOUR_JWT_TOKEN", at))
@@ -400,8 +400,8 @@ class Seed:
                 m = json.loads(line)
             else:
                 continue
-            got += m["data"]["messages"] if m["type"] == "reconnect_messages" else [m]
-        return got
+            got += m["data"]["messages"] if m.get("type") == "reconnect_messages" else [m]
+        return [m for m in got if "type" in m]
 
     def seqs(self):
         return [m["seq"] for m in self.messages() if "seq" in m]
