@@ -52,8 +52,12 @@ struct subscription_place {
 	uint64_t known_seq;  /* the database had so many when it was attached: the tail may not have come to that yet */
 	uint64_t missed_seq; /* from CATCHING on: what was there then. What comes later was not missed */
 	uint64_t missed_from, missed_to; /* what it will never get; 0: nothing */
-	bool rewound;			 /* the newest come first, because it or its topic's policy wants that */
-	bool resumes;			 /* it came with a cursor */
+	uint64_t
+		asked_seq; /* what was sent before the session's ping that is under way; 0: nothing, or there is none */
+	uint64_t confirmed_seq; /* its client has confirmed all up to here, as far as is known here */
+	bool rewound;		/* the newest come first, because it or its topic's policy wants that */
+	enum resumed_by resumed_by;
+	bool has_event_id; /* by the id of the last event that it has had */
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 };
@@ -119,6 +123,9 @@ enum subscription_event {
  *	row	of STEP_ALLOWED; else NULL
  */
 void subscription_step(struct subscription *sub, enum subscription_event event, const struct attach_row *row);
+
+/* Its client has confirmed all up to `seq`. It is subscribe.c's, declared down here as subscription_step() is. */
+void subscription_confirm(struct subscription *sub, uint64_t seq);
 
 /* Subscriptions that wait for something, each with a reference. */
 STAILQ_HEAD(subscription_queue, subscription);
