@@ -52,8 +52,7 @@ struct subscription_place {
 	uint64_t known_seq;  /* the database had so many when it was attached: the tail may not have come to that yet */
 	uint64_t missed_seq; /* from CATCHING on: what was there then. What comes later was not missed */
 	uint64_t missed_from, missed_to; /* what it will never get; 0: nothing */
-	uint64_t
-		asked_seq; /* what was sent before the session's ping that is under way; 0: nothing, or there is none */
+	uint64_t asked_seq;	/* what was sent before the ping that is under way; 0: nothing, or there is none */
 	uint64_t confirmed_seq; /* its client has confirmed all up to here, as far as is known here */
 	bool rewound;		/* the newest come first, because it or its topic's policy wants that */
 	enum resumed_by resumed_by;
