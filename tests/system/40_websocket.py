@@ -27,7 +27,7 @@ def _(s):
         assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z$", data.pop("timestamp")), client.first
         assert re.match(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", data.pop("connection_id")), client.first
         assert re.match(r"[0-9a-z]{1,32}-0$", data.pop("cursor")), client.first
-        equal(data, {"user_id": 456, "message": "Successfully connected to diagnosis updates", "recovered": True}, "data")
+        equal(data, {"user_id": 456, "message": "Successfully connected to diagnosis updates", "recovered": True, "resumed_by": "queue"}, "data")
         client.answers()
 
 
