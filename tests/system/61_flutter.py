@@ -46,7 +46,7 @@ class Phone:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=WAIT_S)
         connection.request(method, path, headers=headers)
         reply = connection.getresponse()
-        equal((reply.status, reply.getheader("Content-Type")), (200, "text/event-stream"), "status and type")
+        equal((reply.status, reply.headers.get_content_type()), (200, "text/event-stream"), "status and type")
 
         def events():
             event = {}

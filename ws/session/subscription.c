@@ -144,7 +144,7 @@ struct resume_point subscription_place(const struct subscription *sub)
 		.seq = sub->subscriber.seq,
 		.resumed_by = sub->at.resumed_by,
 		.recovered = sub->at.recovered,
-		.rewound = sub->at.rewound,
+		.rewound = sub->at.rewound_from > 0,
 		.missed_from = sub->at.missed_from,
 		.missed_to = sub->at.missed_to,
 	};
@@ -157,7 +157,7 @@ static void begin_place(struct subscription *sub)
 	sub->at.missed_from = sub->at.missed_to = 0;
 	sub->at.known_seq = 0;
 	sub->at.asked_seq = sub->at.confirmed_seq = 0;
-	sub->at.rewound = false;
+	sub->at.rewound_from = 0;
 	sub->subscriber.withheld_from = sub->subscriber.withheld_to = 0;
 	sub->subscriber.ends_seq = 0;
 	sub->unsent.waits = false;
@@ -180,7 +180,7 @@ static void withhold_before(struct subscription *sub)
 {
 	uint64_t confirmed = sub->subscriber.topic->confirmed.seq;
 
-	if ((sub->types || sub->at.rewound) && sub->subscriber.seq > confirmed)
+	if ((sub->types || sub->at.rewound_from > 0) && sub->subscriber.seq > confirmed)
 		subscriber_withhold(&sub->subscriber, confirmed + 1, sub->subscriber.seq);
 }
 
@@ -208,7 +208,7 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	take_device_place(sub, row);
 	sub->at.known_seq = row->last_seq;
 	if (row->rewound_after >= 0) {
-		sub->at.rewound = true;
+		sub->at.rewound_from = (uint64_t)row->rewound_after + 1;
 		sub->at.recovered = !w->has_cursor;
 		sub->subscriber.seq = (uint64_t)row->rewound_after;
 	} else if (!w->has_cursor) {

@@ -54,7 +54,7 @@ struct subscription_place {
 	uint64_t missed_from, missed_to; /* what it will never get; 0: nothing */
 	uint64_t asked_seq;	/* what was sent before the ping that is under way; 0: nothing, or there is none */
 	uint64_t confirmed_seq; /* its client has confirmed all up to here, as far as is known here */
-	bool rewound;		/* the newest come first, because it or its topic's policy wants that */
+	uint64_t rewound_from;	/* seq that it went back to, as it or its topic's policy wants; 0: it did not */
 	enum resumed_by resumed_by;
 	bool has_event_id; /* by the id of the last event that it has had */
 	bool recovered;

@@ -28,7 +28,7 @@ struct attach_item {
 	const char *epoch;				      /* borrowed; of its cursor; NULL: that is damaged */
 	int64_t after;					      /* of its cursor; -1: it has none */
 	const char *device;				      /* borrowed; NULL: it has no name */
-	int64_t rewind;	   /* messages to go back where it has none, or none that holds; 0: as the topic's policy has it */
+	int64_t rewind;	   /* messages to go back where it has none, or none that holds; 0: as its policy has it */
 	const char *types; /* borrowed; a JSON array, of messages to go back over; NULL: all */
 	const char *also;  /* static: another action of tidings.authorize() that it has to be allowed; NULL: none */
 };
