@@ -62,7 +62,10 @@ function subject(token) {
 function signOut(words = "", field = "token") {
 	feed?.close();
 	feed = model = null;
-	for (const timer of Object.values(timers)) clearTimeout(timer);
+	for (const name of Object.keys(timers)) {
+		clearTimeout(timers[name]);
+		delete timers[name];
+	}
 	clearInterval(retryTimer);
 	pending.clear();
 	forgetFigures();
