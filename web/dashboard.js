@@ -30,6 +30,8 @@ let user = null;
 let feed = null;
 let model = null;
 let tab = TABS[0];
+let showAgain = false; // something has changed since it was shown
+const timers = {};
 const unread = new Map(TABS.map((name) => [name, 0]));
 const pending = new Pending(() => show());
 const path = () => `/api/diagnosis/${diagnosis}`;
@@ -62,7 +64,10 @@ function subject(token) {
 function signOut(words = "", field = "token") {
 	feed?.close();
 	feed = model = null;
-	for (const timer of Object.values(timers)) clearTimeout(timer);
+	for (const name of Object.keys(timers)) {
+		clearTimeout(timers[name]);
+		delete timers[name];
+	}
 	clearInterval(retryTimer);
 	pending.clear();
 	forgetFigures();
@@ -110,8 +115,8 @@ byId("leave").addEventListener("click", () => signOut());
 
 /* ---- what is loaded */
 
-const timers = {};
 let refreshAt = 0;
+let refreshWhen = 0;
 let refreshing = false;
 let again = 0; // ms: something has changed while numbers were asked for
 
@@ -176,9 +181,9 @@ async function refresh() {
 function refreshIn(ms) {
 	if (refreshing) return void (again = again ? Math.min(again, ms) : ms);
 	const when = Math.max(Date.now() + ms, ms === SOON_MS ? 0 : refreshAt + REFRESH_MS);
-	if (timers.refresh && timers.refreshWhen <= when) return;
+	if (timers.refresh && refreshWhen <= when) return;
 	clearTimeout(timers.refresh);
-	timers.refreshWhen = when;
+	refreshWhen = when;
 	timers.refresh = setTimeout(refresh, when - Date.now());
 }
 
@@ -193,14 +198,14 @@ const SHOW = {
 
 /* At once, and then again not before SHOW_MS are over. */
 function show() {
-	if (!model || timers.show) return void (timers.showAgain = !!model);
+	if (!model || timers.show) return void (showAgain = !!model);
 	SHOW[tab]();
 	showTabs();
 	timers.show = setTimeout(() => {
 		delete timers.show;
-		if (timers.showAgain) show();
+		if (showAgain) show();
 	}, SHOW_MS);
-	timers.showAgain = false;
+	showAgain = false;
 }
 
 function showTabs() {

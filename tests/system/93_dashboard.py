@@ -61,9 +61,10 @@ def propose(s, d, replaces=None, **body):
 def figures(page):
     """What the page shows of all feedback: count, mean and how often each rating was given."""
     text = page.text("#figures")
-    total = int(re.search(r"(\d+) answers?", text)[1])
-    mean = re.search(r"Rating ([\d.]+) of 5", text)
-    return total, float(mean[1]) if mean else None, [int(n) for n in page.texts(".ratings .count")][::-1]
+    found = re.search(r"Rating ([\d.]+) of 5 (\d+) answers?", text)
+    if not found:
+        return 0, None, []
+    return int(found[2]), float(found[1]), [int(n) for n in page.texts(".ratings .count")][::-1]
 
 
 def stored(s, d):
