@@ -105,8 +105,10 @@ const struct route *route_find(const struct route *routes, size_t count, const s
 		if (!path_matches(routes[i].path, r->path, &part))
 			continue;
 		res->route = word_of(routes, &routes[i]);
-		if (strcmp(routes[i].method, r->method) == 0 || (is_get(&routes[i]) && request_is_head(r)))
+		if (strcmp(routes[i].method, r->method) == 0 || (is_get(&routes[i]) && request_is_head(r))) {
+			res->allow[0] = '\0';
 			return &routes[i];
+		}
 		add_allowed(res, &routes[i]);
 	}
 	if (!res->allow[0]) {

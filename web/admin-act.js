@@ -15,14 +15,17 @@ export class Refusal extends Error {
 let token = null;
 export const setToken = (value) => (token = value);
 
+/* An answer that comes when whoever asked has signed out is nobody's. */
 export async function request(method, path) {
+	const mine = token;
 	let reply;
 	try {
-		reply = await fetch(path, { method, headers: { Authorization: `Bearer ${token}` }, ...(method === "POST" && { body: "" }) });
+		reply = await fetch(path, { method, headers: { Authorization: `Bearer ${mine}` }, ...(method === "POST" && { body: "" }) });
 	} catch {
 		throw new Refusal(0, "There is no way to the server.");
 	}
 	const body = await reply.json().catch(() => null);
+	if (mine !== token) throw new Refusal(0, "Signed out meanwhile.");
 	if (reply.ok && body) return body;
 	const fields = (body?.errors ?? []).map(({ field, message }) => `${field} ${message}`).join("; ");
 	throw new Refusal(reply.status, fields || body?.detail || `The server answers ${reply.status}.`);

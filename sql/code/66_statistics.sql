@@ -147,6 +147,6 @@ create or replace function tidings.normal_below(p_z float8) returns float8
 language sql immutable parallel safe as $$
 	select case when p_z < 0 then tail else 1 - tail end
 	from (select 1 / (1 + 0.2316419 * least(abs(p_z), 37)) as t) s,
-		lateral (select exp(-least(abs(p_z), 37) ^ 2 / 2) / sqrt(2 * pi())
+		lateral (select exp(-(least(abs(p_z), 37) ^ 2) / 2) / sqrt(2 * pi())
 			* t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429)))) as tail) d
 $$;

@@ -163,7 +163,7 @@ begin
 		insert into effect_trend as t (herb, condition, days, people, people_before, sum, parent_sum, growth, effectiveness, lower, upper,
 				before, change, change_lower, change_upper, trend)
 			select c.herb, c.condition, w.days, w.people, w.people_before, w.sum, w.parent_sum,
-				case when v_level > 0 and n.people > 0 then tidings.growth_order(n.people, n.people_before) end,
+				case when n.people > 0 then tidings.growth_order(n.people, n.people_before) end,
 				round(s.effectiveness::numeric, 4), round(s.lower::numeric, 4), round(s.upper::numeric, 4),
 				case when n.people_before > 0 then round(w.sum_before / w.people_before, 4) end,
 				round(d.change::numeric, 4), round(d.lower::numeric, 4), round(d.upper::numeric, 4), d.trend
@@ -179,8 +179,8 @@ begin
 				group by l.days) w
 			left join effect_trend a on v_level > 0 and a.herb = '' and a.condition = '' and a.days = w.days
 			left join effect_trend h on v_level = 2 and h.herb = c.herb and h.condition = '' and h.days = w.days
-			-- Few people count as none.
-			cross join lateral (select case when w.people >= tidings.least_people() then w.people else 0 end as people,
+			-- Few people count as none; and all of them are no herb.
+			cross join lateral (select case when v_level > 0 and w.people >= tidings.least_people() then w.people else 0 end as people,
 				case when w.people_before >= tidings.least_people() then w.people_before else 0 end as people_before) n
 			cross join lateral (select tidings.shrunk_without(v_prior.weight, 0.5, coalesce(a.sum, 0)::float8, coalesce(a.people, 0),
 				coalesce(case v_level when 1 then w.parent_sum else h.parent_sum end, 0)::float8,

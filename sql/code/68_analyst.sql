@@ -291,7 +291,7 @@ declare
 	v_patients text[];
 	v_cells record;
 	v_due tidings.effect_due%rowtype;
-	v_more boolean := true; -- there may be
+	v_more boolean; -- to count, there may be
 	v_next int8;
 	v_when timestamptz;
 begin
@@ -304,10 +304,8 @@ begin
 	loop
 		v_ids := array(select f.id from feedback f where not f.folded order by f.id limit 50 for update skip locked);
 		v_lost := array(select l.id from effect_lost l order by l.id limit 50);
-		if cardinality(v_ids) + cardinality(v_lost) = 0 then
-			v_more := false;
-			exit;
-		end if;
+		v_more := greatest(cardinality(v_ids), cardinality(v_lost)) = 50;
+		exit when cardinality(v_ids) + cardinality(v_lost) = 0;
 		v_patients := array(
 			select f.patient from unnest(v_ids) as i(id) cross join lateral (
 				select o.patient from feedback o where o.id = i.id and o.recommendation_id is not null offset 0) f
@@ -323,7 +321,7 @@ begin
 				on conflict do nothing;
 			update analyst_state set changed_at = v_now;
 		end if;
-		exit when clock_timestamp() >= v_until;
+		exit when not v_more or clock_timestamp() >= v_until;
 	end loop;
 
 	for v_due in select * from effect_due d where d.due_at <= v_now order by d.due_at limit 200 loop

@@ -19,10 +19,8 @@ declare
 	v_before numeric := (select s.before from effect_shown s where s.herb = r.herb and s.condition = r.condition);
 begin
 	select * into v_score from treatment_score(r.herb, r.condition, p_patient);
-	if v_score.people >= least_people() then
-		select * into v_rate from wilson(v_score.successes::float8 / v_score.people, v_score.people);
-		select * into v_response from effect_response e where e.herb = r.herb and e.condition = r.condition and e.asked >= least_people();
-	end if;
+	select * into v_rate from wilson(v_score.successes::float8 / nullif(v_score.people, 0), nullif(v_score.people, 0));
+	select * into v_response from effect_response e where e.herb = r.herb and e.condition = r.condition and e.asked >= least_people();
 	select count(*) as feedback, max(f.created_at) as last_at, (array_agg(f.effectiveness order by f.id desc))[1] as effectiveness,
 			(array_agg(f.rating order by f.id desc))[1] as rating
 		into v_own from (

@@ -435,8 +435,12 @@ def totals(db):
                                     "and c.relname ~ '^(topic|message|delivered)'")[0][0])
     whole = session.sql("select json_object_keys(tidings.status())")
     session.sql("begin")
-    before = scans()
-    totals = session.sql("select json_object_keys(tidings.status(false))")
-    equal(scans() - before, 0, "scans of tables and indexes")
+    counts = []
+    for _n in range(3):
+        before = scans()
+        totals = session.sql("select json_object_keys(tidings.status(false))")
+        counts.append(scans() - before)
+    # Where somebody analyses a table meanwhile it is planned anew, which looks at the ends of indexes.
+    equal(min(counts), 0, f"scans of tables and indexes, of {counts}")
     equal(db.one("select 'jit=off' = any (proconfig) from pg_proc where oid = 'tidings.status'::regproc"), "t", "never compiled, which takes seconds where there is much")
     equal([k for k, in whole if [k] not in totals], ["connections_by_diagnosis", "queued_messages_by_diagnosis", "nodes"], "what is left out")

@@ -107,9 +107,9 @@ def weights(db):
     rng = random.Random(15)
     seen = set()
     for turn in range(60):
-        cells = []
+        cells, apart = [], rng.choice([0, 0.01, 0.15])
         for _ in range(rng.choice([0, 9, 10, 15, 40])):
-            people, mean = rng.randrange(1, 61), rng.gauss(0.7, rng.choice([0, 0.01, 0.15]))
+            people, mean = rng.randrange(1, 61), rng.gauss(0.7, apart)
             votes = [min(max(rng.gauss(mean, rng.choice([0.2, 0.02]) if turn % 3 else 0.2), 0), 1) for _ in range(people)]
             cells.append((people, sum(votes), sum(v * v for v in votes)))
         large = [c for c in cells if c[0] >= 5]

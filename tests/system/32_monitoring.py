@@ -50,9 +50,9 @@ def expressions():
     return [target["expr"] for panel in panels() for target in panel["targets"]]
 
 
-@test("the ten rules are what promtool takes, and each fires when it should and not otherwise")
+@test("the eleven rules are what promtool takes, and each fires when it should and not otherwise")
 def _(s):
-    assert "10 rules found" in promtool("check", "rules", RULES)
+    assert "11 rules found" in promtool("check", "rules", RULES)
     promtool("test", "rules", TOP / "tests/prometheus/tidings.rules.test.yml")
     names = set(re.findall(r"- alert: (\w+)", RULES.read_text()))
     cases = (TOP / "tests/prometheus/tidings.rules.test.yml").read_text()
@@ -122,7 +122,7 @@ class Prometheus(Process):
         return float(found[0]["value"][1]) if found else None
 
 
-@test("Prometheus, started by one command, scrapes the sidecar and the web server, has the ten rules, and every panel of the dashboard has data", allow="prometheus")
+@test("Prometheus, started by one command, scrapes the sidecar and the web server, has the eleven rules, and every panel of the dashboard has data", allow="prometheus")
 def _(s):
     if not find_program("prometheus"):
         raise Skip("prometheus is not installed")
@@ -131,7 +131,7 @@ def _(s):
     s.processes.append(prometheus)
     try:
         wait_until(lambda: prometheus.value('sum(up{job="tidings"})') == 2, "both to be scraped", 90)
-        equal(sum(len(g["rules"]) for g in prometheus.ask("rules")["groups"]), 10, "rules")
+        equal(sum(len(g["rules"]) for g in prometheus.ask("rules")["groups"]), 11, "rules")
         with s.connect(d) as client:
             s.recommend(d)
             client.next()

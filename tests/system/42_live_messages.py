@@ -59,6 +59,7 @@ def everything(conversation_id, note, other):
         ("get_preferences", {}, "preferences", {"types", "quiet_hours"}),
         ("get_notifications", {"unread_only": True, "limit": 10}, "notifications", {"notifications", "unread"}),
         ("mark_read", {"id": note}, "marked_read", {"id", "unread"}),
+        ("get_trending", {"by": "treatment", "days": 7, "sort": "change", "limit": 1}, "trending", {"by", "days", "cursor", "left_out", "trending"}),
         ("ack", {"id": note}, "acked", {"id"}),
         ("ack", {"topic": f"notifications/{other}", "seq": 1}, None, None),
     ]

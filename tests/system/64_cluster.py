@@ -103,7 +103,11 @@ class Load:
             return all(t in f.position and walker.split(f.position[t])[1] >= goal[t] for t in f.topics)
 
         # What is newest may be for somebody else: those who write no cursor down for that get there with the next.
-        wait_until(lambda: self.alive() and all(there(f) for f in self.followers), "every client to be where the publishers were", 60)
+        try:
+            wait_until(lambda: self.alive() and all(there(f) for f in self.followers), "every client to be where the publishers were", 60)
+        except AssertionError as e:
+            late = [f"{f.name} at {f.position} after {f.steps[-3:]}" for f in self.followers if not there(f)]
+            raise AssertionError(f"{e}; wanted {goal}: {'; '.join(late)}") from None
 
     def __enter__(self):
         for t in (*self.followers, *self.sources):

@@ -85,6 +85,22 @@ def _(s):
         page.on("#desk", "waitFor")
         page.on(LEAVE, "click")
         equal((page.on("#desk", "isVisible"), page.on("#desk tbody tr", "count"), page.evaluate("sessionStorage.length")), (False, 0, 0), "signed out")
+        page.do("open", path="/admin")
+        page.on("#token", "fill", admin(s))
+        page.on(SIGN, "click")
+        page.on("#nodes tbody tr >> nth=0", "waitFor")
+        page.evaluate("""window.fetched = window.fetch, window.held = [], window.fetch = async (path, how) => {
+            const reply = await fetched(path, how);
+            if (!path.startsWith("/ws/connections")) return reply;
+            const body = await reply.json();
+            await new Promise((go) => held.push(go));
+            return { ok: reply.ok, status: reply.status, json: async () => body };
+        }, null""")
+        search(page, "")
+        wait_until(lambda: page.evaluate("held.length"), "an answer to be under way")
+        page.on(LEAVE, "click")
+        page.evaluate("held.forEach((go) => go()), new Promise((done) => setTimeout(done, 0))")
+        equal(page.on("#desk tbody tr", "count"), 0, "rows that came when nobody was signed in any more")
         page.do("open", path="/admin", scripts=False)
         page.wait_text("noscript", "takes JavaScript, which is off here")
         equal(page.on("#sign", "isVisible"), False, "a form that does nothing is shown")

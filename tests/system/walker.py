@@ -693,7 +693,7 @@ class Wanderer(threading.Thread):
         else:
             sent = {t: self.position.get(t) for t in self.topics}
             asked = dict(sent)
-        self.step(f"{kind.kind} :{port} {self.topics if self.several else ''} cursor={sent} {how}")
+        self.step(f"{kind.kind} :{port} {self.topics if self.several else ''} cursor={sent} {how} receive buffer: {rcvbuf}")
         try:
             link = kind(port, list(self.topics), sent, self.token, rcvbuf, self.several, **how)
         except Refused as e:
