@@ -44,6 +44,9 @@ int64_t act_cost(int64_t size)
 	return (MAX(size, 1) - 1) * RATE_ONE / PER_REQUEST;
 }
 
+/* The words of TIDINGS_PREDICTIONS (base/process/options.def). */
+static const char *const predictions[] = {"off", "propose", "apply"};
+
 void act_fill_params(const struct act *act, struct act_params *out)
 {
 	snprintf(out->queue_max, sizeof(out->queue_max), "%" PRId64, act->queue_max);
@@ -53,7 +56,7 @@ void act_fill_params(const struct act *act, struct act_params *out)
 		act->user_id,	act->role,	    act->connection_id,
 		act->type,	act->data,	    act->correlation,
 		out->queue_max, out->queue_min_age, act->require_user ? "true" : "false",
-		out->daily_max,
+		out->daily_max, predictions[act->predictions],
 	};
 	memcpy(out->values, values, sizeof(values));
 }
