@@ -8,6 +8,7 @@
 #include "ws/metrics/node_metrics.h"
 #include "ws/net/acceptor.h"
 #include "ws/net/health.h"
+#include "ws/roster/roster_watch.h"
 #include "ws/upkeep/accounts.h"
 #include "ws/upkeep/heartbeat.h"
 #include "ws/upkeep/orders.h"
@@ -83,6 +84,7 @@ static void on_listening(void *context)
 	count_connect(n, DATABASE_LISTEN);
 	heartbeat_send_anew(n->upkeep.heartbeat);
 	accounts_ask(n->upkeep.accounts);
+	roster_watch_ring_all(n->fanout.roster_watch);
 	relay_run(n->upkeep.relay);
 	acceptor_open_if_complete(n->acceptor);
 }

@@ -23,6 +23,7 @@
 #include "ws/net/websocket.h"
 #include "ws/node.h"
 #include "ws/reload.h"
+#include "ws/roster/roster_watch.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/parked_polls.h"
@@ -147,6 +148,8 @@ static enum err start(struct sidecar *s)
 	if (e == OK)
 		e = presence_new(&n->fanout.presence, n);
 	if (e == OK)
+		e = roster_watch_new(&n->fanout.roster_watch, n);
+	if (e == OK)
 		e = fetcher_new(&n->fanout.fetcher, n);
 	if (e == OK)
 		e = encode_cache_new(&n->fanout.event_cache);
@@ -200,6 +203,7 @@ static void stop(struct sidecar *s)
 	authorizer_free(&n->authorizer);
 	parked_polls_free(&n->parked_polls);
 	presence_free(&n->fanout.presence);
+	roster_watch_free(&n->fanout.roster_watch);
 	fetcher_free(&n->fanout.fetcher);
 	tick_free(&n->upkeep.tick);
 	heartbeat_free(&n->upkeep.heartbeat);

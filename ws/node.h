@@ -3,11 +3,12 @@
  *
  * A family of parts is a folder; each may know those to the right of it:
  *
- *	main -> upkeep -> net -> live -> subscribe -> { deliver, encode } -> identity -> session -> loop -> metrics
+ *	main -> upkeep -> net -> live -> subscribe -> { roster, deliver, encode } -> identity -> session -> loop -> metrics
  *
  *	net		accepts sockets, reads requests, finds who serves them; the two transports of bytes: websocket, HTTP
  *	live		the live endpoints: what their clients say, and are told
  *	subscribe	a subscription's way, from the question whether it may have its topic to live messages
+ *	roster		who is on a topic, for those who want to know
  *	deliver		from the doorbell to the hub; what was missed; who is here, and what was delivered
  *	encode		messages in the words of each transport
  *	identity	who a session is, how often one may come, how sessions are found
@@ -93,6 +94,7 @@ struct node_fanout {
 	struct inflater *inflater; /* the same */
 	struct backfill *backfill;
 	struct presence *presence;
+	struct roster_watch *roster_watch;
 	struct encode_cache *event_cache, *reply_cache; /* the last of event streams, and of polls */
 };
 

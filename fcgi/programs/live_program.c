@@ -12,6 +12,7 @@
 #include "fcgi/metrics/program_metrics.h"
 #include "fcgi/programs/live_connections.h"
 #include "fcgi/programs/live_operator.h"
+#include "fcgi/programs/live_roster.h"
 #include "fcgi/programs/live_visit.h"
 #include "fcgi/request_limits.h"
 #include "store/request/act_run.h"
@@ -40,6 +41,7 @@ enum {
 	DROP,
 	REVOKE,
 	DRAIN,
+	PRESENCE,
 };
 
 static const struct route routes[] = {
@@ -58,6 +60,7 @@ static const struct route routes[] = {
 	{"DELETE", "/ws/outbox/*", DROP},
 	{"POST", "/ws/topic/**/revoke", REVOKE},
 	{"POST", "/ws/node/*/drain", DRAIN},
+	{"GET", "/ws/presence", PRESENCE},
 };
 
 /* ---- acts */
@@ -249,6 +252,9 @@ static void serve(void *context, const struct request *r, struct response *res)
 		break;
 	case DRAIN:
 		live_operator_drain(&v);
+		break;
+	case PRESENCE:
+		live_roster_page(&v);
 		break;
 	default:
 		serve_saying(&v);

@@ -2,7 +2,8 @@
 -- plans. Only functions that run as the owner, with a search_path of their own, call these: so they have neither, which would cost
 -- more than the rest of them.
 
--- May this user (null: nobody in particular) with this role do `action` ('subscribe' or 'publish') to `topic`?
+-- May this user (null: nobody in particular) with this role do `action` ('subscribe', 'publish', or 'presence': see who is on it) to `topic`? Whoever
+-- may subscribe sees who else is there, but for those without a token; a service does, too.
 create or replace function tidings.default_authorize(user_id text, role text, topic text, action text) returns boolean
 language plpgsql stable as $$
 declare
@@ -10,7 +11,7 @@ declare
 begin
 	if role = 'admin' then
 		return true;
-	elsif role = 'service' and action = 'publish' then
+	elsif role = 'service' and action in ('publish', 'presence') then
 		return true;
 	elsif role = 'service' and topic !~ '^chats?/' then
 		return false; -- of chat it reads what it takes part in: an assistant does
@@ -24,7 +25,7 @@ begin
 		return exists (
 			select from tidings.participant p
 			where p.conversation_id = substr(topic, 6)::uuid and p.user_id = default_authorize.user_id);
-	elsif role = 'clinician' and action = 'subscribe' and starts_with(topic, 'health/') and exists (
+	elsif role = 'clinician' and action <> 'publish' and starts_with(topic, 'health/') and exists (
 		select from tidings.health_grant g where g.user_id = substr(topic, 8) and g.clinician_id = default_authorize.user_id)
 	then
 		return true;
@@ -72,7 +73,7 @@ create or replace function tidings.verdict(user_id text, role text, topic text, 
 language plpgsql stable as $$
 begin
 	return case
-		when tidings.is_operators(topic) then case when role = 'admin' and action = 'subscribe' then 'ok' else 'forbidden' end
+		when tidings.is_operators(topic) then case when role = 'admin' and action <> 'publish' then 'ok' else 'forbidden' end
 		when require_user and not tidings.account_holds(user_id, role) then 'forbidden'
 		when not tidings.topic_exists(topic) then 'not_found'
 		when tidings.authorize(user_id, role, topic, action) then 'ok'

@@ -32,6 +32,7 @@ $$;
 -- place of a topic; none for an item that has messages unsent.
 --
 --	p_afters, p_epochs	of each one's cursor. p_afters: null: it has none; p_epochs: null: it is damaged
+--	p_also		what else each asks to be allowed: null, or 'presence', to see who is on the topic
 --	p_queue_max	so many messages, of those that no client has been sent, are for one without a (good) cursor, where no policy says another
 --	p_rewinds	so many of the newest messages that are its own are for one without a (good) cursor instead; 0, null: none
 --	p_types		JSON arrays: of these types alone; null: of all
@@ -41,7 +42,7 @@ $$;
 create or replace function tidings.attach(p_users text[], p_roles text[], p_topics text[], p_require_user boolean default false,
 	p_node text default null, p_opened_ever int8 default 0, p_connections text[] default null, p_transports text[] default null,
 	p_connected_at text[] default null, p_afters int8[] default null, p_epochs text[] default null, p_queue_max int8 default 0,
-	p_rows int8 default 0, p_bytes int8 default 0, p_rewinds int8[] default null, p_types text[] default null)
+	p_rows int8 default 0, p_bytes int8 default 0, p_rewinds int8[] default null, p_types text[] default null, p_also text[] default null)
 returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean,
 	same_epoch boolean, counted boolean, rewound_after int8, queue_max int8, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
 language plpgsql security definer
@@ -74,6 +75,11 @@ begin
 		from generate_series(1, v_count) as i);
 	v_outcomes := array(
 		select verdict(p_users[i], p_roles[i], p_topics[i], 'subscribe', p_require_user) from generate_series(1, v_count) as i);
+	for i in 1 .. v_count loop
+		if v_outcomes[i] = 'ok' and p_also[i] is not null then
+			v_outcomes[i] := verdict(p_users[i], p_roles[i], p_topics[i], p_also[i], p_require_user);
+		end if;
+	end loop;
 
 	v_new := array(
 		select p_topics[i] from generate_series(1, v_count) as i
@@ -108,6 +114,10 @@ begin
 			from generate_series(1, v_count) as i, lateral (select o.id from topic o where o.name = p_topics[i] offset 0) t
 			where v_counted[i]
 			on conflict do nothing;
+		if exists (select from roster_watch) then
+			perform ring_rosters(array(
+				select (select o.id from topic o where o.name = p_topics[i]) from generate_series(1, v_count) as i where v_counted[i]));
+		end if;
 	end if;
 
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
@@ -217,12 +227,14 @@ set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_merg
 as $$
 declare
 	v_tag text := cluster_tag();
+	v_grace_ms int8;
+	v_gone tidings.connection[];
 begin
 	-- None of it is a promise to anyone: after a crash a message may be sent twice, never lost.
 	perform set_config('synchronous_commit', 'off', true);
 
 	-- Whoever buries the dead locks them: so it never meets this one half way.
-	perform from node where id = p_node::uuid for key share;
+	select n.presence_grace_ms into v_grace_ms from node n where n.id = p_node::uuid for key share;
 	update node set opened = p_opened_ever where id = p_node::uuid and opened < p_opened_ever;
 
 	if cardinality(p_presence) > 0 then
@@ -237,10 +249,16 @@ begin
 	if cardinality(p_closed) > 0 then
 		-- "+ 0": never by the index of topics. All live connections have a row of topic 0, and where the planner took the table for
 		-- empty it read all of those for each that closed.
-		delete from connection where ctid = any (array(
-			select c.ctid from (
-				select q.id, array_agg(q.topic_id) as topics from unnest(p_closed, p_closed_topics) as q(id, topic_id) group by q.id) i,
-			lateral (select o.ctid from connection o where o.id = i.id::uuid and o.topic_id + 0 = any (i.topics) offset 0) c));
+		with gone as (
+			delete from connection where ctid = any (array(
+				select c.ctid from (
+					select q.id, array_agg(q.topic_id) as topics from unnest(p_closed, p_closed_topics) as q(id, topic_id) group by q.id) i,
+				lateral (select o.ctid from connection o where o.id = i.id::uuid and o.topic_id + 0 = any (i.topics) offset 0) c))
+			returning connection)
+		select array_agg(g.connection) into v_gone from gone g where v_grace_ms is not null;
+		if v_gone is not null then
+			perform depart(v_gone);
+		end if;
 	end if;
 	if cardinality(p_opened) > 0 then
 		insert into connection (id, node_id, topic_id, user_id, transport, connected_at)
@@ -248,6 +266,7 @@ begin
 			from unnest(p_opened, p_opened_topics, p_opened_users, p_opened_transports, p_opened_at)
 				as i(id, topic_id, user_id, transport, connected_at)
 			on conflict do nothing;
+		perform ring_rosters(p_opened_topics);
 	end if;
 	if cardinality(p_delivered) > 0 then
 		insert into delivered as d (topic_id, seq)
@@ -309,9 +328,10 @@ $$;
 -- Says that a node lives, buries those that don't, and compares its topics.
 --
 --	p_draining	it takes no new clients
+--	p_grace_ms	TIDINGS_PRESENCE_GRACE; null: TIDINGS_PRESENCE=no
 --	returns	as moved(); and a row with topic_id 0 when this node was not known: it has to write its presence and connections anew
 create or replace function tidings.heartbeat(p_node text, p_started_at text, p_connections int8, p_opened int8,
-	p_topics int8[], p_last_seqs int8[], p_epochs text[], p_draining boolean default false)
+	p_topics int8[], p_last_seqs int8[], p_epochs text[], p_draining boolean default false, p_grace_ms int8 default null)
 returns table (topic_id int8, last_seq int8, epoch text)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -320,17 +340,19 @@ as $$
 declare
 	v_now timestamptz := clock_timestamp();
 	v_dead uuid[];
+	v_gone tidings.connection[];
 begin
 	perform set_config('synchronous_commit', 'off', true);
-	update node set heartbeat_at = v_now, connections = p_connections, opened = p_opened, draining = p_draining where id = p_node::uuid;
+	update node set heartbeat_at = v_now, connections = p_connections, opened = p_opened, draining = p_draining, presence_grace_ms = p_grace_ms
+		where id = p_node::uuid;
 	if not found then
 		-- What nodes left that were buried, and wrote once more before they died. One node at a time: one that is new here by now writes
 		-- what it has down anew after this.
 		perform pg_advisory_xact_lock(hashtextextended('tidings.node', 0));
 		delete from presence where node_id <> all (array(select n.id from node n));
 		delete from connection where node_id <> all (array(select n.id from node n));
-		insert into node (id, started_at, heartbeat_at, connections, opened, draining)
-			values (p_node::uuid, p_started_at::timestamptz, v_now, p_connections, p_opened, p_draining);
+		insert into node (id, started_at, heartbeat_at, connections, opened, draining, presence_grace_ms)
+			values (p_node::uuid, p_started_at::timestamptz, v_now, p_connections, p_opened, p_draining, p_grace_ms);
 		return query select 0::int8, 0::int8, ''::text;
 	end if;
 
@@ -338,9 +360,13 @@ begin
 		select id from node where heartbeat_at < v_now - interval '15 seconds' for update skip locked) n;
 	if v_dead is not null then
 		delete from presence where node_id = any (v_dead);
-		delete from connection where node_id = any (v_dead);
+		with gone as (delete from connection where node_id = any (v_dead) returning connection)
+		select array_agg(g.connection) into v_gone from gone g;
+		perform depart(v_gone);
+		delete from roster_watch where node_id = any (v_dead);
 		delete from node where id = any (v_dead);
 	end if;
+	perform end_departures(5000);
 
 	return query select * from moved(p_topics, p_last_seqs, p_epochs);
 end
@@ -348,10 +374,17 @@ $$;
 
 -- A node goes, and says so.
 create or replace function tidings.farewell(p_node text) returns void
-language sql security definer set search_path = tidings, pg_temp as $$
+language plpgsql security definer set search_path = tidings, pg_temp as $$
+declare
+	v_gone tidings.connection[];
+begin
 	delete from presence where node_id = p_node::uuid;
-	delete from connection where node_id = p_node::uuid;
+	with gone as (delete from connection where node_id = p_node::uuid returning connection)
+	select array_agg(g.connection) into v_gone from gone g;
+	perform depart(v_gone);
+	delete from roster_watch where node_id = p_node::uuid;
 	delete from node where id = p_node::uuid;
+end
 $$;
 
 create or replace function tidings.live_nodes() returns int8

@@ -9,6 +9,7 @@
 --	forget <user id>			nothing is kept about them: all of their connections end
 --	report <connection> …			say how they are, by tidings.report()
 --	report_slow				the same, of those that are given less than there is
+--	rosters <topic id>,…			who is on these topics has changed: tidings.ring_rosters()
 --	drain <node>				take no new clients, and ask those that are there to come again elsewhere
 
 -- 'ok' when this user may manage that connection, 'forbidden', or 'not_found' when no node that lives has it.

@@ -267,6 +267,8 @@ begin
 
 	kind := 'connections';
 	deleted := (select count(distinct c.id) from connection c where c.user_id = v_user);
+	-- What is locked is being written anew, and is gone by itself soon.
+	delete from departure where ctid = any (array(select d.ctid from departure d where d.user_id = v_user for update skip locked));
 	perform tidings.notify('control', 'forget ' || v_user); -- before they are told to come again, as with an account that is gone
 	return next;
 	-- Ended here, not at COMMIT: so the topics of the user, where that leaves a message too, can go.

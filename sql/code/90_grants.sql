@@ -17,12 +17,12 @@ $$;
 
 grant execute on function tidings.publish_batch, tidings.act, tidings.act_size, tidings.act_once, tidings.user_active, tidings.disconnect,
 	tidings.reconnect_user, tidings.ask_reports, tidings.ask_slow, tidings.connection_health, tidings.connections, tidings.drain, tidings.topics, tidings.outbox_list,
-	tidings.outbox_retry, tidings.outbox_drop, tidings.revoke to tidings_publisher;
+	tidings.outbox_retry, tidings.outbox_drop, tidings.revoke, tidings.roster_page to tidings_publisher;
 
 grant execute on function tidings.history, tidings.applied to tidings_reader;
 
 grant execute on function tidings.status, tidings.metrics, tidings.live_nodes, tidings.outbox_state, tidings.commit_works, tidings.applied, tidings.topics to tidings_status;
 
-grant execute on function tidings.listen, tidings.attach, tidings.fetch, tidings.unsent, tidings.flush, tidings.heartbeat, tidings.moved, tidings.farewell, tidings.relay,
+grant execute on function tidings.listen, tidings.attach, tidings.fetch, tidings.unsent, tidings.flush, tidings.rosters, tidings.heartbeat, tidings.moved, tidings.farewell, tidings.relay,
 	tidings.sweep, tidings.retain, tidings.act, tidings.act_size, tidings.user_active, tidings.redeliver, tidings.report, tidings.admit, tidings.outbox_state, tidings.tell_operations,
 	tidings.applied to tidings_sidecar;

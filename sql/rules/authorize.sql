@@ -1,4 +1,4 @@
--- May this user (null: nobody in particular) with this role do `action` ('subscribe' or 'publish') to `topic`? Made when it is
+-- May this user (null: nobody in particular) with this role do `action` ('subscribe', 'publish', or 'presence': see who is on it) to `topic`? Made when it is
 -- missing, and never touched again: replace it, to ask your own tables. SQL of one expression is inlined, and costs nothing here.
 create function tidings.authorize(user_id text, role text, topic text, action text) returns boolean
 language sql stable as $$

@@ -7,10 +7,10 @@ from harness import equal, test
 
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_size", "act_once", "user_active", "disconnect", "reconnect_user", "ask_reports", "ask_slow", "connection_health", "connections",
-                          "drain", "topics", "outbox_list", "outbox_retry", "outbox_drop", "revoke"},
+                          "drain", "topics", "outbox_list", "outbox_retry", "outbox_drop", "revoke", "roster_page"},
     "tidings_reader": {"history", "applied"},
     "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works", "metrics", "applied", "topics"},
-    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "heartbeat", "moved", "farewell", "relay", "sweep", "retain", "act", "act_size", "user_active", "redeliver",
+    "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "rosters", "heartbeat", "moved", "farewell", "relay", "sweep", "retain", "act", "act_size", "user_active", "redeliver",
                         "report", "admit", "outbox_state", "tell_operations", "applied"},
 }
 

@@ -6,7 +6,7 @@ from harness import equal, test, wait_until
 
 TABLES = ("topic", "message", "delivered", "presence", "connection", "idempotency", "effectiveness", "outbox", "diagnosis", "diagnosis_grant",
           "app_user", "health_grant", "health_threshold", "health_state", "health_reading", "conversation", "participant", "chat_message",
-          "notification_preference", "notification", "notification_push")
+          "notification_preference", "notification", "notification_push", "departure", "roster_watch")
 
 
 def scans(db):
@@ -59,7 +59,10 @@ def no_scans(db):
         db.flush(node, opened=[(live, p[0], f"turn-{turn}") for p in places], run=sidecar.sql)
         db.flush(node, closed=[(live, t) for t in (0, *(p[0] for p in places))], run=sidecar.sql)
         sidecar.sql(f"select tidings.heartbeat('{node}', now()::text, 1, 1, {quote([p[0] for p in places], 'int8')}, "
-                    f"{quote([p[1] for p in places], 'int8')}, {quote([r[1] for r in rows if r[0]])})")
+                    f"{quote([p[1] for p in places], 'int8')}, {quote([r[1] for r in rows if r[0]])}, p_grace_ms => 1)")
+        watched = quote([p[0] for p in places][:3], 'int8')
+        sidecar.sql(f"select count(*) from tidings.rosters('{node}', {watched}, {watched}, 100, 10000)")
+        publisher.sql(f"select * from tidings.roster_page('456', 'admin', '{names[0]}', 'a', 100, 10000, false)")
         sidecar.sql("select tidings.relay(100, 60)")
         sidecar.sql(f"select tidings.sweep({max(1, turn * 10)}, 10, 1000, 100, 60, 604800, 86400)")
         sidecar.sql("select tidings.retain(true, 1000, 1000, 864000, 864000, 864000)")
@@ -95,6 +98,8 @@ def no_scans(db):
     db.sql("insert into tidings.presence select t.id, n.id, 1 from tidings.topic t, tidings.node n on conflict do nothing")
     db.sql("insert into tidings.connection select gen_random_uuid(), n.id, t.id, '456', 'websocket', now() from tidings.topic t, tidings.node n limit 100000")
     db.sql(f"insert into tidings.connection select gen_random_uuid(), '{node}', 0, 'u' || n, 'websocket', now() from generate_series(1, 100000) n")
+    db.sql("insert into tidings.departure select t.id, 'g' || t.id % 100, now(), now() from tidings.topic t limit 100000")
+    db.sql("insert into tidings.roster_watch select t.id, gen_random_uuid() from tidings.topic t limit 100000")
     db.sql("insert into tidings.idempotency select 'c', n::text, 'h', null, now() from generate_series(1, 50000) n")
     db.sql("insert into tidings.quota select 'u' || n, current_date, 1 from generate_series(1, 50000) n")
     db.sql("insert into tidings.effectiveness select id, 1, 0.1 from tidings.topic on conflict do nothing")

@@ -9,6 +9,7 @@
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_reply.h"
+#include "ws/roster/roster_watch.h"
 #include "ws/subscribe/authorizer.h"
 
 bool live_find_topic(const struct session *s, const char *name, char topic[TOPIC_NAME_MAX + 1])
@@ -69,7 +70,8 @@ static const char no_subscription[] =
 
 void live_on_subscribe(struct session *s, const struct client_message *m)
 {
-	struct selected wanted = {.has_cursor = m->cursor[0] != '\0', .rewind = m->rewind, .types = m->types};
+	struct selected wanted = {
+		.has_cursor = m->cursor[0] != '\0', .presence = m->presence, .rewind = m->rewind, .types = m->types};
 	struct subscription *sub;
 
 	if (!live_find_topic(s, m->subscription, wanted.topic)) {
@@ -85,6 +87,10 @@ void live_on_subscribe(struct session *s, const struct client_message *m)
 	if (sub) {
 		if (!subscription_ask(sub, m->subscription, m->correlation_id.bytes))
 			live_say_error(s, "unavailable", "The server is short of memory.", m->correlation_id.bytes);
+		return;
+	}
+	if (m->presence && !s->node->config->presence) {
+		live_refuse(s, "forbidden", "Who is on a topic is not told here.", m->correlation_id.bytes);
 		return;
 	}
 	if (s->subscriptions.count >= SELECTION_MAX) {
@@ -105,6 +111,7 @@ void live_end_subscription(struct subscription *sub)
 	bool others_waited = sub->asking;
 
 	presence_closed(s->node->fanout.presence, sub);
+	roster_watch_leave(s->node->fanout.roster_watch, sub);
 	session_drop(s, sub);
 	/* For its page; nobody answers that to this session any more. */
 	if (others_waited)

@@ -181,6 +181,7 @@ static void check_query(const struct request_head *head, const struct arrival *a
 		{"timeout", a->kind == &kind_poll},
 		{"types", !a->endpoint},
 		{"rewind", !a->endpoint},
+		{"presence", !a->endpoint},
 	};
 
 	query_check(head->query, names, ARRAY_LEN(names), problem);
@@ -321,6 +322,8 @@ static enum router_result serve(struct requester *r, const struct request_head *
 		if (!a.endpoint && e != ERR_MEMORY)
 			e = selection_of_query(&selection, head->query, head->last_event_id, diagnosis_id, &problem);
 		a.selection = selection;
+		if (selection && selection->items[0].presence && !r->node->config->presence)
+			problem_add_field(&problem, "", "presence", "is not told here");
 		if (e == ERR_MEMORY)
 			refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 		else if (problem.errors_count > 0)

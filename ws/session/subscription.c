@@ -165,6 +165,7 @@ static void begin_place(struct subscription *sub)
 static void forget_wanted(struct subscription *sub)
 {
 	sub->at.resumes = sub->wanted->has_cursor;
+	sub->presence = sub->wanted->presence;
 	free(sub->wanted);
 	sub->wanted = NULL;
 }
@@ -219,10 +220,10 @@ bool subscription_can_resume(const struct subscription *sub, int64_t now_ms)
 	const struct selected *w = sub->wanted;
 	const struct hub_topic *t = sub->subscriber.topic;
 
-	return t && !t->stale && MAX(t->revoked_seq, t->delivered_seq) <= tail_seq(t->tail) &&
-	       now_ms - sub->allowed_ms < ALLOWED_MS && w->has_cursor && !w->cursor_damaged &&
-	       strcmp(w->cursor.epoch, t->epoch) == 0 && w->cursor.seq >= tail_floor(t->tail) &&
-	       w->cursor.seq <= tail_seq(t->tail);
+	return t && !t->stale && (!w->presence || sub->presence) &&
+	       MAX(t->revoked_seq, t->delivered_seq) <= tail_seq(t->tail) && now_ms - sub->allowed_ms < ALLOWED_MS &&
+	       w->has_cursor && !w->cursor_damaged && strcmp(w->cursor.epoch, t->epoch) == 0 &&
+	       w->cursor.seq >= tail_floor(t->tail) && w->cursor.seq <= tail_seq(t->tail);
 }
 
 void subscription_resume(struct subscription *sub)

@@ -27,6 +27,7 @@
 
 struct node;
 struct session;
+struct watcher;
 
 enum subscription_state {
 	SUBSCRIPTION_ATTACHING,
@@ -81,11 +82,13 @@ struct subscription {
 	struct asker_list askers;	  /* owned; in the order in which they came */
 	struct selected *wanted;	  /* owned; what the request said, until it is attached; then NULL */
 	struct message_types *types;	  /* owned, a reference: the reader's; NULL: all */
+	struct watcher *watcher;	  /* owned by roster_watch; NULL: it does not watch who is on its topic */
 	int64_t allowed_ms;		  /* monotonic: when the database last said that it may have its topic */
 	uint64_t asked_again_seq;	  /* while ATTACHING: the revocation for which it is asked anew; 0: none */
 	unsigned refs;
 	enum subscription_state state;
-	bool asking; /* for a page of what it missed: in backfill's queue, or under way */
+	bool asking;   /* for a page of what it missed: in backfill's queue, or under way */
+	bool presence; /* it wants to know who is on its topic, and may */
 	struct subscription_place at;
 	struct subscription_unsent unsent;
 	struct subscription_record record;

@@ -134,6 +134,7 @@ static void add_item(struct attach_batch *b, struct subscription *sub)
 						  : (int64_t)wanted->cursor.seq,
 		.rewind = wanted->rewind,
 		.types = message_types_json(sub->types),
+		.also = wanted->presence ? "presence" : NULL,
 	};
 	/* A poller's, which is asked for anew now and then. */
 	if (sub->record.written_down)

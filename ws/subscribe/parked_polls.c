@@ -7,6 +7,7 @@
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/metrics/node_metrics.h"
+#include "ws/roster/roster_watch.h"
 
 /* A poller that may come back. */
 struct parked_poll {
@@ -108,6 +109,7 @@ static void end(struct parked_polls *all, struct parked_poll *p)
 	node_count_closed(all->node, CLIENT_LONG_POLL, 0, true);
 	for (unsigned i = 0; i < p->count; i++) {
 		presence_closed(all->node->fanout.presence, p->subscriptions[i]);
+		roster_watch_leave(all->node->fanout.roster_watch, p->subscriptions[i]);
 		subscription_end(p->subscriptions[i], all->node);
 		subscription_unref(p->subscriptions[i]);
 	}

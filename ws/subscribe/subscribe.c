@@ -9,6 +9,7 @@
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/metrics/node_metrics.h"
+#include "ws/roster/roster_watch.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/authorizer.h"
 #include "ws/subscribe/revocation.h"
@@ -161,6 +162,7 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 		sub->at.welcomed = true;
 		move(sub, n, SUBSCRIPTION_LIVE);
 		hub_join(n->fanout.hub, &sub->subscriber);
+		roster_watch_join(n->fanout.roster_watch, sub);
 		break;
 	case STEP_BEHIND:
 		move(sub, n, SUBSCRIPTION_CATCHING);
@@ -189,8 +191,10 @@ void subscribe_welcome(struct session *s)
 
 void subscribe_end(struct session *s, bool kept)
 {
-	for (unsigned i = 0; i < s->subscriptions.count; i++)
+	for (unsigned i = 0; i < s->subscriptions.count; i++) {
 		presence_closed(s->node->fanout.presence, s->subscriptions.items[i]);
+		roster_watch_leave(s->node->fanout.roster_watch, s->subscriptions.items[i]);
+	}
 	if (!kept)
 		session_audit_disconnect(s);
 	if (s->kind->end)
@@ -206,8 +210,10 @@ static void go_on(struct session *s)
 	for (unsigned i = 0; i < s->subscriptions.count && session_is_clear(s); i++) {
 		struct subscription *sub = session_turn(s, i);
 
-		if (sub->state == SUBSCRIPTION_LIVE)
-			hub_writable(s->node->fanout.hub, &sub->subscriber, clock_monotonic_ms());
+		if (sub->state != SUBSCRIPTION_LIVE)
+			continue;
+		hub_writable(s->node->fanout.hub, &sub->subscriber, clock_monotonic_ms());
+		roster_watch_ready(s->node->fanout.roster_watch, sub);
 	}
 	fetcher_run(s->node->fanout.fetcher);
 }

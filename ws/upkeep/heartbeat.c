@@ -8,6 +8,7 @@
 #include "ws/deliver/fetcher.h"
 #include "ws/deliver/presence.h"
 #include "ws/node.h"
+#include "ws/roster/roster_watch.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/parked_polls.h"
 
@@ -20,6 +21,7 @@ struct heartbeat_sender {
 	enum { HEARTBEAT_NONE, HEARTBEAT_UNDER_WAY, HEARTBEAT_AGAIN } state; /* AGAIN: under way, and then anew */
 	bool decides; /* the one under way was sent because the connection of fetches has other epochs */
 	bool stale;   /* there are topics whose clients are to be sent away */
+	bool known;   /* the database has known this node */
 };
 
 enum err heartbeat_new(struct heartbeat_sender **h, struct node *n)
@@ -110,7 +112,10 @@ static void on_heartbeat(void *context, enum err e, const struct moved_row *rows
 	if (unknown) {
 		presence_renew(h->node->fanout.presence);
 		doorbell_renew(h->node->db.listener);
+		if (h->known)
+			roster_watch_doubt(h->node->fanout.roster_watch);
 	}
+	h->known = true;
 	if (again)
 		heartbeat_send(h);
 }
@@ -155,16 +160,18 @@ void heartbeat_send(struct heartbeat_sender *h)
 	if (know_topics(&topics, n->fanout.hub)) {
 		h->decides = n->db.agreement == DIFFERING;
 		h->sent_ms = clock_monotonic_ms();
-		if (sql_heartbeat(n->db.queries,
-				  &(struct heartbeat){
-					  .node_id = n->id_text,
-					  .started_at = n->started_at,
-					  .connections = (int64_t)n->sessions.count,
-					  .opened = (int64_t)n->sessions.opened,
-					  .topics = &topics,
-					  .draining = n->phase >= NODE_DRAINING,
-				  },
-				  on_heartbeat, h) == OK)
+		if (sql_heartbeat(
+			    n->db.queries,
+			    &(struct heartbeat){
+				    .node_id = n->id_text,
+				    .started_at = n->started_at,
+				    .connections = (int64_t)n->sessions.count,
+				    .opened = (int64_t)n->sessions.opened,
+				    .topics = &topics,
+				    .draining = n->phase >= NODE_DRAINING,
+				    .presence_grace_ms = n->config->presence ? n->config->presence_grace_s * 1000 : -1,
+			    },
+			    on_heartbeat, h) == OK)
 			h->state = HEARTBEAT_UNDER_WAY;
 	}
 	known_topics_free(&topics);

@@ -6,6 +6,7 @@
 #include "store/sidecar/sql_node.h"
 #include "ws/identity/session_index.h"
 #include "ws/metrics/node_metrics.h"
+#include "ws/roster/roster_watch.h"
 #include "ws/session/session.h"
 #include "ws/subscribe/parked_polls.h"
 #include "ws/subscribe/revocation.h"
@@ -150,6 +151,8 @@ void orders_carry_out(void *node, const char *order)
 		announce_end(n, what, false);
 	else if (strncmp(order, "revoke_all ", strlen("revoke_all ")) == 0)
 		announce_end(n, what, true);
+	else if (strncmp(order, "rosters ", strlen("rosters ")) == 0)
+		roster_watch_rung(n->fanout.roster_watch, what);
 	else if (strncmp(order, "report ", strlen("report ")) == 0)
 		report(n, what);
 	else if (strncmp(order, "drain ", strlen("drain ")) == 0 && strcmp(what, n->id_text) == 0)

@@ -8,6 +8,7 @@
  *	reconnect <user id>		that user's connections are told to come back; once what is revoked has ended
  *	forget <user id>		that user's connections end: nothing is kept about them
  *	report <connection id> …	what this node knows of them is written down
+ *	rosters <topic id>,…		who is on these topics has changed
  *	report_slow			the same, of those that are given less than there is
  *	drain <node id>			this one takes no new clients, and asks those that it has to come again elsewhere
  *

@@ -69,6 +69,7 @@ static void keep_choice(struct client_message *m, const struct field *fields)
 		m->data.failed = true;
 	if (field_given(&fields[SUBSCRIBE_REWIND]))
 		m->rewind = field_integer(&fields[SUBSCRIBE_REWIND]);
+	m->presence = field_given(&fields[SUBSCRIBE_PRESENCE]) && field_is_true(&fields[SUBSCRIBE_PRESENCE]);
 }
 
 /* For the connection itself. */

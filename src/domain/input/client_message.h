@@ -38,6 +38,7 @@ struct client_message {
 	char cursor[CLIENT_NAME_SIZE];	     /* subscribe; "": none */
 	struct message_types *types;	     /* owned; subscribe; NULL: all */
 	int64_t rewind;			     /* subscribe; 0: none */
+	bool presence;			     /* subscribe */
 	char topic[TOPIC_NAME_MAX + 1];	     /* ack of a topic's message; "": it is one of a notification */
 	int64_t seq;			     /* with topic */
 	char id[UUID_TEXT_SIZE];	     /* ack of a notification; "": it is one of a topic's message */

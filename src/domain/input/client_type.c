@@ -98,6 +98,7 @@ static const struct field_rule subscribe_rules[] = {
 	[SUBSCRIBE_CURSOR] = {"cursor", FIELD_TEXT_128, false},
 	[SUBSCRIBE_TYPES] = {"types", FIELD_TYPES, false},
 	[SUBSCRIBE_REWIND] = {"rewind", FIELD_LIMIT_100, false},
+	[SUBSCRIBE_PRESENCE] = {"presence", FIELD_BOOL, false},
 };
 
 static const struct field_rule unsubscribe_rules[] = {

@@ -69,6 +69,12 @@ static inline bool field_given(const struct field *f)
 
 #define FIELD_DECIMAL_SIZE 40
 
+/* Of a FIELD_BOOL that is right. */
+static inline bool field_is_true(const struct field *f)
+{
+	return f->text.len == sizeof("true") - 1;
+}
+
 /* Of a field that fields_read() found right. Texts are lent by the tree. */
 const char *field_text(const struct field *f);
 int64_t field_integer(const struct field *f);

@@ -170,13 +170,30 @@ static enum err read_rewind(int64_t *rewind, struct span query)
 	return e;
 }
 
+static enum err read_presence(bool *presence, struct span query)
+{
+	struct buf text = BUF_EMPTY;
+	bool there = query_get(query, "presence", &text);
+	enum err e = OK;
+
+	*presence = there && text.len > 0 && strcmp(text.bytes, "yes") == 0;
+	if (there && !*presence && !(text.len > 0 && strcmp(text.bytes, "no") == 0))
+		e = ERR_INPUT;
+	if (!buf_ok(&text))
+		e = ERR_MEMORY;
+	buf_free(&text);
+	return e;
+}
+
 enum err selection_of_query(struct selection **out, struct span query, struct span last_event_id, int64_t diagnosis_id,
 			    struct problem *problem)
 {
 	struct selection fallback = {0}, *s = NULL;
 	int64_t rewind = 0;
+	bool presence = false;
 	enum err places = read_places(&s, query, last_event_id, diagnosis_id);
 	enum err types = read_types(s ? s : &fallback, query), back = read_rewind(&rewind, query);
+	enum err who = read_presence(&presence, query);
 
 	if (places == ERR_INPUT)
 		problem_add_field(problem, "", "topics",
@@ -185,13 +202,16 @@ enum err selection_of_query(struct selection **out, struct span query, struct sp
 		problem_add_field(problem, "", "types", MESSAGE_TYPES_SENTENCE);
 	if (back == ERR_INPUT)
 		problem_add_field(problem, "", "rewind", REWIND_SENTENCE);
+	if (who == ERR_INPUT)
+		problem_add_field(problem, "", "presence", "must be yes or no");
 	message_types_unref(&fallback.types);
 	for (size_t i = 0; s && i < s->count; i++) {
 		s->items[i].types = s->types;
 		s->items[i].rewind = rewind;
+		s->items[i].presence = presence;
 	}
-	if (places != OK || types != OK || back != OK)
+	if (places != OK || types != OK || back != OK || who != OK)
 		selection_free(&s);
 	*out = s;
-	return places == ERR_MEMORY || types == ERR_MEMORY || back == ERR_MEMORY ? ERR_MEMORY : OK;
+	return places == ERR_MEMORY || types == ERR_MEMORY || back == ERR_MEMORY || who == ERR_MEMORY ? ERR_MEMORY : OK;
 }

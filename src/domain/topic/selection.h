@@ -4,6 +4,7 @@
  *	/ws/123?cursor=abc-5				one diagnosis
  *	/sse?topics=diagnosis/1,health/456&cursor=abc-5.def-7	several topics, and a combined cursor (resume_point.h)
  *	/poll/123?types=a,b&rewind=20	messages of these types alone; without a cursor, the newest 20 of them first
+ *	/ws?topics=a,b&presence=yes	and who is on them
  *
  * Layer    domain.
  */
@@ -26,6 +27,7 @@ struct selected {
 	char topic[TOPIC_NAME_MAX + 1];
 	bool has_cursor;     /* it goes on from somewhere */
 	bool cursor_damaged; /* and nobody knows from where */
+	bool presence;	     /* it wants to know who is on the topic */
 	struct cursor cursor;
 	int64_t rewind; /* messages that it goes back where it has no cursor to go on from; 0: it does not */
 	struct message_types *types; /* borrowed: the selection's, or its maker's; NULL: all */

@@ -18,7 +18,8 @@ static const struct statement attach_statement = {
 	"select outcome, epoch, last_seq, first_seq, delivered_seq, unsent, same_epoch, counted, rewound_after, "
 	"queue_max, after, "
 	"topic_id, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms "
-	"from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"};
+	"from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
+	"$17)"};
 
 enum attach_column {
 	OUTCOME,
@@ -170,6 +171,7 @@ enum err sql_attach(struct pipeline *p, const struct attach_node *node, const st
 	sql_add_number(&params, limits->rows);
 	sql_add_number(&params, limits->bytes);
 	add_rewinds(&params, items, count);
+	add_item_texts(&params, items, count, offsetof(struct attach_item, also));
 	return sql_send(p, &attach_statement, &params, on_attach,
 			&(struct attach_call){.answer = answer, .context = context, .count = count},
 			sizeof(struct attach_call));

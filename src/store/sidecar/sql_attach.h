@@ -29,6 +29,7 @@ struct attach_item {
 	int64_t after;					      /* of its cursor; -1: it has none */
 	int64_t rewind;	   /* messages to go back where it has none, or none that holds; 0: it does not */
 	const char *types; /* borrowed; a JSON array, of messages to go back over; NULL: all */
+	const char *also;  /* static: another action of tidings.authorize() that it has to be allowed; NULL: none */
 };
 
 /* Who attaches. */

@@ -1,7 +1,7 @@
 /*
  * sql_call - the parts of a call of one of our SQL functions: its parameters, the sending, the columns of its answer.
  *
- * Layer    store: for files of this folder only.
+ * Layer    store: for what is asked of a pipeline, here and in roster/
  */
 #pragma once
 

@@ -75,7 +75,8 @@ enum err sql_notify(struct pipeline *p, const char *channel, plain_answer answer
 }
 
 static const struct statement heartbeat_statement = {
-	"heartbeat", "select topic_id, last_seq, epoch from tidings.heartbeat($1, $2, $3, $4, $5, $6, $7, $8)"};
+	"heartbeat", "select topic_id, last_seq, epoch from tidings.heartbeat($1, $2, $3, $4, $5, $6, $7, $8, "
+		     "$9::int8)"};
 
 static const struct statement moved_statement = {"moved",
 						 "select topic_id, last_seq, epoch from tidings.moved($1, $2, $3)"};
@@ -114,6 +115,10 @@ enum err sql_heartbeat(struct pipeline *p, const struct heartbeat *h, heartbeat_
 	sql_add_number(&params, h->opened);
 	add_topics(&params, h->topics);
 	sql_add_bool(&params, h->draining);
+	if (h->presence_grace_ms < 0)
+		sql_add_text(&params, NULL);
+	else
+		sql_add_number(&params, h->presence_grace_ms);
 	return sql_send(p, &heartbeat_statement, &params, on_heartbeat,
 			&(struct heartbeat_call){.answer = answer, .context = context}, sizeof(struct heartbeat_call));
 }

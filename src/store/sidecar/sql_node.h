@@ -59,6 +59,7 @@ struct heartbeat {
 	int64_t connections, opened;
 	const struct known_topics *topics;
 	bool draining;
+	int64_t presence_grace_ms; /* -1: who is on a topic is not kept */
 };
 
 struct moved_row {

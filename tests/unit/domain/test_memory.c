@@ -807,7 +807,7 @@ static enum err select_of_query(void *context)
 {
 	struct problem problem = PROBLEM_NONE;
 	struct selection *s = NULL;
-	enum err e = selection_of_query(&s, span_of("topics=a,b&cursor=abc-1.abc-2&types=x,y&rewind=5"),
+	enum err e = selection_of_query(&s, span_of("topics=a,b&cursor=abc-1.abc-2&types=x,y&rewind=5&presence=yes"),
 					(struct span){0}, 0, &problem);
 
 	(void)context;

@@ -455,6 +455,16 @@ static void reads_what_the_connection_itself_is_told(void **state)
 	assert_int_equal(r.e, OK);
 	assert_string_equal(r.message.subscription, "diagnosis/1");
 	assert_string_equal(r.message.cursor, "e-5");
+	assert_false(r.message.presence);
+	release(&r);
+
+	read_text(&r, "{\"type\":\"subscribe\",\"subscription\":\"diagnosis/1\",\"presence\":true}");
+	assert_int_equal(r.e, OK);
+	assert_true(r.message.presence);
+	release(&r);
+	read_text(&r, "{\"type\":\"subscribe\",\"subscription\":\"diagnosis/1\",\"presence\":false}");
+	assert_int_equal(r.e, OK);
+	assert_false(r.message.presence);
 	release(&r);
 
 	read_text(&r, "{\"type\":\"unsubscribe\",\"subscription\":\"chat\"}");

@@ -145,12 +145,13 @@ static struct selection *of_query(const char *query, const char *last_event_id, 
 
 static void reads_types_and_how_far_to_go_back_of_a_query(void **state)
 {
-	struct selection *s = of_query("topics=a,b&cursor=e-1.&types=x%2Cy&rewind=20", "", 0, NULL);
+	struct selection *s = of_query("topics=a,b&cursor=e-1.&types=x%2Cy&rewind=20&presence=yes", "", 0, NULL);
 
 	(void)state;
 	assert_int_equal(s->count, 2);
 	assert_true(s->items[0].has_cursor && !s->items[1].has_cursor);
 	assert_int_equal(s->items[1].rewind, 20);
+	assert_true(s->items[0].presence && s->items[1].presence);
 	assert_ptr_equal(s->items[1].types, s->types);
 	assert_string_equal(message_types_json(s->types), "[\"x\",\"y\"]");
 	selection_free(&s);
@@ -159,6 +160,10 @@ static void reads_types_and_how_far_to_go_back_of_a_query(void **state)
 	assert_string_equal(s->items[0].cursor.epoch, "f");
 	assert_null(s->types);
 	assert_int_equal(s->items[0].rewind, 0);
+	assert_false(s->items[0].presence);
+	selection_free(&s);
+	s = of_query("presence=no", "", 7, NULL);
+	assert_false(s->items[0].presence);
 	selection_free(&s);
 	s = of_query("cursor=", "", 7, NULL);
 	assert_true(s->items[0].cursor_damaged);
@@ -176,6 +181,8 @@ static void says_which_parameter_of_a_query_is_wrong(void **state)
 	(void)of_query("rewind=0", "", 7, "rewind");
 	(void)of_query("rewind=101", "", 7, "rewind");
 	(void)of_query("rewind=", "", 7, "rewind");
+	(void)of_query("presence=", "", 7, "presence");
+	(void)of_query("presence=true", "", 7, "presence");
 }
 
 int main(void)
