@@ -4,7 +4,7 @@ import re
 
 import websockets
 
-from harness import Client, Closed, equal, test, upgrade_request
+from harness import Client, Closed, equal, test, upgrade_request, wait_until
 
 
 def reasons(messages):
@@ -118,6 +118,8 @@ def _(s):
         equal(set(got["data"]), {"messages"}, "fields of data")
         equal(reasons(got["data"]["messages"]), ["0", "1", "2"], "messages")
         equal([m["seq"] for m in got["data"]["messages"]], [1, 2, 3], "seqs")
+        wait_until(lambda: s.sql("select 1 from tidings.delivered o join tidings.topic t on t.id = o.topic_id "
+                                 f"where t.name = 'diagnosis/{d}' and o.confirmed = 3"), "its pong to confirm them")
         with s.connect(d) as second:
             second.answers()
             s.recommend(d, "live")
