@@ -167,7 +167,7 @@ static void begin_place(struct subscription *sub)
 
 static void forget_wanted(struct subscription *sub)
 {
-	sub->at.has_event_id = sub->wanted->has_event_id;
+	sub->at.cursor_origin = sub->wanted->cursor_origin;
 	if (sub->at.resumed_by != RESUMED_BY_DEVICE)
 		sub->at.resumed_by = sub->wanted->has_cursor ? RESUMED_BY_CURSOR : RESUMED_BY_QUEUE;
 	sub->presence = sub->wanted->presence;

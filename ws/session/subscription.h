@@ -56,7 +56,7 @@ struct subscription_place {
 	uint64_t confirmed_seq; /* its client has confirmed all up to here, as far as is known here */
 	uint64_t rewound_from;	/* seq that it went back to, as it or its topic's policy wants; 0: it did not */
 	enum resumed_by resumed_by;
-	bool has_event_id; /* by the id of the last event that it has had */
+	enum cursor_origin cursor_origin;
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 };

@@ -239,7 +239,8 @@ enum err selection_of_query(struct selection **out, struct span query, struct sp
 		s->items[i].types = s->types;
 		s->items[i].rewind = rewind;
 		s->items[i].presence = presence;
-		s->items[i].has_event_id = last_event_id.len > 0 && s->items[i].has_cursor;
+		if (last_event_id.len > 0 && s->items[i].has_cursor)
+			s->items[i].cursor_origin = CURSOR_OF_LAST_EVENT;
 	}
 	if (places != OK || types != OK || back != OK || who != OK || device != OK || problem->errors_count > wrong)
 		selection_free(&s);

@@ -24,12 +24,15 @@
 
 #define SELECTION_MAX 100 /* topics: as many as a connection may be subscribed to (spec section 6) */
 
+/* What a cursor was given as. */
+enum cursor_origin { CURSOR_OF_QUERY, CURSOR_OF_LAST_EVENT };
+
 struct selected {
 	char topic[TOPIC_NAME_MAX + 1];
 	bool has_cursor;     /* it goes on from somewhere */
 	bool cursor_damaged; /* and nobody knows from where */
 	bool presence;	     /* it wants to know who is on the topic */
-	bool has_event_id;   /* that cursor is the id of the last event it has had */
+	enum cursor_origin cursor_origin;
 	struct cursor cursor;
 	int64_t rewind; /* messages that it goes back where it has no cursor to go on from; 0: as the topic's policy has it */
 	struct message_types *types; /* borrowed: the selection's, or its maker's; NULL: all */

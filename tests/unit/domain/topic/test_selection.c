@@ -177,11 +177,11 @@ static void reads_the_name_of_a_device_and_whether_a_cursor_is_that_of_the_last_
 
 	(void)state;
 	assert_string_equal(s->device, "My.phone_2-b");
-	assert_false(s->items[0].has_event_id);
+	assert_int_equal(s->items[0].cursor_origin, CURSOR_OF_QUERY);
 	selection_free(&s);
 	s = of_query("", "f-2", 7, NULL);
 	assert_string_equal(s->device, "");
-	assert_true(s->items[0].has_event_id);
+	assert_int_equal(s->items[0].cursor_origin, CURSOR_OF_LAST_EVENT);
 	selection_free(&s);
 	(void)of_query("device=", "", 7, "device");
 	(void)of_query("device=a+b", "", 7, "device");

@@ -1,4 +1,4 @@
-#include "fcgi/programs/live_devices.h"
+#include "fcgi/live/live_devices.h"
 
 #include <stdio.h>
 

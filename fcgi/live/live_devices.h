@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_visit.h"
 
 void live_devices_list(struct live_visit *v);
 void live_devices_forget(struct live_visit *v);
