@@ -150,7 +150,9 @@ $$;
 -- 36 at most.
 create or replace function tidings.default_predict_success(p_herb text, p_condition text, p_patient text, out success float8, out lower float8,
 	out upper float8, out model text, out reason text)
-language plpgsql stable as $$
+language plpgsql stable
+set search_path = tidings, pg_temp
+as $$
 declare
 	v_others record;
 	v_weight float8;
@@ -179,6 +181,7 @@ $$;
 create or replace function tidings.default_generate_recommendations(p_diagnosis bigint, p_limit int)
 returns table (herb text, condition text, success float8, lower float8, upper float8, model text)
 language plpgsql stable
+set search_path = tidings, pg_temp
 set enable_seqscan = off
 as $$
 declare
@@ -206,6 +209,7 @@ $$;
 create or replace function tidings.default_update_recommendations(p_diagnosis bigint)
 returns table (recommendation_id bigint, herb text, condition text, data jsonb, probability float8, reason text, model text)
 language plpgsql stable
+set search_path = tidings, pg_temp
 set enable_seqscan = off
 as $$
 declare

@@ -167,9 +167,9 @@ def never(db):
     db.sql(f"insert into tidings.contraindication values ('Turmeric', 'anticoagulant'); insert into tidings.patient_fact values ('{user}', 'anticoagulant')")
     equal(predict(db, "Turmeric", "dyspepsia", user), ["", "", "", "rules-1", "contraindicated: anticoagulant"], "a prediction")
     equal((generated(), ask(db, diagnosis).data["proposed"]), ([], []), "contraindicated")
-    before = db.one("select pg_get_functiondef('tidings.update_recommendations'::regproc)")
+    before = "\n".join("\t".join(r) for r in db.sql("select pg_get_functiondef('tidings.update_recommendations'::regproc)"))
     body = "select id, 'Turmeric', condition, '{}'::jsonb, 1::float8, 'mine', 'mine' from tidings.recommendation where diagnosis_id = diagnosis"
-    own = before.split("AS $")[0] + f"AS $own${body}$own$"
+    own = before.split("AS $function$")[0] + f"AS $own${body}$own$"
     db.sql(own)
     try:
         equal(ask(db, diagnosis, "apply").data["recommendations_updated"], 0, "by an operator's own")
