@@ -500,7 +500,7 @@ def picture(s, d, to, how):
         herb = ("Turmeric", "Curcuma", "Artichoke")[d % 3]
         s.sql(f"insert into tidings.diagnosis (id, owner) values ({d}, '{place.user}')")
         s.sql(f"insert into tidings.diagnosis (id, owner) select {d * 1000} + n, 'picture-{d}-' || n from generate_series(1, 150) n")
-        r = feedback.recommend(s, d, place.user, herb=herb, data={"dosage": "2g"})["recommendation_id"]
+        r = feedback.recommend(s, d, place.user, herb=herb, data={"dosage": "2g"}, reason="Helps digestion")["recommendation_id"]
         year(s, d, place.user, r, herb)
         analytics.counted(s)
         s.sql("delete from tidings.diagnosis where owner like 'picture-%'")
