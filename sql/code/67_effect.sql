@@ -41,6 +41,10 @@ create or replace function tidings.count_votes(p_patients text[], out herbs text
 language plpgsql
 set jit = off set enable_seqscan = off set enable_mergejoin = off
 as $$
+declare
+	v_herbs text[]; -- with the next two: days that nobody is in any more
+	v_conditions text[];
+	v_days date[];
 begin
 	with old as (
 		select v.* from effect_vote v where v.patient = any (p_patients)
@@ -100,13 +104,15 @@ begin
 				where s.people >= tidings.least_people()) x
 			where x.cells is not null
 	)
-	select array_agg(t.herb order by t.herb, t.condition), array_agg(t.condition order by t.herb, t.condition)
-		into herbs, conditions from (select distinct d.herb, d.condition from day d) t;
-	-- Days and cells that nobody is in any more.
-	delete from effect_day d using unnest(herbs, conditions) as t(herb, condition)
-		where (d.herb, d.condition) = (t.herb, t.condition) and d.people = 0;
-	delete from effect e using unnest(herbs, conditions) as t(herb, condition)
-		where (e.herb, e.condition) = (t.herb, t.condition) and e.people = 0;
+	select t.herbs, t.conditions, e.herbs, e.conditions, e.days into herbs, conditions, v_herbs, v_conditions, v_days
+		from (
+			select array_agg(c.herb order by c.herb, c.condition) as herbs, array_agg(c.condition order by c.herb, c.condition) as conditions
+			from (select distinct d.herb, d.condition from day d) c) t,
+			(select array_agg(d.herb) as herbs, array_agg(d.condition) as conditions, array_agg(d.day) as days from day d where d.people = 0) e;
+	for i in 1 .. coalesce(cardinality(v_days), 0) loop
+		delete from effect_day d where d.herb = v_herbs[i] and d.condition = v_conditions[i] and d.day = v_days[i] and d.people = 0;
+		delete from effect e where e.herb = v_herbs[i] and e.condition = v_conditions[i] and e.people = 0;
+	end loop;
 end
 $$;
 
@@ -151,7 +157,7 @@ $$;
 -- in the order of herb and condition.
 create or replace function tidings.renew_trends(p_herbs text[], p_conditions text[]) returns void
 language plpgsql
-set jit = off set enable_seqscan = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off
 as $$
 declare
 	v_today date := today();
