@@ -145,7 +145,7 @@ def modes(db):
     (proposed,) = done.data["proposed"]
     equal((done.data["recommendations_updated"], done.data["predicted"], statuses()),
           (0, 2, [["Ginger", "active", "clinician"], ["Turmeric", "proposed", "rules-1"]]), "proposed")
-    message = json.loads(db.one("select body from tidings.message where strpos(body, 'recommendation_proposed') > 0 order by id desc limit 1"))["data"]
+    message = json.loads(db.one("select body from tidings.message where strpos(body, 'recommendation_proposed') > 0 order by topic_id desc, seq desc limit 1"))["data"]
     equal((message["recommendation_id"], message["replaces"], message["herb"], message["probability"]), (proposed, recommendation, "Turmeric", 0.99), "told")
     equal(ask(db, diagnosis).data["proposed"], [], "a second time")
     equal(db.act(user, "decide_recommendation", {"recommendation_id": proposed, "status": "active"}).outcome, "ok", "decided")
@@ -153,7 +153,7 @@ def modes(db):
     user, diagnosis, recommendation = better(db)
     equal(ask(db, diagnosis, "apply").data["recommendations_updated"], 1, "applied")
     equal(statuses(), [["Ginger", "replaced", "clinician"], ["Turmeric", "active", "rules-1"]], "applied")
-    message = json.loads(db.one("select body from tidings.message where strpos(body, 'AI Model Prediction (Confidence: 0.99)') > 0 order by id desc limit 1"))
+    message = json.loads(db.one("select body from tidings.message where strpos(body, 'AI Model Prediction (Confidence: 0.99)') > 0 order by topic_id desc, seq desc limit 1"))
     equal((message["type"], message["data"]["old_recommendation"], message["data"]["new_recommendation"]),
           ("recommendation_update", {"herb": "Ginger"}, {"herb": "Turmeric"}), "told")
 
