@@ -44,9 +44,10 @@ void session_given(struct subscription *sub)
 	if (!is_device(s)) {
 		struct hub_confirmed *confirmed = &sub->subscriber.topic->confirmed;
 
-		/* Of all who listen to the topic one confirms for all without a name. */
-		if (now_ms < confirmed->ask_ms)
+		/* Of all who listen to the topic one confirms for all without a name, and one is the next, should that one be frozen. */
+		if (now_ms + PLACE_PING_MS < confirmed->ask_ms)
 			return;
+		now_ms = MAX(now_ms, confirmed->ask_ms);
 		confirmed->ask_ms = now_ms + PLACE_PING_MS;
 	}
 	set_due(s, now_ms);
