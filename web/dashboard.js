@@ -13,7 +13,7 @@ import { Pending, Refusal, ask, get, setToken, stopAsking, tell } from "./dashbo
 import { FeedbackTab } from "./dashboard-feedback.js";
 import { Model } from "./dashboard-model.js";
 import { showEffectiveness, showOverview, showRecommendations } from "./dashboard-panels.js";
-import { byId, forgetFigures, many, now } from "./dashboard-view.js";
+import { byId, forgetFigures, many, mark, now } from "./dashboard-view.js";
 
 const KEPT = "dashboard token";
 const TRANSPORTS = { websocket: "WebSocket", sse: "event stream", long_poll: "long-poll" };
@@ -84,7 +84,7 @@ function signOut(words = "", field = "token") {
 	byId("sign-error").textContent = words;
 	byId("diagnosis").value = diagnosis ?? "";
 	byId("token").value = field === "token" ? "" : stored() ?? "";
-	for (const id of ["diagnosis", "token"]) byId(id).toggleAttribute("aria-invalid", words !== "" && id === field);
+	for (const id of ["diagnosis", "token"]) mark(byId(id), words !== "" && id === field);
 	byId(field).focus();
 }
 
@@ -102,7 +102,7 @@ byId("sign").addEventListener("submit", (event) => {
 	const token = byId("token").value.trim().replace(/^Bearer\s+/i, "");
 	const wrong = !/^[1-9]\d{0,18}$/.test(wanted) ? ["diagnosis", "Which diagnosis? Its number is wanted."]
 		: !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token) ? ["token", token ? "This is not a token: it has three parts, with dots between." : "This takes a token."] : null;
-	for (const id of ["diagnosis", "token"]) byId(id).toggleAttribute("aria-invalid", id === wrong?.[0]);
+	for (const id of ["diagnosis", "token"]) mark(byId(id), id === wrong?.[0]);
 	byId("sign-error").textContent = wrong?.[1] ?? "";
 	if (wrong) return byId(wrong[0]).focus();
 	history.replaceState(null, "", `?diagnosis=${wanted}${location.hash}`);
