@@ -34,7 +34,7 @@ enum metrics_access { METRICS_LOCAL, METRICS_TOKEN, METRICS_OFF };
 
 #define METRICS_MAX 96	      /* in a table */
 #define METRIC_GIVEN "?"      /* the words of a label that metrics_write_series() is given */
-#define METRIC_GIVEN_MAX 16   /* of those */
+#define METRIC_GIVEN_MAX 24   /* of those */
 #define METRIC_BUCKETS_MAX 16 /* of a histogram, the last one, which has no bound, included */
 
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
