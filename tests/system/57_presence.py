@@ -114,7 +114,8 @@ def _(s):
                     equal(shown(page(s, topic)), {456: 1, 457: 3, 458: 1}, "connections")
             # One of three is left; the one who has gone altogether is told, and nothing before that.
             w.told(("leave", 458))
-            equal(shown(page(s, topic))[457], 1, "connections of who has one left")
+            # A stream that has ended behind the web server is noticed when that says so.
+            wait_until(lambda: shown(page(s, topic))[457] == 1, "one connection of three to be left")
         w.told(("leave", 457))
 
 
@@ -243,7 +244,8 @@ def _(s):
             equal((body["clients"], body["anonymous"], body["users_total"], shown(body)), (3, 2, 1, {456: 1}), "with two of them")
             with Watcher(s, node, "websocket", topic) as other:
                 kind, data = other.next()
-                equal((data["clients"], data["anonymous"]), (4, 2), "as a watcher is told")
+                # Numbers are as of the last reading, which may have been before this one came.
+                equal((data["clients"] in (3, 4), data["anonymous"]), (True, 2), "as a watcher is told")
             with Client(f"ws://127.0.0.1:{node.port}/ws/{d}?presence=yes", hello=False) as stranger:
                 equal(stranger.closed()[0], 1008, "a stranger who asks")
         s.web1.api.get(f"/ws/presence?topic={topic}").want(401)
