@@ -3,7 +3,7 @@ import contextlib
 import http.client
 import importlib
 
-from harness import WAIT_S, Client, equal, test, wait_until
+from harness import WAIT_S, Client, Closed, equal, test, wait_until
 from live import Live
 
 topics_of = importlib.import_module("48_topics")
@@ -119,7 +119,10 @@ class Watcher:
             if self.transport == "long_poll":
                 self.poll(timeout=50)
             elif self.transport == "sse":
-                _, self.cursor, m = next(self.link)
+                kind, place, m = next(self.link)
+                if kind == "close":
+                    raise Closed(m["data"]["code"], m["data"]["reason"])
+                self.cursor = place
                 self.got.append(m)
             else:
                 m = self.link.next()

@@ -46,7 +46,7 @@ class Phone:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=WAIT_S)
         connection.request(method, path, headers=headers)
         reply = connection.getresponse()
-        equal((reply.status, reply.getheader("Content-Type")), (200, "text/event-stream"), "status and type")
+        equal((reply.status, reply.headers.get_content_type()), (200, "text/event-stream"), "status and type")
 
         def events():
             event = {}
@@ -60,8 +60,11 @@ class Phone:
                 elif name:
                     event[name] = rest.lstrip()
 
-        yield events()
-        connection.close()
+        try:
+            yield events()
+        finally:
+            reply.close()
+            connection.close()
 
     def saw(self, m):
         """It has handled the message, and keeps its cursor."""
@@ -98,6 +101,7 @@ def _(s):
             equal(next(events)[1]["type"], "connect", "the first event")
             phone.cursor, m = next(events)
             equal(m["data"], 4, "what came after the cursor")
+        s.wait_watchers(diagnosis, 0)
         publish(5)
         polled = phone.answered("GET /poll", "cursor=CURSOR")
         equal(([m["data"] for m in polled["messages"]], polled["recovered"]), ([5], True), "a poll from there")

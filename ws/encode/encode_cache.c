@@ -38,7 +38,7 @@ static bool is_common(const struct subscription *sub)
 	const struct session *s = sub->session;
 
 	return s->subscriptions.count == 1 && s->outlet.held.len == 0 && !s->client.allowed_origin &&
-	       !s->client.request_id && sub->at.recovered && sub->at.missed_from == 0 && !sub->at.rewound;
+	       !s->client.request_id && sub->at.recovered && sub->at.missed_from == 0 && sub->at.rewound_from == 0;
 }
 
 static bool fits(const struct encode_cache *e, const struct subscription *sub, struct span frames)

@@ -30,7 +30,7 @@ static void websocket_welcome(struct buf *out, const struct session *s)
 
 static void websocket_missed_begin(struct buf *out, const struct subscription *sub)
 {
-	dialog_missed_begin(out, &sub->session->dialog, subscription_topic(sub), sub->at.rewound);
+	dialog_missed_begin(out, &sub->session->dialog, subscription_topic(sub), sub->at.rewound_from > 0);
 }
 
 static void websocket_missed_add(struct buf *out, const struct subscription *sub, bool first, struct span message)

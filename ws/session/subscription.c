@@ -143,7 +143,7 @@ struct resume_point subscription_place(const struct subscription *sub)
 		.epoch = sub->subscriber.topic->epoch,
 		.seq = sub->subscriber.seq,
 		.recovered = sub->at.recovered,
-		.rewound = sub->at.rewound,
+		.rewound = sub->at.rewound_from > 0,
 		.missed_from = sub->at.missed_from,
 		.missed_to = sub->at.missed_to,
 	};
@@ -154,7 +154,7 @@ static void begin_place(struct subscription *sub)
 	sub->at.recovered = true;
 	sub->at.missed_from = sub->at.missed_to = 0;
 	sub->at.known_seq = 0;
-	sub->at.rewound = false;
+	sub->at.rewound_from = 0;
 	sub->subscriber.withheld_from = sub->subscriber.withheld_to = 0;
 	sub->subscriber.ends_seq = 0;
 	sub->unsent.waits = false;
@@ -175,7 +175,7 @@ static void withhold_before(struct subscription *sub)
 {
 	uint64_t delivered = sub->subscriber.topic->delivered_seq;
 
-	if ((sub->types || sub->at.rewound) && sub->subscriber.seq > delivered)
+	if ((sub->types || sub->at.rewound_from > 0) && sub->subscriber.seq > delivered)
 		subscriber_withhold(&sub->subscriber, delivered + 1, sub->subscriber.seq);
 }
 
@@ -192,7 +192,7 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	begin_place(sub);
 	sub->at.known_seq = row->last_seq;
 	if (row->rewound_after >= 0) {
-		sub->at.rewound = true;
+		sub->at.rewound_from = (uint64_t)row->rewound_after + 1;
 		sub->at.recovered = !w->has_cursor;
 		sub->subscriber.seq = (uint64_t)row->rewound_after;
 	} else if (!w->has_cursor) {

@@ -52,8 +52,8 @@ struct subscription_place {
 	uint64_t known_seq;  /* the database had so many when it was attached: the tail may not have come to that yet */
 	uint64_t missed_seq; /* from CATCHING on: what was there then. What comes later was not missed */
 	uint64_t missed_from, missed_to; /* what it will never get; 0: nothing */
-	bool rewound;			 /* the newest come first, because it or its topic's policy wants that */
-	bool resumes;			 /* it came with a cursor */
+	uint64_t rewound_from; /* seq that it went back to, as it or its topic's policy wants; 0: it did not */
+	bool resumes;	       /* it came with a cursor */
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 };

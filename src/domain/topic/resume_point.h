@@ -20,7 +20,7 @@ struct resume_point {
 	const char *epoch; /* borrowed */
 	uint64_t seq;	   /* what comes after it will be sent */
 	bool recovered;
-	bool rewound;			 /* what it gets first is the newest: so its client, or the topic's policy, has it */
+	bool rewound;			 /* it gets the newest first: so its client, or the policy, has it */
 	uint64_t missed_from, missed_to; /* 0: not known, or nothing */
 };
 

@@ -27,7 +27,7 @@ struct attach_item {
 	const char *connection_id, *transport, *connected_at; /* borrowed; NULL: it is written down already */
 	const char *epoch;				      /* borrowed; of its cursor; NULL: that is damaged */
 	int64_t after;					      /* of its cursor; -1: it has none */
-	int64_t rewind;	   /* messages to go back where it has none, or none that holds; 0: as the topic's policy has it */
+	int64_t rewind;	   /* messages to go back where it has none, or none that holds; 0: as its policy has it */
 	const char *types; /* borrowed; a JSON array, of messages to go back over; NULL: all */
 	const char *also;  /* static: another action of tidings.authorize() that it has to be allowed; NULL: none */
 };
