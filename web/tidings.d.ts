@@ -266,6 +266,15 @@ export interface Feedback {
   edited_at?: string;
 }
 
+/** How probable it is that this does its patient good, and 80 % bounds; of what is contraindicated a reason alone. */
+export interface Prediction {
+  success?: number;
+  lower?: number;
+  upper?: number;
+  model: string;
+  reason?: string;
+}
+
 export interface Recommendation {
   recommendation_id: number;
   herb: string;
@@ -275,6 +284,7 @@ export interface Recommendation {
   reason: string | null;
   source: string;
   replaces: number | null;
+  prediction: Prediction | null;
   created_at: string;
   decided_at: string | null;
   decided_by: UserId | null;
@@ -294,6 +304,7 @@ export interface Effectiveness {
   improvement?: number;
   success_rate?: { value: number; lower: number; upper: number; successes: number };
   response_rate?: number;
+  prediction?: Prediction;
   own?: { effectiveness: number; rating: number; feedback: number; last_at: string };
 }
 
@@ -407,6 +418,9 @@ export interface Says {
   }];
   get_trending: [{ by?: "herb" | "treatment"; condition?: string; days?: 7 | 30 | 90; sort?: "growth" | "effectiveness" | "change"; limit?: number }, "trending",
     { by: "herb" | "treatment"; days: number; timestamp: string; cursor: string; basis: string; left_out: number; trending: Trend[] }];
+  predict: [{ diagnosis_id: number }, "predictions", { status: string; recommendations_updated: number; proposed: number[]; predicted: number }];
+  get_models: [Record<string, never>, "models",
+    { models: { model: string; n: number; brier: number; brier_base_rate: number; bins: { predicted: number; observed: number; n: number }[] }[] }];
   ack: [{ id: string } | { topic: string; seq: number }, "acked", { id?: string; topic?: string; seq?: number }];
 }
 

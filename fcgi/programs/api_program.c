@@ -37,6 +37,8 @@ static const struct route routes[] = {
 	{"GET", "/api/diagnosis/*/analytics", CLIENT_GET_ANALYTICS},
 	{"GET", "/api/recommendations/*/effectiveness", CLIENT_GET_EFFECTIVENESS},
 	{"GET", "/api/analytics/trending", CLIENT_GET_TRENDING},
+	{"POST", "/api/diagnosis/*/predictions", CLIENT_PREDICT},
+	{"GET", "/api/analytics/models", CLIENT_GET_MODELS},
 };
 
 /* Its first member is in the path. */

@@ -27,6 +27,7 @@ bool live_act_carry_out(struct live_visit *v, struct live_act *a)
 		.queue_min_age_s = v->worker->config->queue_min_age_s,
 		.require_user = v->worker->config->require_user,
 		.daily_max_kib = v->worker->config->user_daily_max_kib,
+		.predictions = v->worker->config->predictions,
 	};
 	struct buf fingerprint = BUF_EMPTY;
 	enum err e = ERR_MEMORY;

@@ -53,6 +53,8 @@ language sql immutable as $$
 		when 'get_analytics' then '{diagnosis_id,days}'
 		when 'get_effectiveness' then '{recommendation_id,days}'
 		when 'get_trending' then '{by,condition,days,sort,limit}'
+		when 'predict' then '{diagnosis_id}'
+		when 'get_models' then '{}'
 	end
 $$;
 
@@ -62,7 +64,7 @@ language sql immutable as $$
 	select case
 		when tidings.act_members(p_type) is null or p_type in ('set_threshold', 'set_preferences', 'typing', 'mark_read', 'ack',
 			'rate_feedback', 'comment_feedback', 'withdraw_feedback', 'get_feedback', 'decide_recommendation', 'get_recommendations', 'get_analytics', 'get_effectiveness',
-			'get_trending') then 0
+			'get_trending', 'get_models') then 0
 		when p_type = 'create_conversation' then 1 + coalesce(json_array_length(p_data -> 'participants'), 0)
 		else 1 + octet_length(p_data::text) / 1024 end
 $$;
@@ -76,6 +78,7 @@ $$;
 --	p_correlation	the JSON text of its correlation_id, or null
 --	p_require_user	accounts count (so no verdict below has to ask): a connection may outlive its own
 --	p_daily_max	see quota_holds()
+--	p_predictions	TIDINGS_PREDICTIONS: off | propose | apply
 --	outcome		ok | forbidden | not_found | over_quota | invalid | invalid_member (detail is a sentence that begins with the member's name)
 --			| settled (it is decided or withdrawn already), with detail, a sentence, where it helps. As in verdict(), an ordinary user
 --			is told the same for the second and the third
@@ -84,7 +87,7 @@ $$;
 --
 -- Without bitmap scans pages are read in the order of their index, however large the tables have become since the plan was made.
 create or replace function tidings.act(p_user text, p_role text, p_connection text, p_type text, p_data json, p_correlation text,
-	p_queue_max int8, p_queue_min_age_s int8, p_require_user boolean default false, p_daily_max int8 default 0)
+	p_queue_max int8, p_queue_min_age_s int8, p_require_user boolean default false, p_daily_max int8 default 0, p_predictions text default 'propose')
 returns table (outcome text, detail text, reply text, topic text, seq int8, clients int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -92,7 +95,7 @@ set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_merg
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-	q request := row(p_user, p_role, p_connection, p_data, one_line(p_correlation), p_queue_max, p_queue_min_age_s, p_require_user);
+	q request := row(p_user, p_role, p_connection, p_data, one_line(p_correlation), p_queue_max, p_queue_min_age_s, p_require_user, p_predictions);
 	a answer;
 	v_unknown text;
 	v_kib int8 := act_kib(p_type, p_data);
@@ -135,6 +138,8 @@ begin
 					when 'get_analytics' then a := act_get_analytics(q);
 					when 'get_effectiveness' then a := act_get_effectiveness(q);
 					when 'get_trending' then a := act_get_trending(q);
+					when 'predict' then a := act_predict(q);
+					when 'get_models' then a := act_get_models(q);
 					else a := refusal('invalid', 'tidings.act() has no such type');
 				end case;
 				if a.outcome = 'ok' then
@@ -165,7 +170,8 @@ $$;
 --
 -- What is refused leaves no trace: it may be tried again.
 create or replace function tidings.act_once(p_user text, p_role text, p_connection text, p_type text, p_data json, p_correlation text,
-	p_queue_max int8, p_queue_min_age_s int8, p_key text, p_hash text, p_require_user boolean default false, p_daily_max int8 default 0)
+	p_queue_max int8, p_queue_min_age_s int8, p_key text, p_hash text, p_require_user boolean default false, p_daily_max int8 default 0,
+	p_predictions text default 'propose')
 returns table (outcome text, detail text, reply text, topic text, seq int8, clients int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -194,7 +200,8 @@ begin
 	if quota_holds(p_user, p_role, p_daily_max) then
 		select a.outcome, a.detail, a.reply, a.topic, a.seq, a.clients
 			into act_once.outcome, act_once.detail, act_once.reply, act_once.topic, act_once.seq, act_once.clients
-			from act(p_user, p_role, p_connection, p_type, p_data, p_correlation, p_queue_max, p_queue_min_age_s, p_require_user, p_daily_max) a;
+			from act(p_user, p_role, p_connection, p_type, p_data, p_correlation, p_queue_max, p_queue_min_age_s, p_require_user, p_daily_max,
+				p_predictions) a;
 	else
 		outcome := 'over_quota';
 	end if;

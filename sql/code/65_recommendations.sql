@@ -15,6 +15,7 @@ language plpgsql stable as $$
 begin
 	return compact((
 		select row_to_json(d) from (select r.id as recommendation_id, r.herb, r.condition, r.data, r.status, r.reason, r.source, r.replaces,
+			prediction_json(r, patient_of(r.diagnosis_id)) as prediction,
 			stamp(r.created_at) as created_at, stamp(r.decided_at) as decided_at, user_json(r.decided_by) as decided_by) d)::text)::json;
 end
 $$;

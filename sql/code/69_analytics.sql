@@ -133,7 +133,8 @@ begin
 	select * into v_feedback from feedback_summary(p_diagnosis, v_patient, p_days);
 	return json_build_object('diagnosis_id', p_diagnosis, 'timestamp', stamp(clock_timestamp()), 'cursor', cursor('diagnosis/' || p_diagnosis),
 		'days', p_days, 'basis', 'reported by patients, not a trial', 'feedback', v_feedback.feedback,
-		'recommendations', (select coalesce(jsonb_agg(effectiveness_entry(r.row, v_patient) order by (r.row).id desc), '[]')
+		'recommendations', (select coalesce(jsonb_agg(effectiveness_entry(r.row, v_patient)
+				|| jsonb_strip_nulls(jsonb_build_object('prediction', prediction_json(r.row, v_patient))) order by (r.row).id desc), '[]')
 			from (select u::tidings.recommendation as row from unnest(v_recommendations) as u) r),
 		'timeline', v_feedback.timeline, 'suggestions', suggestions(p_diagnosis, v_patient, v_recommendations));
 end

@@ -160,7 +160,7 @@ begin
 
 	-- Votes are taken out of the sums here, so that the user is in none when this is committed.
 	perform analyst_lock(true);
-	-- Locks in the order of everybody else (keys, states, preferences, feedback, recommendations, conversations, topics, quotas); what is the user's alone goes before
+	-- Locks in the order of everybody else (keys, states, preferences, feedback, predictions, recommendations, conversations, topics, quotas); what is the user's alone goes before
 	-- what others may want is locked.
 	anonymised := 0;
 	kind := 'idempotency_keys';
@@ -195,7 +195,12 @@ begin
 	update feedback f set user_id = v_alias where f.user_id = v_user;
 	get diagnostics anonymised = row_count;
 	return next;
-	kind := 'recommendations'; deleted := 0; anonymised := 0;
+	anonymised := 0;
+	kind := 'predictions';
+	delete from prediction p where p.patient = v_user;
+	get diagnostics deleted = row_count;
+	return next;
+	kind := 'recommendations'; deleted := 0;
 	if is_table('recommendation') then
 		delete from recommendation r where r.diagnosis_id in (select d.id from diagnosis d where d.owner = v_user);
 		get diagnostics deleted = row_count;

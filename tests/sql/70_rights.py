@@ -50,7 +50,7 @@ def owner(db):
 def pinned(db):
     called = {f for s in MAY.values() for f in s} | {"publish", "cluster_tag", "revoke", "end_withdrawn", "end_left_over", "withdrawal_committing",
                                                      "right_withdrawn", "account_withdrawn", "health_push", "forget", "recount", "feedback_lost",
-                                                     "feedback_unfolded"}
+                                                     "feedback_unfolded", "feedback_judges"}
     got = {r[0] for r in db.sql("select proname from pg_proc where pronamespace = 'tidings'::regnamespace and prosecdef and exists "
                                 "(select from unnest(proconfig) c where c ~ '^search_path=.*, pg_temp$')")}
     equal(called - got, set(), "not pinned")

@@ -43,6 +43,7 @@ def everything(db, user, friend, assistant, clinician):
         d = int(topic.split("/")[1])
         equal(db.act(writer, "submit_feedback", {"diagnosis_id": d, "rating": 5, "comment": f"of {d}"}).outcome, "ok", "feedback")
         equal(db.act(writer, "recommend", {"diagnosis_id": d, "herb": "Ginger", "condition": "dyspepsia", "reason": "r"}).outcome, "ok", "a recommendation")
+    db.sql(f"insert into tidings.prediction (recommendation_id, patient, model, success) values (1, '{user}', 'rules-1', 0.5)")
     return owned, granted, with_friend, alone
 
 
@@ -52,7 +53,7 @@ def erases(db):
     everything(db, other, friend, assistant, clinician)
     owned, granted, with_friend, alone = everything(db, user, friend, assistant, clinician)
     assert {"topic.name", "message.body", "message.to_user", "chat_message.user_id", "health_reading.user_id", "notification.publisher", "idempotency.caller",
-            "app_user.id", "diagnosis.owner", "quota.user_id", "health_grant.user_id", "feedback.user_id", "feedback.patient", "recommendation.decided_by"} <= set(named(db, user)), named(db, user)
+            "app_user.id", "diagnosis.owner", "quota.user_id", "health_grant.user_id", "feedback.user_id", "feedback.patient", "prediction.patient", "recommendation.decided_by"} <= set(named(db, user)), named(db, user)
     before = {t: db.sql(f"select count(*) from tidings.{t}") for t in ("app_user", "conversation")}
     told = db.session("tidings_sidecar")
     told.listen("control")
@@ -63,7 +64,7 @@ def erases(db):
     queued = done.pop("queued_messages")
     assert queued[0] >= 8, queued
     equal(done, {"idempotency_keys": (1, 0), "diagnoses": (1, 0), "rights": (2, 0), "account": (1, 0), "chat_messages": (2, 1), "conversations": (1, 0),
-                 "readings": (2, 0), "thresholds": (1, 0), "notifications": (2, 1), "preferences": (1, 0), "feedback": (2, 1), "recommendations": (2, 1), "scheduled_messages": (1, 0), "connections": (0, 0),
+                 "readings": (2, 0), "thresholds": (1, 0), "notifications": (2, 1), "preferences": (1, 0), "feedback": (2, 1), "predictions": (1, 0), "recommendations": (2, 1), "scheduled_messages": (1, 0), "connections": (0, 0),
                  "topics": (5, 0), "quotas": (1, 0)}, "what was erased")
     assert f"forget {user}" in told.notifications("control")
     said = db.act(friend, "get_history", {"conversation_id": with_friend}).data["messages"]
@@ -128,7 +129,7 @@ def beside_publishers(db):
     db.batch([Request([Item(f"chats/{user}"), Item(f"chat/{conversation}")])], first)
     equal(db.act(db.user(), "health_update", {"metric": "pulse", "value": 1}).outcome, "ok", "somebody else's")
     first.sql("commit")
-    equal(session.receive(), [["17"]], "kinds")
+    equal(session.receive(), [["18"]], "kinds")
     equal(db.sql(f"select count(*) from tidings.topic where name = 'chats/{user}'"), [["0"]], "their topic")
 
 

@@ -6,7 +6,7 @@ from harness import equal, test, wait_until
 
 TABLES = ("topic", "message", "delivered", "presence", "connection", "idempotency", "effectiveness", "outbox", "diagnosis", "diagnosis_grant",
           "app_user", "health_grant", "health_threshold", "health_state", "health_reading", "conversation", "participant", "chat_message",
-          "notification_preference", "notification", "notification_push", "departure", "roster_watch", "recommendation", "feedback", "effect", "effect_day", "effect_vote", "effect_trend", "effect_shown")
+          "notification_preference", "notification", "notification_push", "departure", "roster_watch", "recommendation", "feedback", "effect", "effect_day", "effect_vote", "effect_trend", "effect_shown", "prediction")
 
 
 def scans(db):
@@ -84,11 +84,12 @@ def no_scans(db):
                            ("decide_recommendation", {"recommendation_id": replaced, "status": "withdrawn"}),
                            ("get_feedback", {"diagnosis_id": 1}), ("get_feedback", {"diagnosis_id": 1, "recommendation_id": recommended, "before": said + 1}),
                            ("get_recommendations", {"diagnosis_id": 1}), ("get_recommendations", {"diagnosis_id": 1, "status": "active"}),
-                           ("get_analytics", {"diagnosis_id": 1}), ("get_effectiveness", {"recommendation_id": recommended}), ("get_trending", {}),
+                           ("get_analytics", {"diagnosis_id": 1}), ("get_effectiveness", {"recommendation_id": recommended}), ("get_trending", {}), ("predict", {"diagnosis_id": 1}),
                            ("get_trending", {"by": "treatment", "sort": "change"}), ("get_trending", {"condition": "dyspepsia", "sort": "effectiveness"}),
                            ("rate_feedback", {"feedback_id": said, "rating": 1}), ("comment_feedback", {"feedback_id": said, "comment": "x"}),
                            ("withdraw_feedback", {"feedback_id": said})):
             equal(answer(publisher.sql(act_sql("456", "user", type, data, daily_max=100000))).outcome, "ok", type)
+        equal(answer(publisher.sql(act_sql("root", "admin", "get_models", {}))).outcome, "ok", "models")
         publisher.sql(act_sql("svc", "service", "get_receipt", {"id": note}))
         sidecar.sql("select tidings.redeliver('{456,789}')")
         sidecar.sql("select tidings.user_active('{456,789}')")
@@ -133,6 +134,7 @@ def no_scans(db):
            "'u' || n % 1000 end, 'system', 't', 'm', 'critical', null, now(), now() from generate_series(1, 40000) n")
     db.sql("insert into tidings.notification_push select 'u', row_number() over (), id from tidings.notification")
     db.sql("insert into tidings.recommendation (diagnosis_id, herb, condition, status) select n % 20000 + 1, 'h', 'c', 'declined' from generate_series(1, 40000) n")
+    db.sql("insert into tidings.prediction (recommendation_id, patient, model, success) select n, 'u' || n, 'rules-1', 0.5 from generate_series(1, 40000) n")
     db.sql("insert into tidings.feedback (diagnosis_id, recommendation_id, user_id, patient, rating, effectiveness, said, folded) select n % 20000 + 1, n, 'u' || n, '456', 5, 1, "
            "false, true from generate_series(1, 40000) n")
     sessions = (publisher, sidecar, reader, operator)

@@ -74,10 +74,10 @@ class Answer:
         return self.reply["data"]
 
 
-def act_sql(user, role, type, data, correlation=None, connection=None, queue_max=100, min_age_s=60, require_user=False, daily_max=0):
+def act_sql(user, role, type, data, correlation=None, connection=None, queue_max=100, min_age_s=60, require_user=False, daily_max=0, predictions="propose"):
     correlation = None if correlation is None else json.dumps(correlation)
     return (f"select outcome, detail, reply, topic, seq, clients from tidings.act({quote(user)}, {quote(role)}, {quote(connection)}, "
-            f"{quote(type)}, {quote(json.dumps(data))}, {quote(correlation)}, {queue_max}, {min_age_s}, {require_user}, {daily_max})")
+            f"{quote(type)}, {quote(json.dumps(data))}, {quote(correlation)}, {queue_max}, {min_age_s}, {require_user}, {daily_max}, {quote(predictions)})")
 
 
 def answer(rows):

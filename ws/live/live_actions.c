@@ -115,6 +115,7 @@ static enum err give(struct acting *a)
 			       .queue_min_age_s = c->queue_min_age_s,
 			       .require_user = a->require_user,
 			       .daily_max_kib = c->user_daily_max_kib,
+			       .predictions = c->predictions,
 		       },
 		       on_act, a);
 }

@@ -109,6 +109,10 @@ static const struct field_rule notify_rules[] = {
 	{"message", FIELD_TEXT_4000, true}, {"priority", FIELD_PRIORITY, false},     {"deliver_at", FIELD_TIME, false},
 };
 
+static const struct field_rule predict_rules[] = {
+	{"diagnosis_id", FIELD_ID, true},
+};
+
 static const struct field_rule rate_feedback_rules[] = {
 	{"feedback_id", FIELD_ID, true},
 	{"rating", FIELD_RATING, true},
@@ -191,6 +195,7 @@ static const struct type_rules {
 	[CLIENT_GET_FEEDBACK] = {"get_feedback", EXACT_QUESTION, RULES(get_feedback_rules)},
 	[CLIENT_GET_HEALTH] = {"get_health", QUESTION, RULES(get_health_rules)},
 	[CLIENT_GET_HISTORY] = {"get_history", QUESTION, RULES(get_history_rules)},
+	[CLIENT_GET_MODELS] = {"get_models", EXACT_QUESTION, NULL, 0},
 	[CLIENT_GET_NOTIFICATIONS] = {"get_notifications", QUESTION, RULES(get_notifications_rules)},
 	[CLIENT_GET_PREFERENCES] = {"get_preferences", QUESTION, NULL, 0},
 	[CLIENT_GET_RECOMMENDATIONS] = {"get_recommendations", EXACT_QUESTION, RULES(get_recommendations_rules)},
@@ -201,6 +206,7 @@ static const struct type_rules {
 	[CLIENT_MARK_READ] = {"mark_read", ACT, RULES(mark_read_rules)},
 	[CLIENT_NOTIFY] = {"notify", HTTP_ACT, RULES(notify_rules)},
 	[CLIENT_PING] = {"ping", OWN, NULL, 0},
+	[CLIENT_PREDICT] = {"predict", ACT, RULES(predict_rules)},
 	[CLIENT_RATE_FEEDBACK] = {"rate_feedback", ACT, RULES(rate_feedback_rules)},
 	[CLIENT_RECOMMEND] = {"recommend", ACT, RULES(recommend_rules)},
 	[CLIENT_REFRESH_TOKEN] = {"refresh_token", OWN, RULES(token_rules)},

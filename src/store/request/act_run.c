@@ -14,8 +14,8 @@ static const struct statement act_statement = {"act", ACT_SQL(ACT_CALL)};
 static const struct statement act_once_statement = {
 	"act_once",
 	ACT_SQL("tidings.act_once($1::text, $2::text, $3::text, $4::text, $5::json, $6::text, $7::int8, $8::int8, "
-		"$11::text, "
-		"encode(sha256($12::bytea), 'hex'), $9::boolean, $10::int8)"),
+		"$12::text, "
+		"encode(sha256($13::bytea), 'hex'), $9::boolean, $10::int8, $11::text)"),
 };
 
 void act_result_free(struct act_result *result)

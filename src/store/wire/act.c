@@ -44,16 +44,26 @@ int64_t act_cost(int64_t size)
 	return (MAX(size, 1) - 1) * RATE_ONE / PER_REQUEST;
 }
 
+/* The words of TIDINGS_PREDICTIONS (base/process/options.def). */
+static const char *const predictions[] = {"off", "propose", "apply"};
+
 void act_fill_params(const struct act *act, struct act_params *out)
 {
 	snprintf(out->queue_max, sizeof(out->queue_max), "%" PRId64, act->queue_max);
 	snprintf(out->queue_min_age, sizeof(out->queue_min_age), "%" PRId64, act->queue_min_age_s);
 	snprintf(out->daily_max, sizeof(out->daily_max), "%" PRId64, act->daily_max_kib);
 	const char *const values[ACT_PARAMS] = {
-		act->user_id,	act->role,	    act->connection_id,
-		act->type,	act->data,	    act->correlation,
-		out->queue_max, out->queue_min_age, act->require_user ? "true" : "false",
+		act->user_id,
+		act->role,
+		act->connection_id,
+		act->type,
+		act->data,
+		act->correlation,
+		out->queue_max,
+		out->queue_min_age,
+		act->require_user ? "true" : "false",
 		out->daily_max,
+		predictions[act->predictions],
 	};
 	memcpy(out->values, values, sizeof(values));
 }

@@ -23,9 +23,10 @@ struct act {
 	int64_t queue_max, queue_min_age_s;
 	bool require_user;     /* who is not in tidings.app_user, or not active, is refused */
 	int64_t daily_max_kib; /* TIDINGS_USER_DAILY_MAX */
+	int predictions;       /* TIDINGS_PREDICTIONS: the index of its word */
 };
 
-#define ACT_PARAMS 10
+#define ACT_PARAMS 11
 
 struct act_params {
 	const char *values[ACT_PARAMS]; /* texts: lent by the act, or by what follows */
@@ -40,7 +41,7 @@ void act_fill_params(const struct act *act, struct act_params *out);
 	"$4::text, $5::json) ELSE 1 END FROM " call
 #define ACT_CALL                                                                                       \
 	"tidings.act($1::text, $2::text, $3::text, $4::text, $5::json, $6::text, $7::int8, $8::int8, " \
-	"$9::boolean, $10::int8)"
+	"$9::boolean, $10::int8, $11::text)"
 
 enum { ACT_OUTCOME, ACT_DETAIL, ACT_REPLY, ACT_TOPIC, ACT_SEQ, ACT_CLIENTS, ACT_SIZE };
 

@@ -113,6 +113,8 @@ static void takes_every_act_with_all_that_it_may_have(void **state)
 		 "{\"type\":\"get_recommendations\",\"data\":{\"diagnosis_id\":1,\"status\":\"active\",\"before\":3,"
 		 "\"limit\":1}}",
 		 "{\"diagnosis_id\":1,\"status\":\"active\",\"before\":3,\"limit\":1}"},
+		{CLIENT_GET_MODELS, "{\"type\":\"get_models\"}", "{}"},
+		{CLIENT_PREDICT, "{\"type\":\"predict\",\"data\":{\"diagnosis_id\":1}}", "{\"diagnosis_id\":1}"},
 		{CLIENT_RATE_FEEDBACK,
 		 "{\"type\":\"rate_feedback\",\"data\":{\"feedback_id\":9,\"rating\":4,\"effectiveness\":8e-1}}",
 		 "{\"feedback_id\":9,\"rating\":4,\"effectiveness\":0.8}"},

@@ -33,9 +33,10 @@ static void parameters_are_in_the_statement_s_order(void **state)
 				.queue_max = 100,
 				.queue_min_age_s = 60,
 				.require_user = true,
-				.daily_max_kib = 102400};
-	static const char *const expected[ACT_PARAMS] = {"456", "user", NULL, "health_update", "{}",
-							 NULL,	"100",	"60", "true",	       "102400"};
+				.daily_max_kib = 102400,
+				.predictions = 2};
+	static const char *const expected[ACT_PARAMS] = {"456", "user", NULL,	"health_update", "{}",	 NULL,
+							 "100", "60",	"true", "102400",	 "apply"};
 	struct act_params params;
 
 	(void)state;
