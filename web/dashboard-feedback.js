@@ -2,7 +2,7 @@
  * dashboard-feedback - the tab Feedback: what was said, the form to say something, and what one does with one's own.
  */
 import { Refusal, ask, get, tell } from "./dashboard-act.js";
-import { button, byId, element, showList, stars, time } from "./dashboard-view.js";
+import { button, byId, element, mark, showList, stars, time } from "./dashboard-view.js";
 
 const COMMENT_MAX = 4000;
 const TOO_LONG = `The comment is too long: ${COMMENT_MAX} characters are the most.`;
@@ -42,7 +42,7 @@ function countDown(area, left) {
 	const show = () => {
 		const n = COMMENT_MAX - length(area.value);
 		left.textContent = n < 0 ? `${-n} too many` : `${n.toLocaleString("en-GB")} left`;
-		area.toggleAttribute("aria-invalid", n < 0);
+		mark(area, n < 0);
 	};
 	area.addEventListener("input", show);
 	area.show = show;

@@ -42,7 +42,7 @@ function figures(model) {
 	}
 	if (best?.prediction) {
 		const { success, lower, upper, model: by, reason } = best.prediction;
-		const words = typeof success === "number" ? `How likely ${best.herb} helps, by ${by}: between ${between(lower, upper)}` : reason ?? "Nothing is predicted.";
+		const words = typeof success === "number" ? `How likely ${best.herb} helps, by ${by}: between ${between(lower, upper)} with 80 %` : reason ?? "Nothing is predicted.";
 		list.push({ key: "prediction", says: best.prediction, make: () => group("For you",
 			element("dd", { className: "big" }, typeof success === "number" ? figure("prediction", success) : "–"), small(words)) });
 	}

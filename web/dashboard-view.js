@@ -30,6 +30,9 @@ export function time(when) {
 	return element("time", { dateTime: known.toISOString(), title: dated.format(known) }, words);
 }
 
+/* A field in which something is wrong. */
+export const mark = (field, wrong) => (wrong ? field.setAttribute("aria-invalid", "true") : field.removeAttribute("aria-invalid"));
+
 export const now = () => clock.format(new Date());
 
 /* Four of five: seen as stars, read as words. */

@@ -13,7 +13,7 @@ import { Pending, Refusal, ask, get, setToken, stopAsking, tell } from "./dashbo
 import { FeedbackTab } from "./dashboard-feedback.js";
 import { Model } from "./dashboard-model.js";
 import { showEffectiveness, showOverview, showRecommendations } from "./dashboard-panels.js";
-import { byId, forgetFigures, many, now } from "./dashboard-view.js";
+import { byId, forgetFigures, many, mark, now } from "./dashboard-view.js";
 
 const KEPT = "dashboard token";
 const TRANSPORTS = { websocket: "WebSocket", sse: "event stream", long_poll: "long-poll" };
@@ -30,6 +30,8 @@ let user = null;
 let feed = null;
 let model = null;
 let tab = TABS[0];
+let showAgain = false; // something has changed since it was shown
+const timers = {};
 const unread = new Map(TABS.map((name) => [name, 0]));
 const pending = new Pending(() => show());
 const path = () => `/api/diagnosis/${diagnosis}`;
@@ -62,7 +64,10 @@ function subject(token) {
 function signOut(words = "", field = "token") {
 	feed?.close();
 	feed = model = null;
-	for (const timer of Object.values(timers)) clearTimeout(timer);
+	for (const name of Object.keys(timers)) {
+		clearTimeout(timers[name]);
+		delete timers[name];
+	}
 	clearInterval(retryTimer);
 	pending.clear();
 	forgetFigures();
@@ -79,7 +84,7 @@ function signOut(words = "", field = "token") {
 	byId("sign-error").textContent = words;
 	byId("diagnosis").value = diagnosis ?? "";
 	byId("token").value = field === "token" ? "" : stored() ?? "";
-	for (const id of ["diagnosis", "token"]) byId(id).toggleAttribute("aria-invalid", words !== "" && id === field);
+	for (const id of ["diagnosis", "token"]) mark(byId(id), words !== "" && id === field);
 	byId(field).focus();
 }
 
@@ -97,7 +102,7 @@ byId("sign").addEventListener("submit", (event) => {
 	const token = byId("token").value.trim().replace(/^Bearer\s+/i, "");
 	const wrong = !/^[1-9]\d{0,18}$/.test(wanted) ? ["diagnosis", "Which diagnosis? Its number is wanted."]
 		: !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token) ? ["token", token ? "This is not a token: it has three parts, with dots between." : "This takes a token."] : null;
-	for (const id of ["diagnosis", "token"]) byId(id).toggleAttribute("aria-invalid", id === wrong?.[0]);
+	for (const id of ["diagnosis", "token"]) mark(byId(id), id === wrong?.[0]);
 	byId("sign-error").textContent = wrong?.[1] ?? "";
 	if (wrong) return byId(wrong[0]).focus();
 	history.replaceState(null, "", `?diagnosis=${wanted}${location.hash}`);
@@ -110,8 +115,8 @@ byId("leave").addEventListener("click", () => signOut());
 
 /* ---- what is loaded */
 
-const timers = {};
 let refreshAt = 0;
+let refreshWhen = 0;
 let refreshing = false;
 let again = 0; // ms: something has changed while numbers were asked for
 
@@ -176,9 +181,9 @@ async function refresh() {
 function refreshIn(ms) {
 	if (refreshing) return void (again = again ? Math.min(again, ms) : ms);
 	const when = Math.max(Date.now() + ms, ms === SOON_MS ? 0 : refreshAt + REFRESH_MS);
-	if (timers.refresh && timers.refreshWhen <= when) return;
+	if (timers.refresh && refreshWhen <= when) return;
 	clearTimeout(timers.refresh);
-	timers.refreshWhen = when;
+	refreshWhen = when;
 	timers.refresh = setTimeout(refresh, when - Date.now());
 }
 
@@ -193,14 +198,14 @@ const SHOW = {
 
 /* At once, and then again not before SHOW_MS are over. */
 function show() {
-	if (!model || timers.show) return void (timers.showAgain = !!model);
+	if (!model || timers.show) return void (showAgain = !!model);
 	SHOW[tab]();
 	showTabs();
 	timers.show = setTimeout(() => {
 		delete timers.show;
-		if (timers.showAgain) show();
+		if (showAgain) show();
 	}, SHOW_MS);
-	timers.showAgain = false;
+	showAgain = false;
 }
 
 function showTabs() {

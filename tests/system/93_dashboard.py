@@ -61,9 +61,10 @@ def propose(s, d, replaces=None, **body):
 def figures(page):
     """What the page shows of all feedback: count, mean and how often each rating was given."""
     text = page.text("#figures")
-    total = int(re.search(r"(\d+) answers?", text)[1])
-    mean = re.search(r"Rating ([\d.]+) of 5", text)
-    return total, float(mean[1]) if mean else None, [int(n) for n in page.texts(".ratings .count")][::-1]
+    found = re.search(r"Rating ([\d.]+) of 5 (\d+) answers?", text)
+    if not found:
+        return 0, None, []
+    return int(found[2]), float(found[1]), [int(n) for n in page.texts(".ratings .count")][::-1]
 
 
 def stored(s, d):
@@ -499,7 +500,7 @@ def picture(s, d, to, how):
         herb = ("Turmeric", "Curcuma", "Artichoke")[d % 3]
         s.sql(f"insert into tidings.diagnosis (id, owner) values ({d}, '{place.user}')")
         s.sql(f"insert into tidings.diagnosis (id, owner) select {d * 1000} + n, 'picture-{d}-' || n from generate_series(1, 150) n")
-        r = feedback.recommend(s, d, place.user, herb=herb, data={"dosage": "2g"})["recommendation_id"]
+        r = feedback.recommend(s, d, place.user, herb=herb, data={"dosage": "2g"}, reason="Helps digestion")["recommendation_id"]
         year(s, d, place.user, r, herb)
         analytics.counted(s)
         s.sql("delete from tidings.diagnosis where owner like 'picture-%'")
