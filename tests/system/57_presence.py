@@ -244,8 +244,7 @@ def _(s):
             equal((body["clients"], body["anonymous"], body["users_total"], shown(body)), (3, 2, 1, {456: 1}), "with two of them")
             with Watcher(s, node, "websocket", topic) as other:
                 kind, data = other.next()
-                # Numbers are as of the last reading, which may have been before this one came.
-                equal((data["clients"] in (3, 4), data["anonymous"]), (True, 2), "as a watcher is told")
+                equal((data["clients"], data["anonymous"]), (4, 2), "as a watcher is told")
             with Client(f"ws://127.0.0.1:{node.port}/ws/{d}?presence=yes", hello=False) as stranger:
                 equal(stranger.closed()[0], 1008, "a stranger who asks")
         s.web1.api.get(f"/ws/presence?topic={topic}").want(401)
@@ -291,7 +290,7 @@ def _(s):
 def _(s):
     topic = watched(s)
     for query, field in (("", "topic"), ("topic=", "topic"), ("topic=a%20b", "topic"), ("topic=Diagnosis/1", "topic"), (f"topic={topic}&limit=0", "limit"),
-                         (f"topic={topic}&limit=101", "limit"), (f"topic={topic}&after=", "after"), (f"topic={topic}&after=%01", "after"), (f"topic={topic}&topic={topic}", "topic")):
+                         (f"topic={topic}&limit=101", "limit"), (f"topic={topic}&after=", "after"), (f"topic={topic}&topic={topic}", "topic")):
         equal([e["field"] for e in s.web1.api.get(f"/ws/presence?{query}", s.token()).want(422)["errors"]], [field], query)
     for value in ("", "1", "maybe"):
         equal([e["field"] for e in s.node1.api.get(f"/poll?topics={topic}&presence={value}", s.token()).want(422)["errors"]], ["presence"], value)

@@ -174,11 +174,12 @@ static int64_t take(struct roster_watch *w, struct watched_topic *t, struct topi
 	int64_t lost_ms = doorbell_is_deaf(w->node->db.listener) ? DEAF_MS : LOST_MS;
 	int64_t unsettled_ms = w->settled_ms - clock_monotonic_ms();
 	int64_t wait_ms = t->roster ? lost_ms : SECOND_MS;
-	bool news = false;
+	bool news = false, newcomers = t->joined_ms >= t->as_of_ms;
 
 	if (watched_topic_take(t, &r->roster, unsettled_ms <= 0, &news) == ERR_MEMORY)
 		return AGAIN_MS;
-	if (news) {
+	t->as_of_ms = t->read_ms;
+	if (news || newcomers) {
 		set_next(w, t, TAILQ_FIRST(&t->watchers));
 		uv_idle_start(&w->runner, on_run);
 	}
@@ -312,7 +313,9 @@ static bool watch(struct roster_watch *w, struct subscription *sub)
 	struct watched_topic *t = hold_topic(w, sub->subscriber.topic);
 	bool added = t && watched_topic_add(t, sub);
 
-	if (t && !added)
+	if (added)
+		ring(t, clock_monotonic_ms());
+	else if (t)
 		free_unless_watched(w, t);
 	set_timer(w);
 	return added;

@@ -37,6 +37,7 @@ bool watched_topic_add(struct watched_topic *t, struct subscription *sub)
 		return false;
 	r->topic = t;
 	r->sub = sub;
+	r->joined_ms = t->joined_ms = clock_monotonic_ms();
 	TAILQ_INSERT_TAIL(&t->watchers, r, link);
 	sub->watcher = r;
 	return true;
@@ -93,6 +94,11 @@ enum err watched_topic_take(struct watched_topic *t, struct roster **r, bool set
 	return OK;
 }
 
+static bool is_too_new(const struct watched_topic *t, const struct watcher *r)
+{
+	return r->told == 0 && t->as_of_ms <= r->joined_ms && !watched_topic_is_large(t);
+}
+
 static bool takes_bytes(const struct watcher *r)
 {
 	const struct session *s = r->sub->session;
@@ -113,7 +119,7 @@ void watched_topic_tell(struct watched_topic *t, struct watcher *r)
 	struct delivery d = {.count = changes ? t->changes_count : 1, .age_ms = -1};
 	const struct buf *frames;
 
-	if (r->told == t->version || !takes_bytes(r))
+	if (r->told == t->version || is_too_new(t, r) || !takes_bytes(r))
 		return;
 	frames = changes ? &t->changes : whole_of(t);
 	if (!buf_ok(frames)) {

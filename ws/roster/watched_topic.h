@@ -25,7 +25,8 @@ struct watcher {
 	struct watched_topic *topic;
 	struct subscription *sub; /* borrowed: it leaves before it goes */
 	uint64_t told;		  /* the version that its client knows; 0: none */
-	int64_t whole_ms;	  /* when it was told all of it; 0: never */
+	int64_t joined_ms;
+	int64_t whole_ms; /* when it was told all of it; 0: never */
 };
 
 TAILQ_HEAD(watcher_list, watcher);
@@ -43,8 +44,10 @@ struct watched_topic {
 	struct watcher_list watchers;
 	struct watcher *
 		next; /* who is looked at next: those before it have been told, as far as they take it; NULL: all have */
-	int64_t read_ms; /* when it was asked for last; 0: never */
-	int64_t due_ms;	 /* when it is to be read */
+	int64_t joined_ms; /* when the last of them came */
+	int64_t read_ms;   /* when it was asked for last; 0: never */
+	int64_t as_of_ms;  /* when `roster` was asked for */
+	int64_t due_ms;	   /* when it is to be read */
 };
 
 /* NULL: no memory. Without watchers, and due now. */
@@ -71,5 +74,5 @@ bool watched_topic_is_large(const struct watched_topic *t);
  */
 enum err watched_topic_take(struct watched_topic *t, struct roster **r, bool settled, bool *news) MUST_CHECK;
 
-/* What it lacks, where it takes bytes now. */
+/* What it lacks, where it takes bytes now. One that has come waits for a reading that was begun since: it is in that itself. */
 void watched_topic_tell(struct watched_topic *t, struct watcher *r);
