@@ -58,10 +58,13 @@ enum database_use { DATABASE_CALLS, DATABASE_LISTEN };
 enum { RECOVERED_YES, RECOVERED_NO };
 
 /* type: as enum client_type */
-#define CLIENT_TYPES                                                                                       \
-	"ack|chat_message|create_conversation|get_health|get_history|get_notifications|get_preferences|"   \
-	"get_thresholds|health_update|join|mark_read|set_preferences|set_threshold|typing|broadcast_chat|" \
-	"broadcast_health|notify|authenticate|ping|refresh_token|subscribe|unsubscribe"
+#define CLIENT_TYPES                                                                                 \
+	"ack|chat_message|comment_feedback|create_conversation|decide_recommendation|get_analytics|" \
+	"get_effectiveness|get_feedback|get_health|get_history|get_models|get_notifications|"        \
+	"get_preferences|get_recommendations|get_thresholds|get_trending|health_update|join|"        \
+	"mark_read|predict|rate_feedback|recommend|set_preferences|set_threshold|submit_feedback|"   \
+	"typing|withdraw_feedback|broadcast_chat|broadcast_health|notify|authenticate|ping|"         \
+	"refresh_token|subscribe|unsubscribe"
 
 #define KEY_ALGORITHMS "HS256|HS384|HS512|RS256|RS384|RS512|ES256|ES384|ES512|PS256|PS384|PS512|EdDSA"
 

@@ -242,7 +242,7 @@ static void the_words_are_those_of_who_counts_now(void **state)
 /* More words than there are numbers for were read behind their end; and a quote would end a label. */
 static void a_file_whose_words_are_spoilt_is_not_read(void **state)
 {
-	static const char *const words[] = {"none||||||||||||||||||||", "none|/\"", "none|/\n"};
+	static const char *const words[] = {"none||||||||||||||||||||||||||||", "none|/\"", "none|/\n"};
 	char path[100];
 
 	(void)state;
