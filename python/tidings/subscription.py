@@ -162,7 +162,7 @@ class Subscription:
     def query(self, **more: object) -> str:
         topics = ",".join(urllib.parse.quote(t) for t in self.places)
         cursors = [place.cursor or "" for place in self.places.values()]
-        return "&".join([f"?topics={topics}", *([f"cursor={'.'.join(cursors)}"] if any(cursors) else []), *(f"{k}={v}" for k, v in {**self._wanted, **more}.items())])
+        return "&".join([f"?topics={topics}", *([f"cursor={'.'.join(cursors)}"] if any(cursors) else []), *(f"{k}={v}" for k, v in (*self._wanted.items(), *more.items()))])
 
     def begin(self, token: Optional[str]) -> Iterator[Event]:
         """A connection is about to be made, with that token."""

@@ -1,6 +1,5 @@
 """What feedback amounts to: votes, sums, scores, trends, and who is told of them."""
 import collections
-import datetime
 import decimal
 import json
 import random
