@@ -118,7 +118,7 @@ def independent(db):
     who, _, _ = patient(db, ("Ginger", "dyspepsia"))
     equal(predict(db, "Ginger", "dyspepsia", who), ["", "", "", "rules-1", ""], "of nobody")
     everybody = []
-    for _ in range(40):
+    for _ in range(20):
         treatments = rng.sample([(h, c) for h in ("Turmeric", "Ginger", "Mint") for c in ("dyspepsia", "nausea")], rng.randrange(1, 4))
         owner, diagnosis, recommendations = patient(db, *treatments)
         everybody.append(owner)
@@ -127,7 +127,7 @@ def independent(db):
     analyse(db)
     votes = {tuple(r[:3]): float(r[3]) for r in db.sql("select patient, herb, condition, vote from tidings.effect_vote")}
     assert int(db.one("select cells from tidings.effect_prior")) < 10, "the weight of the prior is 6"
-    for owner in [who, *everybody]:
+    for owner in [who, *everybody[:8]]:
         for herb, condition in (("Turmeric", "dyspepsia"), ("Mint", "nausea"), ("Sage", "nausea")):
             n, p = probability(votes, herb, condition, owner)
             got = predict(db, herb, condition, owner)
