@@ -13,8 +13,8 @@
 #include "domain/topic/topic.h"
 #include "fcgi/db_workers.h"
 #include "fcgi/metrics/program_metrics.h"
-#include "fcgi/programs/live_act.h"
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_act.h"
+#include "fcgi/live/live_visit.h"
 #include "fcgi/request_limits.h"
 
 #define THREADS_MAX 16

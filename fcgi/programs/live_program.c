@@ -9,11 +9,11 @@
 #include "domain/dialog/act_reply.h"
 #include "fcgi/db_workers.h"
 #include "fcgi/metrics/program_metrics.h"
-#include "fcgi/programs/live_act.h"
-#include "fcgi/programs/live_connections.h"
-#include "fcgi/programs/live_operator.h"
-#include "fcgi/programs/live_roster.h"
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_act.h"
+#include "fcgi/live/live_connections.h"
+#include "fcgi/live/live_operator.h"
+#include "fcgi/live/live_roster.h"
+#include "fcgi/live/live_visit.h"
 #include "fcgi/request_limits.h"
 
 #define THREADS_MAX 16

@@ -112,7 +112,7 @@ def no_scans(db):
     db.sql("insert into tidings.presence select t.id, n.id, 1 from tidings.topic t, tidings.node n on conflict do nothing")
     db.sql("insert into tidings.connection select gen_random_uuid(), n.id, t.id, '456', 'websocket', now() from tidings.topic t, tidings.node n limit 100000")
     db.sql(f"insert into tidings.connection select gen_random_uuid(), '{node}', 0, 'u' || n, 'websocket', now() from generate_series(1, 100000) n")
-    db.sql("insert into tidings.departure select t.id, 'g' || t.id % 100, now(), now() from tidings.topic t limit 100000")
+    db.sql("insert into tidings.departure select t.id, 'g' || t.id % 100, now(), now() + interval '1 h' from tidings.topic t limit 100000")
     db.sql("insert into tidings.roster_watch select t.id, gen_random_uuid() from tidings.topic t limit 100000")
     db.sql("insert into tidings.idempotency select 'c', n::text, 'h', null, now() from generate_series(1, 50000) n")
     db.sql("insert into tidings.quota select 'u' || n, current_date, 1 from generate_series(1, 50000) n")

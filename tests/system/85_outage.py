@@ -466,7 +466,9 @@ def _(s):
             client.answers()
             equal(web.api.get(f"/ws/history/{other}", s.token()).want(200)["messages"], [], "history")
             reply = pool.submit(s.recommend, published, api=web.api)
-            wait_until(lambda: s.sql("select 1 from pg_stat_activity where application_name = 'tidings broadcast' and wait_event = 'SyncRep'"), "it to wait")
+            # Itself, or for another's commit, which has what notifications are told by.
+            wait_until(lambda: s.sql("select 1 from pg_stat_activity where application_name = 'tidings broadcast' and query like '%publish_batch%' "
+                                     "and (wait_event = 'SyncRep' or wait_event_type = 'Lock' and wait_event = 'object')"), "it to wait")
             equal(s.refused(published, server=node)[0], 1013, "to a topic that waits with it")
             client.answers()
             come_back()

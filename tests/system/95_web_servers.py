@@ -127,7 +127,7 @@ def web_server(s, kind, node=None, share=None, **settings):
     (folder / "conf").write_text(text)
     running = []
     try:
-        for p in ("api", "broadcast", "live", "status", "history"):
+        for p in ("broadcast", "api", "live", "status", "history"):
             running.append(SocketProcess(f"{folder.name}-{p}", s.program(f"{p}.fcgi"), folder / f"{p}.sock", s.environment(**settings), s.logs))
         web = Process(folder.name, [program, *arguments, folder / "conf"], s.environment(), s.logs)
         running.append(web)

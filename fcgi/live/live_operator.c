@@ -1,4 +1,4 @@
-#include "fcgi/programs/live_operator.h"
+#include "fcgi/live/live_operator.h"
 
 #include <inttypes.h>
 #include <string.h>

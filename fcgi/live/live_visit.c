@@ -1,4 +1,4 @@
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_visit.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "fcgi/programs/live_connections.h"
+#include "fcgi/live/live_connections.h"
 
 #include <inttypes.h>
 

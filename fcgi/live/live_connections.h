@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_visit.h"
 
 void live_connection_health(struct live_visit *v);
 void live_connection_disconnect(struct live_visit *v);

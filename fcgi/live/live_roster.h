@@ -5,6 +5,6 @@
  */
 #pragma once
 
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_visit.h"
 
 void live_roster_page(struct live_visit *v);

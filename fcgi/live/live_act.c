@@ -1,4 +1,4 @@
-#include "fcgi/programs/live_act.h"
+#include "fcgi/live/live_act.h"
 
 #include "fcgi/request_limits.h"
 

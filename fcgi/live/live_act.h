@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "domain/input/client_message.h"
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_visit.h"
 #include "store/request/act_run.h"
 
 struct live_act {

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "fcgi/programs/live_visit.h"
+#include "fcgi/live/live_visit.h"
 
 void live_operator_connections(struct live_visit *v);
 void live_operator_topics(struct live_visit *v);

@@ -1,4 +1,4 @@
-#include "fcgi/programs/live_roster.h"
+#include "fcgi/live/live_roster.h"
 
 #include <string.h>
 
