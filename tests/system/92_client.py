@@ -135,7 +135,7 @@ def story(s, kind, mode):
         a, b, c, health = place.diagnosis(), place.diagnosis(), place.diagnosis(), f"health/{place.user}"
         last = place.publish(a, b, health)
         client.do("network", mode=mode)
-        tokens = {"first": s.token(place.user, ttl=6), "expiring": s.token(place.user), "refused": s.token(place.user)}
+        tokens = {"first": s.token(place.user, ttl=10), "expiring": s.token(place.user), "refused": s.token(place.user)}
         client.do("new", tokens=tokens, options={"topics": [a, b, health], **options_in(mode)})
         equal(client.event("connected")["transport"], NETWORKS[mode], "transport")
 
