@@ -437,7 +437,7 @@ def _(s):
                 def look(what, how=how, page=page):
                     if LOOK_AT:
                         page.do("shoot", to=str(pathlib.Path(LOOK_AT) / f"{how}-{what}.png"))
-                    equal(page.do("axe"), [], f"what axe finds: {what}, {how}")
+                    equal(page.do("axe", pages.AXE_S), [], f"what axe finds: {what}, {how}")
                     page.fits(f"{what}, {how}")
 
                 page.on(SIGN, "click")
