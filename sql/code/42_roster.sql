@@ -45,11 +45,12 @@ create or replace function tidings.end_departures(p_rows int8) returns void
 language plpgsql as $$
 declare
 	v_grace interval := make_interval(secs => coalesce((select max(n.presence_grace_ms) from node n), 0) / 1000.0);
+	v_before timestamptz := clock_timestamp() - v_grace; -- a volatile function is no key of an index
 	v_over tidings.departure[];
 begin
 	with over as (
 		delete from departure where ctid = any (array(
-			select o.ctid from departure o where o.left_at < clock_timestamp() - v_grace order by o.left_at limit p_rows for update skip locked))
+			select o.ctid from departure o where o.left_at < v_before order by o.left_at limit p_rows for update skip locked))
 		returning departure)
 	select array_agg(o.departure) into v_over from over o;
 	if v_over is not null then
