@@ -171,11 +171,11 @@ def no_growth(db):
             db.flush(node, delivered=[(i, n) for i in ids], run=sidecar.sql)
             sidecar.sql(f"select tidings.heartbeat('{node}', now()::text, 1, 1, '{{}}', '{{}}', '{{}}')")
             if n % 20 == 0:
-                for table in ("message", "topic", "delivered"):
+                for table in ("message", "topic", "delivered", "node"):
                     db.sql(f"vacuum tidings.{table}")
 
     def sizes():
-        return {t: int(db.one(f"select pg_total_relation_size('tidings.{t}')")) for t in ("message", "topic", "delivered", "node")}
+        return {t: int(db.one(f"select pg_relation_size('tidings.{t}') + pg_indexes_size('tidings.{t}')")) for t in ("message", "topic", "delivered", "node")}
 
     def updates(table):
         return [int(v) for v in db.sql(f"select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = '{table}'")[0]]

@@ -96,7 +96,7 @@ def at_once(db):
     holder.sql("commit")
     got = [answer(s.receive()) for s in sessions]
     equal({g.outcome for g in got}, {"ok"}, "outcomes")
-    # Who had waited too long for the topic has left it to the relay.
+    # Who had waited too long for the state has left it to the relay.
     while db.one(f"select count(*) from tidings.outbox where topic = 'health/{user}'") != "0":
         db.relay()
     equal(len(alerts(db, user)), 1, "alerts")

@@ -156,7 +156,6 @@ def all_told(s, d, load, readers):
     return last
 
 
-
 @test("PostgreSQL stopped and started again under load", allow=EXPECTED)
 def _(s):
     outage(s, stopped(s, "fast"))

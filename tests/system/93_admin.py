@@ -85,7 +85,6 @@ def _(s):
         page.on("#desk", "waitFor")
         page.on(LEAVE, "click")
         equal((page.on("#desk", "isVisible"), page.on("#desk tbody tr", "count"), page.evaluate("sessionStorage.length")), (False, 0, 0), "signed out")
-        page.do("open", path="/admin")
         page.on("#token", "fill", admin(s))
         page.on(SIGN, "click")
         page.on("#nodes tbody tr >> nth=0", "waitFor")
