@@ -253,6 +253,7 @@ for (const name of TABS) {
 
 let retryTimer = null;
 let caught = 0; // of the messages that were missed
+let missedUntil = 0; // ms, by the server's clock where it says its time
 
 function state(name, words, retryIn = null) {
 	const { dataset } = byId("state");
@@ -271,27 +272,32 @@ function state(name, words, retryIn = null) {
 const asOf = () => (byId("as-of").textContent = `As of ${now()}.`);
 const live = () => state("connected", `Live, by ${TRANSPORTS[feed.transport]}.`);
 
-/* A connection is there; what comes until it is quiet was missed meanwhile. */
-function connected({ userId }) {
+/* A connection is there; what was said before it, or comes until it is quiet, was missed meanwhile. */
+function connected({ userId, at }) {
 	if (userId !== undefined && userId !== null) user = String(userId);
 	caught = 0;
+	missedUntil = at ? Date.parse(at) : Date.now();
 	live();
 	catchUp();
 }
 
 function catchUp() {
 	clearTimeout(timers.quiet);
-	timers.quiet = setTimeout(() => {
-		delete timers.quiet;
-		if (feed?.transport) live();
-		if (caught > 1) byId("news").textContent = `${many(caught, "message")} caught up.`;
-	}, QUIET_MS);
+	timers.quiet = setTimeout(caughtUp, QUIET_MS);
+}
+
+function caughtUp() {
+	clearTimeout(timers.quiet);
+	delete timers.quiet;
+	if (feed?.transport) live();
+	if (caught > 1) byId("news").textContent = `${many(caught, "message")} caught up.`;
 }
 
 function hear(m) {
 	if (!model) return;
 	const { tab: about, ask: when } = model.take(m);
-	if (timers.quiet) {
+	if (timers.quiet && Date.parse(m.timestamp) >= missedUntil) caughtUp();
+	else if (timers.quiet) {
 		if (++caught > 1) state("catching", `Catching up: ${many(caught, "message")}.`);
 		catchUp();
 	}

@@ -111,7 +111,7 @@ export interface Gap {
 export interface Events<M = AnyMessage> {
   message: M;
   /** A connection is there. Comes again after every break, and whenever the transport, the topics or the token change. */
-  connected: { transport: Transport; topics: string[]; connectionId?: string; userId?: string | number | null };
+  connected: { transport: Transport; topics: string[]; connectionId?: string; userId?: string | number | null; /** The server's time then; polls do not say it. */ at?: string };
   /** A connection is gone; the next attempt comes in `retryIn` ms, or, where that is null, with the next topic. Nothing is lost by it. */
   disconnected: { transport: Transport; reason: string; retryIn: number | null };
   /** It is another one than before. The last is told when an error is fatal, not by `close()`. */

@@ -387,7 +387,7 @@ export class Tidings {
 		// One that has worked before will again, perhaps soon: a server that starts has all sorts of moments.
 		this.#planProbe(worse);
 		this.#planRenewal();
-		this.#emit("connected", { transport, topics: [...places.keys()], connectionId: hello.connection_id, userId: hello.user_id });
+		this.#emit("connected", { transport, topics: [...places.keys()], connectionId: hello.connection_id, userId: hello.user_id, at: hello.timestamp });
 		this.#tell();
 		if (places.size !== this.#ready.size || [...places].some(([topic, p]) => this.#places.get(topic) !== p)) this.#changed();
 	}

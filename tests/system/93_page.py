@@ -76,7 +76,10 @@ class Page(clients.Driven):
         return " ".join(self.on(what, "innerText").split())
 
     def wait_text(self, what, pattern):
-        wait_until(lambda: re.search(pattern, self.text(what)), f"{pattern!r} in {what}", 60)
+        try:
+            wait_until(lambda: re.search(pattern, self.text(what)), f"{pattern!r} in {what}", 60)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; it says {self.text(what)!r}") from None
 
     def texts(self, what):
         return [" ".join(t.split()) for t in self.on(what, "allInnerTexts")]

@@ -173,7 +173,7 @@ def errors_in_the_log(s):
         except tidings.UnauthorizedError as e:
             assert e.request_id and f"[request_id={e.request_id}]" in str(e), str(e)
             id = e.request_id
-            wait_until(lambda: f"request_id={id}" in log.read_text(), "the request in the audit trail")
+            wait_until(lambda: f"request={id}" in log.read_text(), "the request in the audit trail")
         else:
             raise AssertionError("no error")
         try:
