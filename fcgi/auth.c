@@ -112,8 +112,10 @@ enum err auth_check(struct auth *auth, const struct request *r, struct token_cla
 			   : ERR_MEMORY;
 	pthread_rwlock_unlock(&auth->lock);
 	buf_free(&token);
-	if (e == OK)
+	if (e == OK) {
+		request_set_user(r, claims->user_id);
 		return OK;
+	}
 	if (!fault) {
 		response_fault(res, e);
 		return e;

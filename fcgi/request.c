@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
@@ -87,7 +88,7 @@ static void set_client(struct request *r, const struct config *c)
 	address_text(r->client, &client);
 }
 
-enum err request_init(struct request *r, FCGX_Request *fcgi, const struct config *c)
+enum err request_init(struct request *r, FCGX_Request *fcgi, const struct config *c, struct request_subject *about)
 {
 	const char *query = NULL;
 	const char *origin = NULL;
@@ -102,12 +103,19 @@ enum err request_init(struct request *r, FCGX_Request *fcgi, const struct config
 	r->origin = origin && origin_allowed(c->allowed_origins, (struct span){origin, strlen(origin)}) ? origin : NULL;
 	set_ids(r);
 	set_client(r, c);
-	r->subject = (struct log_subject){
+	r->about = about;
+	about->subject = (struct log_subject){
 		.client = r->client[0] ? r->client : NULL,
 		.request_id = r->request_id,
 		.trace_id = r->trace_id[0] ? r->trace_id : NULL,
 	};
 	return set_path(r);
+}
+
+void request_set_user(const struct request *r, const char *user_id)
+{
+	snprintf(r->about->user_id, sizeof(r->about->user_id), "%s", user_id);
+	r->about->subject.user_id = r->about->user_id;
 }
 
 bool request_is_head(const struct request *r)

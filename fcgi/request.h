@@ -18,10 +18,17 @@
 #include "base/log/log.h"
 #include "base/net/address.h"
 #include "base/process/config.h"
+#include "domain/caller/user_id.h"
 #include "domain/http/problem.h"
 #include "domain/http/request_id.h"
 
 #define REQUEST_PATH_MAX 512 /* bytes; no route is nearly as long */
+
+/* What its lines in the log are about: its user only once the token was checked. */
+struct request_subject {
+	struct log_subject subject;
+	char user_id[USER_ID_MAX + 1];
+};
 
 struct request {
 	FCGX_Request *fcgi; /* borrowed */
@@ -32,11 +39,21 @@ struct request {
 	char request_id[REQUEST_ID_MAX + 1]; /* that it brought, or was given; goes back in the reply */
 	char trace_id[TRACE_ID_SIZE];
 	char client[ADDRESS_TEXT_SIZE]; /* behind proxies that are trusted; "" where the web server tells none */
-	struct log_subject subject;	/* its lines in the log */
+	struct request_subject *about;	/* lent */
 };
 
-/* Fills *r from what was accepted. ERR_MEMORY  all but its path */
-enum err request_init(struct request *r, FCGX_Request *fcgi, const struct config *c) MUST_CHECK;
+/*
+ * Fills *r from what was accepted.
+ *
+ *	about	lent, for as long as it lives
+ *
+ * ERR_MEMORY  all but its path
+ */
+enum err request_init(struct request *r, FCGX_Request *fcgi, const struct config *c,
+		      struct request_subject *about) MUST_CHECK;
+
+/* Whose it is. */
+void request_set_user(const struct request *r, const char *user_id);
 
 /* A CGI variable or header ("HTTP_AUTHORIZATION"); NULL: not there. */
 const char *request_param(const struct request *r, const char *name);

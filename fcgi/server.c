@@ -87,12 +87,13 @@ static void serve(const struct thread *t, FCGX_Request *fcgi)
 	const struct metrics *m = t->job->metrics;
 	int64_t began_us = clock_monotonic_us();
 	struct response res = RESPONSE_NEW;
+	struct request_subject about;
 	struct request r;
 	enum err e;
 
 	metrics_add(m, METRIC_HTTP_REQUESTS_IN_FLIGHT, 0, 0, 1);
-	e = request_init(&r, fcgi, t->job->config);
-	log_set_subject(&r.subject);
+	e = request_init(&r, fcgi, t->job->config, &about);
+	log_set_subject(&about.subject);
 	if (e == OK)
 		t->job->serve(t->context, &r, &res);
 	else

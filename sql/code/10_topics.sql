@@ -525,6 +525,9 @@ declare
 	v_gone int8;
 	v_old record;
 	v_olds int8[];
+	v_trimmed record;
+	v_aged int8 := 0;
+	v_expired int8 := 0;
 	v_now timestamptz := clock_timestamp();
 	v_until timestamptz; -- set once nothing is to be looked for any more
 	v_ttl interval := make_interval(secs => p_queue_ttl_s);
@@ -560,7 +563,12 @@ begin
 			where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq < v_old.first_seq + v_left
 				and m.created_at < v_now - least(v_old.queue_ttl, case when m.seq <= v_limit then v_min_age end));
 		continue when v_gone is null;
-		delete from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_gone;
+		with gone as (
+			delete from message m where m.topic_id = v_old.id and m.seq >= v_old.first_seq and m.seq <= v_gone returning m.seq, m.expires_at <= v_now as expired)
+		select count(*) filter (where g.expired) as expired, count(*) filter (where g.seq > v_limit and g.expired is not true) as aged into v_trimmed
+			from gone g;
+		v_expired := v_expired + v_trimmed.expired;
+		v_aged := v_aged + v_trimmed.aged;
 		update topic t set first_seq = v_gone + 1, empty_at = v_now where t.id = v_old.id;
 		v_left := v_left - (v_gone - v_old.first_seq + 1);
 		if v_left <= 0 then
@@ -571,6 +579,9 @@ begin
 			exit;
 		end if;
 	end loop;
+	if v_aged + v_expired > 0 then
+		update trimmed t set messages = t.messages + case t.reason when 'age' then v_aged else v_expired end;
+	end if;
 	if p_keep_s > 0 then
 		v_last := forget_topics(v_after, v_last, p_rows, p_keep_s, v_until);
 	end if;

@@ -14,6 +14,7 @@ declare
 	v_waiting record;
 	v_scheduled int8;
 	v_unacked record;
+	v_trimmed record;
 	v_snapshot timestamptz;
 	v_lines text[];
 begin
@@ -32,6 +33,8 @@ begin
 	select count(*) as count, coalesce(extract(epoch from v_now - min(n.sent_at)), 0) as oldest_s into v_unacked from (
 		select a.sent_at from notification a
 		where a.priority = 'critical' and a.acked_at is null and a.sent_at is not null limit 100000) n;
+	select sum(t.messages) filter (where t.reason = 'age') as aged, sum(t.messages) filter (where t.reason = 'expired') as expired into v_trimmed
+		from trimmed t;
 	-- Of other roles' sessions the server tells when they began to whoever is in pg_read_all_stats alone.
 	v_snapshot := least(
 		(select min(a.xact_start) from pg_stat_activity a where a.pid <> pg_backend_pid() and (a.backend_xmin is not null or a.backend_xid is not null)),
@@ -43,7 +46,9 @@ begin
 		'tidings_queue_topics ' || pg_stat_get_live_tuples('topic'::regclass),
 		'tidings_queue_undelivered_messages ' || v_waiting.messages,
 		'tidings_queue_oldest_undelivered_seconds ' || v_waiting.oldest_s,
-		'tidings_trimmed_messages_total ' || pg_stat_get_tuples_deleted('message'::regclass),
+		'tidings_trimmed_messages_total{reason="count"} ' || greatest(0, pg_stat_get_tuples_deleted('message'::regclass) - v_trimmed.aged - v_trimmed.expired),
+		'tidings_trimmed_messages_total{reason="age"} ' || v_trimmed.aged,
+		'tidings_trimmed_messages_total{reason="expired"} ' || v_trimmed.expired,
 		'tidings_outbox_messages{state="due"} ' || v_outbox.messages,
 		'tidings_outbox_messages{state="scheduled"} ' || v_scheduled,
 		'tidings_outbox_messages{state="failed"} ' || v_outbox.failed,

@@ -39,14 +39,21 @@ begin
 end
 $$;
 
--- May a herb never be taken by this patient? Of what is not known nothing is said.
-create or replace function tidings.contraindicated(p_patient text, p_herb text) returns boolean
+-- What is known of this patient that a herb must not be taken with; null: nothing. However either is spelt: capitals do not count here.
+create or replace function tidings.contraindications(p_patient text, p_herb text) returns text
 language plpgsql stable as $$
 begin
-	return exists (
-		select from contraindication c where c.herb = p_herb and exists (
-			select from patient_fact f where f.user_id = p_patient and f.fact = c.fact));
+	return (
+		select string_agg(c.fact, ', ' order by c.fact) from tidings.contraindication c
+		where lower(normalize(c.herb)) = lower(normalize(p_herb)) and exists (
+			select from tidings.patient_fact f where f.user_id = p_patient and lower(normalize(f.fact)) = lower(normalize(c.fact))));
 end
+$$;
+
+-- May a herb never be taken by this patient? Of what is not known nothing is said.
+create or replace function tidings.contraindicated(p_patient text, p_herb text) returns boolean
+language sql stable as $$
+	select tidings.contraindications(p_patient, p_herb) is not null
 $$;
 
 -- What a diagnosis's active recommendations might be looked at again for.

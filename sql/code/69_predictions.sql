@@ -158,9 +158,7 @@ declare
 	v_weight float8;
 begin
 	model := 'rules-1';
-	reason := (
-		select 'contraindicated: ' || string_agg(c.fact, ', ' order by c.fact) from tidings.contraindication c
-		where c.herb = p_herb and exists (select from tidings.patient_fact f where f.user_id = p_patient and f.fact = c.fact));
+	reason := 'contraindicated: ' || tidings.contraindications(p_patient, p_herb);
 	if reason is not null then
 		return;
 	end if;

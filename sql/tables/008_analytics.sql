@@ -142,6 +142,9 @@ create table tidings.contraindication (
 	primary key (herb, fact)
 );
 
+-- As it is compared: "ginkgo" is Ginkgo.
+create index contraindication_name on tidings.contraindication (lower(normalize(herb)));
+
 create table tidings.patient_fact (
 	user_id text not null,
 	fact text not null,

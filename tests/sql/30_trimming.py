@@ -1,4 +1,6 @@
 """What is kept: the newest 100, whatever is young, nothing that is too old."""
+import re
+
 from database import Item, Request, batch_sql
 from harness import equal, test, wait_until
 
@@ -104,6 +106,26 @@ def sweep(db):
     db.sweep()
     equal((db.counter(stale), db.kept(stale)), ((23, 22), []), "an empty queue")
     equal(db.publish(stale)[0].seq, 23, "the next seq")
+
+
+@test("the metrics tell what was trimmed because it was too many, too old, and expired")
+def reasons(db):
+    def trimmed():
+        found = re.findall(r'tidings_trimmed_messages_total\{reason="(\w+)"\} (\d+)', "\n".join(r[0] for r in db.sql("select tidings.metrics()", user="tidings_status")))
+        return {reason: int(messages) for reason, messages in found}
+
+    db.end_sessions()  # so that all they did is in the statistics
+    db.sweep()
+    before = trimmed()
+    crowded, stale = db.topic(), db.topic()
+    db.publish(crowded, count=20)
+    db.publish(stale, count=3)
+    db.publish(stale, count=4, expires_at=db.one("select now() + interval '1 hour'"))
+    db.age(crowded, 61)
+    db.age(stale, 604801)
+    db.sql(f"update tidings.message set expires_at = now() - interval '1 s' where topic_id = {db.topic_id(stale)} and expires_at is not null")
+    db.sweep(queue_max=10)
+    wait_until(lambda: {r: n - before[r] for r, n in trimmed().items()} == {"count": 10, "age": 3, "expired": 4}, "10, 3 and 4")
 
 
 @test("a TTL below the minimal age counts: also what is over the count goes by it")

@@ -164,8 +164,8 @@ def never(db):
     user, diagnosis, recommendation = better(db)
     generated = lambda: [r[0] for r in db.sql(f"select herb from tidings.generate_recommendations({diagnosis}, 10)")]
     equal(generated(), ["Turmeric"], "without it")
-    db.sql(f"insert into tidings.contraindication values ('Turmeric', 'anticoagulant'); insert into tidings.patient_fact values ('{user}', 'anticoagulant')")
-    equal(predict(db, "Turmeric", "dyspepsia", user), ["", "", "", "rules-1", "contraindicated: anticoagulant"], "a prediction")
+    db.sql(f"insert into tidings.contraindication values ('turmeric', 'Anticoagulant'); insert into tidings.patient_fact values ('{user}', 'anticoagulant')")
+    equal(predict(db, "Turmeric", "dyspepsia", user), ["", "", "", "rules-1", "contraindicated: Anticoagulant"], "a prediction")
     equal((generated(), ask(db, diagnosis).data["proposed"]), ([], []), "contraindicated")
     before = "\n".join("\t".join(r) for r in db.sql("select pg_get_functiondef('tidings.update_recommendations'::regproc)"))
     body = "select id, 'Turmeric', condition, '{}'::jsonb, 1::float8, 'mine', 'mine' from tidings.recommendation where diagnosis_id = diagnosis"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import uuid
 
-from harness import RawClient, Skip, command_line, descendants, equal, free_port, port_open, test, wait_until
+from harness import RawClient, Skip, command_line, descendants, edited, equal, free_port, port_open, test, wait_until
 
 metrics = importlib.import_module("31_metrics")
 web_servers = importlib.import_module("95_web_servers")
@@ -95,6 +95,19 @@ def _(s):
         line_with(log, f" request={id}")
     for path in ("/ws/status", "/ws/history/1", "/health", "/ws/nothing/there"):
         assert s.api.get(path, s.token(), {"X-Request-Id": given}).headers["X-Request-Id"] == given, path
+
+
+@test("what went wrong while a program served somebody is found by the user, and by the request", allow="not now|database error")
+def _(s):
+    d, user, id = s.diagnosis(), f"u-{uuid.uuid4()}", uuid.uuid4().hex
+    with edited(s, "history", "begin", "begin raise exception 'not now';"):
+        equal(s.api.get(f"/ws/history/{d}", s.token(user), {"X-Request-Id": id}).status, 500, "status")
+    line = line_with(s.web1.log, "database error", f"request={id}")
+    equal((line["user"], line["client"]), (user, "127.0.0.1"), "whose it was")
+    # In the audit trail each is there once.
+    s.api.post("/ws/publish", {"topic": f"diagnosis/{d}", "type": "note", "data": 1}, s.token(user, role="service"), headers={"X-Request-Id": id})
+    lines_of(s.web1.log, 1, f" user={user} ", f" request={id}", "event=publish")
+    equal(len(re.findall(rf"event=publish.* user={user}.* user=", s.web1.log.read_text())), 0, "lines that name the user twice")
 
 
 @test("what could break a header or a line, is too long or may be a token, is no id of a request: another is given, and it is in no log")

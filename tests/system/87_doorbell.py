@@ -318,7 +318,7 @@ def _(s):
             equal(said(node), [], "lines about a pooler")
     with Pooler(s) as pooler:
         with s.node(TIDINGS_LISTEN_DATABASE=pooler.conninfo) as node, s.connect(d, server=node) as client:
-            wait_until(lambda: said(node), "it to say so")
+            wait_until(lambda: said(node), "it to say so", 60)
             s.recommend(d)
             equal(client.next()["seq"], 1, "what is kept")
             status, found = doctor(pooler)

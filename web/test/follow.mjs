@@ -4,7 +4,7 @@
  *	node follow.mjs STATE TOPIC	STATE: the URL of {"state": {id: version, …}, "cursor": …}
  *
  * Stdin is a JSON array of {"url", "transport", "token", "reload"}, one for each client; reload: after so many messages it loads the state
- * anew, 0: only after a gap. A message of the type "end" ends a client; when all have, {"model", "wrong", "loads", "gaps"} of each goes to
+ * anew, 0: only after a gap. A row 0, by the state or by a message, ends a client; when all have, {"model", "wrong", "loads", "gaps"} of each goes to
  * stdout. tests/system/59_state.py has the same in Python.
  */
 import { text } from "node:stream/consumers";
@@ -26,6 +26,7 @@ function follow({ url, transport, token, reload }) {
 		for (const [id, version] of model) if (!next.has(id)) gone.set(id, Math.max(version, gone.get(id) ?? -1));
 		model = next;
 		told.loads++;
+		if (model.has(0)) over();
 		return cursor;
 	}
 
@@ -37,22 +38,24 @@ function follow({ url, transport, token, reload }) {
 		} else if (row.version > known(row.id)) model.set(row.id, row.version);
 	}
 
+	let over;
 	return new Promise((done) => {
 		const client = new Tidings(url, {
 			token, state, WebSocket, topics: [topic], transports: [transport], connectTimeout: 60000, backoffMin: 50, backoffMax: 500,
 		});
 		let count = 0;
 		let last = 0;
+		over = () => {
+			client.close();
+			done({ ...told, model: Object.fromEntries(model) });
+		};
 		client.on("gap", () => told.gaps++);
 		client.on("error", ({ code, message }) => code !== "unreachable" && code !== "busy" && told.wrong.push(`${code}: ${message}`));
 		client.on("message", (m) => {
-			if (m.type === "end") {
-				client.close();
-				return done({ ...told, model: Object.fromEntries(model) });
-			}
 			if (last && m.seq !== last + 1) told.wrong.push(`${m.seq} instead of ${last + 1}`);
 			last = m.seq;
 			if (m.type === "thing") take(m.data);
+			if (model.has(0)) return over();
 			if (reload && ++count % reload === 0) {
 				last = 0;
 				client.unsubscribe(topic);

@@ -174,11 +174,11 @@ static int64_t take(struct roster_watch *w, struct watched_topic *t, struct topi
 	int64_t lost_ms = doorbell_is_deaf(w->node->db.listener) ? DEAF_MS : LOST_MS;
 	int64_t unsettled_ms = w->settled_ms - clock_monotonic_ms();
 	int64_t wait_ms = t->roster ? lost_ms : SECOND_MS;
-	bool news = false, newcomers = t->joined_ms >= t->as_of_ms;
+	bool news = false, newcomers = t->joined >= t->as_of;
 
 	if (watched_topic_take(t, &r->roster, unsettled_ms <= 0, &news) == ERR_MEMORY)
 		return AGAIN_MS;
-	t->as_of_ms = t->read_ms;
+	t->as_of = t->begun;
 	if (news || newcomers) {
 		set_next(w, t, TAILQ_FIRST(&t->watchers));
 		uv_idle_start(&w->runner, on_run);
@@ -217,6 +217,7 @@ static void take_due(struct roster_watch *w)
 		if (t->due_ms > now_ms)
 			continue;
 		t->read_ms = now_ms;
+		t->begun++;
 		t->due_ms = now_ms + LOST_MS;
 		w->asked[w->asked_count++] = t->id;
 	}

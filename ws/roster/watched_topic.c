@@ -37,7 +37,7 @@ bool watched_topic_add(struct watched_topic *t, struct subscription *sub)
 		return false;
 	r->topic = t;
 	r->sub = sub;
-	r->joined_ms = t->joined_ms = clock_monotonic_ms();
+	r->joined = t->joined = t->begun;
 	TAILQ_INSERT_TAIL(&t->watchers, r, link);
 	sub->watcher = r;
 	return true;
@@ -96,7 +96,7 @@ enum err watched_topic_take(struct watched_topic *t, struct roster **r, bool set
 
 static bool is_too_new(const struct watched_topic *t, const struct watcher *r)
 {
-	return r->told == 0 && t->as_of_ms <= r->joined_ms && !watched_topic_is_large(t);
+	return r->told == 0 && t->as_of <= r->joined && !watched_topic_is_large(t);
 }
 
 static bool takes_bytes(const struct watcher *r)

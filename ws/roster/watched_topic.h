@@ -25,8 +25,8 @@ struct watcher {
 	struct watched_topic *topic;
 	struct subscription *sub; /* borrowed: it leaves before it goes */
 	uint64_t told;		  /* the version that its client knows; 0: none */
-	int64_t joined_ms;
-	int64_t whole_ms; /* when it was told all of it; 0: never */
+	uint64_t joined;	  /* readings that had been begun when it came */
+	int64_t whole_ms;	  /* when it was told all of it; 0: never */
 };
 
 TAILQ_HEAD(watcher_list, watcher);
@@ -44,10 +44,11 @@ struct watched_topic {
 	struct watcher_list watchers;
 	struct watcher *
 		next; /* who is looked at next: those before it have been told, as far as they take it; NULL: all have */
-	int64_t joined_ms; /* when the last of them came */
-	int64_t read_ms;   /* when it was asked for last; 0: never */
-	int64_t as_of_ms;  /* when `roster` was asked for */
-	int64_t due_ms;	   /* when it is to be read */
+	uint64_t begun;	 /* readings of it, so far */
+	uint64_t joined; /* of those, when the last of the watchers came */
+	uint64_t as_of;	 /* the reading that `roster` is from */
+	int64_t read_ms; /* when the last was begun; 0: never */
+	int64_t due_ms;	 /* when it is to be read */
 };
 
 /* NULL: no memory. Without watchers, and due now. */

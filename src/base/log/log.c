@@ -65,6 +65,11 @@ void log_set_subject(const struct log_subject *subject)
 	the_subject = subject;
 }
 
+const struct log_subject *log_get_subject(void)
+{
+	return the_subject;
+}
+
 /* What of snprintf()'s answer is really there. */
 static size_t there(int answer, size_t size)
 {

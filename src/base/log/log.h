@@ -61,6 +61,8 @@ void log_set_format(enum log_format format);
 
 /* What this thread's lines are about from now on: lent, until the next; NULL: nothing. */
 void log_set_subject(const struct log_subject *subject);
+/* NULL: nothing. */
+const struct log_subject *log_get_subject(void);
 
 /* Any thread may, at any time. */
 void log_set_level(enum log_level up_to);
