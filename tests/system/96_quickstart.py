@@ -1,5 +1,6 @@
 """etc/quickstart, as somebody uses it who has just got it: what it prints is done, Ctrl-C, and once more."""
 import contextlib
+import importlib
 import os
 import pathlib
 import re
@@ -8,8 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import types
 
 from harness import Api, Client, Process, TOP, command_line, descendants, equal, free_port, is_running, test, wait_until
+
+pages = importlib.import_module("93_page")
+# Where somebody wants to look at them.
+LOOK_AT = os.environ.get("TIDINGS_SCREENSHOTS_TO")
 
 
 def environment(s, state, port, ws_port):
@@ -156,3 +162,36 @@ def _(s):
             assert f"quickstart: {name} has ended by itself" in quick.text(), quick.text()
             # PostgreSQL's own are in no group of ours, and see by themselves that it is gone.
             wait_until(lambda: not any(is_running(p) for p in everything), f"all to end with {name}")
+
+
+@test("quickstart: a day of feedback that the page plays is in the database afterwards, and on the dashboard, which has a year of it from the first")
+def _(s):
+    state, port, ws_port = s.folder / "day", free_port(), free_port()
+    quick = Quickstart(s, state, port, ws_port)
+    with contextlib.ExitStack() as ended:
+        ended.callback(quick.stop)
+        place = types.SimpleNamespace(web=types.SimpleNamespace(port=port))
+        dashboard = ended.enter_context(pages.opened(s, place, path="/dashboard?diagnosis=123", **pages.WIDE))
+        dashboard.on("#token", "fill", quick.token("USER_TOKEN"))
+        dashboard.on('#sign button[type="submit"]', "click")
+        dashboard.wait_text("#figures", "Rating [\\d.]+ of 5")
+        before = dashboard.text("#figures")
+        page = ended.enter_context(pages.opened(s, place, path="/demo/?seconds=6", **pages.PHONE))
+        page.on("#play", "click")
+        page.wait_text("#error", "token")
+        page.on("#token", "fill", quick.token("SERVICE_TOKEN"))
+        page.on("#play", "click")
+        page.wait_text("#said", "Patient \\d+: \\w+, [1-5] of 5")
+        page.wait_text("#status", "The day is over: 120 answers.")
+        equal(page.text("#error"), "", "what went wrong")
+        equal(page.do("axe", pages.AXE_S), [], "what axe finds")
+        page.fits("the page")
+        count = subprocess.run(["psql", "-qXAt", "-h", state / "run", "-U", "postgres", "-d", "tidings", "-c",
+                                "select count(*) filter (where created_at > now() - interval '10 minutes'), count(*) filter (where diagnosis_id = 123) from tidings.feedback"],
+                               capture_output=True, text=True, check=True).stdout.strip().split("|")
+        equal(count[0], "120", "answers in the database")
+        dashboard.wait_text("#figures", f"\\b{count[1]} answers")
+        assert dashboard.text("#figures") != before, before
+        for name, shown in (("demo", page), ("demo-dashboard", dashboard)):
+            if LOOK_AT:
+                shown.do("shoot", to=str(pathlib.Path(LOOK_AT) / f"{name}.png"))

@@ -58,7 +58,7 @@ function end(words) {
 /* Answer n of a day, when it is time. */
 async function step(n, mine) {
 	const minute = Math.floor(n * DAY_MIN / ANSWERS);
-	byId("time").textContent = clock(minute % DAY_MIN);
+	byId("time").textContent = clock(minute);
 	byId("progress").value = minute;
 	if (n === ANSWERS) return end(`The day is over: ${ANSWERS} answers.`);
 	const said = answer(n);

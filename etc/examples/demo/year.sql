@@ -1,4 +1,6 @@
 -- A year of invented feedback, for etc/quickstart: 60 patients, two recommendations each, and two for diagnosis 123. Safe to load twice.
+select not exists (select from tidings.recommendation where id = 9000001231) as first_time \gset
+\if :first_time
 begin;
 
 create temporary table quality (condition text, herb text, mean float8) on commit drop;
@@ -16,12 +18,12 @@ insert into tidings.recommendation (id, diagnosis_id, condition, herb, data, rea
 	cross join (values (1, 'dyspepsia'), (2, 'insomnia')) as c(place, condition)
 	cross join lateral (
 		select q.herb from quality q where q.condition = c.condition order by q.herb
-		offset n % (select count(*) from quality o where o.condition = c.condition) limit 1) h
-on conflict do nothing;
-insert into tidings.recommendation (id, diagnosis_id, condition, herb, data, reason, created_at) values
-	(9000001231, 123, 'dyspepsia', 'Ginger', '{"dosage": "1 g", "frequency": "after meals"}', 'Settles the stomach.', now() - interval '1 year'),
-	(9000001232, 123, 'insomnia', 'Valerian', '{"dosage": "300 mg", "frequency": "an hour before bed"}', 'Helps to fall asleep.', now() - interval '1 year')
-on conflict do nothing;
+		offset n % (select count(*) from quality o where o.condition = c.condition) limit 1) h;
+-- Not in force until all is counted: the first message of diagnosis 123 is to be one's own.
+insert into tidings.recommendation (id, diagnosis_id, condition, herb, data, status, reason, created_at) values
+	(9000001231, 123, 'dyspepsia', 'Ginger', '{"dosage": "1 g", "frequency": "after meals"}', 'proposed', 'Settles the stomach.', now() - interval '1 year'),
+	(9000001232, 123, 'insomnia', 'Valerian', '{"dosage": "300 mg", "frequency": "an hour before bed"}', 'proposed', 'Helps to fall asleep.',
+		now() - interval '1 year');
 
 -- A rating every five weeks or so, each about what the herb is worth. The same numbers each time: hashes.
 insert into tidings.feedback (diagnosis_id, recommendation_id, user_id, patient, rating, effectiveness, said, comment, created_at)
@@ -34,9 +36,12 @@ insert into tidings.feedback (diagnosis_id, recommendation_id, user_id, patient,
 	cross join generate_series(0, 9) week
 	cross join lateral (select abs(hashtext(r.id || ' ' || week)) as chance) c
 	cross join lateral (select c.chance, greatest(1, least(5, round(q.mean + (c.chance % 1000) / 500.0 - 1)))::int as rating) v
-	where r.id between 9000000000 and 9000099999 and not exists (select from tidings.feedback f where f.recommendation_id = r.id)
+	where r.id between 9000000000 and 9000099999
 	order by 9;
 
 select tidings.recount();
+select tidings.analyse(60000);
+update tidings.recommendation set status = 'active' where id in (9000001231, 9000001232);
 
 commit;
+\endif
