@@ -1,6 +1,7 @@
 """etc/quickstart, as somebody uses it who has just got it: what it prints is done, Ctrl-C, and once more."""
 import contextlib
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -195,3 +196,39 @@ def _(s):
         for name, shown in (("demo", page), ("demo-dashboard", dashboard)):
             if LOOK_AT:
                 shown.do("shoot", to=str(pathlib.Path(LOOK_AT) / f"{name}.png"))
+
+
+@test("quickstart: what doc/integration.md says of one feedback is answered, and told, as it stands there")
+def _(s):
+    guide = (TOP / "doc" / "integration.md").read_text()
+    blocks = re.findall(r"^```(sh|json)\n(.*?)^```$", guide, re.M | re.S)
+    state, port, ws_port = s.folder / "guide", free_port(), free_port()
+    quick = Quickstart(s, state, port, ws_port)
+    with contextlib.ExitStack() as ended:
+        ended.callback(quick.stop)
+        env = {**os.environ, "USER_TOKEN": quick.token("USER_TOKEN")}
+
+        def said(command):
+            done = subprocess.run(["sh", "-c", command.replace("curl ", "curl --fail-with-body ", 1).replace(":8000", f":{port}")], env=env, capture_output=True, text=True)
+            equal(done.returncode, 0, f"exit status of {command} ({done.stdout}{done.stderr})")
+            return json.loads(done.stdout)
+
+        with Client(f"ws://127.0.0.1:{port}/ws?topics=diagnosis/123&token={env['USER_TOKEN']}") as listening:
+            answer, heard = None, 0
+            for kind, text in blocks:
+                if kind == "sh":
+                    answer = said(text)
+                    continue
+                wanted = json.loads(text)
+                got = listening.next() if "type" in wanted else answer
+                heard += "type" in wanted
+                equal(members(got), members(wanted), "members")
+                equal({k: got[k] for k in ("type", "seq", "status") if k in got}, {k: wanted[k] for k in ("type", "seq", "status") if k in wanted}, "what it is")
+                if wanted.get("type") == "recommendation_proposed":
+                    equal((got["data"]["herb"], got["data"]["recommendation_id"]), ("Peppermint", 1), "what is proposed")
+        equal(heard, 4, "messages")
+
+
+def members(told):
+    """Of an object and of its data."""
+    return sorted(told), sorted(told.get("data", ()))

@@ -10,7 +10,7 @@ const HERBS = { // as year.sql has them, in the order of the alphabet
 	1: ["Fennel", "Ginger", "Peppermint", "Turmeric"],
 	2: ["Lavender", "Passionflower", "Valerian"],
 };
-const MEANS = { Fennel: 2.8, Ginger: 3.9, Lavender: 3.1, Passionflower: 4.1, Peppermint: 4.3, Turmeric: 3.4, Valerian: 3.5 };
+const MEANS = { Fennel: 2.8, Ginger: 3.0, Lavender: 3.1, Passionflower: 4.1, Peppermint: 4.7, Turmeric: 3.4, Valerian: 3.5 };
 
 const byId = (id) => document.getElementById(id);
 const speed = Number(new URLSearchParams(location.search).get("seconds")) || 60; // what a day takes

@@ -5,7 +5,7 @@ begin;
 
 create temporary table quality (condition text, herb text, mean float8) on commit drop;
 insert into quality values
-	('dyspepsia', 'Ginger', 3.9), ('dyspepsia', 'Turmeric', 3.4), ('dyspepsia', 'Peppermint', 4.3), ('dyspepsia', 'Fennel', 2.8),
+	('dyspepsia', 'Ginger', 3.0), ('dyspepsia', 'Turmeric', 3.4), ('dyspepsia', 'Peppermint', 4.7), ('dyspepsia', 'Fennel', 2.8),
 	('insomnia', 'Valerian', 3.5), ('insomnia', 'Lavender', 3.1), ('insomnia', 'Passionflower', 4.1);
 
 insert into tidings.diagnosis (id, owner, public) select 1000 + n, 'demo-' || n, false from generate_series(1, 60) n on conflict do nothing;
