@@ -31,10 +31,10 @@ TABS = ("overview", "recommendations", "effectiveness", "feedback")
 
 
 @contextlib.contextmanager
-def opened(s, place, d, user=None, tab=None, **how):
+def opened(s, place, d, user=None, tab=None, token=None, **how):
     """The dashboard of a diagnosis, for its user."""
     with pages.opened(s, place, path=f"/dashboard?diagnosis={d}{f'#{tab}' if tab else ''}", **how) as page:
-        page.on("#token", "fill", s.token(user or place.user))
+        page.on("#token", "fill", token or s.token(user or place.user))
         page.on(SIGN, "click")
         page.on("#content", "waitFor")
         page.wait_text("#state-text", "^Live, by")

@@ -15,8 +15,7 @@ import types
 from harness import Api, Client, Process, TOP, command_line, descendants, equal, free_port, is_running, test, wait_until
 
 pages = importlib.import_module("93_page")
-# Where somebody wants to look at them.
-LOOK_AT = os.environ.get("TIDINGS_SCREENSHOTS_TO")
+dashboards = importlib.import_module("93_dashboard")
 
 
 def environment(s, state, port, ws_port):
@@ -172,9 +171,7 @@ def _(s):
     with contextlib.ExitStack() as ended:
         ended.callback(quick.stop)
         place = types.SimpleNamespace(web=types.SimpleNamespace(port=port))
-        dashboard = ended.enter_context(pages.opened(s, place, path="/dashboard?diagnosis=123", **pages.WIDE))
-        dashboard.on("#token", "fill", quick.token("USER_TOKEN"))
-        dashboard.on('#sign button[type="submit"]', "click")
+        dashboard = ended.enter_context(dashboards.opened(s, place, 123, token=quick.token("USER_TOKEN"), **pages.WIDE))
         dashboard.wait_text("#figures", "Rating [\\d.]+ of 5")
         before = dashboard.text("#figures")
         page = ended.enter_context(pages.opened(s, place, path="/demo/?seconds=6", **pages.PHONE))
@@ -194,8 +191,8 @@ def _(s):
         dashboard.wait_text("#figures", f"\\b{count[1]} answers")
         assert dashboard.text("#figures") != before, before
         for name, shown in (("demo", page), ("demo-dashboard", dashboard)):
-            if LOOK_AT:
-                shown.do("shoot", to=str(pathlib.Path(LOOK_AT) / f"{name}.png"))
+            if dashboards.LOOK_AT:
+                shown.do("shoot", to=str(pathlib.Path(dashboards.LOOK_AT) / f"{name}.png"))
 
 
 @test("quickstart: what doc/integration.md says of one feedback is answered, and told, as it stands there")

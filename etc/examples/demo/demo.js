@@ -22,13 +22,13 @@ let day = null; // the one that is played
 /* Who rates what, and how. */
 function answer(n) {
 	const place = 1 + chance(2);
-	const patient = n % 12 === 0 ? OWNER : `demo-${1 + chance(PATIENTS)}`;
-	const number = patient === OWNER ? 0 : Number(patient.slice(5));
-	const herb = patient === OWNER ? { 1: "Ginger", 2: "Valerian" }[place] : HERBS[place][number % HERBS[place].length];
-	const diagnosis = patient === OWNER ? 123 : 1000 + number;
+	const number = 1 + chance(PATIENTS);
+	const { user_id, diagnosis, name, herb } = n % 12 === 0
+		? { user_id: OWNER, diagnosis: 123, name: "The patient of diagnosis 123", herb: { 1: "Ginger", 2: "Valerian" }[place] }
+		: { user_id: `demo-${number}`, diagnosis: 1000 + number, name: `Patient ${number}`, herb: HERBS[place][number % HERBS[place].length] };
 	const rating = Math.max(1, Math.min(5, Math.round(MEANS[herb] + Math.random() * 2 - 1)));
-	const body = { user_id: patient, recommendation_id: 9_000_000_000 + diagnosis * 10 + place, rating, ...(chance(4) === 0 && { comment: WORDS[rating - 1] }) };
-	return { diagnosis, herb, body };
+	const body = { user_id, recommendation_id: 9_000_000_000 + diagnosis * 10 + place, rating, ...(chance(4) === 0 && { comment: WORDS[rating - 1] }) };
+	return { diagnosis, name, herb, body };
 }
 
 async function send({ diagnosis, body }, token) {
@@ -40,9 +40,9 @@ async function send({ diagnosis, body }, token) {
 	if (!reply.ok) throw new Error((await reply.json().catch(() => ({}))).detail ?? `The server answers ${reply.status}.`);
 }
 
-function show(minute, { herb, body }) {
+function show(minute, { name, herb, body }) {
 	const line = document.createElement("li");
-	line.textContent = `${clock(minute)} ${body.user_id === OWNER ? "The patient of diagnosis 123" : `Patient ${body.user_id.slice(5)}`}: ${herb}, ${body.rating} of 5`;
+	line.textContent = `${clock(minute)} ${name}: ${herb}, ${body.rating} of 5`;
 	byId("said").prepend(line);
 	while (byId("said").children.length > SHOWN) byId("said").lastChild.remove();
 }
