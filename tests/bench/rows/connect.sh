@@ -13,7 +13,7 @@ row()
 	use tidings
 	for ((round = 1; round <= rounds; round++)); do
 		# Tokens that it has not seen yet.
-		python3 "$here/tokens.py" "$state/jwt/default.HS256" "$clients" > "$bench_folder/tokens"
+		/usr/bin/python3 "$here/tokens.py" "$state/jwt/default.HS256" "$clients" > "$bench_folder/tokens"
 		nobody_connected tidings
 		load_start tidings "${load[@]}" --tokens "$bench_folder/tokens" --clients "$clients" --messages "$missed" --pad 100
 		divide "$clients" "$load_ready_s" 0 >> "$rate"

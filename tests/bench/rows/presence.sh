@@ -15,7 +15,7 @@ row()
 	for ((round = 1; round <= rounds; round++)); do
 		for watchers in 0 1 100; do
 			[ "$watchers" = 0 ] || watch "$watchers"
-			python3 "$here/tokens.py" "$state/jwt/default.HS256" "$clients" > "$bench_folder/tokens"
+			/usr/bin/python3 "$here/tokens.py" "$state/jwt/default.HS256" "$clients" > "$bench_folder/tokens"
 			before=$(both_cpu_us)
 			load_start tidings "${load[@]}" --tokens "$bench_folder/tokens" --clients "$clients" --messages 1 --pad 100
 			divide $(($(both_cpu_us) - before)) "$clients" 1 >> "$cost.$watchers.come"
@@ -48,7 +48,7 @@ both_cpu_us()
 # watch N: so many watch from now on; unwatch N: they end, and what they were told is written down
 watch()
 {
-	coproc watching { exec python3 "$here/watchers.py" "${port_of[sidecar]}" "$1" "$(token user)"; }
+	coproc watching { exec /usr/bin/python3 "$here/watchers.py" "${port_of[sidecar]}" "$1" "$(token user)"; }
 	read_line "$watching_PID" <&"${watching[0]}" || die "the watchers ended"
 }
 
