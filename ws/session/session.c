@@ -166,6 +166,9 @@ void session_begin_closing(struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions.count; i++)
 		hub_leave(&s->subscriptions.items[i]->subscriber);
+	/* A poller's connection may outlive it for the next request, which this is then. */
+	if (s->kind->keeps_early)
+		buf_free(&s->in.early);
 	session_drop_unfinished(s);
 	leave_strangers(s);
 	s->state = SESSION_CLOSING;
