@@ -261,12 +261,14 @@ begin
 		for i in 1 .. v_count loop
 			continue when busy[i];
 			if p_to_users[i] is not null then
+				-- Neither all of the user's nor all of a node's: a row is compared with an index that begins as it does.
 				clients[i] := (select count(*) from connection c
-					where c.topic_id = v_topics[i] and c.user_id = p_to_users[i] and c.node_id = any (v_live));
+					where (c.topic_id, c.user_id) >= (v_topics[i], p_to_users[i]) and (c.topic_id, c.user_id) <= (v_topics[i], p_to_users[i])
+						and array_position(v_live, c.node_id) is not null);
 			end if;
 			if p_excludes[i] is not null then
 				clients[i] := clients[i] - (select count(*) from connection c
-					where c.id = p_excludes[i]::uuid and c.topic_id = v_topics[i] and c.node_id = any (v_live)
+					where c.id = p_excludes[i]::uuid and c.topic_id + 0 = v_topics[i] and array_position(v_live, c.node_id) is not null
 						and (p_to_users[i] is null or c.user_id = p_to_users[i]));
 			end if;
 		end loop;

@@ -197,8 +197,8 @@ begin
 		return 'no_user';
 	elsif (
 		select count(*) from connection c
-		where c.user_id = p_user and c.topic_id = 0 and c.node_id = any (array(
-			select n.id from node n where n.heartbeat_at > clock_timestamp() - interval '15 seconds'))) >= p_max
+		where c.user_id = p_user and c.topic_id = 0 and array_position(array(
+			select n.id from node n where n.heartbeat_at > clock_timestamp() - interval '15 seconds'), c.node_id) is not null) >= p_max
 	then
 		return 'too_many';
 	end if;
