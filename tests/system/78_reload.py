@@ -32,6 +32,8 @@ def reload_node(node):
 
 
 def reload_programs(s, web):
+    # A web server that answers may not have started all of them yet.
+    wait_until(lambda: all(web.programs(name) for name in PROGRAMS), "the programs to run")
     before = count("JWT keys loaded anew", s.log_files())
     pids = [pid for name in PROGRAMS for pid in web.programs(name)]
     for pid in pids:
