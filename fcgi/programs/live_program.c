@@ -11,6 +11,7 @@
 #include "fcgi/metrics/program_metrics.h"
 #include "fcgi/live/live_act.h"
 #include "fcgi/live/live_connections.h"
+#include "fcgi/live/live_devices.h"
 #include "fcgi/live/live_operator.h"
 #include "fcgi/live/live_roster.h"
 #include "fcgi/live/live_visit.h"
@@ -40,6 +41,8 @@ enum {
 	DROP,
 	REVOKE,
 	DRAIN,
+	DEVICES,
+	FORGET_DEVICE,
 	PRESENCE,
 };
 
@@ -59,6 +62,8 @@ static const struct route routes[] = {
 	{"DELETE", "/ws/outbox/*", DROP},
 	{"POST", "/ws/topic/**/revoke", REVOKE},
 	{"POST", "/ws/node/*/drain", DRAIN},
+	{"GET", "/ws/devices", DEVICES},
+	{"DELETE", "/ws/devices/*", FORGET_DEVICE},
 	{"GET", "/ws/presence", PRESENCE},
 };
 
@@ -200,6 +205,12 @@ static void serve(void *context, const struct request *r, struct response *res)
 		break;
 	case DRAIN:
 		live_operator_drain(&v);
+		break;
+	case DEVICES:
+		live_devices_list(&v);
+		break;
+	case FORGET_DEVICE:
+		live_devices_forget(&v);
 		break;
 	case PRESENCE:
 		live_roster_page(&v);

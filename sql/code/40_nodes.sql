@@ -22,8 +22,10 @@ $$;
 --	p_opened_ever	connections since the node's start
 --	last_seq	a revocation up to it is over: only one that comes after it ends the subscription
 --	delivered_seq	how far some client has been sent
---	unsent		there are messages for this user alone, up to delivered_seq, that they have not been sent
---	same_epoch	its cursor's epoch is the topic's, or holds for it: see new_epoch()
+--	confirmed_seq	how far some client has confirmed that
+--	device_seq	it has no cursor, and its device goes on after this seq
+--	unsent		there are messages for this user alone, up to confirmed_seq, that they have not been sent
+--	same_epoch	its cursor's epoch, or its device's, is the topic's, or holds for it: see new_epoch()
 --	counted		it is written down: a connection, and one client more of the topic
 --	queue_max	by the topic's policy, else p_queue_max
 --	rewound_after	it has no cursor, or none that holds, and goes back: it begins after this seq
@@ -33,7 +35,8 @@ $$;
 --
 --	p_afters, p_epochs	of each one's cursor. p_afters: null: it has none; p_epochs: null: it is damaged
 --	p_also		what else each asks to be allowed: null, or 'presence', to see who is on the topic
---	p_queue_max	so many messages, of those that no client has been sent, are for one without a (good) cursor, where no policy says another
+--	p_devices	the name that a client gives itself, or null: whoever has no cursor goes on where that one was. It is kept from now on
+--	p_queue_max	so many messages, of those that no client has confirmed, are for one without a (good) cursor, where no policy says another
 --	p_rewinds	so many of the newest messages that are its own are for one without a (good) cursor instead; 0, null: as the topic's policy
 --			has it, or none
 --	p_types		JSON arrays: of these types alone; null: of all
@@ -43,8 +46,8 @@ $$;
 create or replace function tidings.attach(p_users text[], p_roles text[], p_topics text[], p_require_user boolean default false,
 	p_node text default null, p_opened_ever int8 default 0, p_connections text[] default null, p_transports text[] default null,
 	p_connected_at text[] default null, p_afters int8[] default null, p_epochs text[] default null, p_queue_max int8 default 0,
-	p_rows int8 default 0, p_bytes int8 default 0, p_rewinds int8[] default null, p_types text[] default null, p_also text[] default null)
-returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, unsent boolean,
+	p_rows int8 default 0, p_bytes int8 default 0, p_rewinds int8[] default null, p_types text[] default null, p_also text[] default null, p_devices text[] default null)
+returns table (item int8, outcome text, topic_id int8, epoch text, last_seq int8, first_seq int8, delivered_seq int8, confirmed_seq int8, device_seq int8, unsent boolean,
 	same_epoch boolean, counted boolean, rewound_after int8, queue_max int8, after int8, seq int8, to_user text, exclude text, body text, revocation boolean, expires_in_ms int8, age_ms int8)
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -59,6 +62,11 @@ declare
 	v_new_epoch text := case when exists (select from unnest(p_epochs) as e where e ~ '^new') then new_epoch() end;
 	v_known boolean := false;
 	v_counted boolean[];
+	v_commit text := current_setting('synchronous_commit');
+	v_device_seqs int8[];
+	v_named int8[] := '{}'; -- items that are a device's, and where each begins
+	v_named_epochs text[] := '{}';
+	v_named_seqs int8[] := '{}';
 	-- Of the pages: topics, after which seq, up to which, and the topics' epochs.
 	v_places int8[] := '{}';
 	v_afters int8[] := '{}';
@@ -121,31 +129,55 @@ begin
 		end if;
 	end if;
 
+	-- A device's place stands for a cursor from here on.
+	if p_devices is not null then
+		for item, device_seq, epoch in
+			select i::int8, d.seq, d.epoch from generate_series(1, v_count) as i, lateral (
+				select o.seq, o.epoch from device o where o.user_id = p_users[i] and o.name = p_devices[i] and o.topic = p_topics[i] offset 0) d
+			where p_afters[i] is null and v_outcomes[i] = 'ok'
+		loop
+			v_device_seqs[item] := device_seq;
+			p_afters[item] := device_seq;
+			p_epochs[item] := epoch;
+		end loop;
+	end if;
+
 	-- "offset 0": looked up one by one by their index, whatever the planner knows of the tables.
-	for item, outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, unsent, same_epoch, counted, rewound_after, queue_max in
+	for item, outcome, topic_id, epoch, last_seq, first_seq, delivered_seq, confirmed_seq, device_seq, unsent, same_epoch, counted, rewound_after, queue_max in
 		select i::int8, case when v_outcomes[i] = 'ok' and t.id is null then 'busy' else v_outcomes[i] end, t.id, t.epoch || v_tag, case when t.id is not null then v_lasts[i] end,
 			case when t.id is not null then least(t.first_seq, v_lasts[i] + 1) end, least(coalesce(d.seq, 0), v_lasts[i]),
+			least(coalesce(d.confirmed, 0), v_lasts[i]), v_device_seqs[i],
 			coalesce((select true from message m
-				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.seq, 0), v_lasts[i]) limit 1), false),
+				where m.topic_id = t.id and m.to_user = p_users[i] and not m.sent and m.seq <= least(coalesce(d.confirmed, 0), v_lasts[i]) limit 1), false),
 			coalesce(p_epochs[i] in (t.epoch || v_tag, v_new_epoch), false), coalesce(v_counted[i] and t.id is not null, false),
 			case when l.rewind > 0 and t.id is not null and not coalesce(p_epochs[i] in (t.epoch || v_tag, v_new_epoch) and p_afters[i] <= v_lasts[i], false) then
 				coalesce((select min(w.seq) - 1 from newest(t.id, t.first_seq, v_lasts[i], p_users[i], p_types[i], l.rewind) w), v_lasts[i]) end,
 			case when t.id is not null then coalesce(l.queue_max, p_queue_max) end
 		from generate_series(1, v_count) as i
 		left join lateral (select * from topic o where o.name = p_topics[i] and v_outcomes[i] = 'ok' offset 0) t on true
-		left join lateral (select o.seq from delivered o where o.topic_id = t.id offset 0) d on true
+		left join lateral (select o.seq, o.confirmed from delivered o where o.topic_id = t.id offset 0) d on true
 		left join lateral policy_of(p_topics[i]) p on true,
 		lateral (select p.queue_max, coalesce(nullif(p_rewinds[i], 0), p.rewind_default) as rewind) l
 	loop
 		return next;
 		-- As subscription_find_place() has it (ws/session/subscription.c).
-		if p_rows > 0 and last_seq > 0 then
+		if topic_id is not null then
 			v_after := case
 				when rewound_after is not null then rewound_after
-				when p_afters[item] is null then case when unsent then last_seq else greatest(delivered_seq, first_seq - 1, last_seq - queue_max) end
+				when p_afters[item] is null then greatest(confirmed_seq, first_seq - 1, last_seq - queue_max)
 				when same_epoch and p_afters[item] <= last_seq then greatest(p_afters[item], first_seq - 1)
 				else greatest(first_seq - 1, last_seq - queue_max) end;
-			if v_after < last_seq then
+			if p_devices[item] is not null and p_users[item] is not null then
+				-- A place that the topic has not come to is none: the database was restored.
+				if v_device_seqs[item] > last_seq then
+					delete from device d where d.user_id = p_users[item] and d.name = p_devices[item] and d.topic = p_topics[item];
+				end if;
+				v_named := v_named || item;
+				v_named_epochs := v_named_epochs || epoch;
+				v_named_seqs := v_named_seqs || case when unsent and p_afters[item] is null then
+					least(v_after, (select min(m.seq) - 1 from message m where m.topic_id = attach.topic_id and m.to_user = p_users[item] and not m.sent)) else v_after end;
+			end if;
+			if p_rows > 0 and v_after < last_seq and not (unsent and p_afters[item] is null and rewound_after is null) then
 				v_places := v_places || topic_id;
 				v_afters := v_afters || v_after;
 				v_up_to := v_up_to || last_seq;
@@ -153,11 +185,19 @@ begin
 			end if;
 		end if;
 	end loop;
+	if v_named <> '{}' and place_devices(
+		array(select p_users[i] from unnest(v_named) with ordinality as n(i, place) order by place),
+		array(select p_devices[i] from unnest(v_named) with ordinality as n(i, place) order by place),
+		array(select p_topics[i] from unnest(v_named) with ordinality as n(i, place) order by place), v_named_epochs, v_named_seqs)
+	then
+		-- A device whose place got lost would go on where others are.
+		perform set_config('synchronous_commit', v_commit, true);
+	end if;
 	if v_places = '{}' then
 		return;
 	end if;
 
-	item := null; outcome := null; last_seq := null; first_seq := null; delivered_seq := null; unsent := null; same_epoch := null; counted := null; rewound_after := null; queue_max := null;
+	item := null; outcome := null; last_seq := null; first_seq := null; delivered_seq := null; confirmed_seq := null; device_seq := null; unsent := null; same_epoch := null; counted := null; rewound_after := null; queue_max := null;
 	-- Read one by one: what is beyond p_bytes is not.
 	for topic_id, epoch, after, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms, v_size in
 		select p.id, p.epoch, p.after, m.seq, m.to_user, m.exclude::text,
@@ -219,11 +259,15 @@ $$;
 --	p_delivered …	how far some client has been sent, per topic and its epoch; of another epoch than the topic's it says nothing
 --	p_sent …	messages for one user alone that have been sent, with their topics' epochs
 --	p_opened_ever	connections since the node's start
+--	p_confirmed	how far some client has confirmed that, for each of p_delivered
+--	p_device_…	what devices have confirmed: their users, names, topics, with their topics' epochs
 create or replace function tidings.flush(
 	p_node text, p_presence int8[], p_clients int8[],
 	p_opened text[], p_opened_topics int8[], p_opened_users text[], p_opened_transports text[], p_opened_at text[],
 	p_closed text[], p_closed_topics int8[], p_delivered int8[], p_delivered_seqs int8[], p_delivered_epochs text[],
-	p_sent int8[], p_sent_seqs int8[], p_sent_epochs text[], p_opened_ever int8) returns void
+	p_sent int8[], p_sent_seqs int8[], p_sent_epochs text[], p_opened_ever int8, p_confirmed int8[] default '{}',
+	p_device_users text[] default '{}', p_device_names text[] default '{}', p_device_topics text[] default '{}', p_device_epochs text[] default '{}',
+	p_device_seqs int8[] default '{}') returns void
 language plpgsql security definer
 set search_path = tidings, pg_temp
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -272,14 +316,19 @@ begin
 		perform ring_rosters(p_opened_topics);
 	end if;
 	if cardinality(p_delivered) > 0 then
-		insert into delivered as d (topic_id, seq)
-			select i.topic_id, least(i.seq, t.last_seq)
-			from unnest(p_delivered, p_delivered_seqs, p_delivered_epochs) as i(topic_id, seq, epoch), lateral (
+		insert into delivered as d (topic_id, seq, confirmed)
+			select i.topic_id, least(i.seq, t.last_seq), least(coalesce(i.confirmed, 0), t.last_seq)
+			from unnest(p_delivered, p_delivered_seqs, p_delivered_epochs, p_confirmed) as i(topic_id, seq, epoch, confirmed), lateral (
 				select o.epoch, coalesce((
 					select m.seq from message m where m.topic_id = o.id and m.seq >= o.first_seq order by m.seq desc limit 1), o.first_seq - 1) as last_seq
 				from topic o where o.id = i.topic_id offset 0) t
 			where t.epoch || v_tag = i.epoch order by i.topic_id
-			on conflict on constraint delivered_pkey do update set seq = excluded.seq where d.seq < excluded.seq;
+			on conflict on constraint delivered_pkey do update
+				set seq = greatest(d.seq, excluded.seq), confirmed = greatest(d.confirmed, excluded.confirmed)
+				where d.seq < excluded.seq or d.confirmed < excluded.confirmed;
+	end if;
+	if cardinality(p_device_users) > 0 then
+		perform confirm_devices(p_device_users, p_device_names, p_device_topics, p_device_epochs, p_device_seqs);
 	end if;
 	if cardinality(p_sent) > 0 then
 		-- Skipping what is locked, being trimmed or marked by another node, it waits for nobody with locks in hand.

@@ -50,16 +50,31 @@ begin
 end
 $$;
 
--- Deletes readings, chat messages and notifications that are older than they are kept. One node at a time, a bounded number of rows in one
+-- The same of places of devices: those that are used have no such time. Returns whether there may be more.
+create or replace function tidings.retain_devices(p_old timestamptz, p_rows int8) returns boolean
+language plpgsql as $$
+declare
+	v_count int8;
+begin
+	delete from device where ctid = any (array(
+		select o.ctid from device o where o.used_at < p_old order by o.used_at limit p_rows for update skip locked));
+	get diagnostics v_count = row_count;
+	return v_count = p_rows;
+end
+$$;
+
+-- Deletes readings, chat messages, notifications and places of devices that are older than they are kept. One node at a time, a bounded number of rows in one
 -- call, and for a bounded time: whoever calls again goes on where it ended. What another transaction has locked is passed over until the
 -- next day.
 --
 --	p_begins	of n nodes one in n has its turn
 --	p_rows		how many are deleted, of each kind
 --	p_ms		after so long no more are
---	p_…_s		how long they are kept; 0: for ever. Readings and chat messages since they came, notifications since they were due
+--	p_…_s		how long they are kept; 0: for ever. Readings and chat messages since they came, notifications since they were due, the places
+--			of devices since those were there
 --	returns		there may be more
-create or replace function tidings.retain(p_begins boolean, p_rows int8, p_ms int8, p_readings_s int8, p_chat_s int8, p_notifications_s int8)
+create or replace function tidings.retain(p_begins boolean, p_rows int8, p_ms int8, p_readings_s int8, p_chat_s int8, p_notifications_s int8,
+	p_devices_s int8 default 0)
 returns boolean
 language plpgsql security definer
 set search_path = tidings, pg_temp
@@ -75,6 +90,7 @@ declare
 	v_readings boolean := p_readings_s > 0; -- there may be more of them
 	v_chat boolean := p_chat_s > 0;
 	v_notifications boolean := p_notifications_s > 0;
+	v_devices boolean := p_devices_s > 0;
 	v_step record;
 begin
 	if p_begins and random() * live_nodes() > 1 or not pg_try_advisory_xact_lock(hashtext('tidings.retention')) then
@@ -106,15 +122,18 @@ begin
 			v_state.notification_at := v_step.reached;
 			v_notifications := v_step.rest;
 		end if;
+		if v_devices then
+			v_devices := retain_devices(v_now - make_interval(secs => p_devices_s), v_chunk);
+		end if;
 		v_left := v_left - v_chunk;
-		exit when v_left < v_chunk or not (v_readings or v_chat or v_notifications)
+		exit when v_left < v_chunk or not (v_readings or v_chat or v_notifications or v_devices)
 			or clock_timestamp() > v_now + make_interval(secs => p_ms / 1000.0);
 	end loop;
 	if v_state is distinct from v_was then
 		update retained set began_at = v_state.began_at, reading_id = v_state.reading_id, chat_at = v_state.chat_at,
 			notification_at = v_state.notification_at;
 	end if;
-	return v_readings or v_chat or v_notifications;
+	return v_readings or v_chat or v_notifications or v_devices;
 end
 $$;
 
@@ -176,6 +195,10 @@ begin
 	kind := 'thresholds';
 	delete from health_threshold t where t.user_id = v_user;
 	get diagnostics deleted = row_count;
+	return next;
+	kind := 'devices';
+	deleted := (select count(distinct d.name) from device d where d.user_id = v_user);
+	delete from device d where d.user_id = v_user;
 	return next;
 	kind := 'preferences';
 	delete from notification_preference p where p.user_id = v_user;
@@ -312,6 +335,7 @@ begin
 	kind := 'topics';
 	deleted := cardinality(v_ids) - v_made;
 	delete from notification_push p where p.user_id = v_user;
+	delete from device d where d.topic = any (v_topics); -- of others, by names that tell the user's id
 	perform delete_topics(v_ids);
 	return next;
 	perform recount_patient(v_user);

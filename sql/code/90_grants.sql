@@ -17,7 +17,7 @@ $$;
 
 grant execute on function tidings.publish_batch, tidings.act, tidings.act_size, tidings.act_once, tidings.user_active, tidings.disconnect,
 	tidings.reconnect_user, tidings.ask_reports, tidings.ask_slow, tidings.connection_health, tidings.connections, tidings.drain, tidings.topics, tidings.outbox_list,
-	tidings.outbox_retry, tidings.outbox_drop, tidings.revoke, tidings.roster_page to tidings_publisher;
+	tidings.outbox_retry, tidings.outbox_drop, tidings.revoke, tidings.roster_page, tidings.devices, tidings.forget_device to tidings_publisher;
 
 grant execute on function tidings.history, tidings.applied to tidings_reader;
 

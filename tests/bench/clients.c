@@ -146,6 +146,7 @@ static void ask(struct client *c)
 	struct wire_question question = {.host = plan->host,
 					 .token = plan->tokens ? plan->tokens[c - c->all->clients] : plan->token,
 					 .deflate = plan->deflate,
+					 .device = plan->device,
 					 .cursor = c->cursor,
 					 .port = plan->port,
 					 .diagnosis = c->topic};

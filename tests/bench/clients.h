@@ -28,6 +28,7 @@ struct clients_plan {
 	const char *token;   /* NULL: none */
 	char *const *tokens; /* one for each client, instead of token; NULL: none */
 	bool deflate;
+	bool device; /* each says that it is a phone */
 	int port;
 	unsigned count;
 	unsigned topics;   /* diagnoses 1 … topics */

@@ -25,7 +25,7 @@
 
 static const char usage[] =
 	"usage: load --port P [--host H] [--token T | --tokens FILE]\n"
-	"            [--transport websocket|sse|poll|fastapi|nchan-websocket|nchan-sse|nchan-poll] [--deflate]\n"
+	"            [--transport websocket|sse|poll|fastapi|nchan-websocket|nchan-sse|nchan-poll] [--deflate] [--device]\n"
 	"            [--clients N] [--topics K]\n"
 	"            [--parallel N]\n"
 	"            [--messages M | --seconds S] [--timeout S] [--stay]\n"
@@ -321,6 +321,7 @@ static void options_read(struct options *o, int argc, char **argv)
 		TOKENS,
 		TRANSPORT,
 		DEFLATE,
+		DEVICE,
 		CLIENTS,
 		TOPICS,
 		PARALLEL,
@@ -344,6 +345,7 @@ static void options_read(struct options *o, int argc, char **argv)
 		{"tokens", required_argument, NULL, TOKENS},
 		{"transport", required_argument, NULL, TRANSPORT},
 		{"deflate", no_argument, NULL, DEFLATE},
+		{"device", no_argument, NULL, DEVICE},
 		{"clients", required_argument, NULL, CLIENTS},
 		{"topics", required_argument, NULL, TOPICS},
 		{"parallel", required_argument, NULL, PARALLEL},
@@ -385,6 +387,9 @@ static void options_read(struct options *o, int argc, char **argv)
 			break;
 		case DEFLATE:
 			o->clients.deflate = true;
+			break;
+		case DEVICE:
+			o->clients.device = true;
 			break;
 		case TRANSPORT:
 			o->clients.kind = transport(optarg);

@@ -76,8 +76,9 @@ size_t wire_request(char out[WIRE_REQUEST_MAX], enum wire_kind kind, const struc
 		query = q->token;
 	}
 
-	int n = snprintf(out, WIRE_REQUEST_MAX, "GET /%s/%u%s%s%s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s%s%s%s%s\r\n",
-			 kinds[kind].path, q->diagnosis, name, query,
+	const char *device = !q->device ? "" : name[0] ? "&device=phone" : "?device=phone";
+	int n = snprintf(out, WIRE_REQUEST_MAX, "GET /%s/%u%s%s%s%s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%s%s%s%s%s\r\n",
+			 kinds[kind].path, q->diagnosis, name, query, device,
 			 in_query && kind == WIRE_POLL ? "&timeout=55" : "", q->host, q->port, kinds[kind].headers,
 			 q->deflate ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
 			 in_headers ? q->cursor : "", in_headers ? "\r\n" : "", token ? "Authorization: Bearer " : "",

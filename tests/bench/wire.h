@@ -36,6 +36,7 @@ struct wire_question {
 	int port;
 	unsigned diagnosis;
 	bool deflate; /* a WebSocket offers to take compressed messages */
+	bool device;  /* it names itself */
 };
 
 struct wire {

@@ -7,7 +7,7 @@ from harness import equal, test
 
 MAY = {
     "tidings_publisher": {"publish_batch", "act", "act_size", "act_once", "user_active", "disconnect", "reconnect_user", "ask_reports", "ask_slow", "connection_health", "connections",
-                          "drain", "topics", "outbox_list", "outbox_retry", "outbox_drop", "revoke", "roster_page"},
+                          "drain", "topics", "outbox_list", "outbox_retry", "outbox_drop", "revoke", "roster_page", "devices", "forget_device"},
     "tidings_reader": {"history", "applied"},
     "tidings_status": {"status", "live_nodes", "outbox_state", "commit_works", "metrics", "applied", "topics"},
     "tidings_sidecar": {"listen", "attach", "fetch", "unsent", "flush", "rosters", "heartbeat", "moved", "farewell", "relay", "analyse", "sweep", "retain", "act", "act_size", "user_active", "redeliver",

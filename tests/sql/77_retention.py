@@ -8,9 +8,9 @@ DAY = 86400
 PREFIX = itertools.count(1)
 
 
-def retain(db, readings=0, chat=0, notifications=0, rows=1000, ms=60000, begins=True, run=None):
+def retain(db, readings=0, chat=0, notifications=0, devices=0, rows=1000, ms=60000, begins=True, run=None):
     """Days. Is there more?"""
-    return (run or db.sidecar)(f"select tidings.retain({begins}, {rows}, {ms}, {readings * DAY}, {chat * DAY}, {notifications * DAY})")[0][0] == "t"
+    return (run or db.sidecar)(f"select tidings.retain({begins}, {rows}, {ms}, {readings * DAY}, {chat * DAY}, {notifications * DAY}, {devices * DAY})")[0][0] == "t"
 
 
 def all_of(db, **how):
@@ -45,7 +45,7 @@ def chat(db, number, age):
 
 def anew(db):
     """Nothing that other tests made is in the way, and no node that lives has its turn instead."""
-    db.sql("update tidings.node set heartbeat_at = now() - interval '1 hour'; delete from tidings.health_reading; delete from tidings.chat_message; delete from tidings.notification; delete from tidings.retained")
+    db.sql("update tidings.node set heartbeat_at = now() - interval '1 hour'; delete from tidings.health_reading; delete from tidings.chat_message; delete from tidings.notification; delete from tidings.device; delete from tidings.retained")
 
 
 def policy(db, queue_max=None, queue_ttl=None, under=""):
@@ -138,6 +138,17 @@ def policy_and_revocation(db):
     db.sql(f"insert into tidings.policy values ('diagnosis/', 1); delete from tidings.diagnosis where owner = '{user}'")
     equal(len(db.kept(topic)), 51, "kept")
     db.sql("delete from tidings.policy")
+
+
+@test("places of devices go when such a client has not been there for so many days, in steps; 0 is for ever")
+def places_of_devices(db):
+    anew(db)
+    for age, n in (("89 days", 3), ("91 days", 25)):
+        db.sql(f"insert into tidings.device select 'u', 'd' || n, '{age}', 'e', 1, now() - interval '{age}' from generate_series(1, {n}) n")
+    left = lambda: int(db.one("select count(*) from tidings.device"))
+    equal((retain(db), left()), (False, 28), "for ever")
+    equal((retain(db, devices=90, rows=10), left()), (True, 18), "in a step")
+    equal((all_of(db, devices=90, rows=10), left()), (2, 3), "in the end")
 
 
 @test("readings, chat messages and notifications go when they are as old as the settings say, each by its own; 0 is for ever")

@@ -36,6 +36,7 @@ def everything(db, user, friend, assistant, clinician):
     db.act(user, "set_threshold", {"metric": "pulse", "high": 1})
     for value in (0, 2):
         db.act(user, "health_update", {"metric": "pulse", "value": value})
+    db.sql(f"insert into tidings.device values ('{user}', 'phone', '{granted}', 'e', 1, now()), ('{clinician}', 'phone', 'health/{user}', 'e', 1, now())")
     db.act(user, "set_preferences", {"types": {"system": False}})
     for to in (user, friend):
         db.act(user, "notify", {"user_id": to, "type": "system", "title": "t", "message": "m"}, role="service")
@@ -64,7 +65,7 @@ def erases(db):
     queued = done.pop("queued_messages")
     assert queued[0] >= 8, queued
     equal(done, {"idempotency_keys": (1, 0), "diagnoses": (1, 0), "rights": (2, 0), "account": (1, 0), "chat_messages": (2, 1), "conversations": (1, 0),
-                 "readings": (2, 0), "thresholds": (1, 0), "notifications": (2, 1), "preferences": (1, 0), "feedback": (2, 1), "predictions": (1, 0), "recommendations": (2, 1), "scheduled_messages": (1, 0), "connections": (0, 0),
+                 "readings": (2, 0), "thresholds": (1, 0), "notifications": (2, 1), "preferences": (1, 0), "devices": (1, 0), "feedback": (2, 1), "predictions": (1, 0), "recommendations": (2, 1), "scheduled_messages": (1, 0), "connections": (0, 0),
                  "topics": (5, 0), "quotas": (1, 0)}, "what was erased")
     assert f"forget {user}" in told.notifications("control")
     said = db.act(friend, "get_history", {"conversation_id": with_friend}).data["messages"]

@@ -50,6 +50,8 @@ def no_scans(db):
         sidecar.sql(f"select count(*) from {attach}, p_afters => {quote([0] * 20, 'int8')}, p_epochs => {quote([r[1] for r in rows])}, p_rows => 100, "
                     "p_bytes => 100000)")
         places = [(int(r[0]), int(r[2])) for r in rows if r[0]]
+        sidecar.sql(f"select count(*) from {attach}, p_afters => {quote([None] * 20, 'int8')}, p_epochs => {quote([None] * 20)}, p_devices => {quote(['phone'] * 20)})")
+        db.flush(node, devices=[("456", "phone", n, r[1], turn) for n, r in zip(names, rows) if r[0]], run=sidecar.sql)
         sidecar.sql(f"select count(*) from tidings.fetch({quote([p[0] for p in places], 'int8')}, {quote([0] * len(places), 'int8')}, "
                     f"{quote([r[1] for r in rows if r[0]])}, 100, 100000)")
         sidecar.sql(f"select count(*) from tidings.unsent({places[0][0] if places else 1}, '456', 0, 1, 100, 100000)")

@@ -253,9 +253,9 @@ class Database(harness.Stack):
         """By topic's id, as text."""
         return dict(self.sql(f"set jit = off; set enable_seqscan = off; select id, epoch || tidings.cluster_tag() from tidings.topic where id = any ({topics})"))
 
-    def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), opened_ever=0, run=None):
+    def flush(self, node, presence=(), opened=(), closed=(), delivered=(), sent=(), opened_ever=0, confirmed=None, devices=(), run=None):
         """presence: (topic_id, clients); opened: (connection, topic_id, user); closed: (connection, topic_id); delivered, sent: (topic_id, seq),
-        and an epoch, if it is to be another than the topic's"""
+        and an epoch, if it is to be another than the topic's; confirmed: seqs for those delivered, else the same; devices: (user, name, topic, epoch, seq)"""
         topics = quote([r[0] for r in (*delivered, *sent)], "int8")
         own = self.epochs(topics)
         epochs = lambda rows: quote([r[2] if len(r) > 2 else own.get(str(r[0]), "") for r in rows])
@@ -263,7 +263,9 @@ class Database(harness.Stack):
         return (run or self.sidecar)(
             f"select tidings.flush('{node}', {pairs(presence)}, {quote([o[0] for o in opened])}, "
             f"{quote([o[1] for o in opened], 'int8')}, {quote([o[2] for o in opened])}, {quote(['websocket'] * len(opened))}, "
-            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {epochs(delivered)}, {pairs(sent)}, {epochs(sent)}, {opened_ever})")
+            f"{quote(['2026-01-01T00:00:00Z'] * len(opened))}, {quote([c[0] for c in closed])}, {quote([c[1] for c in closed], 'int8')}, {pairs(delivered)}, {epochs(delivered)}, {pairs(sent)}, {epochs(sent)}, {opened_ever}, "
+            f"{quote([r[1] for r in delivered] if confirmed is None else confirmed, 'int8')}, "
+            f"{', '.join(quote([r[n] for r in devices]) for n in range(4))}, {quote([r[4] for r in devices], 'int8')})")
 
     def fetch(self, places, rows=1000, size=1 << 20, columns="body"):
         """places: (topic_id, after), and an epoch, if it is to be another than the topic's"""

@@ -4,7 +4,7 @@ import re
 
 import websockets
 
-from harness import Client, Closed, equal, test, upgrade_request
+from harness import Client, Closed, equal, test, upgrade_request, wait_until
 
 
 def reasons(messages):
@@ -27,7 +27,7 @@ def _(s):
         assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z$", data.pop("timestamp")), client.first
         assert re.match(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", data.pop("connection_id")), client.first
         assert re.match(r"[0-9a-z]{1,32}-0$", data.pop("cursor")), client.first
-        equal(data, {"user_id": 456, "message": "Successfully connected to diagnosis updates", "recovered": True}, "data")
+        equal(data, {"user_id": 456, "message": "Successfully connected to diagnosis updates", "recovered": True, "resumed_by": "queue"}, "data")
         client.answers()
 
 
@@ -118,6 +118,8 @@ def _(s):
         equal(set(got["data"]), {"messages"}, "fields of data")
         equal(reasons(got["data"]["messages"]), ["0", "1", "2"], "messages")
         equal([m["seq"] for m in got["data"]["messages"]], [1, 2, 3], "seqs")
+        wait_until(lambda: s.sql("select 1 from tidings.delivered o join tidings.topic t on t.id = o.topic_id "
+                                 f"where t.name = 'diagnosis/{d}' and o.confirmed = 3"), "its pong to confirm them")
         with s.connect(d) as second:
             second.answers()
             s.recommend(d, "live")

@@ -118,7 +118,7 @@ def show(value):
 
 def pattern_of(path):
     # A user's id may have slashes in it; what is no number is no diagnosis, so there is no such path.
-    part = {"{user_id}": ".+", "{topic}": ".+", "{diagnosis_id}": "[1-9][0-9]*", "{id}": "[^/]+", "{stream}": "(?:health|chat|notifications|combined)"}
+    part = {"{user_id}": ".+", "{topic}": ".+", "{diagnosis_id}": "[1-9][0-9]*", "{id}": "[^/]+", "{name}": "[^/]+", "{stream}": "(?:health|chat|notifications|combined)"}
     return re.compile("".join(part.get(p) or re.escape(p) for p in re.split(r"(\{\w+\})", path)), re.S)
 
 

@@ -106,6 +106,7 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 	struct fetcher *f = context;
 	struct hub *h = f->node->fanout.hub;
 	struct hub_topic *t = NULL;
+	struct stored_message told; /* as it goes out: with the topic's cursor */
 	size_t topic_rows = 0, topic_bytes = 0;
 	bool is_short = false; /* of memory */
 	bool agrees = true, differs = false;
@@ -145,7 +146,9 @@ static void on_fetch(void *context, enum err e, const struct fetch_row *rows, si
 			if (!t)
 				continue;
 		}
-		if (hub_append(h, t, m) != OK) {
+		told = *m;
+		told.epoch = t->epoch;
+		if (hub_append(h, t, &told) != OK) {
 			log_error("no memory for a message: it is fetched again");
 			hub_ring(h, t->id);
 			is_short = true;

@@ -8,7 +8,7 @@
 bool flush_columns_new(struct flush_columns *c, const struct flush_room *room)
 {
 	size_t presence = room->presence + 1, opened = room->opened + 1, closed = room->closed + 1;
-	size_t delivered = room->delivered + 1, sent = room->sent + 1;
+	size_t delivered = room->delivered + 1, sent = room->sent + 1, devices = room->devices + 1;
 	struct flush *f = &c->flush;
 
 	*c = (struct flush_columns){
@@ -25,18 +25,25 @@ bool flush_columns_new(struct flush_columns *c, const struct flush_room *room)
 				.closed_topics = calloc(closed, sizeof(int64_t)),
 				.delivered_topics = calloc(delivered, sizeof(int64_t)),
 				.delivered_seqs = calloc(delivered, sizeof(int64_t)),
+				.confirmed_seqs = calloc(delivered, sizeof(int64_t)),
 				.delivered_epochs = calloc(delivered, sizeof(char *)),
 				.sent_topics = calloc(sent, sizeof(int64_t)),
 				.sent_seqs = calloc(sent, sizeof(int64_t)),
 				.sent_epochs = calloc(sent, sizeof(char *)),
+				.device_users = calloc(devices, sizeof(char *)),
+				.device_names = calloc(devices, sizeof(char *)),
+				.device_topics = calloc(devices, sizeof(char *)),
+				.device_epochs = calloc(devices, sizeof(char *)),
+				.device_seqs = calloc(devices, sizeof(int64_t)),
 			},
 		.ids = calloc(opened, UUID_TEXT_SIZE),
 		.times = calloc(opened, CLOCK_TEXT_SIZE),
 	};
 	return f->presence_topics && f->presence_clients && f->opened_topics && f->opened_ids && f->opened_users &&
 	       f->opened_transports && f->opened_at && f->closed_ids && f->closed_topics && f->delivered_topics &&
-	       f->delivered_seqs && f->delivered_epochs && f->sent_topics && f->sent_seqs && f->sent_epochs && c->ids &&
-	       c->times;
+	       f->delivered_seqs && f->delivered_epochs && f->sent_topics && f->sent_seqs && f->sent_epochs &&
+	       f->confirmed_seqs && f->device_users && f->device_names && f->device_topics && f->device_epochs &&
+	       f->device_seqs && c->ids && c->times;
 }
 
 void flush_columns_add_opened(struct flush_columns *c, const struct subscription *sub)
@@ -63,10 +70,11 @@ void flush_columns_free(struct flush_columns *c)
 {
 	struct flush *f = &c->flush;
 	void *all[] = {
-		f->presence_topics,   f->presence_clients, f->opened_topics, f->opened_ids,    f->opened_users,
-		f->opened_transports, f->opened_at,	   f->closed_ids,    f->closed_topics, f->delivered_topics,
-		f->delivered_seqs,    f->sent_topics,	   f->sent_seqs,     c->ids,	       c->times,
-		f->delivered_epochs,  f->sent_epochs};
+		f->presence_topics,   f->presence_clients, f->opened_topics,  f->opened_ids,	f->opened_users,
+		f->opened_transports, f->opened_at,	   f->closed_ids,     f->closed_topics, f->delivered_topics,
+		f->delivered_seqs,    f->sent_topics,	   f->sent_seqs,      c->ids,		c->times,
+		f->delivered_epochs,  f->sent_epochs,	   f->confirmed_seqs, f->device_users,	f->device_names,
+		f->device_topics,     f->device_epochs,	   f->device_seqs};
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		free(all[i]);

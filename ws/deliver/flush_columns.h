@@ -21,7 +21,7 @@ struct flush_columns {
 
 /* How many of each there are at most. */
 struct flush_room {
-	size_t presence, opened, closed, delivered, sent;
+	size_t presence, opened, closed, delivered, sent, devices;
 };
 
 /* False: no memory. Freed by flush_columns_free() in any case. */

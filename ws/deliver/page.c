@@ -66,7 +66,7 @@ void page_add_stored(struct page *p, const struct stored_message *stored)
 		subscriber_withhold(&p->subscription->subscriber, stored->seq, stored->seq);
 		return;
 	}
-	message_add(&text, stored->seq, stored->body.bytes, stored->body.len);
+	message_add(&text, stored->seq, p->subscription->subscriber.topic->epoch, stored->body);
 	if (buf_ok(&text))
 		page_add(p, stored->seq,
 			 &(struct tail_text){.text = {text.bytes, text.len},

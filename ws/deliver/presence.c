@@ -1,3 +1,4 @@
+/* More than 400 lines: what gathers is of one state, and goes in one call. */
 #include "ws/deliver/presence.h"
 
 #include <stdlib.h>
@@ -263,6 +264,14 @@ void presence_sent(struct presence *p, const struct hub_topic *t, uint64_t seq)
 	soon(p);
 }
 
+void presence_confirmed(struct presence *p, const struct subscription *sub, uint64_t seq)
+{
+	if (!pipeline_is_up(p->node->db.queries))
+		return;
+	deliveries_add_device(&p->deliveries, sub, seq);
+	soon(p);
+}
+
 /*
  * Rows of subscriptions that ended between the database's look at this node and its answer: a call that is on its way may write
  * them yet, though `written` does not have them any more. So the deletions are kept: `closed`, and counts of topics that are 0.
@@ -353,6 +362,7 @@ void presence_flush(struct presence *p)
 		.closed = p->closed_count,
 		.delivered = deliveries_topics(&p->deliveries),
 		.sent = deliveries_private(&p->deliveries),
+		.devices = deliveries_devices(&p->deliveries),
 	};
 	struct writing *w;
 	enum err e;

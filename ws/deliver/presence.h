@@ -47,6 +47,9 @@ void presence_lost(struct presence *p);
 void presence_doubt(struct presence *p);
 bool presence_is_doubted(const struct presence *p);
 
+/* The device that a subscription is of has confirmed all up to `seq`. */
+void presence_confirmed(struct presence *p, const struct subscription *sub, uint64_t seq);
+
 /* The database knows nothing of this node: everything again. */
 void presence_renew(struct presence *p);
 

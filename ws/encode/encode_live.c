@@ -26,7 +26,7 @@ static void heartbeat(struct buf *out, const struct session *s)
 
 	live_text_heartbeat(&text, clock_wall_us());
 	encode_text_frame(out, &text);
-	encode_ping(out, s);
+	session_add_ping(out, s);
 }
 
 static void goodbye(struct buf *out, const struct session *s)

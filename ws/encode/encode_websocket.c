@@ -58,12 +58,6 @@ void encode_websocket_message(struct buf *out, const struct subscription *sub, s
 	encode_frame(out, message);
 }
 
-void encode_ping(struct buf *out, const struct session *s)
-{
-	(void)s;
-	buf_add(out, FRAME_EMPTY_PING, FRAME_EMPTY_PING_SIZE);
-}
-
 void encode_websocket_end(struct buf *out, const struct session *s)
 {
 	uint8_t frame[FRAME_CLOSE_MAX];
@@ -84,7 +78,7 @@ const struct encoder encoder_websocket = {
 	.missed_end = websocket_missed_end,
 	.message = encode_websocket_message,
 	.reply = encode_frame,
-	.heartbeat = encode_ping,
+	.heartbeat = session_add_ping,
 	.goodbye = encode_websocket_end,
 	.whole_after = frame_end_after,
 };

@@ -1,5 +1,6 @@
 #include "ws/live/live_connection.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,6 +190,13 @@ static bool counted(struct subscription *sub)
 	return false;
 }
 
+/* Its message may name its device, where its request has not. */
+static void take_device(struct session *s, const struct client_message *m)
+{
+	if (m->device[0] != '\0')
+		snprintf(s->dialog.device, sizeof(s->dialog.device), "%s", m->device);
+}
+
 static void authenticate(struct session *s, const char *token, size_t len, const char *correlation)
 {
 	struct live_session *live = live_session_of(s);
@@ -264,11 +272,13 @@ static void hear(struct session *s, const struct client_message *m)
 		live_text_pong(&text, m->correlation_id.bytes, clock_wall_us());
 		live_say(s, &text);
 	} else if (m->type == CLIENT_AUTHENTICATE) {
-		if (s->user)
+		if (s->user) {
 			live_refuse(s, "already_authenticated", "This connection has its user.",
 				    m->correlation_id.bytes);
-		else
-			authenticate(s, m->token.bytes, m->token.len, m->correlation_id.bytes);
+			return;
+		}
+		take_device(s, m);
+		authenticate(s, m->token.bytes, m->token.len, m->correlation_id.bytes);
 	} else if (!s->user) {
 		live_refuse(s, "not_authenticated", "Authenticate first.", m->correlation_id.bytes);
 	} else if (m->type == CLIENT_SUBSCRIBE) {
@@ -278,6 +288,8 @@ static void hear(struct session *s, const struct client_message *m)
 	} else if (m->type == CLIENT_REFRESH_TOKEN) {
 		refresh(s, m);
 	} else {
+		if (m->type == CLIENT_ACK)
+			live_on_ack(s, m);
 		live_act(s, m);
 	}
 }

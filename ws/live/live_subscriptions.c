@@ -105,6 +105,14 @@ void live_on_subscribe(struct session *s, const struct client_message *m)
 		live_say_error(s, "unavailable", LIVE_AWAY, m->correlation_id.bytes);
 }
 
+void live_on_ack(struct session *s, const struct client_message *m)
+{
+	struct subscription *sub = m->topic[0] != '\0' ? find_subscription(s, m->topic) : NULL;
+
+	if (sub && sub->state >= SUBSCRIPTION_CATCHING)
+		subscription_confirm(sub, (uint64_t)m->seq);
+}
+
 void live_end_subscription(struct subscription *sub)
 {
 	struct session *s = sub->session;

@@ -17,6 +17,9 @@ bool live_subscribe(struct session *s, const char *name, const struct selected *
 void live_on_subscribe(struct session *s, const struct client_message *m);
 void live_on_unsubscribe(struct session *s, const struct client_message *m);
 
+/* Of a topic's message: its client has it, and all before it. */
+void live_on_ack(struct session *s, const struct client_message *m);
+
 /* Answers each who asked for it. */
 void live_say_subscribed(struct subscription *sub);
 void live_refuse_askers(const struct subscription *sub, bool forbidden);

@@ -179,6 +179,7 @@ static void check_query(const struct request_head *head, const struct arrival *a
 		{"cursor", !a->endpoint},
 		{"topics", !a->endpoint && diagnosis_id == 0},
 		{"timeout", a->kind == &kind_poll},
+		{"device", true},
 		{"types", !a->endpoint},
 		{"rewind", !a->endpoint},
 		{"presence", !a->endpoint},
@@ -289,6 +290,7 @@ static enum router_result serve(struct requester *r, const struct request_head *
 	struct arrival a = {0};
 	struct problem problem = PROBLEM_NONE;
 	struct selection *selection = NULL;
+	char device[DEVICE_NAME_MAX + 1] = "";
 	int64_t diagnosis_id = 0;
 	enum err e = OK;
 	bool websocket;
@@ -319,11 +321,14 @@ static enum router_result serve(struct requester *r, const struct request_head *
 			e = read_timeout(head, &a.timeout_s);
 		if (e == ERR_INPUT)
 			problem_add_field(&problem, "", "timeout", "must be an integer from 0 to 55");
-		if (!a.endpoint && e != ERR_MEMORY)
+		if (a.endpoint)
+			e = selection_device(device, head->query, &problem);
+		else if (e != ERR_MEMORY)
 			e = selection_of_query(&selection, head->query, head->last_event_id, diagnosis_id, &problem);
 		a.selection = selection;
 		if (selection && selection->items[0].presence && !r->node->config->presence)
 			problem_add_field(&problem, "", "presence", "is not told here");
+		a.device = selection ? selection->device : device;
 		if (e == ERR_MEMORY)
 			refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 		else if (problem.errors_count > 0)

@@ -93,14 +93,10 @@ static void end_if_over(struct websocket *w)
 		shutdown(w->fd, SHUT_WR);
 }
 
-/* Of a ping that nothing has answered yet; a heartbeat that is a message has no pong. */
-static void count_round_trip(struct session *s)
+/* Not what it refuses: a message too large, a fault of ours. */
+static bool is_good_order(unsigned code)
 {
-	if (s->kind->encoder->heartbeat_is_a_message || s->times.ponged_ms == s->times.pinged_ms)
-		return;
-	s->times.ponged_ms = s->times.pinged_ms;
-	metrics_observe(&s->node->metrics, METRIC_CLIENT_ROUND_TRIP, 0, 0,
-			(s->times.heard_ms - s->times.pinged_ms) * 1000, 1);
+	return code == 0 || code == CLOSE_NORMAL || code == CLOSE_IDLE;
 }
 
 static void receive(struct websocket *w, char *bytes, size_t len)
@@ -121,10 +117,12 @@ static void receive(struct websocket *w, char *bytes, size_t len)
 				answer_ping(w, piece.bytes);
 			break;
 		case FRAME_PONG:
-			count_round_trip(w->session);
+			session_ponged(w->session, piece.bytes);
 			(void)inbound_control(w->session);
 			break;
 		case FRAME_CLOSE:
+			if (is_good_order(piece.code))
+				session_confirm_taken(w->session);
 			session_close(w->session, piece.code, "");
 			break;
 		case FRAME_BREACH:

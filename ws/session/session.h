@@ -49,15 +49,26 @@ struct session_input {
 	bool packed;		   /* the one in `bytes` is compressed */
 };
 
+/*
+ * A ping that carries the client's place: a number for which each subscription has its `asked_seq`. Its pong confirms all that was sent
+ * before it. While that is awaited, heartbeats carry the same number: a client may answer the last of several pings alone.
+ */
+struct place_ping {
+	uint64_t number; /* of the last one */
+	int64_t sent_ms; /* monotonic: when it was sent first */
+	int64_t due_ms;	 /* monotonic: of one that follows messages; 0: none does */
+	bool awaited;	 /* its pong */
+};
+
 /* What its deadline hangs on. Monotonic, but for one. */
 struct session_times {
 	struct wheel_entry wheel; /* the deadline: in node.sessions.wheel */
 	int64_t opened_ms;
-	int64_t heard_ms; /* last frame from the client */
-	int64_t pinged_ms;
-	int64_t ponged_ms; /* the pinged_ms of the last ping that was answered */
-	int64_t taken_ms;  /* its client took what had waited */
-	int64_t asked_ms;  /* since when it waits for a page of what it missed; 0: it does not */
+	int64_t heard_ms;  /* last frame from the client */
+	int64_t pinged_ms; /* last heartbeat */
+	struct place_ping place;
+	int64_t taken_ms; /* its client took what had waited */
+	int64_t asked_ms; /* since when it waits for a page of what it missed; 0: it does not */
 	/*
 	 * The latest moment of a close with 1012, for a user whose rights change: until then the announced ends of subscriptions
 	 * are waited for. 0: no such close is due.
@@ -184,6 +195,26 @@ void session_close_bad(struct session *s);
 
 /* As session_close(), for one that reads too slowly. */
 void session_close_slow(struct session *s);
+
+/* ---- what its client confirms (session_ping.c) */
+
+/* A subscription has been given messages: a ping follows where it is to be confirmed, by one with a name or, now and then, by one without. */
+void session_given(struct subscription *sub);
+
+/* The place of the next ping is the client's now, unless the pong of one before is awaited. */
+void session_take_place(struct session *s, int64_t now_ms);
+
+/* Appends a ping that carries it. */
+void session_add_ping(struct buf *out, const struct session *s);
+
+/* When a ping follows messages; INT64_MAX: none does. */
+int64_t session_ping_due_ms(const struct session *s);
+
+/* A pong came. */
+void session_ponged(struct session *s, struct span payload);
+
+/* Its client begins to close in good order: it has all that has left for it, and come there. */
+void session_confirm_taken(struct session *s);
 
 /* ---- deadlines */
 

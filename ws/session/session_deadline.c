@@ -57,7 +57,7 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		due_ms = s->outlet.choked_ms ? MAX(s->outlet.choked_ms + CLOSING_MS, slow_from_ms(s))
 					     : now_ms + CLOSING_MS;
 	} else {
-		due_ms = next_heartbeat_ms(s);
+		due_ms = MIN(next_heartbeat_ms(s), session_ping_due_ms(s));
 		if (s->times.pinged_ms > s->times.heard_ms)
 			due_ms = MIN(due_ms, silent_from_ms(s));
 		if (s->kind->duplex)
@@ -80,11 +80,23 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 	wheel_set(&s->node->sessions.wheel, &s->times.wheel, due_ms);
 }
 
+static void ping(struct session *s, int64_t now_ms)
+{
+	struct buf bytes = BUF_EMPTY;
+
+	session_take_place(s, now_ms);
+	session_add_ping(&bytes, s);
+	session_write(s, &bytes);
+	buf_free(&bytes);
+}
+
 static void beat(struct session *s, int64_t now_ms)
 {
 	struct buf bytes = BUF_EMPTY;
 
 	s->times.pinged_ms = now_ms;
+	if (s->kind->duplex)
+		session_take_place(s, now_ms);
 	s->kind->encoder->heartbeat(&bytes, s);
 	if (bytes.len > 0)
 		session_write(s, &bytes);
@@ -134,6 +146,8 @@ void session_due(struct session *s, int64_t now_ms)
 	} else {
 		if (now_ms >= next_heartbeat_ms(s))
 			beat(s, now_ms);
+		else if (now_ms >= session_ping_due_ms(s))
+			ping(s, now_ms);
 		session_set_deadline(s, now_ms);
 	}
 }

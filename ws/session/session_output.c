@@ -199,6 +199,7 @@ enum hub_written session_deliver(void *node, struct subscriber *subscriber, cons
 
 	(void)node;
 	count_delivery(s, d);
+	session_given(sub);
 	if (written != HUB_SENT)
 		session_pass_turn(s, sub);
 	return written;

@@ -142,6 +142,7 @@ struct resume_point subscription_place(const struct subscription *sub)
 		.topic = sub->subscriber.topic->name,
 		.epoch = sub->subscriber.topic->epoch,
 		.seq = sub->subscriber.seq,
+		.resumed_by = sub->at.resumed_by,
 		.recovered = sub->at.recovered,
 		.rewound = sub->at.rewound_from > 0,
 		.missed_from = sub->at.missed_from,
@@ -152,8 +153,10 @@ struct resume_point subscription_place(const struct subscription *sub)
 static void begin_place(struct subscription *sub)
 {
 	sub->at.recovered = true;
+	sub->at.resumed_by = RESUMED_BY_QUEUE;
 	sub->at.missed_from = sub->at.missed_to = 0;
 	sub->at.known_seq = 0;
+	sub->at.asked_seq = sub->at.confirmed_seq = 0;
 	sub->at.rewound_from = 0;
 	sub->subscriber.withheld_from = sub->subscriber.withheld_to = 0;
 	sub->subscriber.ends_seq = 0;
@@ -164,42 +167,55 @@ static void begin_place(struct subscription *sub)
 
 static void forget_wanted(struct subscription *sub)
 {
-	sub->at.resumes = sub->wanted->has_cursor;
+	sub->at.cursor_origin = sub->wanted->cursor_origin;
+	if (sub->at.resumed_by != RESUMED_BY_DEVICE)
+		sub->at.resumed_by = sub->wanted->has_cursor ? RESUMED_BY_CURSOR : RESUMED_BY_QUEUE;
 	sub->presence = sub->wanted->presence;
 	free(sub->wanted);
 	sub->wanted = NULL;
 }
 
-/* What it does not begin with, and no client has been sent, waits for one that takes all. */
+/* What it does not begin with, and no client has confirmed, waits for one that takes all. */
 static void withhold_before(struct subscription *sub)
 {
-	uint64_t delivered = sub->subscriber.topic->delivered_seq;
+	uint64_t confirmed = sub->subscriber.topic->confirmed.seq;
 
-	if ((sub->types || sub->at.rewound_from > 0) && sub->subscriber.seq > delivered)
-		subscriber_withhold(&sub->subscriber, delivered + 1, sub->subscriber.seq);
+	if ((sub->types || sub->at.rewound_from > 0) && sub->subscriber.seq > confirmed)
+		subscriber_withhold(&sub->subscriber, confirmed + 1, sub->subscriber.seq);
 }
 
-/* After the cursor that it brought, after what some client has been sent, or so far back as it wants. */
+/* Without a cursor it has that of its device. */
+static void take_device_place(struct subscription *sub, const struct attach_row *row)
+{
+	if (row->device_seq < 0)
+		return;
+	sub->wanted->has_cursor = true;
+	sub->wanted->cursor.seq = (uint64_t)row->device_seq;
+	sub->at.resumed_by = RESUMED_BY_DEVICE;
+}
+
+/* After the cursor that it brought, after what its device or some client has confirmed, or so far back as it wants. */
 void subscription_find_place(struct subscription *sub, const struct attach_row *row)
 {
 	const struct selected *w = sub->wanted;
-	uint64_t delivered = MAX(row->delivered_seq, sub->subscriber.topic->delivered_seq);
+	uint64_t confirmed = MAX(row->confirmed_seq, sub->subscriber.topic->confirmed.seq);
 	uint64_t oldest = row->last_seq - MIN(row->last_seq, row->queue_max);
 	uint64_t floor = row->first_seq - 1;
-	/* What has been fetched, and perhaps delivered, since the database looked. */
+	/* What has been fetched, and perhaps confirmed, since the database looked. */
 	uint64_t newest = MAX(row->last_seq, tail_seq(sub->subscriber.topic->tail));
 
 	begin_place(sub);
+	take_device_place(sub, row);
 	sub->at.known_seq = row->last_seq;
 	if (row->rewound_after >= 0) {
 		sub->at.rewound_from = (uint64_t)row->rewound_after + 1;
 		sub->at.recovered = !w->has_cursor;
 		sub->subscriber.seq = (uint64_t)row->rewound_after;
 	} else if (!w->has_cursor) {
-		sub->subscriber.seq = MIN(MAX(MAX(delivered, floor), oldest), newest);
-		/* What went out since the database looked may have passed over some of theirs. */
-		sub->unsent.waits = row->unsent || (sub->subscriber.reader.user_id && delivered > row->delivered_seq);
-		sub->unsent.up_to = delivered;
+		sub->subscriber.seq = MIN(MAX(MAX(confirmed, floor), oldest), newest);
+		/* What was confirmed since the database looked may have passed over some of theirs. */
+		sub->unsent.waits = row->unsent || (sub->subscriber.reader.user_id && confirmed > row->confirmed_seq);
+		sub->unsent.up_to = confirmed;
 	} else if (w->cursor_damaged || !row->same_epoch || w->cursor.seq > row->last_seq) {
 		sub->at.recovered = false;
 		sub->subscriber.seq = MAX(floor, oldest);
@@ -211,6 +227,8 @@ void subscription_find_place(struct subscription *sub, const struct attach_row *
 	} else {
 		sub->subscriber.seq = w->cursor.seq;
 	}
+	if (sub->at.resumed_by == RESUMED_BY_DEVICE)
+		sub->at.confirmed_seq = sub->subscriber.seq;
 	withhold_before(sub);
 	forget_wanted(sub);
 }

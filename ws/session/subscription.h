@@ -52,8 +52,11 @@ struct subscription_place {
 	uint64_t known_seq;  /* the database had so many when it was attached: the tail may not have come to that yet */
 	uint64_t missed_seq; /* from CATCHING on: what was there then. What comes later was not missed */
 	uint64_t missed_from, missed_to; /* what it will never get; 0: nothing */
-	uint64_t rewound_from; /* seq that it went back to, as it or its topic's policy wants; 0: it did not */
-	bool resumes;	       /* it came with a cursor */
+	uint64_t asked_seq;	/* what was sent before the ping that is under way; 0: nothing, or there is none */
+	uint64_t confirmed_seq; /* its client has confirmed all up to here, as far as is known here */
+	uint64_t rewound_from;	/* seq that it went back to, as it or its topic's policy wants; 0: it did not */
+	enum resumed_by resumed_by;
+	enum cursor_origin cursor_origin;
 	bool recovered;
 	bool welcomed; /* it has what it missed: from now on messages come one by one */
 };
@@ -119,6 +122,9 @@ enum subscription_event {
  *	row	of STEP_ALLOWED; else NULL
  */
 void subscription_step(struct subscription *sub, enum subscription_event event, const struct attach_row *row);
+
+/* Its client has confirmed all up to `seq`. It is subscribe.c's, declared down here as subscription_step() is. */
+void subscription_confirm(struct subscription *sub, uint64_t seq);
 
 /* Subscriptions that wait for something, each with a reference. */
 STAILQ_HEAD(subscription_queue, subscription);

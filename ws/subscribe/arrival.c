@@ -1,5 +1,6 @@
 #include "ws/subscribe/arrival.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log/log.h"
@@ -91,6 +92,7 @@ struct session *arrival_begin(struct node *n, const struct transport *transport,
 		return NULL;
 	s->outlet.socket = socket;
 	s->dialog.diagnosis_id = a->selection ? a->selection->diagnosis_id : 0;
+	snprintf(s->dialog.device, sizeof(s->dialog.device), "%s", a->device);
 	s->end.keep_alive = a->keep_alive;
 	s->in.inflates = a->inflates;
 	s->client.address = a->client;

@@ -34,6 +34,7 @@ struct arrival {
 	const char *allowed_origin;	   /* NULL, or the origin to name in the answer */
 	bool inflates;			   /* a WebSocket: permessage-deflate is agreed */
 	const char *token;		   /* NULL: none */
+	const char *device;		   /* "": it has no name */
 	const char *echo_protocol;	   /* NULL, or the subprotocol to name in the answer */
 	struct address client;		   /* behind proxies that are trusted */
 	const char *request_id;		   /* that it brings; NULL: none */

@@ -132,6 +132,7 @@ static void add_item(struct attach_batch *b, struct subscription *sub)
 		.after = !wanted->has_cursor	  ? -1
 			 : wanted->cursor_damaged ? 0
 						  : (int64_t)wanted->cursor.seq,
+		.device = sub->session->dialog.device[0] != '\0' ? sub->session->dialog.device : NULL,
 		.rewind = wanted->rewind,
 		.types = message_types_json(sub->types),
 		.also = wanted->presence ? "presence" : NULL,

@@ -22,14 +22,14 @@ struct parked_poll {
 	int64_t due_ms;
 };
 
-/* Who could take each other's place: one user, in one role, for the same topics. The longest absent is first. */
+/* Who could take each other's place: one user, in one role, on one device, for the same topics. The longest absent is first. */
 struct parked_group {
 	UT_hash_handle hh; /* by key */
 	TAILQ_HEAD(, parked_poll) polls;
 	struct parked_user *owner; /* borrowed */
 	TAILQ_ENTRY(parked_group) of_owner;
 	char *user_id; /* in `key`; NULL: anonymous */
-	char key[];    /* user id, NUL, role, topics */
+	char key[];    /* user id, NUL, role, device, topics */
 };
 
 /* A user who has absent pollers. */
@@ -134,6 +134,8 @@ static void make_key(struct buf *key, const struct session *s)
 	buf_clear(key);
 	buf_add(key, user_id, strlen(user_id) + 1);
 	buf_add_text(key, role_text(s->role));
+	buf_add_text(key, ",");
+	buf_add_text(key, s->dialog.device);
 	for (unsigned i = 0; i < s->subscriptions.count; i++) {
 		buf_add_text(key, ",");
 		buf_add_text(key, subscription_topic(s->subscriptions.items[i]));

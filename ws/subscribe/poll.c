@@ -105,11 +105,12 @@ static void page(struct subscription *sub, struct page *page)
 		reply(s);
 }
 
-/* With a cursor for each topic a poll may wait; else it takes what there is. */
+/* With a cursor for each topic, or its device's, a poll may wait; else it takes what there is. */
 static bool may_wait(struct session *s)
 {
 	for (unsigned i = 0; i < s->subscriptions.count; i++)
-		if (!s->subscriptions.items[i]->at.resumes || !s->subscriptions.items[i]->at.recovered)
+		if (s->subscriptions.items[i]->at.resumed_by == RESUMED_BY_QUEUE ||
+		    !s->subscriptions.items[i]->at.recovered)
 			return false;
 	return s->outlet.held.len == 0 && clock_monotonic_ms() < poll_session_of(s)->timeout_ms;
 }
@@ -169,6 +170,7 @@ const struct session_kind kind_poll = {
 	.transport = CLIENT_LONG_POLL,
 	.encoder = &encoder_poll,
 	.size = sizeof(struct poll_session),
+	.cursor_confirms = true,
 	.begin = begin,
 	.resume = resume,
 	.refused = stream_refused,

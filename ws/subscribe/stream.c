@@ -1,5 +1,7 @@
 #include "ws/subscribe/stream.h"
 
+#include <string.h>
+
 #include "base/log/log.h"
 #include "domain/input/client_type.h"
 #include "store/wire/act.h"
@@ -53,6 +55,7 @@ void stream_page(struct subscription *sub, struct page *page)
 		if (marks[i].private_seq > 0 || marks[i].held_end == 0)
 			session_add_mark(s, &marks[i]);
 	session_write(s, &page->bytes);
+	session_given(sub);
 }
 
 static enum hub_written deliver_events(struct subscription *sub, struct span frames, const struct mark *mark)
@@ -106,20 +109,38 @@ static void count_heard(const struct session *s)
 		metrics_add(m, METRIC_CLIENT_MESSAGES, types[s->dialog.heard], 0, 1);
 }
 
+/* An ack without a topic is about the one that the connection has. */
+static void confirm(struct session *s, const struct dialog_ack *ack)
+{
+	for (unsigned i = 0; i < s->subscriptions.count; i++) {
+		struct subscription *sub = s->subscriptions.items[i];
+		bool meant = ack->topic[0] != '\0' ? strcmp(ack->topic, subscription_topic(sub)) == 0
+						   : s->subscriptions.count == 1;
+
+		if (meant && sub->state >= SUBSCRIPTION_CATCHING)
+			subscription_confirm(sub, ack->seq);
+	}
+}
+
 static void receive(struct session *s, struct span text)
 {
 	struct buf reply = BUF_EMPTY, cursor = BUF_EMPTY;
+	struct dialog_ack ack;
 	enum dialog_verdict verdict;
 
 	/* A client of some types learns by it how far it is: the types are the connection's, and so each subscription's. */
 	if (s->greeted && s->subscriptions.items[0]->types)
 		encode_cursor(&cursor, s);
 	s->dialog.cursor = buf_ok(&cursor) ? cursor.bytes : NULL;
+	s->dialog.ack = &ack;
 	verdict = dialog_receive(&s->dialog, &s->node->dialog_limits, text, s->times.heard_ms * 1000, clock_wall_us(),
 				 &reply);
 	s->dialog.cursor = NULL;
+	s->dialog.ack = NULL;
 	buf_free(&cursor);
 	count_heard(s);
+	if (s->dialog.heard == DIALOG_ACK)
+		confirm(s, &ack);
 	answer(s, verdict, &reply);
 }
 

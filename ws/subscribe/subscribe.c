@@ -33,6 +33,7 @@ static bool hold_topic(struct subscription *sub, const struct attach_row *row)
 	}
 	if (e == OK) {
 		sub->subscriber.topic = t;
+		t->confirmed.seq = MAX(t->confirmed.seq, row->confirmed_seq);
 		return true;
 	}
 	/* On a conflict the heartbeat is about to send away those who are on the old one. */
@@ -51,17 +52,43 @@ static void move(struct subscription *sub, struct node *n, enum subscription_sta
 	sub->state = state;
 }
 
-/* It came with a cursor, and goes on from there, or is told what is gone. */
+/* It came with a cursor, or by its device, and goes on from there, or is told what is gone. */
 static void count_resume(const struct subscription *sub)
 {
 	const struct session *s = sub->session;
 	const struct metrics *m = &s->node->metrics;
 
-	if (!sub->at.resumes)
+	if (sub->at.resumed_by == RESUMED_BY_QUEUE)
 		return;
 	metrics_add(m, METRIC_RESUMES, s->kind->transport, sub->at.recovered ? RECOVERED_YES : RECOVERED_NO, 1);
 	if (sub->at.missed_to > 0)
 		metrics_add(m, METRIC_MISSED_MESSAGES, 0, 0, (int64_t)(sub->at.missed_to - sub->at.missed_from + 1));
+}
+
+void subscription_confirm(struct subscription *sub, uint64_t seq)
+{
+	const struct session *s = sub->session;
+	struct presence *p = s->node->fanout.presence;
+	struct hub_topic *t = sub->subscriber.topic;
+
+	seq = MIN(seq, sub->subscriber.seq);
+	if (!t || t->stale)
+		return;
+	if (subscriber_confirm(&sub->subscriber, seq))
+		presence_delivered(p, t);
+	if (seq <= sub->at.confirmed_seq)
+		return;
+	sub->at.confirmed_seq = seq;
+	if (s->user && s->dialog.device[0] != '\0')
+		presence_confirmed(p, sub, seq);
+}
+
+/* Where its client would not have the cursor without having had what lies before it. */
+static void confirm_cursor(struct subscription *sub)
+{
+	if (sub->at.resumed_by == RESUMED_BY_CURSOR && sub->at.recovered &&
+	    (sub->session->kind->cursor_confirms || sub->at.cursor_origin == CURSOR_OF_LAST_EVENT))
+		subscription_confirm(sub, sub->subscriber.seq);
 }
 
 /* It was written down as it was let in, and does not go on. */
@@ -101,6 +128,7 @@ static bool find_place(struct subscription *sub, const struct attach_row *row)
 	sub->allowed_ms = clock_monotonic_ms();
 	subscription_find_place(sub, row);
 	count_resume(sub);
+	confirm_cursor(sub);
 	/* What was committed since the answer was made rang when nobody here listened. */
 	if (new || row->last_seq > tail_seq(sub->subscriber.topic->tail))
 		fetcher_ring(n->fanout.fetcher, row->topic_id);
@@ -143,6 +171,7 @@ void subscription_step(struct subscription *sub, enum subscription_event event, 
 	case STEP_RESUMED:
 		subscription_resume(sub);
 		count_resume(sub);
+		confirm_cursor(sub);
 		move(sub, n, SUBSCRIPTION_COUNTED);
 		break;
 	case STEP_WELCOMED:

@@ -1,6 +1,7 @@
 #include "domain/dialog/dialog.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -135,10 +136,12 @@ static enum dialog_verdict hear(struct dialog *d, const struct dialog_limits *li
 {
 	static const struct field_rule type_rule = {"type", FIELD_TEXT_128, true};
 	static const struct field_rule seq_rule = {"seq", FIELD_COUNT, true};
+	static const struct field_rule topic_rule = {"topic", FIELD_TOPIC, false};
 	static const struct field_rule token_rule = {"token", FIELD_TOKEN, true};
+	static const struct field_rule device_rule = {"device", FIELD_DEVICE, false};
 	struct problem wrong = PROBLEM_NONE;
 	enum dialog_verdict verdict = DIALOG_GO_ON;
-	struct field type, member;
+	struct field type, member, other;
 	const char *name = read_member(&type_rule, root, text, &type, &wrong) ? field_text(&type) : "";
 	bool good = name[0] != '\0';
 
@@ -146,15 +149,24 @@ static enum dialog_verdict hear(struct dialog *d, const struct dialog_limits *li
 		d->heard = DIALOG_PING;
 		add_pong(reply, d, wall_us);
 	} else if (strcmp(name, "ack") == 0) {
-		good = read_member(&seq_rule, root, text, &member, &wrong);
+		good = read_member(&seq_rule, root, text, &member, &wrong) &&
+		       read_member(&topic_rule, root, text, &other, &wrong);
 		d->heard = good ? DIALOG_ACK : DIALOG_NOTHING;
+		if (good && d->ack) {
+			d->ack->seq = (uint64_t)field_integer(&member);
+			snprintf(d->ack->topic, sizeof(d->ack->topic), "%s",
+				 field_given(&other) ? field_text(&other) : "");
+		}
 	} else if (strcmp(name, "authenticate") == 0 && d->identified) {
 		verdict = refuse(d, limits, now_us, "already_authenticated", "This connection has its user.", NULL,
 				 reply);
 	} else if (strcmp(name, "authenticate") == 0) {
-		good = read_member(&token_rule, root, text, &member, &wrong);
+		good = read_member(&token_rule, root, text, &member, &wrong) &&
+		       read_member(&device_rule, root, text, &other, &wrong);
 		if (good) {
 			d->heard = DIALOG_TOKEN;
+			if (field_given(&other))
+				snprintf(d->device, sizeof(d->device), "%s", field_text(&other));
 			buf_add_text(reply, field_text(&member));
 			verdict = DIALOG_AUTHENTICATE;
 		}

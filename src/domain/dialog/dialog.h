@@ -18,6 +18,7 @@
 #include "domain/caller/rate.h"
 #include "domain/text/uuid.h"
 #include "domain/topic/resume_point.h"
+#include "domain/topic/selection.h"
 
 struct dialog_limits {
 	int64_t rate_per_s; /* messages of a client */
@@ -28,11 +29,20 @@ struct dialog_limits {
 /* What the last message was. */
 enum dialog_heard { DIALOG_NOTHING, DIALOG_PING, DIALOG_ACK, DIALOG_TOKEN }; /* NOTHING: it was refused */
 
-/* One connection's side of it. All zero at first, diagnosis_id aside. */
+/* What its client says that it has. */
+struct dialog_ack {
+	char topic[TOPIC_NAME_MAX + 1]; /* "": of the one that the connection is about */
+	uint64_t seq;
+};
+
+/* One connection's side of it. All zero at first, diagnosis_id and device aside. */
 struct dialog {
 	int64_t diagnosis_id; /* 0: the request named topics; then no message has one */
-	bool identified;      /* who it is has been said: no `authenticate` any more */
-	const char *cursor;   /* borrowed: where the client is, which a pong tells; NULL: nothing to tell */
+	char device[DEVICE_NAME_MAX +
+		    1]; /* the name that its client gives itself, by its request or as it authenticates; "": none */
+	struct dialog_ack *ack; /* borrowed: written by DIALOG_ACK; NULL: nobody wants to know */
+	bool identified;	/* who it is has been said: no `authenticate` any more */
+	const char *cursor;	/* borrowed: where the client is, which a pong tells; NULL: nothing to tell */
 	struct rate_bucket bucket;
 	struct rate_bucket bad;
 	enum dialog_heard heard;

@@ -368,7 +368,7 @@ bool hub_run(struct hub *h, unsigned writes_max, int64_t now_ms)
 			if (!TAILQ_EMPTY(&t->due))
 				h->ops->soon(h->context, TAILQ_FIRST(&t->due));
 			write_to(h, s, now_ms);
-			t->fan_out++;
+			t->fan_out.subscribers++;
 			writes_max--;
 		}
 		TAILQ_REMOVE(&h->busy, t, busy.link);

@@ -41,10 +41,10 @@ bool subscriber_has_everything(const struct subscriber *s)
 	return s->seq == tail_seq(s->topic->tail) && s->ephemeral == s->topic->ephemerals.last;
 }
 
-/* What has been sent to others meanwhile does not count any more. */
+/* What others have confirmed meanwhile does not count any more. */
 static bool has_withheld(const struct subscriber *s)
 {
-	return s->withheld_to > s->topic->delivered_seq;
+	return s->withheld_to > s->topic->confirmed.seq;
 }
 
 void subscriber_withhold(struct subscriber *s, uint64_t from, uint64_t to)
@@ -61,6 +61,17 @@ uint64_t subscriber_delivers(const struct subscriber *s, uint64_t seq)
 	return has_withheld(s) ? MIN(seq, s->withheld_from - 1) : seq;
 }
 
+bool subscriber_confirm(struct subscriber *s, uint64_t seq)
+{
+	struct hub_topic *t = s->topic;
+	uint64_t up_to = MIN(subscriber_delivers(s, MIN(seq, s->seq)), t->delivered_seq);
+
+	if (up_to <= t->confirmed.seq)
+		return false;
+	t->confirmed.seq = up_to;
+	return true;
+}
+
 struct subscriber_list *subscriber_list_of(struct subscriber *s)
 {
 	if (s->state == SUB_WAITING)
@@ -74,16 +85,15 @@ void hub_topic_begin_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *cont
 {
 	const struct subscriber *first = TAILQ_FIRST(&t->due);
 
-	if (clock_us && t->fan_out == 0 && first && TAILQ_NEXT(first, link))
-		t->fan_out_us = clock_us(context);
+	if (clock_us && t->fan_out.subscribers == 0 && first && TAILQ_NEXT(first, link))
+		t->fan_out.since_us = clock_us(context);
 }
 
 unsigned hub_topic_end_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *context), void *context, int64_t *took_us)
 {
-	unsigned subscribers = t->fan_out;
+	unsigned subscribers = t->fan_out.subscribers;
 
-	*took_us = t->fan_out_us != 0 ? clock_us(context) - t->fan_out_us : 0;
-	t->fan_out = 0;
-	t->fan_out_us = 0;
+	*took_us = t->fan_out.since_us != 0 ? clock_us(context) - t->fan_out.since_us : 0;
+	t->fan_out = (struct hub_fan_out){0};
 	return subscribers;
 }

@@ -36,7 +36,7 @@ struct subscriber {
 	/* seq of the announced message that revokes its reader's right. Stored messages before it are still the reader's;
 	 * ephemeral ones are not. 0: none announced. */
 	uint64_t ends_seq;
-	/* Messages that it passed over, and that may be no client's yet: the first and the last. 0: there are none. */
+	/* Messages that it passed over, and that no client may have confirmed yet: the first and the last. 0: there are none. */
 	uint64_t withheld_from, withheld_to;
 	enum subscriber_state state;
 	struct reader reader;
@@ -48,6 +48,18 @@ TAILQ_HEAD(subscriber_list, subscriber);
 struct hub_topic_link {
 	TAILQ_ENTRY(hub_topic) link;
 	bool on; /* it is in that list */
+};
+
+/* How far some client has confirmed what it was sent, here or as the database said. */
+struct hub_confirmed {
+	uint64_t seq;
+	int64_t ask_ms; /* the owner's: when a reader without a name may be asked next to confirm */
+};
+
+/* Since somebody is due. */
+struct hub_fan_out {
+	unsigned subscribers; /* that were written to */
+	int64_t since_us;     /* when the first was, where more than one was due */
 };
 
 struct hub_topic {
@@ -66,11 +78,11 @@ struct hub_topic {
 	struct subscriber_list ahead; /* seq > tail_seq(); nearly always empty */
 	struct ephemerals ephemerals; /* owned; empty while nobody is due */
 	uint64_t delivered_seq;	      /* how far some client has been sent, here or as the database said */
-	uint64_t revoked_seq;	      /* of the last revocation that went by or is announced; 0: none */
-	unsigned holders;	      /* who uses it: the last one out frees it */
-	bool stale;		      /* hub_retire() */
-	unsigned fan_out;	      /* subscribers that were written to since somebody is due */
-	int64_t fan_out_us;	      /* when the first was, where more than one was due */
+	struct hub_confirmed confirmed;
+	uint64_t revoked_seq; /* of the last revocation that went by or is announced; 0: none */
+	unsigned holders;     /* who uses it: the last one out frees it */
+	bool stale;	      /* hub_retire() */
+	struct hub_fan_out fan_out;
 };
 
 /*
@@ -99,12 +111,18 @@ unsigned hub_topic_end_fan_out(struct hub_topic *t, int64_t (*clock_us)(void *co
 bool subscriber_has_everything(const struct subscriber *s);
 
 /*
- * It passes over these messages of its topic, which others may want. What no client has been sent waits for one that takes it: so the
- * topic is delivered up to there, and no further, by this one.
+ * It passes over these messages of its topic, which others may want. What no client has confirmed waits for one that takes it: so the
+ * topic is delivered, and confirmed, up to there, and no further, by this one.
  *
  *	from	0: there are none
  */
 void subscriber_withhold(struct subscriber *s, uint64_t from, uint64_t to);
+
+/*
+ * Its reader has confirmed all that it was sent up to `seq`. True: the topic's confirmed.seq has grown. That never passes what some
+ * client has been sent: a cursor may lie further.
+ */
+bool subscriber_confirm(struct subscriber *s, uint64_t seq);
 
 /* Up to which seq its topic is delivered where it has been sent all that it wants up to `seq`. */
 uint64_t subscriber_delivers(const struct subscriber *s, uint64_t seq);

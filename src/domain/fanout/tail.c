@@ -257,7 +257,7 @@ enum err tail_append(struct tail *t, const struct stored_message *m)
 
 	assert(m->seq == t->next_seq);
 	if (m->body.bytes) {
-		message_add(&payload, m->seq, m->body.bytes, m->body.len);
+		message_add(&payload, m->seq, m->epoch, m->body);
 		header_len = frame_text_header(header, payload.len);
 		if (m->to_user || m->exclude) {
 			limit = limit_new(m);

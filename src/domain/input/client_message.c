@@ -87,6 +87,8 @@ static void keep_members(struct client_message *m, const struct field *fields)
 			uuid_text(m->id, &u);
 	} else if (m->type == CLIENT_AUTHENTICATE || m->type == CLIENT_REFRESH_TOKEN) {
 		buf_add_text(&m->token, field_text(&fields[AUTHENTICATE_TOKEN]));
+		if (m->type == CLIENT_AUTHENTICATE)
+			copy_text(m->device, sizeof(m->device), &fields[AUTHENTICATE_DEVICE]);
 	} else if (m->type == CLIENT_SUBSCRIBE || m->type == CLIENT_UNSUBSCRIBE) {
 		copy_text(m->subscription, sizeof(m->subscription), &fields[SUBSCRIBE_NAME]);
 		if (m->type == CLIENT_SUBSCRIBE)

@@ -24,6 +24,7 @@
 #include "domain/input/client_type.h"
 #include "domain/text/uuid.h"
 #include "domain/topic/message_type.h"
+#include "domain/topic/selection.h"
 #include "domain/topic/topic.h"
 
 #define CLIENT_NAME_SIZE 513 /* 128 characters of at most four bytes, and the NUL */
@@ -36,6 +37,7 @@ struct client_message {
 
 	/* What a connection looks at itself. */
 	struct buf token;		     /* owned: authenticate, refresh_token */
+	char device[DEVICE_NAME_MAX + 1];    /* authenticate; "": none */
 	char subscription[CLIENT_NAME_SIZE]; /* subscribe, unsubscribe */
 	char cursor[CLIENT_NAME_SIZE];	     /* subscribe; "": none */
 	struct message_types *types;	     /* owned; subscribe; NULL: all */

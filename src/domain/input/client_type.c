@@ -158,6 +158,11 @@ static const struct field_rule token_rules[] = {
 	[AUTHENTICATE_TOKEN] = {"token", FIELD_TOKEN, true},
 };
 
+static const struct field_rule authenticate_rules[] = {
+	[AUTHENTICATE_TOKEN] = {"token", FIELD_TOKEN, true},
+	[AUTHENTICATE_DEVICE] = {"device", FIELD_DEVICE, false},
+};
+
 static const struct field_rule subscribe_rules[] = {
 	[SUBSCRIBE_NAME] = {"subscription", FIELD_TEXT_128, true},
 	[SUBSCRIBE_CURSOR] = {"cursor", FIELD_TEXT_128, false},
@@ -183,7 +188,7 @@ static const struct type_rules {
 	size_t rules_count;
 } kinds[] = {
 	[CLIENT_ACK] = {"ack", ACT, RULES(ack_rules)},
-	[CLIENT_AUTHENTICATE] = {"authenticate", OWN, RULES(token_rules)},
+	[CLIENT_AUTHENTICATE] = {"authenticate", OWN, RULES(authenticate_rules)},
 	[CLIENT_BROADCAST_CHAT] = {"chat_message", HTTP_ACT, RULES(chat_message_rules)},
 	[CLIENT_BROADCAST_HEALTH] = {"health_update", HTTP_ACT, RULES(broadcast_health_rules)},
 	[CLIENT_CHAT_MESSAGE] = {"chat_message", ACT, RULES(chat_message_rules)},

@@ -1,3 +1,4 @@
+/* More than 400 lines: one kind of value after the other. */
 #include "domain/input/field.h"
 
 #include <ctype.h>
@@ -11,6 +12,7 @@
 #include "domain/text/utf8.h"
 #include "domain/text/uuid.h"
 #include "domain/topic/message_type.h"
+#include "domain/topic/selection.h"
 #include "domain/topic/topic.h"
 
 #define NUMBER_MAX "1e15"
@@ -210,6 +212,8 @@ const char *field_problem(enum field_kind kind, const struct field *f)
 			       : "must be a number from -1e15 to 1e15, or null";
 	case FIELD_COUNT:
 		return is_integer(f, 0, INT64_MAX) ? NULL : "must be an integer from 0 to 9223372036854775807";
+	case FIELD_DEVICE:
+		return is_text(f) && device_name_valid(field_text(f), text_len(f)) ? NULL : DEVICE_SENTENCE;
 	case FIELD_ID:
 		return is_integer(f, 1, INT64_MAX) ? NULL : "must be an integer from 1 to 9223372036854775807";
 	case FIELD_TEXT_128:
@@ -378,6 +382,7 @@ void field_add_json(struct buf *out, const struct field_rule *rule, const struct
 	case FIELD_ANY:
 	case FIELD_BOOL:
 	case FIELD_COUNT:
+	case FIELD_DEVICE:
 	case FIELD_ID:
 	case FIELD_TEXT_128:
 	case FIELD_NOTIFICATION_TYPE:

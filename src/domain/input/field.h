@@ -20,6 +20,7 @@ enum field_kind {
 	FIELD_BOOL,
 	FIELD_BOUND,		 /* FIELD_NUMBER, or null, which is a value */
 	FIELD_COUNT,		 /* integer, 0 to 2^63 - 1 */
+	FIELD_DEVICE,		 /* name of a device (domain/topic/selection.h) */
 	FIELD_ID,		 /* integer, 1 to 2^63 - 1 */
 	FIELD_LIMIT_100,	 /* integer, 1 to 100 */
 	FIELD_LIMIT_500,	 /* integer, 1 to 500 */

@@ -4,11 +4,19 @@
 #include <inttypes.h>
 #include <string.h>
 
-void message_add(struct buf *out, uint64_t seq, const char *body, size_t body_len)
+#include "domain/topic/cursor.h"
+
+void message_add(struct buf *out, uint64_t seq, const char *epoch, struct span body)
 {
-	assert(body_len >= 2 && body[0] == '{');
-	buf_printf(out, "{\"seq\":%" PRIu64 "%s", seq, body[1] == '}' ? "" : ",");
-	buf_add(out, body + 1, body_len - 1);
+	char cursor[CURSOR_TEXT_SIZE];
+
+	assert(body.len >= 2 && body.bytes[0] == '{');
+	buf_printf(out, "{\"seq\":%" PRIu64, seq);
+	if (epoch)
+		buf_printf(out, ",\"cursor\":\"%s\"", cursor_text(cursor, epoch, seq));
+	if (body.bytes[1] != '}')
+		buf_add_text(out, ",");
+	buf_add(out, body.bytes + 1, body.len - 1);
 }
 
 uint64_t message_seq(struct span text)

@@ -16,8 +16,13 @@
 #include "domain/text/uuid.h"
 #include "domain/topic/message_type.h"
 
-/* `{"type":…}` with 7 becomes `{"seq":7,"type":…}`. `body` is a JSON object as tidings.message keeps it. */
-void message_add(struct buf *out, uint64_t seq, const char *body, size_t body_len);
+/*
+ * `{"type":…}` with 7 of abc becomes `{"seq":7,"cursor":"abc-7","type":…}`.
+ *
+ *	epoch	NULL: it has no cursor
+ *	body	a JSON object as tidings.message keeps it
+ */
+void message_add(struct buf *out, uint64_t seq, const char *epoch, struct span body);
 
 /* The 7 of a text that message_add() made; 0: it has none (an ephemeral one). */
 uint64_t message_seq(struct span text);
@@ -25,6 +30,7 @@ uint64_t message_seq(struct span text);
 /* One message as the database gives it. */
 struct stored_message {
 	uint64_t seq;
+	const char *epoch;	    /* borrowed; NULL: it goes out without a cursor */
 	struct span body;	    /* borrowed; .bytes NULL: expired, nobody gets it */
 	int64_t expires_ms;	    /* on the caller's clock: nobody gets it from then on; 0: never */
 	const char *to_user;	    /* borrowed; NULL: for everyone */

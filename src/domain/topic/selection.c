@@ -1,5 +1,7 @@
 #include "domain/topic/selection.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,6 +187,32 @@ static enum err read_presence(bool *presence, struct span query)
 	return e;
 }
 
+bool device_name_valid(const char *name, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)name[i]) && !memchr("_.-", name[i], 3))
+			return false;
+	return len >= 1 && len <= DEVICE_NAME_MAX;
+}
+
+enum err selection_device(char device[DEVICE_NAME_MAX + 1], struct span query, struct problem *problem)
+{
+	struct buf text = BUF_EMPTY;
+	enum err e = OK;
+
+	device[0] = '\0';
+	if (query_get(query, "device", &text)) {
+		if (!device_name_valid(text.bytes ? text.bytes : "", text.len))
+			problem_add_field(problem, "", "device", DEVICE_SENTENCE);
+		else
+			snprintf(device, DEVICE_NAME_MAX + 1, "%s", text.bytes);
+	}
+	if (!buf_ok(&text))
+		e = ERR_MEMORY;
+	buf_free(&text);
+	return e;
+}
+
 enum err selection_of_query(struct selection **out, struct span query, struct span last_event_id, int64_t diagnosis_id,
 			    struct problem *problem)
 {
@@ -194,6 +222,8 @@ enum err selection_of_query(struct selection **out, struct span query, struct sp
 	enum err places = read_places(&s, query, last_event_id, diagnosis_id);
 	enum err types = read_types(s ? s : &fallback, query), back = read_rewind(&rewind, query);
 	enum err who = read_presence(&presence, query);
+	size_t wrong = problem->errors_count;
+	enum err device = selection_device((s ? s : &fallback)->device, query, problem);
 
 	if (places == ERR_INPUT)
 		problem_add_field(problem, "", "topics",
@@ -209,9 +239,14 @@ enum err selection_of_query(struct selection **out, struct span query, struct sp
 		s->items[i].types = s->types;
 		s->items[i].rewind = rewind;
 		s->items[i].presence = presence;
+		if (last_event_id.len > 0 && s->items[i].has_cursor)
+			s->items[i].cursor_origin = CURSOR_OF_LAST_EVENT;
 	}
-	if (places != OK || types != OK || back != OK || who != OK)
+	if (places != OK || types != OK || back != OK || who != OK || device != OK || problem->errors_count > wrong)
 		selection_free(&s);
 	*out = s;
-	return places == ERR_MEMORY || types == ERR_MEMORY || back == ERR_MEMORY || who == ERR_MEMORY ? ERR_MEMORY : OK;
+	return places == ERR_MEMORY || types == ERR_MEMORY || back == ERR_MEMORY || who == ERR_MEMORY ||
+			       device == ERR_MEMORY
+		       ? ERR_MEMORY
+		       : OK;
 }

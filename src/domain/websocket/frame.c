@@ -8,6 +8,7 @@
 #define CONTINUATION 0x00
 #define FIN_TEXT (FIN | TEXT)
 #define FIN_CLOSE 0x88
+#define FIN_PING 0x89
 #define FIN_PONG 0x8a
 #define LEN_16 126
 #define LEN_64 127
@@ -70,13 +71,23 @@ size_t frame_end_after(struct span frames, size_t whole, size_t at)
 	return frames.len - rest.len;
 }
 
-void frame_add_pong(struct buf *out, struct span payload)
+static void add_control(struct buf *out, uint8_t first, struct span payload)
 {
-	uint8_t header[2] = {FIN_PONG, (uint8_t)payload.len};
+	uint8_t header[2] = {first, (uint8_t)payload.len};
 
 	assert(payload.len < LEN_16);
 	buf_add(out, header, sizeof(header));
 	buf_add(out, payload.bytes, payload.len);
+}
+
+void frame_add_ping(struct buf *out, struct span payload)
+{
+	add_control(out, FIN_PING, payload);
+}
+
+void frame_add_pong(struct buf *out, struct span payload)
+{
+	add_control(out, FIN_PONG, payload);
 }
 
 size_t frame_close(uint8_t out[FRAME_CLOSE_MAX], uint16_t code, const char *reason)

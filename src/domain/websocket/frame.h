@@ -16,10 +16,6 @@
 #define FRAME_COMPRESSED \
 	0x40 /* RSV1, in the first byte: of a message that permessage-deflate has compressed (RFC 7692) */
 
-/* A ready-made ping. */
-#define FRAME_EMPTY_PING "\x89\x00"
-#define FRAME_EMPTY_PING_SIZE 2
-
 /* Writes the header of a text frame with so many bytes of payload. Returns its length: 2, 4 or 10. */
 size_t frame_text_header(uint8_t out[FRAME_HEADER_MAX], uint64_t payload_bytes);
 
@@ -45,7 +41,8 @@ size_t frame_end_after(struct span frames, size_t whole, size_t at);
  */
 bool frame_next(struct span *frames, struct span *payload);
 
-/* Appends the answer to a ping: its payload, at most 125 bytes, given back. */
+/* Appends a ping, and the answer to one: its payload, at most 125 bytes, given back. */
+void frame_add_ping(struct buf *out, struct span payload);
 void frame_add_pong(struct buf *out, struct span payload);
 
 /* Writes a close frame; `reason` is at most 123 bytes of UTF-8. `code` 0: one that says nothing. Returns its length. */

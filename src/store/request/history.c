@@ -76,8 +76,8 @@ enum err history_read(struct db *db, const struct history_reader *reader, const 
 			continue;
 		if (h->messages.len > 0)
 			buf_add(&h->messages, ",", 1);
-		message_add(&h->messages, (uint64_t)integer(result, row, SEQ), PQgetvalue(result, row, BODY),
-			    (size_t)PQgetlength(result, row, BODY));
+		message_add(&h->messages, (uint64_t)integer(result, row, SEQ), h->next.epoch,
+			    (struct span){PQgetvalue(result, row, BODY), (size_t)PQgetlength(result, row, BODY)});
 	}
 	PQclear(result);
 	return e == OK && !buf_ok(&h->messages) ? ERR_MEMORY : e;

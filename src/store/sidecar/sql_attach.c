@@ -15,11 +15,12 @@ struct attach_call {
 
 static const struct statement attach_statement = {
 	"attach",
-	"select outcome, epoch, last_seq, first_seq, delivered_seq, unsent, same_epoch, counted, rewound_after, "
+	"select outcome, epoch, last_seq, first_seq, delivered_seq, confirmed_seq, device_seq, unsent, same_epoch, "
+	"counted, rewound_after, "
 	"queue_max, after, "
 	"topic_id, seq, to_user, exclude, body, revocation, expires_in_ms, age_ms "
 	"from tidings.attach($1, $2, $3, $4::boolean, $5, $6::int8, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
-	"$17)"};
+	"$17, $18)"};
 
 enum attach_column {
 	OUTCOME,
@@ -27,6 +28,8 @@ enum attach_column {
 	LAST_SEQ,
 	FIRST_SEQ,
 	DELIVERED_SEQ,
+	CONFIRMED_SEQ,
+	DEVICE_SEQ,
 	UNSENT,
 	SAME_EPOCH,
 	COUNTED,
@@ -44,6 +47,11 @@ static enum err attach_outcome(const char *text)
 	return text && strcmp(text, "busy") == 0 ? ERR_BUSY : ERR_FORBIDDEN;
 }
 
+static int64_t place_at(const PGresult *r, int row, enum attach_column column)
+{
+	return PQgetisnull(r, row, (int)column) ? -1 : sql_int8_at(r, row, (int)column);
+}
+
 static void read_row(struct attach_row *made, const PGresult *r, int row)
 {
 	const char *outcome = sql_text_at(r, row, OUTCOME), *epoch = sql_text_at(r, row, EPOCH);
@@ -58,11 +66,13 @@ static void read_row(struct attach_row *made, const PGresult *r, int row)
 		.last_seq = (uint64_t)sql_int8_at(r, row, LAST_SEQ),
 		.first_seq = (uint64_t)sql_int8_at(r, row, FIRST_SEQ),
 		.delivered_seq = (uint64_t)sql_int8_at(r, row, DELIVERED_SEQ),
+		.confirmed_seq = (uint64_t)sql_int8_at(r, row, CONFIRMED_SEQ),
+		.device_seq = place_at(r, row, DEVICE_SEQ),
 		.unsent = sql_bool_at(r, row, UNSENT),
 		.same_epoch = sql_bool_at(r, row, SAME_EPOCH),
 		.counted = sql_bool_at(r, row, COUNTED),
 		.queue_max = (uint64_t)sql_int8_at(r, row, QUEUE_MAX),
-		.rewound_after = PQgetisnull(r, row, REWOUND_AFTER) ? -1 : sql_int8_at(r, row, REWOUND_AFTER),
+		.rewound_after = place_at(r, row, REWOUND_AFTER),
 	};
 	snprintf(made->epoch, sizeof(made->epoch), "%s", epoch);
 }
@@ -172,6 +182,7 @@ enum err sql_attach(struct pipeline *p, const struct attach_node *node, const st
 	sql_add_number(&params, limits->bytes);
 	add_rewinds(&params, items, count);
 	add_item_texts(&params, items, count, offsetof(struct attach_item, also));
+	add_item_texts(&params, items, count, offsetof(struct attach_item, device));
 	return sql_send(p, &attach_statement, &params, on_attach,
 			&(struct attach_call){.answer = answer, .context = context, .count = count},
 			sizeof(struct attach_call));

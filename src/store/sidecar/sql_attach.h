@@ -27,6 +27,7 @@ struct attach_item {
 	const char *connection_id, *transport, *connected_at; /* borrowed; NULL: it is written down already */
 	const char *epoch;				      /* borrowed; of its cursor; NULL: that is damaged */
 	int64_t after;					      /* of its cursor; -1: it has none */
+	const char *device;				      /* borrowed; NULL: it has no name */
 	int64_t rewind;	   /* messages to go back where it has none, or none that holds; 0: as its policy has it */
 	const char *types; /* borrowed; a JSON array, of messages to go back over; NULL: all */
 	const char *also;  /* static: another action of tidings.authorize() that it has to be allowed; NULL: none */
@@ -53,9 +54,11 @@ struct attach_row {
 	uint64_t last_seq;
 	uint64_t first_seq;
 	uint64_t delivered_seq;
+	uint64_t confirmed_seq;
+	int64_t device_seq;    /* it has no cursor, and its device goes on after this seq; -1: it does not */
 	int64_t rewound_after; /* it goes back, and begins after this seq; -1: it does not */
-	bool unsent;	       /* messages for this user alone wait, up to delivered_seq */
-	bool same_epoch;       /* its cursor is of the topic's numbering */
+	bool unsent;	       /* messages for this user alone wait, up to confirmed_seq */
+	bool same_epoch;       /* its cursor, or its device's, is of the topic's numbering */
 	bool counted;	       /* it is written down: a connection, and one client more of the topic */
 	uint64_t queue_max;    /* messages for one without a good cursor */
 };

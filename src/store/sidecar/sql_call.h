@@ -15,7 +15,7 @@
 #include "store/async/pipeline_internal.h"
 #include "store/wire/pgarray.h"
 
-#define SQL_PARAMS_MAX 17
+#define SQL_PARAMS_MAX 23
 
 /* The parameters of one call, added in their order. All zero at first. */
 struct sql_params {

@@ -14,8 +14,9 @@ struct heartbeat_call {
 	void *context;
 };
 
-static const struct statement flush_statement = {
-	"flush", "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"};
+static const struct statement flush_statement = {"flush",
+						 "select tidings.flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+						 "$12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)"};
 
 static const struct statement farewell_statement = {"farewell", "select tidings.farewell($1)"};
 
@@ -50,6 +51,12 @@ enum err sql_flush(struct pipeline *p, const char *node_id, const struct flush *
 	sql_add_numbers(&params, f->sent_seqs, f->sent_count);
 	sql_add_texts(&params, f->sent_epochs, f->sent_count);
 	sql_add_number(&params, f->opened_ever);
+	sql_add_numbers(&params, f->confirmed_seqs, f->delivered_count);
+	sql_add_texts(&params, f->device_users, f->devices_count);
+	sql_add_texts(&params, f->device_names, f->devices_count);
+	sql_add_texts(&params, f->device_topics, f->devices_count);
+	sql_add_texts(&params, f->device_epochs, f->devices_count);
+	sql_add_numbers(&params, f->device_seqs, f->devices_count);
 	return sql_send(p, &flush_statement, &params, on_plain,
 			&(struct plain_call){.answer = answer, .context = context}, sizeof(struct plain_call));
 }

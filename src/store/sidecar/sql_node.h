@@ -29,12 +29,15 @@ struct flush {
 	const char **closed_ids;
 	int64_t *closed_topics;
 	size_t closed_count;
-	int64_t *delivered_topics, *delivered_seqs;
+	int64_t *delivered_topics, *delivered_seqs, *confirmed_seqs;
 	const char **delivered_epochs;
 	size_t delivered_count;
 	int64_t *sent_topics, *sent_seqs;
 	const char **sent_epochs;
 	size_t sent_count;
+	const char **device_users, **device_names, **device_topics, **device_epochs;
+	int64_t *device_seqs;
+	size_t devices_count;
 	int64_t opened_ever; /* connections since the node's start */
 };
 

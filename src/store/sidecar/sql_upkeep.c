@@ -77,7 +77,7 @@ static const struct statement sweep_statement = {"sweep", "select tidings.sweep(
 #define SWEEP_MS 50 /* with topics locked */
 
 static const struct statement retain_statement = {"retain",
-						  "select tidings.retain($1::boolean, $2, $3, $4, $5, $6)::int::int8"};
+						  "select tidings.retain($1::boolean, $2, $3, $4, $5, $6, $7)::int::int8"};
 
 #define RETAIN_ROWS 1000 /* of each kind, in one transaction */
 #define RETAIN_MS 20	 /* acts wait so long behind it */
@@ -157,6 +157,7 @@ enum err sql_retain(struct pipeline *p, bool begins, const struct retained *kept
 	sql_add_number(&params, kept->readings_s);
 	sql_add_number(&params, kept->chat_s);
 	sql_add_number(&params, kept->notifications_s);
+	sql_add_number(&params, kept->devices_s);
 	return sql_send(p, &retain_statement, &params, on_retain,
 			&(struct retain_call){.answer = answer, .context = context}, sizeof(struct retain_call));
 }

@@ -51,7 +51,7 @@ typedef void (*retain_answer)(void *context, enum err e, bool rest);
 
 /* For how long; 0: for ever. */
 struct retained {
-	int64_t readings_s, chat_s, notifications_s;
+	int64_t readings_s, chat_s, notifications_s, devices_s;
 };
 
 /* begins: when it is this node's turn; false: goes on */

@@ -74,18 +74,18 @@ static void greets_with_the_user_the_cursor_and_what_was_missed(void **state)
 	struct dialog_welcome w = {.connection_id = {.bytes = {1}}, .points = &point, .points_count = 1};
 
 	(void)state;
-	assert_connect(&w, CONNECT("null", "\"cursor\":\"abc-7\",\"recovered\":true"));
+	assert_connect(&w, CONNECT("null", "\"cursor\":\"abc-7\",\"recovered\":true,\"resumed_by\":\"queue\""));
 	w.user_id = "456";
-	assert_connect(&w, CONNECT("456", "\"cursor\":\"abc-7\",\"recovered\":true"));
+	assert_connect(&w, CONNECT("456", "\"cursor\":\"abc-7\",\"recovered\":true,\"resumed_by\":\"queue\""));
 	w.user_id = "a\"b";
 	point.recovered = false;
 	point.seq = 0;
-	assert_connect(&w, CONNECT("\"a\\\"b\"", "\"cursor\":\"abc-0\",\"recovered\":false"));
+	assert_connect(&w, CONNECT("\"a\\\"b\"", "\"cursor\":\"abc-0\",\"recovered\":false,\"resumed_by\":\"queue\""));
 	w.user_id = "0456";
 	point.missed_from = 3;
 	point.missed_to = 6;
-	assert_connect(
-		&w, CONNECT("\"0456\"", "\"cursor\":\"abc-0\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":6}"));
+	assert_connect(&w, CONNECT("\"0456\"", "\"cursor\":\"abc-0\",\"recovered\":false,\"resumed_by\":\"queue\","
+					       "\"missed\":{\"from\":3,\"to\":6}"));
 }
 
 static void greets_who_named_topics_with_the_place_in_each(void **state)
@@ -106,8 +106,11 @@ static void greets_who_named_topics_with_the_place_in_each(void **state)
 		"\",\"message\":\"Successfully "
 		"connected to "
 		"updates\",\"connection_id\":\"01000000-0000-0000-0000-000000000000\",\"cursor\":\"e-7.f-9\","
-		"\"recovered\":false,\"topics\":{\"a\":{\"cursor\":\"e-7\",\"recovered\":true},"
-		"\"b/c\":{\"cursor\":\"f-9\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":9}}}}}");
+		"\"recovered\":false,\"resumed_by\":\"queue\",\"topics\":{\"a\":{\"cursor\":\"e-7\",\"recovered\":true,"
+		"\"resumed_by\":\"queue\"},"
+		"\"b/"
+		"c\":{\"cursor\":\"f-9\",\"recovered\":false,\"resumed_by\":\"queue\",\"missed\":{\"from\":3,\"to\":9}}"
+		"}}}");
 	buf_clear(&out);
 	dialog_missed_begin(&out, &d, "b/c", false);
 	dialog_missed_end(&out);
@@ -207,6 +210,7 @@ static void refuses_what_is_no_json_object(void **state)
 static void hands_over_the_token_that_authenticates(void **state)
 {
 	static const char text[] = "{\"type\":\"authenticate\",\"token\":\"a.b.c\"}";
+	static const char named[] = "{\"type\":\"authenticate\",\"token\":\"a.b.c\",\"device\":\"phone\"}";
 	struct dialog d = fresh;
 
 	(void)state;
@@ -214,10 +218,30 @@ static void hands_over_the_token_that_authenticates(void **state)
 	/* Whether it was good is for the caller to say. */
 	assert_false(d.identified);
 	assert_int_equal(d.bad.ready_us, 0);
+	assert_string_equal(d.device, "");
+	assert_int_equal(say(&d, &generous, named, sizeof(named) - 1, 0, "a.b.c"), DIALOG_AUTHENTICATE);
+	assert_string_equal(d.device, "phone");
 	assert_reply("{\"type\":\"authenticate\"}", NO_TOKEN);
 	assert_reply("{\"type\":\"authenticate\",\"token\":null}", NO_TOKEN);
 	assert_reply("{\"type\":\"authenticate\",\"token\":[\"a\"]}", BAD_TOKEN);
 	assert_reply("{\"type\":\"authenticate\",\"token\":\"\"}", BAD_TOKEN);
+}
+
+static void tells_what_its_client_acks(void **state)
+{
+	static const char one[] = "{\"type\":\"ack\",\"seq\":7}",
+			  of[] = "{\"type\":\"ack\",\"seq\":8,\"topic\":\"a/b\"}";
+	struct dialog_ack ack;
+	struct dialog d = fresh;
+
+	(void)state;
+	d.ack = &ack;
+	assert_int_equal(say(&d, &generous, of, sizeof(of) - 1, 0, NULL), DIALOG_GO_ON);
+	assert_int_equal(ack.seq, 8);
+	assert_string_equal(ack.topic, "a/b");
+	assert_int_equal(say(&d, &generous, one, sizeof(one) - 1, 0, NULL), DIALOG_GO_ON);
+	assert_int_equal(ack.seq, 7);
+	assert_string_equal(ack.topic, "");
 }
 
 static void authenticates_only_once(void **state)
@@ -319,6 +343,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_is_no_json_object),
 		cmocka_unit_test(hands_over_the_token_that_authenticates),
 		cmocka_unit_test(authenticates_only_once),
+		cmocka_unit_test(tells_what_its_client_acks),
 		cmocka_unit_test(answers_no_more_than_the_rate_allows),
 		cmocka_unit_test(a_message_costs_one_for_each_4_kib),
 		cmocka_unit_test(closes_after_too_many_bad_messages_without_a_reply),

@@ -56,8 +56,8 @@ static void tells_the_place_of_a_subscription(void **state)
 	live_text_subscribed(&out, "health_updates", &place, "\"\\u00e4\"", WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"subscribed\",\"data\":{\"subscription\":\"health_updates\",\"topic\":\"health/456\","
-		    "\"cursor\":\"e-9\",\"recovered\":false,\"missed\":{\"from\":3,\"to\":9}}," TIME
-		    ",\"correlation_id\":\"\\u00e4\"}");
+		    "\"cursor\":\"e-9\",\"recovered\":false,\"resumed_by\":\"queue\",\"missed\":{\"from\":3,\"to\":9}}"
+		    "," TIME ",\"correlation_id\":\"\\u00e4\"}");
 	live_text_unsubscribed(&out, "chat", "chats/456", "revoked", NULL, WALL_US);
 	assert_said(&out,
 		    "{\"type\":\"unsubscribed\",\"data\":{\"subscription\":\"chat\",\"topic\":\"chats/456\",\"reason\":"

@@ -640,10 +640,14 @@ static void what_a_client_does_not_want_is_not_delivered_by_it(void **state)
 	append_type(t, a);
 	assert_int_equal(picky.got_count, 2);
 	assert_int_equal(t->delivered_seq, 1);
-	/* Somebody else takes it: from then on this one counts as before. */
+	assert_true(subscriber_confirm(&picky.subscriber, 3));
+	assert_int_equal(t->confirmed.seq, 1);
+	/* Somebody else takes it, and confirms: from then on this one counts as before. */
 	join(&other, t, 1);
 	append_type(t, a);
 	assert_int_equal(t->delivered_seq, 4);
+	assert_false(subscriber_confirm(&picky.subscriber, 4));
+	assert_true(subscriber_confirm(&other.subscriber, 4));
 	hub_leave(&other.subscriber);
 	append_type(t, a);
 	assert_int_equal(t->delivered_seq, 5);
@@ -655,6 +659,25 @@ static void what_a_client_does_not_want_is_not_delivered_by_it(void **state)
 	hub_leave(&picky.subscriber);
 	hub_let_go(hub, t);
 	message_types_unref(&types);
+}
+
+/* What nobody was sent would be confirmed by whoever has a cursor behind it, or says so. */
+static void no_more_is_confirmed_than_was_sent(void **state)
+{
+	struct hub_topic *t = hold(1, 0);
+	struct client c;
+
+	(void)state;
+	join(&c, t, 0);
+	append_type(t, "{\"type\":\"a\"}");
+	assert_true(subscriber_confirm(&c.subscriber, 7));
+	assert_int_equal(t->confirmed.seq, 1);
+	assert_false(subscriber_confirm(&c.subscriber, 1));
+	c.subscriber.seq = 3;
+	assert_false(subscriber_confirm(&c.subscriber, 3));
+	c.subscriber.seq = 1;
+	hub_leave(&c.subscriber);
+	hub_let_go(hub, t);
 }
 
 /* It was delivered once it had been written, also where the write had failed, or the rest of it never left. */
@@ -1187,6 +1210,7 @@ int main(void)
 		TEST(a_topic_rung_twice_is_fetched_once_and_again_when_rung_meanwhile),
 		TEST(tells_that_a_topic_has_been_delivered_when_the_first_client_has_it),
 		TEST(what_a_client_does_not_want_is_not_delivered_by_it),
+		TEST(no_more_is_confirmed_than_was_sent),
 		TEST(what_a_write_keeps_is_not_delivered_until_its_owner_says_so),
 		TEST(what_expires_before_its_turn_is_not_written),
 		TEST(a_private_message_reaches_its_user_alone_and_is_told),

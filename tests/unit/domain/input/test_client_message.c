@@ -495,6 +495,10 @@ static void reads_what_the_connection_itself_is_told(void **state)
 	assert_int_equal(r.message.data.len, 0);
 	release(&r);
 
+	read_text(&r, "{\"type\":\"authenticate\",\"token\":\"a.b.c\",\"device\":\"phone\"}");
+	assert_string_equal(r.message.device, "phone");
+	release(&r);
+
 	read_text(&r, "{\"type\":\"refresh_token\",\"data\":{\"token\":\"d.e.f\"}}");
 	assert_int_equal(r.e, OK);
 	assert_int_equal(r.message.type, CLIENT_REFRESH_TOKEN);

@@ -133,6 +133,10 @@ static void holds_bounds_to_the_last_digit(void **state)
 	assert_false(takes(FIELD_NUMBER, "null"));
 	assert_true(takes(FIELD_BOUND, "null"));
 	assert_false(takes(FIELD_BOUND, "\"1\""));
+	assert_true(takes(FIELD_DEVICE, "\"Phone_2.a-b\""));
+	assert_false(takes(FIELD_DEVICE, "\"\""));
+	assert_false(takes(FIELD_DEVICE, "\"a b\""));
+	assert_false(takes(FIELD_DEVICE, "7"));
 	assert_true(takes(FIELD_COUNT, "0"));
 	assert_true(takes(FIELD_COUNT, "9223372036854775807"));
 	assert_false(takes(FIELD_COUNT, "9223372036854775808"));

@@ -37,9 +37,9 @@ static void of_one_topic_it_says_whether_and_what_was_missed(void **state)
 
 	(void)state;
 	resume_points_add_recovery(&out, points, 1, false);
-	assert_text(&out, "\"recovered\":true");
+	assert_text(&out, "\"recovered\":true,\"resumed_by\":\"queue\"");
 	resume_points_add_recovery(&out, points + 1, 1, false);
-	assert_text(&out, "\"recovered\":false,\"missed\":{\"from\":2,\"to\":3}");
+	assert_text(&out, "\"recovered\":false,\"resumed_by\":\"queue\",\"missed\":{\"from\":2,\"to\":3}");
 }
 
 static void several_are_recovered_when_each_is(void **state)
@@ -48,11 +48,14 @@ static void several_are_recovered_when_each_is(void **state)
 
 	(void)state;
 	resume_points_add_recovery(&out, points, 1, true);
-	assert_text(&out, "\"recovered\":true,\"topics\":{\"diagnosis/1\":{\"cursor\":\"abc-7\",\"recovered\":true}}");
+	assert_text(&out, "\"recovered\":true,\"resumed_by\":\"queue\",\"topics\":{\"diagnosis/"
+			  "1\":{\"cursor\":\"abc-7\",\"recovered\":true,\"resumed_by\":\"queue\"}}");
 	resume_points_add_recovery(&out, points, 2, true);
-	assert_text(&out,
-		    "\"recovered\":false,\"topics\":{\"diagnosis/1\":{\"cursor\":\"abc-7\",\"recovered\":true},"
-		    "\"health/456\":{\"cursor\":\"def-1\",\"recovered\":false,\"missed\":{\"from\":2,\"to\":3}}}");
+	assert_text(&out, "\"recovered\":false,\"resumed_by\":\"queue\",\"topics\":{\"diagnosis/"
+			  "1\":{\"cursor\":\"abc-7\",\"recovered\":true,\"resumed_by\":\"queue\"},"
+			  "\"health/"
+			  "456\":{\"cursor\":\"def-1\",\"recovered\":false,\"resumed_by\":\"queue\",\"missed\":{"
+			  "\"from\":2,\"to\":3}}}");
 }
 
 int main(void)

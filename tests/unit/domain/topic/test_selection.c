@@ -171,6 +171,23 @@ static void reads_types_and_how_far_to_go_back_of_a_query(void **state)
 	selection_free(&s);
 }
 
+static void reads_the_name_of_a_device_and_whether_a_cursor_is_that_of_the_last_event(void **state)
+{
+	struct selection *s = of_query("cursor=e-1&device=My.phone_2-b", "", 7, NULL);
+
+	(void)state;
+	assert_string_equal(s->device, "My.phone_2-b");
+	assert_int_equal(s->items[0].cursor_origin, CURSOR_OF_QUERY);
+	selection_free(&s);
+	s = of_query("", "f-2", 7, NULL);
+	assert_string_equal(s->device, "");
+	assert_int_equal(s->items[0].cursor_origin, CURSOR_OF_LAST_EVENT);
+	selection_free(&s);
+	(void)of_query("device=", "", 7, "device");
+	(void)of_query("device=a+b", "", 7, "device");
+	(void)of_query("device=aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggggg", "", 7, "device");
+}
+
 static void says_which_parameter_of_a_query_is_wrong(void **state)
 {
 	(void)state;
@@ -196,6 +213,7 @@ int main(void)
 		cmocka_unit_test(takes_a_hundred_and_no_more),
 		cmocka_unit_test(takes_a_name_as_long_as_may_be),
 		cmocka_unit_test(reads_types_and_how_far_to_go_back_of_a_query),
+		cmocka_unit_test(reads_the_name_of_a_device_and_whether_a_cursor_is_that_of_the_last_event),
 		cmocka_unit_test(says_which_parameter_of_a_query_is_wrong),
 	};
 
