@@ -127,12 +127,13 @@ export class Link {
 	url(path) {
 		const topics = [...this.places.keys()].map((t) => encodeURIComponent(t).replace(/%2F/g, "/"));
 		const cursors = [...this.places.values()].map((p) => p.cursor);
-		const { rewind, types, presence } = this.settings;
+		const { rewind, types, device, presence } = this.settings;
 		return (
 			`${this.base}/${path}?topics=${topics}` +
 			(cursors.some(Boolean) ? `&cursor=${cursors.join(".")}` : "") +
 			(rewind ? `&rewind=${rewind}` : "") +
 			(types ? `&types=${types.map(encodeURIComponent)}` : "") +
+			(device ? `&device=${device}` : "") +
 			(presence ? "&presence=yes" : "")
 		);
 	}

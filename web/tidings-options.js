@@ -20,7 +20,7 @@ const DEFAULTS = {
 	pollTimeout: 25,
 	sendTimeout: 30000,
 };
-const OTHERS = ["token", "state", "rewind", "types", "presence", "persist"];
+const OTHERS = ["token", "state", "rewind", "types", "device", "presence", "persist"];
 const KEEP_MS = 1000; // cursors are written this long after a message, so that a burst is written once
 const CURSORS_MAX = 200; // kept of topics, the latest
 
@@ -37,6 +37,7 @@ export function settings(options) {
 	const all = { ...DEFAULTS, ...here, ...options };
 	for (const name of Object.keys(options)) if (!(name in DEFAULTS || name in here || OTHERS.includes(name))) throw new TypeError(`there is no option ${name}`);
 	for (const t of all.transports) if (!TRANSPORTS.includes(t)) throw new TypeError(`there is no transport ${t}`);
+	if (all.device && !/^[\w.-]{1,64}$/.test(all.device)) throw new TypeError(`this is no device's name: ${all.device}`);
 	if (all.persist && all.state) throw new TypeError("persist and state exclude each other: state gives the cursor");
 	return all;
 }

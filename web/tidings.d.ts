@@ -56,6 +56,11 @@ export interface Options {
   rewind?: number;
   /** Only messages of these types, 1..20 of them. */
   types?: string[];
+  /**
+   * A name of this device, 1..64 of A-Z, a-z, 0-9, `_.-`: the server keeps how far it has confirmed, for 90 days, and a topic without a cursor goes on
+   * from there. Make it once, at random, and keep it.
+   */
+  device?: string;
   /** Who is there: each topic begins with a message `presence`, then come `join` and `leave`. */
   presence?: boolean;
   /**

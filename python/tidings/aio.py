@@ -144,12 +144,12 @@ class AsyncTidings:
     # ---- listen
 
     def listen(self, *topics: str, cursors: Optional[Mapping[str, str]] = None, rewind: Optional[int] = None,
-               types: Optional[Sequence[str]] = None, presence: bool = False, transports: Iterable[str] = TRANSPORTS,
+               types: Optional[Sequence[str]] = None, device: Optional[str] = None, presence: bool = False, transports: Iterable[str] = TRANSPORTS,
                connect_timeout: float = 5, ping_interval: float = 25, ping_timeout: float = 10, poll_timeout: int = 25) -> "AsyncListener":
         """`async for event in client.listen("diagnosis/123")`: as Tidings.listen()."""
         if testing.active() is not None:
             raise InvalidError("tidings.testing.capture() has no server to listen to.")
-        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff, rewind, types, presence)
+        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff, rewind, types, device, presence)
         return AsyncListener(subscription, self._base, self._http, self._server.ssl_context, self._token, connect_timeout, ping_interval,
                              ping_timeout, poll_timeout)
 

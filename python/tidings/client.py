@@ -156,7 +156,7 @@ class Tidings:
     # ---- listen
 
     def listen(self, *topics: str, cursors: Optional[Mapping[str, str]] = None, rewind: Optional[int] = None,
-               types: Optional[Sequence[str]] = None, presence: bool = False, transports: Iterable[str] = TRANSPORTS,
+               types: Optional[Sequence[str]] = None, device: Optional[str] = None, presence: bool = False, transports: Iterable[str] = TRANSPORTS,
                connect_timeout: float = 5, ping_interval: float = 25, ping_timeout: float = 10, poll_timeout: int = 25) -> Listener:
         """
         What comes on up to 100 topics, for ever: each message once and, within its topic, in order, over breaks and restarts.
@@ -168,6 +168,7 @@ class Tidings:
         cursors		where to go on, by topic. A topic without one gets what waits for it: what no client has been sent
         rewind		1..100: a topic without a cursor, or with one that cannot be resumed, begins with its newest so many messages instead
         types		only messages of these types
+        device		its name, 1..64 letters, digits and _.-: the server keeps how far it has confirmed each topic, for who keeps no cursors
         presence	messages of type presence, join and leave too: who else is connected
         transports	which, best first: websocket, sse, long_poll; the next is tried where a network lets the first not through
         connect_timeout, ping_interval, ping_timeout	seconds: to connect, of silence until it is asked, until it must have answered
@@ -175,7 +176,7 @@ class Tidings:
         """
         if testing.active() is not None:
             raise InvalidError("tidings.testing.capture() has no server to listen to.")
-        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff, rewind, types, presence)
+        subscription = Subscription(topics, cursors or {}, transports, self._tokens, *self._backoff, rewind, types, device, presence)
         return Listener(subscription, self._server, self._token, connect_timeout, ping_interval, ping_timeout, poll_timeout)
 
     # ---- what a call is made of

@@ -23,6 +23,7 @@ BODY_MAX = 256 * 1024  # bytes
 EPHEMERAL_MAX = 7500
 TYPES_MAX = 20
 REWIND_MAX = 100
+DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 # ---- what comes
@@ -230,6 +231,12 @@ def check_rewind(rewind: Optional[int]) -> Optional[int]:
     if rewind is not None and not 1 <= rewind <= REWIND_MAX:
         raise invalid("rewind", f"is 1 to {REWIND_MAX} messages")
     return rewind
+
+
+def check_device(device: Optional[str]) -> Optional[str]:
+    if device is not None and not DEVICE.match(device):
+        raise invalid("device", f"is not a device's name: {device!r}; 1 to 64 letters, digits and _.-")
+    return device
 
 
 def message(raw: Mapping[str, Any], cursor: Optional[str]) -> Message:

@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 from .errors import ForbiddenError, InvalidError, UnauthorizedError
 from .exchange import backoff, seconds
-from .messages import Event, Gap, Refused, check_rewind, check_topic, check_types, given, message
+from .messages import Event, Gap, Refused, check_device, check_rewind, check_topic, check_types, given, message
 from .tokens import TokenKeeper
 
 TRANSPORTS = ("websocket", "sse", "long_poll")
@@ -125,7 +125,7 @@ def refusal(status: int, headers: Mapping[str, str], problem: Any) -> Problem:
 
 class Subscription:
     def __init__(self, topics: Sequence[str], cursors: Mapping[str, str], transports: Iterable[str], tokens: TokenKeeper, backoff_min: float,
-                 backoff_max: float, rewind: Optional[int] = None, types: Optional[Sequence[str]] = None,
+                 backoff_max: float, rewind: Optional[int] = None, types: Optional[Sequence[str]] = None, device: Optional[str] = None,
                  presence: bool = False):
         if not 1 <= len(topics) <= TOPICS_MAX:
             raise InvalidError(f"One listens to 1 to {TOPICS_MAX} topics.")
@@ -134,7 +134,7 @@ class Subscription:
         if not self._order:
             raise InvalidError(f"There is no transport to use: {', '.join(TRANSPORTS)}.")
         self._wanted = {name: urllib.parse.quote(str(value), safe=",") for name, value in given(
-            rewind=check_rewind(rewind), types=check_types(types), presence="yes" if presence else None).items()}
+            rewind=check_rewind(rewind), types=check_types(types), device=check_device(device), presence="yes" if presence else None).items()}
         self._tokens, self._backoff = tokens, (backoff_min, backoff_max)
         self._best = self._order[0]  # the one to try first: the last that worked
         self._round = self._new_round()

@@ -71,7 +71,7 @@ class Phone:
         self.cursor = f"{self.cursor.split('-')[0]}-{m['seq']}"
 
 
-@test("the requests of doc/flutter.md, as they stand there, in the story of a phone: connected, in the background, resumed, by each transport, from a state")
+@test("the requests of doc/flutter.md, as they stand there, in the story of a phone: connected, in the background, resumed, by each transport, from a state, by its device's name")
 def _(s):
     for server in (s.node1, s.web1):
         diagnosis = s.diagnosis()
@@ -118,6 +118,8 @@ def _(s):
             equal([m["data"] for m in following.next()["data"]["messages"]], [8], "what follows the state")
         said = [phone.answered("POST /ws/send", server=s.web1) for _ in range(2)]
         equal(said[0], said[1], "the answer to what was said twice with one key")
+        with phone.opened("GET /ws/123?token=TOKEN&device=phone-7") as named:
+            equal(named.first["type"], "connect", "first message")
         equal(set(REQUESTS) - set(phone.sent), set(), "requests of the page that nobody has sent")
 
 

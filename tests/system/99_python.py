@@ -465,7 +465,7 @@ def selected(s):
                     wait_until(lambda: heard.listener.cursors[topic].endswith("-9"), f"the cursor to go past what is not wanted, by {way}")
                 heard.close()
     with client(s) as c:
-        for wrong, word in (({"rewind": 0}, "rewind"), ({"types": "ab"}, "list"), ({"types": []}, "types")):
+        for wrong, word in (({"rewind": 0}, "rewind"), ({"types": "ab"}, "list"), ({"types": []}, "types"), ({"device": "my phone"}, "device")):
             with fails(tidings.InvalidError, word):
                 c.listen("a", **wrong)
 

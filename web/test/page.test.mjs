@@ -65,7 +65,7 @@ scene("ready() waits for the connection, and throws what ended it", async (fake,
 });
 
 scene("what is misspelt, or impossible, is an error where it is written", async (fake, client) => {
-	const wrong = [{ tokne: "t" }, { transports: ["websokcet"] }, { persist: true, state: () => "" }];
+	const wrong = [{ tokne: "t" }, { transports: ["websokcet"] }, { device: "my phone" }, { persist: true, state: () => "" }];
 	for (const options of wrong) assert.throws(() => new Tidings(fake.url, options), TypeError);
 	const { t } = client({ topics: [] });
 	assert.throws(() => t.on("mesage", () => {}), /there is no event mesage/);
@@ -281,12 +281,12 @@ scene("history and presence are asked for by HTTP, of any topic", async (fake, c
 	await assert.rejects(client({ topics: [], sendTimeout: 500 }).t.history("a"), { code: "busy", status: 503 });
 });
 
-eachWay("presence is asked for; who comes and goes is told like any message", async (fake, client, way) => {
-	const c = client({ presence: true });
+eachWay("device and presence are asked for; who comes and goes is told like any message", async (fake, client, way) => {
+	const c = client({ device: "phone-1.a_b", presence: true });
 	await c.event("connected");
 	if (way === "long_poll") await fake.request((r) => r.query.get("timeout") !== "0");
 	const { query } = fake.requests.at(-1);
-	assert.equal(query.get("presence"), "yes");
+	assert.deepEqual([query.get("device"), query.get("presence")], ["phone-1.a_b", "yes"]);
 	const there = [];
 	c.t.topic("a").on("join", (m) => there.push(m.data.user_id));
 	fake.publish("a", { user_id: 7 }, { type: "join", ephemeral: true });

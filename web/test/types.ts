@@ -10,6 +10,7 @@ interface Recommendation extends Message {
 
 const t = new Tidings("https://push.example", {
 	token: async (reason) => (reason === "first" ? "a" : reason === "expiring" ? "b" : new SignedOut()),
+	device: "phone",
 	presence: true,
 	persist: "456",
 	topics: new Set(["diagnosis/123"]),
