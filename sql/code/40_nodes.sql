@@ -64,7 +64,7 @@ declare
 	v_counted boolean[];
 	v_commit text := current_setting('synchronous_commit');
 	v_device_seqs int8[];
-	v_named int8[] := '{}'; -- items that are a device's, and where each begins
+	v_named int8[] := '{}'; -- items that are a device's, and the place of each
 	v_named_epochs text[] := '{}';
 	v_named_seqs int8[] := '{}';
 	-- Of the pages: topics, after which seq, up to which, and the topics' epochs.
