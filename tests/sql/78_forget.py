@@ -130,7 +130,7 @@ def beside_publishers(db):
     db.batch([Request([Item(f"chats/{user}"), Item(f"chat/{conversation}")])], first)
     equal(db.act(db.user(), "health_update", {"metric": "pulse", "value": 1}).outcome, "ok", "somebody else's")
     first.sql("commit")
-    equal(session.receive(), [["18"]], "kinds")
+    equal(session.receive(), [["19"]], "kinds")
     equal(db.sql(f"select count(*) from tidings.topic where name = 'chats/{user}'"), [["0"]], "their topic")
 
 

@@ -13,6 +13,10 @@ FEEDBACK = "/ws/broadcast-feedback-update"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 
 
+def is_cursor(text, seq):
+    assert re.fullmatch(rf"[0-9a-z]{{1,32}}-{seq}", text), text
+
+
 def is_time(text):
     assert isinstance(text, str) and TIME.match(text), f"not RFC 3339: {text!r}"
 
@@ -28,6 +32,7 @@ def _(s):
         equal(reply, {"status": "broadcasted", "diagnosis_id": d, "clients_notified": 1, "seq": 1}, "reply")
         got = client.next()
         is_time(got.pop("timestamp"))
+        is_cursor(got.pop("cursor"), 1)
         is_time(got["data"].pop("timestamp"))
         equal(got, {"type": "recommendation_update", "topic": f"diagnosis/{d}", "diagnosis_id": d, "seq": 1, "data": {
             "old_recommendation": {"herb": "Ginger", "dosage": "1g", "frequency": "2x daily"},
@@ -61,6 +66,7 @@ def _(s):
         equal(reply, {"status": "broadcasted", "diagnosis_id": d, "clients_notified": 1, "seq": 1}, "reply")
         got = client.next()
         is_time(got.pop("timestamp"))
+        is_cursor(got.pop("cursor"), 1)
         got["data"].pop("timestamp", None)
         equal(got, {"type": "effectiveness_update", "topic": f"diagnosis/{d}", "diagnosis_id": d, "seq": 1, "data": {
             "recommendation_id": 789, "new_effectiveness": 0.85, "confidence": 0.92, "sample_size": 150}}, "message")
@@ -99,6 +105,7 @@ def _(s):
               {"status": "broadcasted", "diagnosis_id": d, "clients_notified": 1, "seq": 1}, "reply")
         got = client.next()
         is_time(got.pop("timestamp"))
+        is_cursor(got.pop("cursor"), 1)
         is_time(got["data"].pop("timestamp"))
         equal(got, {"type": "feedback_update", "topic": f"diagnosis/{d}", "diagnosis_id": d, "seq": 1,
                     "data": {"feedback_id": 999, "rating": 5, "effectiveness": 0.95}}, "message")

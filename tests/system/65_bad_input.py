@@ -17,17 +17,18 @@ from live import TALKATIVE
 
 def mischief(s, act, ports=None):
     """Runs act(port, diagnosis) at each door while a healthy client watches; it must still be served."""
-    d = s.diagnosis()
-    with s.connect(d) as healthy:
-        for port in ports or (s.node1.port, s.web1.port):
+    for port in ports or (s.node1.port, s.web1.port):
+        d = s.diagnosis()
+        with s.connect(d) as healthy:
             with contextlib.suppress(ConnectionError, EOFError):
                 act(port, d)
             seq = s.recommend(d)["seq"]
-            equal(healthy.next()["seq"], seq, "the healthy client's next message")
-        with s.connect(d) as new:
-            new.answers()
-        healthy.answers()
-    s.wait_watchers(d, 0)
+            last = healthy.next()
+            equal(last["seq"], seq, "the healthy client's next message")
+            with s.connect(d, cursor=last["cursor"]) as new:
+                new.answers()
+            healthy.answers()
+        s.wait_watchers(d, 0)
 
 
 def dial(port):
