@@ -194,7 +194,7 @@ def _(s):
             equal((seqs(held.result()), stream.event()["data"]["seq"], client.next()["seq"]), ([1], 1, 1), "each one's message")
 
 
-@test("a poll without a cursor is answered at once, with what waits; the next has nothing left to take")
+@test("a poll without a cursor is answered at once, with what waits; the next poll's cursor confirms that, and nothing is left to take")
 def _(s):
     for server in doors(s):
         d = s.diagnosis()
@@ -205,8 +205,10 @@ def _(s):
         body = poll(s, server, d)
         equal((seqs(body), body["recovered"]), ([1, 2, 3], True), "what waited")
         equal(body["messages"][0]["type"], "recommendation_update", "the message is a whole one")
-        equal(set(body), {"cursor", "messages", "recovered"}, "members")
-        # It may come again within the moment until the delivery is written down; not after.
+        equal((set(body), body["resumed_by"]), ({"cursor", "messages", "recovered", "resumed_by"}, "queue"), "members")
+        equal(seqs(poll(s, server, d)), [1, 2, 3], "what nobody has confirmed")
+        # That is written down within a moment.
+        equal(seqs(poll(s, server, d, body["cursor"], 0)), [], "after its cursor")
         wait_until(lambda: seqs(poll(s, server, d)) == [], "what was taken to be taken")
         equal(body["cursor"].rsplit("-", 1)[1], "3", "seq in the cursor")
 
@@ -456,9 +458,9 @@ def _(s):
 
 @test("an event stream that has nothing to tell gets comments")
 def _(s):
-    d = s.diagnosis()
     with node_and_web(s, TIDINGS_HEARTBEAT=1) as servers:
         for server in servers:
+            d = s.diagnosis()
             with Stream(s, server, d) as stream:
                 for _n in range(2):
                     stream.comment()

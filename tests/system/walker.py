@@ -445,8 +445,10 @@ def judge(diary, user, truth):
 
 
 def same(message, body):
-    """A message as it came, and as it was stored: seq aside, and the topic, which is in every message where there are several."""
-    return {k: v for k, v in message.items() if k != "seq" and (k != "topic" or k in body)} == body
+    """A message as it came, and as it was stored: seq and cursor aside, and the topic, which is in every message where there are several."""
+    if "cursor" in message and message["cursor"].rpartition("-")[2] != str(message.get("seq")):
+        return False
+    return {k: v for k, v in message.items() if k not in ("seq", "cursor") and (k != "topic" or k in body)} == body
 
 
 class View:

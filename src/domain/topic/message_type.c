@@ -123,16 +123,31 @@ const char *message_types_json(const struct message_types *types)
 	return types ? types->json.bytes : NULL;
 }
 
+static bool has_at(struct span message, size_t at, const char *text)
+{
+	return message.len >= at + strlen(text) && memcmp(message.bytes + at, text, strlen(text)) == 0;
+}
+
+/* Where the body itself goes on, behind what message_add() puts in front of it. */
+static size_t body_start(struct span message)
+{
+	static const char *const front[] = {"\"seq\":", "\"cursor\":\""};
+	size_t at = 1;
+
+	for (size_t i = 0; i < ARRAY_LEN(front); i++)
+		if (has_at(message, at, front[i]))
+			for (at += strlen(front[i]); at < message.len && message.bytes[at - 1] != ','; at++)
+				;
+	return at;
+}
+
 /* The type of a message as it is written, with its quotes; empty: it has none. */
 static struct span written_type(struct span message)
 {
-	static const char seq[] = "{\"seq\":", type[] = "\"type\":\"";
-	size_t at = 1, end;
+	static const char type[] = "\"type\":\"";
+	size_t at = body_start(message), end;
 
-	if (message.len > strlen(seq) && memcmp(message.bytes, seq, strlen(seq)) == 0)
-		for (at = strlen(seq); at < message.len && message.bytes[at - 1] != ','; at++)
-			;
-	if (message.len < at + strlen(type) || memcmp(message.bytes + at, type, strlen(type)) != 0)
+	if (!has_at(message, at, type))
 		return (struct span){0};
 	at += strlen(type) - 1;
 	for (end = at + 1; end < message.len && message.bytes[end] != '"'; end++)

@@ -40,13 +40,15 @@ static bool have(const struct message_types *types, const char *message)
 	return message_types_have(types, (struct span){message, strlen(message)});
 }
 
-static void the_wanted_are_found_with_a_seq_in_front_and_without(void **state)
+static void the_wanted_are_found_with_a_seq_and_a_cursor_in_front_and_without(void **state)
 {
 	struct message_types *types = types_of("a,note,\xc3\xa4");
 
 	(void)state;
 	assert_true(have(types, "{\"type\":\"note\",\"data\":{}}"));
 	assert_true(have(types, "{\"seq\":17,\"type\":\"a\",\"data\":{}}"));
+	assert_true(have(types, "{\"seq\":17,\"cursor\":\"abc-17\",\"type\":\"a\",\"data\":{}}"));
+	assert_false(have(types, "{\"seq\":17,\"cursor\":\"abc-17\",\"type\":\"b\"}"));
 	assert_true(have(types, "{\"type\":\"\xc3\xa4\"}"));
 	assert_true(have(types, "{\"type\":\"\\u00e4\"}"));
 	assert_false(have(types, "{\"seq\":17,\"type\":\"b\",\"data\":{\"type\":\"a\"}}"));
@@ -102,7 +104,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_the_server_says_itself_is_its_own),
 		cmocka_unit_test(whatever_is_not_exactly_such_a_word_is_a_publisher_s),
-		cmocka_unit_test(the_wanted_are_found_with_a_seq_in_front_and_without),
+		cmocka_unit_test(the_wanted_are_found_with_a_seq_and_a_cursor_in_front_and_without),
 		cmocka_unit_test(a_type_with_quotes_and_backslashes_is_found),
 		cmocka_unit_test(a_list_is_1_to_20_different_names),
 	};
