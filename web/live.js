@@ -9,7 +9,7 @@
  * The token is kept in this tab alone (sessionStorage), never in an address. Cursors live as long as the page: who disconnects and
  * connects again gets what came meanwhile.
  */
-import { Tidings } from "./tidings.js";
+import { Tidings, expiry } from "./tidings.js";
 import { complain, forgive, pointOut } from "./live-field.js";
 import { addGap, addMessage, addNote } from "./live-list.js";
 import { startPublishing, suggestDiagnosis } from "./live-publish.js";
@@ -156,18 +156,23 @@ function connected(detail) {
 	addNote(`Connected by ${TRANSPORTS[detail.transport]}`, "good");
 }
 
-function trouble(words, retryIn) {
+function trouble(words, why, retryIn) {
 	const focus = focusWithin("facts", byId("disconnect"));
 	show("waiting", words);
 	focus();
 	showFacts({ topics: tidings.topics });
 	countDown(retryIn);
-	if (told !== words) addNote(words, "warn");
+	if (told !== words) addNote(`${words} (${why})`, "warn");
 	told = words;
 }
 
 function disconnected({ reason, retryIn }) {
-	if (retryIn !== null) trouble(`Connection lost (${reason})`, retryIn);
+	if (retryIn !== null) trouble("Connection lost", reason, retryIn);
+}
+
+function whyRefused(token, message) {
+	const ended = expiry(token);
+	return ended && ended < Date.now() ? `This token ended at ${new Date(ended).toLocaleString()}.` : `The server refuses this token (${message}).`;
 }
 
 function failed({ code, message, fatal, topic, retryIn }) {
@@ -176,8 +181,8 @@ function failed({ code, message, fatal, topic, retryIn }) {
 		if (!tidings.topics.length) refuse(topicsInput, `Not allowed: ${topic}. It is not yours, or not there.`);
 	} else if (fatal) {
 		const token = code === "unauthorized";
-		refuse(token ? tokenInput : topicsInput, token ? `The server refuses this token (${message}).` : message);
-	} else trouble(code === "busy" ? `The server is not ready: ${message}` : `No way to the server: ${message}`, retryIn);
+		refuse(token ? tokenInput : topicsInput, token ? whyRefused(tokenInput.value.trim(), message) : message);
+	} else trouble(code === "busy" ? "The server is not ready" : "The server cannot be reached", message, retryIn);
 }
 
 /* The end, and what to change before the next attempt. */

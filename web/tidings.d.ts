@@ -35,6 +35,9 @@ export type Status = "idle" | "connecting" | "connected" | "paused" | "signed_ou
 export type TokenSource = string | ((reason: "first" | "expiring" | "refused") => Token | Promise<Token>);
 type Token = string | SignedOut;
 
+/** When a token ends, in ms since 1970, by its own `exp`; 0: it does not say. */
+export declare function expiry(token: string): number;
+
 /** Of a token function: nobody is signed in. `Tidings.SignedOut` is the same. */
 export declare class SignedOut extends Error {
   name: "SignedOut";

@@ -22,7 +22,7 @@ const TIMER_MAX_MS = 2 ** 31 - 1;
 const NOTICES = ["online", "offline", "visibilitychange", "pageshow"];
 
 /* When a token ends, in ms; 0: it does not say. */
-function expiry(token) {
+export function expiry(token) {
 	try {
 		return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).exp * 1000 || 0;
 	} catch {

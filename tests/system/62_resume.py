@@ -178,7 +178,7 @@ begin
 	if found then
 		last := greatest(coalesce((select max(seq) from tidings.message where topic_id = t.id), t.first_seq - 1) - {self.random.randint(0, 10)}, t.first_seq - 1);
 		delete from tidings.message where topic_id = t.id and seq > last;
-		update tidings.delivered set seq = least(seq, last) where topic_id = t.id;
+		update tidings.delivered set seq = least(seq, last), confirmed = least(confirmed, last) where topic_id = t.id;
 		update tidings.topic set epoch = '{epoch}' where id = t.id;
 		perform public.witness_inherit(t.id, t.epoch, '{epoch}', last);
 	end if;

@@ -271,6 +271,7 @@ def _(s):
         s.recommend(d, "behind it")
         while b"behind it" not in client.buffer:
             client._more()
+    d = s.diagnosis()
     with s.connect(d) as client:
         cursor = client.cursor
     with RawClient(s.node1.socket, "", handshake=False) as client:

@@ -174,7 +174,7 @@ def _(s):
         dashboard = ended.enter_context(dashboards.opened(s, place, 123, token=quick.token("USER_TOKEN"), **pages.WIDE))
         dashboard.wait_text("#figures", "Rating [\\d.]+ of 5")
         before = dashboard.text("#figures")
-        page = ended.enter_context(pages.opened(s, place, path="/demo/?seconds=6", **pages.PHONE))
+        page = ended.enter_context(pages.opened(s, place, path="/demo?seconds=6", **pages.PHONE))
         page.on("#play", "click")
         page.wait_text("#error", "token")
         page.on("#token", "fill", quick.token("SERVICE_TOKEN"))

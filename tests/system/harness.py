@@ -77,10 +77,11 @@ def equal(got, wanted, what="value"):
 
 
 def wait_until(condition, what, seconds=WAIT_S):
-    """The first true value of condition(), asked again and again; it may raise OSError while not ready."""
+    """The first true value of condition(), asked again and again, a third of the time; it may raise OSError while not ready."""
     end = time.monotonic() + seconds
     last = None
     while True:
+        asked = time.monotonic()
         try:
             last = condition()
         except OSError as e:
@@ -88,9 +89,10 @@ def wait_until(condition, what, seconds=WAIT_S):
         else:
             if last:
                 return last
-        if time.monotonic() > end:
+        took = time.monotonic() - asked
+        if asked + took > end:
             raise AssertionError(f"waited in vain for {what}; last: {last!r}")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, 2 * took), 0.3))
 
 
 # ---------------------------------------------------------------------------------------------------------------- tokens
