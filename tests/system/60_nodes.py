@@ -290,7 +290,7 @@ def _(s):
         for n in range(5):
             s.recommend(d, str(n))
         equal(client.seqs_up_to(5), [1, 2, 3, 4, 5], "seqs")
-        wait_until(lambda: s.sql(f"select seq from tidings.delivered where topic_id = {row}") == [["5"]], "that to be written down")
+        wait_until(lambda: s.sql(f"select seq, confirmed from tidings.delivered where topic_id = {row}") == [["5", "5"]], "that to be written down")
         node.signal(signal.SIGSTOP)
         try:
             s.sql(f"""begin; update tidings.topic set epoch = 'restored' where id = {row};
