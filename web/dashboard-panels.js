@@ -4,7 +4,7 @@
 import { intervalPlot, coursePlot } from "./dashboard-plot.js";
 import { between, button, byId, change, element, figure, many, percent, score, showList, signed, stars, time, value } from "./dashboard-view.js";
 
-const SAME_MS = 1000; // what was decided so soon was decided by being made
+const SAME_MS = 1000; // what is in force so soon was decided by being made
 const ENOUGH = 5; // people, below which nobody is shown what others say
 
 /* ---- Overview */
@@ -140,7 +140,7 @@ function by(r) {
 	const made = r.source === "clinician" || r.source === "user" || r.source === "admin" ? `by a ${r.source}` : `by ${r.source}`;
 	const parts = [made, ", ", time(r.created_at)];
 	// What a person recommends is decided by that.
-	if (r.decided_by && new Date(r.decided_at) - new Date(r.created_at) > SAME_MS) parts.push(`; ${r.status === "active" ? "accepted" : STATUS[r.status]} by user ${r.decided_by}, `, time(r.decided_at));
+	if (r.decided_by && (r.status !== "active" || new Date(r.decided_at) - new Date(r.created_at) > SAME_MS)) parts.push(`; ${r.status === "active" ? "accepted" : STATUS[r.status]} by user ${r.decided_by}, `, time(r.decided_at));
 	return element("p", { className: "of" }, ...parts);
 }
 
