@@ -8,13 +8,13 @@
 #include "base/process/config.h"
 #include "domain/dialog/act_reply.h"
 #include "fcgi/db_workers.h"
-#include "fcgi/metrics/program_metrics.h"
 #include "fcgi/live/live_act.h"
 #include "fcgi/live/live_connections.h"
 #include "fcgi/live/live_devices.h"
 #include "fcgi/live/live_operator.h"
 #include "fcgi/live/live_roster.h"
 #include "fcgi/live/live_visit.h"
+#include "fcgi/metrics/program_metrics.h"
 #include "fcgi/request_limits.h"
 
 #define THREADS_MAX 16

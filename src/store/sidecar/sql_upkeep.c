@@ -76,8 +76,8 @@ static const struct statement sweep_statement = {"sweep", "select tidings.sweep(
 #define SWEEP_ROWS 1000
 #define SWEEP_MS 50 /* with topics locked */
 
-static const struct statement retain_statement = {"retain",
-						  "select tidings.retain($1::boolean, $2, $3, $4, $5, $6, $7)::int::int8"};
+static const struct statement retain_statement = {
+	"retain", "select tidings.retain($1::boolean, $2, $3, $4, $5, $6, $7)::int::int8"};
 
 #define RETAIN_ROWS 1000 /* of each kind, in one transaction */
 #define RETAIN_MS 20	 /* acts wait so long behind it */
