@@ -1,9 +1,9 @@
 """Clients that keep no cursor: resumed by the name of their device, from what they have confirmed; and those without a name (section 7)."""
 import ast
 import contextlib
+import importlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 
-from harness import WAIT_S, Client, RawClient, Skip, equal, free_port, loop, test, wait_until
+from harness import WAIT_S, Client, RawClient, equal, free_port, loop, test, wait_until
+
+reference, guide = importlib.import_module("90_quick_reference"), importlib.import_module("91_live_guide")
 
 PING, PONG = 9, 10
 
@@ -291,64 +293,11 @@ def _(s):
 # ------------------------------------------------------------------------------------------------------ the seeds' clients, as they are
 
 
-JAVASCRIPT = """
-const ws = new WebSocket('ws://localhost:8000/ws/123?token=YOUR_JWT_TOKEN');
-
-ws.onopen = () => {
-    console.log('Connected to real-time updates');
-};
-
-ws.onmessage = (event) => {
-    const message = JSON.parse(event.data);
-    console.log('Received:', message.type, message.data);
-};
-
-ws.onerror = (error) => {
-    console.error('WebSocket error:', error);
-};
-
-ws.onclose = () => {
-    console.log('Disconnected, will queue messages');
-};
-"""
-
 # What it prints has no seq: what it reads is told.
 READ_BY_JAVASCRIPT = """
 const parse = JSON.parse;
 JSON.parse = (text) => { process.stdout.write(`${text}\\n`); return parse(text); };
 console.log = () => {};
-"""
-
-PYTHON = """
-import asyncio
-import websockets
-import json
-
-async def health_websocket_client():
-    uri = "ws://localhost:8000/ws/health"
-
-    async with websockets.connect(uri) as websocket:
-        # Authenticate
-        auth_message = {
-            "type": "authenticate",
-            "token": "your_jwt_token_here"
-        }
-        await websocket.send(json.dumps(auth_message))
-
-        # Subscribe to health updates
-        subscribe_message = {
-            "type": "subscribe",
-            "subscription": "health_updates"
-        }
-        await websocket.send(json.dumps(subscribe_message))
-
-        # Listen for messages
-        async for message in websocket:
-            data = json.loads(message)
-            print(f"Received: {data}")
-
-# Run client
-asyncio.run(health_websocket_client())
 """
 
 # What web_socket_channel does for the seed's Dart client: it answers pings, and closes by 1001.
@@ -365,14 +314,6 @@ asyncio.run(run("ws://localhost:8000/ws/123?token=YOUR_JWT_TOKEN"))
 """
 
 
-def node_command(text):
-    node = shutil.which("node")
-    probe = [node or "", "--experimental-websocket", "-e", "process.exit(globalThis.WebSocket ? 0 : 1)"]
-    if not node or subprocess.run(probe, capture_output=True).returncode != 0:
-        raise Skip("no node with a WebSocket here")
-    return [node, "--experimental-websocket", "-e", READ_BY_JAVASCRIPT + text]
-
-
 class Seed:
     """A client of the seeds, as a process: unchanged but for where it connects to, and the name of its device."""
 
@@ -380,11 +321,12 @@ class Seed:
         token, here = s.token(user), f"127.0.0.1:{port}"
         at = f"ws://{here}/ws/{d}?token={token}&device={device}"
         if kind == "javascript":
-            args = node_command(JAVASCRIPT.replace("ws://localhost:8000/ws/123?token=YOUR_JWT_TOKEN", at))
+            command, before = reference.node_command()
+            args = [*command, before + READ_BY_JAVASCRIPT + reference.JAVASCRIPT.replace("ws://localhost:8000/ws/123?token=YOUR_JWT_TOKEN", at)]
         elif kind == "dart":
             args = [sys.executable, "-u", "-c", DART.replace("ws://localhost:8000/ws/123?token=YOUR_JWT_TOKEN", at)]
         else:
-            text = PYTHON.replace("localhost:8000/ws/health", f"{here}/ws/health?device={device}").replace("your_jwt_token_here", token)
+            text = guide.PYTHON.replace("localhost:8000/ws/health", f"{here}/ws/health?device={device}").replace("your_jwt_token_here", token)
             args = [sys.executable, "-u", "-c", text]
         self.out = s.logs / f"seed-{kind}-{device}-{time.monotonic_ns()}.txt"
         self.python = kind == "python"

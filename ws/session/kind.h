@@ -27,7 +27,10 @@ struct session_kind {
 	const struct encoder *encoder;
 	size_t size; /* of its session's struct */
 	bool duplex; /* a WebSocket: its client speaks, answers heartbeats, and may say later who it is */
-	/* Its client has had what lies before the cursor that it brings. Nobody is anonymous there, and every role's connections are limited. */
+	/*
+	 *	cursor_confirms	its client has had what lies before the cursor that it brings
+	 *	needs_user	nobody is anonymous there, and every role's connections are limited
+	 */
 	bool cursor_confirms, needs_user;
 
 	/* The session has a place: it is let in by what it has brought, or asked who it is. */

@@ -38,8 +38,8 @@ struct dialog_ack {
 /* One connection's side of it. All zero at first, diagnosis_id and device aside. */
 struct dialog {
 	int64_t diagnosis_id; /* 0: the request named topics; then no message has one */
-	char device[DEVICE_NAME_MAX +
-		    1]; /* the name that its client gives itself, by its request or as it authenticates; "": none */
+	/* The name that its client gives itself, by its request or as it authenticates; "": none. */
+	char device[DEVICE_NAME_MAX + 1];
 	struct dialog_ack *ack; /* borrowed: written by DIALOG_ACK; NULL: nobody wants to know */
 	bool identified;	/* who it is has been said: no `authenticate` any more */
 	const char *cursor;	/* borrowed: where the client is, which a pong tells; NULL: nothing to tell */
