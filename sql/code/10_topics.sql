@@ -539,8 +539,10 @@ begin
 		return null;
 	end if;
 	delete from idempotency where ctid = any (array(
-		select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
-		order by k.created_at limit p_rows for update skip locked));
+		select k.ctid from (values (false), (true)) as o(of_user) cross join lateral (
+			select i.ctid from idempotency i where i.of_user = o.of_user and i.created_at < v_now - key_kept(o.of_user)
+			order by i.created_at limit p_rows for update skip locked) k
+		limit p_rows));
 	get diagnostics v_keys = row_count;
 	delete from quota where ctid = any (array(select q.ctid from quota q where q.day < today() - 1 order by q.day limit p_rows for update skip locked));
 	v_last := (select max(id) from (select id from topic where id > v_after order by id limit p_topics) t);

@@ -79,11 +79,11 @@ begin
 			where p_keys[r] is not null and v_verdicts[r] = 'ok'
 			order by p_callers[r] collate "C", p_keys[r] collate "C", r
 		loop
-			insert into idempotency as known (caller, key, hash, created_at)
-				values (p_callers[v_request], p_keys[v_request], p_hashes[v_request], v_now)
+			insert into idempotency as known (caller, key, hash, of_user, created_at)
+				values (p_callers[v_request], p_keys[v_request], p_hashes[v_request], p_roles[v_request] not in ('service', 'admin'), v_now)
 				on conflict on constraint idempotency_pkey do update
-					set hash = excluded.hash, results = null, created_at = excluded.created_at
-					where known.created_at < v_now - interval '24 hours';
+					set hash = excluded.hash, results = null, of_user = excluded.of_user, created_at = excluded.created_at
+					where known.created_at < v_now - key_kept(known.of_user);
 			if not found then
 				select k.hash into v_hash from idempotency k
 					where k.caller = p_callers[v_request] and k.key = p_keys[v_request];

@@ -181,11 +181,11 @@ declare
 	v_now timestamptz := clock_timestamp();
 	v_known idempotency%rowtype;
 begin
-	insert into idempotency as known (caller, key, hash, created_at)
-		values (p_user, p_key, p_hash, v_now)
+	insert into idempotency as known (caller, key, hash, of_user, created_at)
+		values (p_user, p_key, p_hash, p_role not in ('service', 'admin'), v_now)
 		on conflict on constraint idempotency_pkey do update
-			set hash = excluded.hash, results = null, created_at = excluded.created_at
-			where known.created_at < v_now - interval '24 hours';
+			set hash = excluded.hash, results = null, of_user = excluded.of_user, created_at = excluded.created_at
+			where known.created_at < v_now - key_kept(known.of_user);
 	if not found then
 		select * into v_known from idempotency k where k.caller = p_user and k.key = p_key;
 		if v_known.hash is distinct from p_hash then
@@ -214,7 +214,7 @@ begin
 	end if;
 	-- More than came, so it keeps up. Those that another is at can wait.
 	delete from idempotency where ctid = any (array(
-		select k.ctid from idempotency k where k.created_at < v_now - interval '24 hours'
+		select k.ctid from idempotency k where k.of_user and k.created_at < v_now - key_kept(true)
 		order by k.created_at limit 16 for update skip locked));
 	return next;
 end

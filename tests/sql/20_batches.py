@@ -106,14 +106,22 @@ def key_rolled_back(db):
     equal(second.receive()[0][1:3], ["ok", "1"], "result")
 
 
-@test("after 24 hours a key is new, and the sweep clears old keys away")
+@test("a service's key is new after 24 hours and a user's after 7 days; until then it is known, and the sweep leaves it")
 def key_ages(db):
-    topic = db.topic()
-    db.batch([Request([Item(topic)], key=f"old{n}", hash="1") for n in range(8)])
-    db.sql("update tidings.idempotency set created_at = created_at - interval '25 hours' where key like 'old%'")
-    equal(outcomes(db.batch([Request([Item(topic)], key="old0", hash="2")])), [("ok", 9)], "used again")
-    db.sweep()
-    equal(db.sql("select key from tidings.idempotency where key like 'old%'"), [["old0"]], "left by the sweep")
+    topic = db.topic("456")
+    for who, known, new in (({}, 23, 2), ({"caller": "456", "role": "user"}, 167, 2)):
+        prefix = f"old-{who.get('role', 'service')}"
+        ask = lambda n, hash: outcomes(db.batch([Request([Item(topic)], key=f"{prefix}{n}", hash=hash, **who)]))[0][0]
+        left = lambda: [row[0] for row in db.sql(f"select key from tidings.idempotency where key like '{prefix}%' order by 1")]
+        age = lambda hours: db.sql(f"update tidings.idempotency set created_at = created_at - interval '{hours} hours' where key like '{prefix}%'")
+        equal([ask(n, "1") for n in range(3)], ["ok"] * 3, "the first time")
+        age(known)
+        db.sweep()
+        equal(([ask(0, "1"), ask(1, "2")], left()), (["replayed", "key_reused"], [f"{prefix}{n}" for n in range(3)]), f"{prefix} after {known} hours")
+        age(new)
+        equal(ask(0, "2"), "ok", f"{prefix} used again")
+        db.sweep()
+        equal(left(), [f"{prefix}0"], f"{prefix}: left by the sweep")
 
 
 def effect(topic, recommendation, value, old=None):
