@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const struct dialog_limits limits = {.rate_per_s = 10, .burst = 20, .bad_max = 5};
 	const char *at = (const char *)data, *end = at + len;
-	struct dialog d = {.diagnosis_id = 123};
+	struct dialog d = {.diagnosis_id = len % 2 == 0 ? 123 : 0};
 	enum dialog_verdict v = DIALOG_GO_ON;
 	int64_t errors = 0;
 
@@ -44,6 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		case DIALOG_AUTHENTICATE:
 			MUST_HOLD(!d.identified && reply.len <= line);
 			d.identified = true;
+			break;
+		case DIALOG_TOPICS:
+			MUST_HOLD(d.identified && d.diagnosis_id == 0 && reply.len == 0);
 			break;
 		case DIALOG_TOO_MANY_BAD:
 			MUST_HOLD(reply.len == 0);

@@ -174,4 +174,4 @@ def _(s):
         live.send("authenticate", token=s.token(user))
         for n in range(5):
             live.send("ping", pad="x" * 60000)
-        equal(live.client.closed(), (1008, "too many messages before it is authenticated"), "the close")
+        equal(live.client.closed(), (1008, "too many messages before it is let in"), "the close")

@@ -6,9 +6,10 @@
 
 void encode_places(struct encode_places *p, const struct session *s)
 {
-	p->count = s->subscriptions.count;
-	for (size_t i = 0; i < p->count; i++)
-		p->items[i] = subscription_place(s->subscriptions.items[i]);
+	p->count = 0;
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (s->subscriptions.items[i]->state >= SUBSCRIPTION_COUNTED)
+			p->items[p->count++] = subscription_place(s->subscriptions.items[i]);
 }
 
 void encode_cursor(struct buf *out, const struct session *s)

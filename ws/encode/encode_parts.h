@@ -7,7 +7,7 @@
 
 #include "ws/session/session.h"
 
-/* For each topic, where the client goes on. */
+/* For each topic that its client knows to have, where it goes on. */
 struct encode_places {
 	size_t count;
 	struct resume_point items[SELECTION_MAX];

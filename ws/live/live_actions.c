@@ -11,8 +11,8 @@
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
-#include "ws/live/live_reply.h"
 #include "ws/live/live_session.h"
+#include "ws/session/reply.h"
 #include "ws/session/session_output.h"
 
 #define ACTS_MAX 256 /* messages of one user that the database has not answered, also of clients that have gone */
@@ -54,22 +54,22 @@ static void answer_act(struct session *s, const struct acting *a, enum err e, co
 	session_audit_act(s, client_type_text(a->type), act_outcome_text(e != OK ? e : row->outcome));
 	if (e == OK && row->outcome == OK) {
 		buf_add_text(&text, row->reply);
-		live_say(s, &text);
+		reply_say(s, &text);
 	} else if (e != OK) {
-		live_say_error(s, "unavailable", "The database is away: what was sent may not have been stored.",
-			       a->correlation);
+		reply_error(s, "unavailable", "The database is away: what was sent may not have been stored.",
+			    a->correlation);
 	} else if (row->outcome == ERR_LIMIT) {
 		live_text_over_quota(&text, a->correlation, clock_wall_us());
-		live_say(s, &text);
+		reply_say(s, &text);
 	} else if (row->outcome == ERR_FIELD && row->detail) {
-		live_refuse_member(s, row->detail, a->correlation);
+		reply_refuse_member(s, row->detail, a->correlation);
 	} else if (row->outcome == ERR_SETTLED) {
-		live_refuse(s, "conflict", row->detail ? row->detail : "This is settled already.", a->correlation);
+		reply_refuse(s, "conflict", row->detail ? row->detail : "This is settled already.", a->correlation);
 	} else if (row->outcome == ERR_INPUT) {
-		live_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);
+		reply_refuse(s, "invalid_message", row->detail ? row->detail : "This cannot be done.", a->correlation);
 	} else {
-		live_refuse(s, not_found ? "not_found" : "forbidden",
-			    not_found ? client_type_missing(a->type) : "This is not allowed.", a->correlation);
+		reply_refuse(s, not_found ? "not_found" : "forbidden",
+			     not_found ? client_type_missing(a->type) : "This is not allowed.", a->correlation);
 	}
 }
 
@@ -209,13 +209,13 @@ void live_act(struct session *s, const struct client_message *m)
 	struct acting *a = NULL;
 
 	if (q && q->count >= ACTS_MAX) {
-		live_refuse(s, "rate_limited", "Too many messages wait for the database: slow down.",
-			    m->correlation_id.bytes);
+		reply_refuse(s, "rate_limited", "Too many messages wait for the database: slow down.",
+			     m->correlation_id.bytes);
 	} else if (!session_make_room(s->node, bytes_of(m))) {
-		live_say_error(s, "unavailable", "Too much waits for the database: try again later.",
-			       m->correlation_id.bytes);
+		reply_error(s, "unavailable", "Too much waits for the database: try again later.",
+			    m->correlation_id.bytes);
 	} else if (!q || !(a = acting_new(s, q, m))) {
-		live_say_error(s, "unavailable", "The server is short of memory.", m->correlation_id.bytes);
+		reply_error(s, "unavailable", "The server is short of memory.", m->correlation_id.bytes);
 	} else {
 		budget_reserve(&s->node->budget, a->bytes);
 		subscription_ref(a->self);

@@ -7,9 +7,7 @@
 #include "domain/dialog/live_text.h"
 #include "domain/input/client_message.h"
 #include "store/wire/act.h"
-#include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
-#include "ws/deliver/redelivery.h"
 #include "ws/encode/encode_live.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
@@ -17,16 +15,15 @@
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_actions.h"
 #include "ws/live/live_admission.h"
-#include "ws/live/live_reply.h"
 #include "ws/live/live_session.h"
-#include "ws/live/live_subscriptions.h"
 #include "ws/metrics/node_metrics.h"
-#include "ws/session/session_output.h"
+#include "ws/session/early.h"
+#include "ws/session/reply.h"
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/stream.h"
+#include "ws/subscribe/subscribe_request.h"
 
 #define EXPIRY_WARNING_S 60 /* spec section 6 */
-#define EARLY_MAX 262144    /* bytes of messages that come before `authenticated` has been said */
 
 static const struct endpoint endpoints[] = {
 	{"health", "health_updates"},
@@ -50,6 +47,30 @@ const struct endpoint *live_endpoint(struct span path)
 	return NULL;
 }
 
+/* ---- its topics */
+
+/* The topic that its client means: one of its own streams, or a topic by its name. False: there is no such. */
+static bool find_topic(const struct session *s, const char *name, char topic[TOPIC_NAME_MAX + 1])
+{
+	static const struct {
+		const char *name, *prefix;
+	} streams[] = {{"health_updates", "health/"}, {"chat", "chats/"}, {"notifications", "notifications/"}};
+	struct buf made = BUF_EMPTY;
+	bool valid;
+
+	for (size_t i = 0; i < ARRAY_LEN(streams); i++)
+		if (strcmp(name, streams[i].name) == 0)
+			buf_printf(&made, "%s%s", streams[i].prefix, s->user->id);
+	if (made.len == 0)
+		buf_add_text(&made, name);
+	valid = buf_ok(&made) && made.bytes && topic_name_valid(made.bytes, made.len) &&
+		!topic_name_misleads(made.bytes);
+	if (valid)
+		memcpy(topic, made.bytes, made.len + 1);
+	buf_free(&made);
+	return valid;
+}
+
 /* ---- who it is */
 
 static void say_authenticated(struct session *s, const char *subscription)
@@ -61,13 +82,13 @@ static void say_authenticated(struct session *s, const char *subscription)
 				STAILQ_FIRST(&live->self->askers)->correlation, clock_wall_us());
 	subscription_answered(live->self);
 	live->authenticated = true;
-	live_say(s, &text);
+	reply_say(s, &text);
 	session_set_deadline(s, clock_monotonic_ms());
 }
 
 static void refuse_rate(struct session *s)
 {
-	live_refuse(s, "rate_limited", "Too many messages: slow down.", NULL);
+	reply_refuse(s, "rate_limited", "Too many messages: slow down.", NULL);
 }
 
 static void refuse_early(struct session *s)
@@ -84,39 +105,12 @@ static bool keeps_early(const struct session *s)
 
 static void receive(struct session *s, struct span text);
 
-/* What it said meanwhile: each text with its length before it. */
-static void hear_early(struct session *s)
+static void hear_early(struct session *s, struct span text)
 {
-	struct buf early = s->in.early;
-	size_t at = 0, len;
-
-	s->in.early = BUF_EMPTY;
-	session_charge(s);
-	while (at < early.len && s->state == SESSION_OPEN) {
-		memcpy(&len, early.bytes + at, sizeof(len));
-		at += sizeof(len);
-		if (dialog_take(&s->dialog, &s->node->dialog_limits, dialog_cost(len), s->times.heard_ms * 1000))
-			receive(s, (struct span){early.bytes + at, len});
-		else
-			refuse_early(s);
-		at += len;
-	}
-	buf_free(&early);
-}
-
-static void keep_early(struct session *s, struct span text)
-{
-	if (!session_make_room(s->node, text.len)) {
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-		return;
-	}
-	buf_add(&s->in.early, &text.len, sizeof(text.len));
-	buf_add(&s->in.early, text.bytes, text.len);
-	if (!buf_ok(&s->in.early))
-		session_close(s, CLOSE_TRY_LATER, "try again later");
-	else if (s->in.early.len > EARLY_MAX)
-		session_close(s, CLOSE_POLICY, "too many messages before it is authenticated");
-	session_charge(s);
+	if (dialog_take(&s->dialog, &s->node->dialog_limits, dialog_cost(text.len), s->times.heard_ms * 1000))
+		receive(s, text);
+	else
+		refuse_early(s);
 }
 
 static void refused(struct subscription *sub, enum err why)
@@ -126,14 +120,14 @@ static void refused(struct subscription *sub, enum err why)
 
 	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
 	if (live_session_of(s)->authenticated)
-		live_refuse_askers(sub, forbidden);
+		subscribe_request_refuse(sub, forbidden);
 	else if (!forbidden)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
-	live_end_subscription(sub);
+	subscribe_request_drop(sub);
 	/* Its own stream, which this role does not have. */
 	if (!live_session_of(s)->authenticated && forbidden) {
 		say_authenticated(s, NULL);
-		hear_early(s);
+		early_hear(s, hear_early);
 	}
 }
 
@@ -147,9 +141,9 @@ static void revoked(struct subscription *sub)
 		return;
 	}
 	live_text_unsubscribed(&text, sub->name, subscription_topic(sub), "revoked", NULL, clock_wall_us());
-	live_say(sub->session, &text);
+	reply_say(sub->session, &text);
 	session_audit_unsubscribe(sub->session, subscription_topic(sub), "revoked");
-	live_end_subscription(sub);
+	subscribe_request_drop(sub);
 }
 
 /* The connection itself is counted. Its own stream comes with it, and `authenticated` with that. */
@@ -159,11 +153,11 @@ static void subscribe_to_own(struct session *s, const char *stream)
 
 	if (!stream) {
 		say_authenticated(s, NULL);
-		hear_early(s);
-	} else if (!live_find_topic(s, stream, own.topic)) {
+		early_hear(s, hear_early);
+	} else if (!find_topic(s, stream, own.topic)) {
 		s->end.error_code = "invalid_user";
 		session_close(s, CLOSE_POLICY, "this user id cannot be part of the name of a topic");
-	} else if (!live_subscribe(s, stream, &own, NULL)) {
+	} else if (!subscribe_request_make(s, stream, &own, NULL)) {
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	}
 }
@@ -178,15 +172,11 @@ static bool counted(struct subscription *sub)
 		subscribe_to_own(s, live->endpoint->subscription);
 		return false;
 	}
-	redelivery_ask(sub);
-	session_audit_subscribe(s, subscription_topic(sub), "ok");
 	if (first)
 		say_authenticated(s, live->endpoint->subscription);
-	live_say_subscribed(sub);
-	subscription_step(sub, STEP_WELCOMED, NULL);
-	backfill_go_on(s->node->fanout.backfill, s);
+	subscribe_request_welcome(sub);
 	if (first)
-		hear_early(s);
+		early_hear(s, hear_early);
 	return false;
 }
 
@@ -229,7 +219,7 @@ static void begin(struct session *s, const struct arrival *a)
 	s->greeted = true;
 	session_set_deadline(s, s->times.opened_ms);
 	live_text_established(&text, &s->id, s->node->config->heartbeat_s, clock_wall_us());
-	live_say(s, &text);
+	reply_say(s, &text);
 	/* One that could not be told is not let in any more. */
 	if (s->state == SESSION_CLOSING)
 		return;
@@ -247,22 +237,46 @@ static void refresh(struct session *s, const struct client_message *m)
 	enum err e = identity_renew(s, live->endpoint->name, m->token.bytes, m->token.len, &detail);
 
 	if (e == ERR_MEMORY) {
-		live_say_error(s, "unavailable", detail, m->correlation_id.bytes);
+		reply_error(s, "unavailable", detail, m->correlation_id.bytes);
 		return;
 	}
 	if (e != OK) {
 		session_audit_authenticate(s, "refresh refused");
-		live_refuse(s, "authentication_failed", detail, m->correlation_id.bytes);
+		reply_refuse(s, "authentication_failed", detail, m->correlation_id.bytes);
 		return;
 	}
 	live->told_expiring = false;
 	session_set_deadline(s, clock_monotonic_ms());
 	session_audit_authenticate(s, "refreshed");
 	live_text_token_refreshed(&text, s->times.expires_s, m->correlation_id.bytes, clock_wall_us());
-	live_say(s, &text);
+	reply_say(s, &text);
 }
 
 /* ---- what it says */
+
+static void change_topics(struct session *s, const struct client_message *m)
+{
+	char topic[TOPIC_NAME_MAX + 1];
+
+	if (!find_topic(s, m->subscription, topic))
+		reply_refuse(s, "unknown_subscription",
+			     "There is no such subscription: it is health_updates, chat, notifications or the name of "
+			     "a topic.",
+			     m->correlation_id.bytes);
+	else if (m->type == CLIENT_SUBSCRIBE)
+		subscribe_request_add(s, m, topic);
+	else
+		subscribe_request_end(s, m, topic);
+}
+
+/* Of a topic's message: its client has it, and all before it. */
+static void confirm(const struct session *s, const struct client_message *m)
+{
+	struct subscription *sub = m->topic[0] != '\0' ? session_find(s, m->topic) : NULL;
+
+	if (sub && sub->state >= SUBSCRIPTION_CATCHING)
+		subscription_confirm(sub, (uint64_t)m->seq);
+}
 
 static void hear(struct session *s, const struct client_message *m)
 {
@@ -270,26 +284,24 @@ static void hear(struct session *s, const struct client_message *m)
 
 	if (m->type == CLIENT_PING) {
 		live_text_pong(&text, m->correlation_id.bytes, clock_wall_us());
-		live_say(s, &text);
+		reply_say(s, &text);
 	} else if (m->type == CLIENT_AUTHENTICATE) {
 		if (s->user) {
-			live_refuse(s, "already_authenticated", "This connection has its user.",
-				    m->correlation_id.bytes);
+			reply_refuse(s, "already_authenticated", "This connection has its user.",
+				     m->correlation_id.bytes);
 			return;
 		}
 		take_device(s, m);
 		authenticate(s, m->token.bytes, m->token.len, m->correlation_id.bytes);
 	} else if (!s->user) {
-		live_refuse(s, "not_authenticated", "Authenticate first.", m->correlation_id.bytes);
-	} else if (m->type == CLIENT_SUBSCRIBE) {
-		live_on_subscribe(s, m);
-	} else if (m->type == CLIENT_UNSUBSCRIBE) {
-		live_on_unsubscribe(s, m);
+		reply_refuse(s, "not_authenticated", "Authenticate first.", m->correlation_id.bytes);
+	} else if (m->type == CLIENT_SUBSCRIBE || m->type == CLIENT_UNSUBSCRIBE) {
+		change_topics(s, m);
 	} else if (m->type == CLIENT_REFRESH_TOKEN) {
 		refresh(s, m);
 	} else {
 		if (m->type == CLIENT_ACK)
-			live_on_ack(s, m);
+			confirm(s, m);
 		live_act(s, m);
 	}
 }
@@ -301,7 +313,7 @@ static void receive(struct session *s, struct span text)
 	enum err e;
 
 	if (keeps_early(s)) {
-		keep_early(s, text);
+		early_keep(s, text);
 		return;
 	}
 	e = client_message_read(&m, text, &fault);
@@ -312,9 +324,9 @@ static void receive(struct session *s, struct span text)
 	if (e == OK)
 		hear(s, &m);
 	else if (e == ERR_INPUT)
-		live_refuse_fault(s, &fault, m.correlation_id.bytes);
+		reply_refuse_fault(s, &fault, m.correlation_id.bytes);
 	else
-		live_say_error(s, "unavailable", "The server is short of memory.", NULL);
+		reply_error(s, "unavailable", "The server is short of memory.", NULL);
 	problem_free(&fault.problem);
 	client_message_free(&m);
 }
@@ -336,7 +348,7 @@ static void due(struct session *s, int64_t now_ms)
 
 	live_session_of(s)->told_expiring = true;
 	live_text_token_expiring(&text, MAX(s->times.expires_s - clock_wall_us() / 1000000, 0), clock_wall_us());
-	live_say(s, &text);
+	reply_say(s, &text);
 	session_set_deadline(s, now_ms);
 }
 

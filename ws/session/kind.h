@@ -56,6 +56,8 @@ struct session_kind {
 	 */
 	bool (*resume)(struct session *s, bool *goes_on);
 	void (*refused)(struct subscription *sub, enum err why);
+	/* Its client has been told that it is connected. NULL: nothing to do. */
+	void (*welcomed)(struct session *s);
 	/* COUNTED: whoever publishes counts it. True: it waits for the others of its session, to be welcomed with them. */
 	bool (*counted)(struct subscription *sub);
 	/* What it missed, in part. Its bytes are taken over. */

@@ -66,23 +66,43 @@ struct subscription *session_add(struct session *s, const struct selected *wante
 	return sub;
 }
 
-void session_drop(struct session *s, struct subscription *sub)
+/* Closes its gap. */
+static void take_out(struct session_subscriptions *all, const struct subscription *sub)
 {
 	unsigned i = 0;
 
-	while (s->subscriptions.items[i] != sub)
+	while (all->items[i] != sub)
 		i++;
-	for (; i + 1 < s->subscriptions.count; i++)
-		s->subscriptions.items[i] = s->subscriptions.items[i + 1];
+	for (; i + 1 < all->count; i++)
+		all->items[i] = all->items[i + 1];
+	all->turn = 0;
+}
+
+void session_put_last(struct session *s, struct subscription *sub)
+{
+	take_out(&s->subscriptions, sub);
+	s->subscriptions.items[s->subscriptions.count - 1] = sub;
+}
+
+void session_drop(struct session *s, struct subscription *sub)
+{
+	take_out(&s->subscriptions, sub);
 	s->subscriptions.count--;
 	count(s, METRIC_SUBSCRIPTIONS, -1);
-	s->subscriptions.turn = 0;
 	if (sub->asking) {
 		s->subscriptions.asking = false;
 		s->times.asked_ms = 0;
 	}
 	subscription_end(sub, s->node);
 	subscription_unref(sub);
+}
+
+struct subscription *session_find(const struct session *s, const char *topic)
+{
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (strcmp(subscription_topic(s->subscriptions.items[i]), topic) == 0)
+			return s->subscriptions.items[i];
+	return NULL;
 }
 
 bool session_awaits(const struct subscription *sub, enum subscription_state state)
@@ -167,7 +187,7 @@ void session_begin_closing(struct session *s)
 	for (unsigned i = 0; i < s->subscriptions.count; i++)
 		hub_leave(&s->subscriptions.items[i]->subscriber);
 	/* A poller's connection may outlive it for the next request, which this is then. */
-	if (s->kind->keeps_early)
+	if (s->kind->duplex)
 		buf_free(&s->in.early);
 	session_drop_unfinished(s);
 	leave_strangers(s);

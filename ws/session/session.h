@@ -30,7 +30,7 @@
 
 enum session_state { SESSION_NEW, SESSION_STRANGER, SESSION_OPEN, SESSION_CLOSING };
 
-/* Its subscriptions (subscription.h), in the order of the request. */
+/* Its subscriptions (subscription.h), in the order in which its client has been told of them; those that are being asked for come last. */
 struct session_subscriptions {
 	struct subscription **items; /* owned, each a reference */
 	unsigned count;
@@ -44,7 +44,7 @@ struct session_input {
 	struct buf bytes;	   /* a message that has not come whole */
 	size_t charged;		   /* of that, in node.unfinished.bytes */
 	int64_t begun_ms;	   /* monotonic: since when it is not whole; 0: there is nothing in it */
-	struct buf early;	   /* what a live client said before it was authenticated; a poller's next request */
+	struct buf early;	   /* what a WebSocket's client said too early (early.h); a poller's next request */
 	bool inflates;		   /* takes, and sends, compressed messages */
 	bool packed;		   /* the one in `bytes` is compressed */
 };
@@ -144,6 +144,12 @@ struct subscription *session_add(struct session *s, const struct selected *wante
 
 /* One less. The presence must not know it any more. */
 void session_drop(struct session *s, struct subscription *sub);
+
+/* The one of this topic; NULL: there is none. */
+struct subscription *session_find(const struct session *s, const char *topic);
+
+/* The last of them from now on. */
+void session_put_last(struct session *s, struct subscription *sub);
 
 /* Is the subscription in this state, and to go on: its session stays open, or awaits this one's end? */
 bool session_awaits(const struct subscription *sub, enum subscription_state state);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/log/log.h"
-#include "domain/input/client_type.h"
+#include "domain/input/client_message.h"
 #include "store/wire/act.h"
 #include "ws/deliver/page.h"
 #include "ws/deliver/redelivery.h"
@@ -13,8 +13,11 @@
 #include "ws/encode/encode_websocket.h"
 #include "ws/identity/session_audit.h"
 #include "ws/metrics/node_metrics.h"
+#include "ws/session/early.h"
+#include "ws/session/reply.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
+#include "ws/subscribe/subscribe_request.h"
 
 /* ---- its subscriptions */
 
@@ -38,11 +41,31 @@ void stream_refused(struct subscription *sub, enum err why)
 		       s->end.detail ? s->end.detail : "not allowed");
 }
 
+/* Of a WebSocket: what its request did not name, its client has asked for since. */
+static void topic_refused(struct subscription *sub, enum err why)
+{
+	if (!sub->session->greeted) {
+		stream_refused(sub, why);
+		return;
+	}
+	session_audit_subscribe(sub->session, subscription_topic(sub), act_outcome_text(why));
+	subscribe_request_refuse(sub, why == ERR_FORBIDDEN || why == ERR_NOT_FOUND);
+	subscribe_request_drop(sub);
+}
+
 static bool counted(struct subscription *sub)
 {
 	redelivery_ask(sub);
 	session_audit_subscribe(sub->session, subscription_topic(sub), "ok");
 	return true;
+}
+
+static bool topic_counted(struct subscription *sub)
+{
+	if (!sub->session->greeted)
+		return counted(sub);
+	subscribe_request_welcome(sub);
+	return false;
 }
 
 void stream_page(struct subscription *sub, struct page *page)
@@ -87,6 +110,8 @@ static void answer(struct session *s, enum dialog_verdict verdict, struct buf *r
 		else if (reply->len > 0)
 			session_hold(s, reply);
 		break;
+	case DIALOG_TOPICS:
+		break;
 	case DIALOG_AUTHENTICATE:
 		arrival_authenticate(s, reply->bytes ? reply->bytes : "", reply->len);
 		break;
@@ -99,8 +124,11 @@ static void answer(struct session *s, enum dialog_verdict verdict, struct buf *r
 
 static void count_heard(const struct session *s)
 {
-	static const enum client_type types[] = {
-		[DIALOG_PING] = CLIENT_PING, [DIALOG_ACK] = CLIENT_ACK, [DIALOG_TOKEN] = CLIENT_AUTHENTICATE};
+	static const enum client_type types[] = {[DIALOG_PING] = CLIENT_PING,
+						 [DIALOG_ACK] = CLIENT_ACK,
+						 [DIALOG_TOKEN] = CLIENT_AUTHENTICATE,
+						 [DIALOG_SUBSCRIBE] = CLIENT_SUBSCRIBE,
+						 [DIALOG_UNSUBSCRIBE] = CLIENT_UNSUBSCRIBE};
 	const struct metrics *m = &s->node->metrics;
 
 	if (s->dialog.heard == DIALOG_NOTHING)
@@ -112,14 +140,48 @@ static void count_heard(const struct session *s)
 /* An ack without a topic is about the one that the connection has. */
 static void confirm(struct session *s, const struct dialog_ack *ack)
 {
-	for (unsigned i = 0; i < s->subscriptions.count; i++) {
-		struct subscription *sub = s->subscriptions.items[i];
-		bool meant = ack->topic[0] != '\0' ? strcmp(ack->topic, subscription_topic(sub)) == 0
-						   : s->subscriptions.count == 1;
+	struct subscription *sub = session_find(s, ack->topic);
 
-		if (meant && sub->state >= SUBSCRIPTION_CATCHING)
-			subscription_confirm(sub, ack->seq);
-	}
+	if (ack->topic[0] == '\0' && s->subscriptions.count == 1)
+		sub = s->subscriptions.items[0];
+	if (sub && sub->state >= SUBSCRIPTION_CATCHING)
+		subscription_confirm(sub, ack->seq);
+}
+
+/* `subscribe` or `unsubscribe`, of a topic by its name. */
+static void hear_topics(struct session *s, struct span text)
+{
+	struct client_message m = CLIENT_MESSAGE_NONE;
+	struct client_fault fault = CLIENT_FAULT_NONE;
+	enum err e = client_message_read(&m, text, &fault);
+
+	if (e == ERR_INPUT)
+		reply_refuse_fault(s, &fault, m.correlation_id.bytes);
+	else if (e != OK)
+		reply_error(s, "unavailable", "The server is short of memory.", NULL);
+	else if (!topic_name_valid(m.subscription, strlen(m.subscription)) || topic_name_misleads(m.subscription))
+		reply_refuse(s, "unknown_subscription", "This is no name of a topic.", m.correlation_id.bytes);
+	else if (m.type == CLIENT_SUBSCRIBE)
+		subscribe_request_add(s, &m, m.subscription);
+	else
+		subscribe_request_end(s, &m, m.subscription);
+	problem_free(&fault.problem);
+	client_message_free(&m);
+}
+
+/* `connect` has been said, before which nothing comes. */
+static void welcomed(struct session *s)
+{
+	early_hear(s, hear_topics);
+}
+
+/* Some of its topics it wants some types of. */
+static bool wants_types(const struct session *s)
+{
+	for (unsigned i = 0; i < s->subscriptions.count; i++)
+		if (s->subscriptions.items[i]->types)
+			return true;
+	return false;
 }
 
 static void receive(struct session *s, struct span text)
@@ -128,8 +190,8 @@ static void receive(struct session *s, struct span text)
 	struct dialog_ack ack;
 	enum dialog_verdict verdict;
 
-	/* A client of some types learns by it how far it is: the types are the connection's, and so each subscription's. */
-	if (s->greeted && s->subscriptions.items[0]->types)
+	/* A client of some types learns by it how far it is. */
+	if (s->greeted && wants_types(s))
 		encode_cursor(&cursor, s);
 	s->dialog.cursor = buf_ok(&cursor) ? cursor.bytes : NULL;
 	s->dialog.ack = &ack;
@@ -141,6 +203,10 @@ static void receive(struct session *s, struct span text)
 	count_heard(s);
 	if (s->dialog.heard == DIALOG_ACK)
 		confirm(s, &ack);
+	if (verdict == DIALOG_TOPICS && s->greeted)
+		hear_topics(s, text);
+	else if (verdict == DIALOG_TOPICS)
+		early_keep(s, text);
 	answer(s, verdict, &reply);
 }
 
@@ -161,8 +227,9 @@ const struct session_kind kind_websocket = {
 	.begin = arrival_let_in,
 	.receive = receive,
 	.refuse_rate = refuse_rate,
-	.refused = stream_refused,
-	.counted = counted,
+	.welcomed = welcomed,
+	.refused = topic_refused,
+	.counted = topic_counted,
 	.page = stream_page,
 };
 

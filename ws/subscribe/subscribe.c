@@ -216,6 +216,8 @@ void subscribe_welcome(struct session *s)
 	buf_free(&text);
 	session_send_held(s);
 	backfill_go_on(s->node->fanout.backfill, s);
+	if (s->kind->welcomed && s->state == SESSION_OPEN)
+		s->kind->welcomed(s);
 }
 
 void subscribe_end(struct session *s, bool kept)

@@ -4,7 +4,7 @@
  *	subscription_step() (declared in session/subscription.h) is the one switch that moves a subscription on. Who has done
  *	something for it says so there:
  *
- *					   ATTACHING: arrival or live_subscriptions has it asked for (authorizer_ask())
+ *					   ATTACHING: arrival or subscribe_request has it asked for (authorizer_ask())
  *	ALLOWED	  authorizer		-> COUNTED, where the same call has written it down; else
  *					-> COUNTING: presence writes it down
  *	ADMITTED  live_admission	-> COUNTING

@@ -170,6 +170,13 @@ static enum dialog_verdict hear(struct dialog *d, const struct dialog_limits *li
 			buf_add_text(reply, field_text(&member));
 			verdict = DIALOG_AUTHENTICATE;
 		}
+	} else if (d->diagnosis_id == 0 && (strcmp(name, "subscribe") == 0 || strcmp(name, "unsubscribe") == 0)) {
+		if (d->identified) {
+			d->heard = name[0] == 's' ? DIALOG_SUBSCRIBE : DIALOG_UNSUBSCRIBE;
+			verdict = DIALOG_TOPICS;
+		} else {
+			verdict = refuse(d, limits, now_us, "not_authenticated", "Authenticate first.", NULL, reply);
+		}
 	} else if (good) {
 		verdict = refuse(d, limits, now_us, "unknown_type", "There is no such type of message here.", NULL,
 				 reply);

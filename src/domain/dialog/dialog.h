@@ -27,7 +27,8 @@ struct dialog_limits {
 };
 
 /* What the last message was. */
-enum dialog_heard { DIALOG_NOTHING, DIALOG_PING, DIALOG_ACK, DIALOG_TOKEN }; /* NOTHING: it was refused */
+/* NOTHING: it was refused */
+enum dialog_heard { DIALOG_NOTHING, DIALOG_PING, DIALOG_ACK, DIALOG_TOKEN, DIALOG_SUBSCRIBE, DIALOG_UNSUBSCRIBE };
 
 /* What its client says that it has. */
 struct dialog_ack {
@@ -51,6 +52,7 @@ struct dialog {
 enum dialog_verdict {
 	DIALOG_GO_ON,
 	DIALOG_AUTHENTICATE, /* it brought a token */
+	DIALOG_TOPICS,	     /* it wants another topic, or one less: client_message_read() tells */
 	DIALOG_TOO_MANY_BAD, /* close with 1008; no reply */
 };
 

@@ -1,21 +1,21 @@
-#include "ws/live/live_reply.h"
+#include "ws/session/reply.h"
 
 #include "domain/dialog/live_text.h"
 #include "ws/node.h"
 #include "ws/session/session_output.h"
 
-void live_say(struct session *s, struct buf *text)
+void reply_say(struct session *s, struct buf *text)
 {
 	session_send(s, text);
 	buf_free(text);
 }
 
-void live_say_error(struct session *s, const char *code, const char *message, const char *correlation)
+void reply_error(struct session *s, const char *code, const char *message, const char *correlation)
 {
 	struct buf text = BUF_EMPTY;
 
 	live_text_error(&text, code, message, NULL, correlation, clock_wall_us());
-	live_say(s, &text);
+	reply_say(s, &text);
 }
 
 static void refuse(struct session *s, const char *code, const char *message, const struct problem *wrong,
@@ -27,16 +27,16 @@ static void refuse(struct session *s, const char *code, const char *message, con
 		session_close_bad(s);
 	} else {
 		live_text_error(&text, code, message, wrong, correlation, clock_wall_us());
-		live_say(s, &text);
+		reply_say(s, &text);
 	}
 }
 
-void live_refuse(struct session *s, const char *code, const char *message, const char *correlation)
+void reply_refuse(struct session *s, const char *code, const char *message, const char *correlation)
 {
 	refuse(s, code, message, NULL, correlation);
 }
 
-void live_refuse_member(struct session *s, const char *sentence, const char *correlation)
+void reply_refuse_member(struct session *s, const char *sentence, const char *correlation)
 {
 	struct problem wrong = PROBLEM_NONE;
 
@@ -45,7 +45,7 @@ void live_refuse_member(struct session *s, const char *sentence, const char *cor
 	problem_free(&wrong);
 }
 
-void live_refuse_fault(struct session *s, const struct client_fault *fault, const char *correlation)
+void reply_refuse_fault(struct session *s, const struct client_fault *fault, const char *correlation)
 {
 	refuse(s, fault->code, fault->sentence, &fault->problem, correlation);
 }
