@@ -10,6 +10,7 @@
 
 const BUSY_MS = 2000; // how much longer to stay away from a server that has said so, where it does not say for how long
 const NO_ANSWER = "no answer in time";
+const FOLLOW_MAX = 20; // topics that come or go on an open connection at once: the server takes so many messages in a burst, and some more
 const EMPTY_REPLY_MS = 1000; // an empty reply that came sooner than this is not asked for again before
 
 /* ---- places */
@@ -115,8 +116,9 @@ export class Link {
 	#abort = new AbortController();
 	#timer;
 
-	/* `places`: of the topics that it asks for. `to` hears of it: up(link, hello), once; then begin(link, topic, entry, before) and
-	   message(link, m); at last down(link, problem), if it did not end() it itself. */
+	/* `places`: of the topics that it asks for, and may keep. `to` hears of it: up(link, hello), again after topics have come or gone; then
+	   begin(link, topic, entry, before), message(link, m) and forbidden(topic, place, message); at last down(link, problem), if it did not
+	   end() it itself. */
 	constructor(transport, base, places, token, settings, to) {
 		Object.assign(this, { transport, base, places, token, settings, to });
 		this.signal = this.#abort.signal;
@@ -160,10 +162,16 @@ export class Link {
 		if (ms) this.expect(ms, "the machine is offline");
 	}
 
+	/* These are the topics from now on. False: it takes another link. */
+	follow() {
+		return false;
+	}
+
 	up(hello) {
 		if (this.isUp || this.over) return;
 		this.isUp = true;
 		this.since = Date.now();
+		this.hello = hello;
 		this.to.up(this, hello);
 	}
 
@@ -199,15 +207,54 @@ export class Link {
 async function viaWebSocket(link) {
 	const { WebSocket, pingInterval, pingTimeout } = link.settings;
 	const ws = new WebSocket(link.url("ws").replace(/^http/, "ws"), ["tidings", ...(link.token ? [`bearer.${link.token}`] : [])]);
+	const asked = new Map(link.places); // link.places: those that the server has told of, in its order
+	const waiting = new Map(); // for answers, by correlation id: [topic, place]
+	let said = 0;
 	let forbidden;
+	const say = (message, topic, place) => {
+		waiting.set(`${++said}`, [topic, place]);
+		ws.send(JSON.stringify({ ...message, subscription: topic, correlation_id: `${said}` }));
+	};
+	const answered = ({ type, data, correlation_id: id }) => {
+		const [topic, place] = waiting.get(id);
+		waiting.delete(id);
+		if (type === "unsubscribed") link.places.delete(topic);
+		else if (type === "subscribed") {
+			link.places.delete(topic);
+			link.places.set(topic, place);
+			link.begin({ [topic]: data });
+		} else if (data.code === "forbidden") {
+			if (asked.get(topic) === place) asked.delete(topic);
+			link.to.forbidden(topic, place, data.message);
+		} else if (data.code !== "cancelled") return link.down(problem("busy", data.message, { wait: BUSY_MS }));
+		if (!waiting.size && !link.over) link.to.up(link, link.hello);
+	};
 	const hear = (m) => {
 		if (m.type === "reconnect_messages" && m.data?.messages) link.take(m.data.messages);
 		else if (m.topic) link.take([m]);
 		else if (m.type === "connect") {
 			link.up(m.data);
 			link.begin(m.data.topics);
-		} else if (m.type === "pong" && m.data?.cursor) link.pass(m.data.cursor);
+		} else if (waiting.has(m.correlation_id)) answered(m);
+		else if (m.type === "pong" && m.data?.cursor) link.pass(m.data.cursor);
 		else if (m.type === "error" && m.data.code === "forbidden") forbidden = m.data.topic; // and then it closes
+		else if (m.type === "error" && waiting.size) link.down(problem("restart", m.data?.message)); // an older server, or too much was said
+	};
+
+	link.follow = (places) => {
+		const gone = [...asked].filter(([topic, place]) => places.get(topic) !== place);
+		const come = [...places].filter(([topic, place]) => asked.get(topic) !== place);
+		const { rewind, types, presence } = link.settings;
+		if (gone.length + come.length > FOLLOW_MAX) return false;
+		for (const [topic] of gone) {
+			asked.delete(topic);
+			say({ type: "unsubscribe" }, topic);
+		}
+		for (const [topic, place] of come) {
+			asked.set(topic, place);
+			say({ type: "subscribe", cursor: place.cursor || undefined, rewind, types, presence }, topic, place);
+		}
+		return true;
 	};
 
 	link.check = (ms = pingTimeout) => {

@@ -267,14 +267,15 @@ export class Tidings {
 		return new Map([...this.#places].filter(([, { loading }]) => !loading));
 	}
 
-	/* Several in one turn make one reconnection. One that is to come anyway takes them along; and one that is being made is not
-	   broken off: with it would go what waits for its topics, which is sent once to who has no cursor. */
+	/* Several in one turn are one change: of the open link, if it can follow, else by another one. One that is to come anyway takes them
+	   along; and one that is being made is not broken off: with it would go what waits for its topics, which is sent once to who has no cursor. */
 	#changed() {
 		this.#tell();
 		clearTimeout(this.#change);
 		this.#change = setTimeout(() => {
 			const comes = this.#timer || this.#asking || (this.#link && !this.#link.isUp);
-			if (!comes || !this.#ready.size) this.#connect();
+			if (this.#ready.size && (comes || this.#link?.follow(this.#ready))) return;
+			this.#connect();
 		});
 	}
 
@@ -369,6 +370,9 @@ export class Tidings {
 				if (this.#settings.state) this.#load(topic, place.loads);
 				this.#emitOf(topic, "gap", { topic, ...entry.missed }, "gap");
 			},
+			forbidden: (topic, place, message) => {
+				if (this.#places.get(topic) === place && this.#leave(topic)) this.#emit("error", { code: "forbidden", message, topic, fatal: false });
+			},
 			message: (link, m) => {
 				if (!ours(link, m.topic)?.take(m.seq)) return;
 				this.#emitOf(m.topic, "message", m, m.type, "*");
@@ -456,8 +460,10 @@ export class Tidings {
 			return this.#planProbe();
 		}
 		const up = (link, hello) => {
-			this.#probe = null;
-			this.#link.end();
+			if (this.#link !== link) {
+				this.#probe = null;
+				this.#link.end();
+			}
 			this.#up(link, hello);
 		};
 		this.#probe = this.#open(transport, up, (link, why) => (link.isUp ? this.#down(link, why) : this.#try(others)));

@@ -213,7 +213,7 @@ def _(s):
     page.write_text("<script>\nconst log = console.log;\nconsole.log = (...a) => log(...a.map(x => typeof x == 'string' ? x : JSON.stringify(x)));\n"
                     + here(s, JAVASCRIPT) + "</script>")
     client = Lines([browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--remote-debugging-port=0",
-                    f"--user-data-dir={s.folder}/chromium", f"file://{page}"], env=s.browser_environment())
+                    f"--user-data-dir={s.folder}/browser/profile", f"file://{page}"], env=s.browser_environment())
     try:
         client.wait("Received: connect")
         s.api.post("/ws/broadcast-recommendation-update", RECOMMENDATION, s.token()).want(200)

@@ -1016,9 +1016,8 @@ class Stack:
         return {**os.environ, **dict.fromkeys(("TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(own))}
 
     def log_files(self):
-        """Not a browser's: those are its databases', and go with it."""
-        return sorted(p for p in self.folder.rglob("*") if p.is_file() and (p.suffix == ".log" or p.parent.name in ("log", "logs"))
-                      and not {self.pg_folder, self.folder / "browser"} & {*p.parents})
+        """Of our programs and the web servers. What a test's client prints, in logs/*.txt, is none; nor are a browser's databases."""
+        return sorted(p for p in self.folder.rglob("*.log") if p.is_file() and not {self.pg_folder, self.folder / "browser"} & {*p.parents})
 
     def log_trouble(self, offsets, allow):
         """Lines of the logs since `offsets` that no test may cause; moves the offsets on."""

@@ -214,7 +214,7 @@ eachWay("the cursors that an application keeps with each message never run ahead
 	await c.event("message", 6);
 });
 
-eachWay("topics come and go: several in one turn make one connection, the others lose nothing", async (fake, client) => {
+eachWay("topics come and go: several in one turn are one change, for a WebSocket of the open one, and the others lose nothing", async (fake, client) => {
 	const c = client({ topics: ["a"] });
 	await c.event("connected");
 	fake.publish("a", 1);
@@ -227,7 +227,7 @@ eachWay("topics come and go: several in one turn make one connection, the others
 	["a", "b", "c", "d"].forEach((t) => fake.publish(t, "x"));
 	await c.event("message", 5);
 	const asked = fake.requests.slice(before).map((r) => r.topics.join());
-	assert.deepEqual([...new Set(asked.filter((t) => t !== "a"))], ["a,b,c"]);
+	assert.deepEqual([...new Set(asked.filter((t) => t !== "a"))], c.t.transport === "websocket" ? [] : ["a,b,c"]);
 	c.t.unsubscribe("a");
 	await c.event("connected", 3);
 	fake.publish("a", "no more");
@@ -235,6 +235,59 @@ eachWay("topics come and go: several in one turn make one connection, the others
 	await c.event("message", 6);
 	assert.deepEqual([c.seqs("a"), c.seqs("b"), c.seqs("c"), c.seqs("d")], [[1, 2, 3], [1, 2], [1], []]);
 	assert.deepEqual([c.t.topics, c.kept.gap], [["b", "c"], []]);
+});
+
+scene("on an open WebSocket a topic that is refused goes, and the others stay; more than a burst takes another connection", async (fake, client) => {
+	const c = client({ transports: ["websocket"] });
+	await c.event("connected");
+	fake.forbidden = ["b"];
+	c.t.subscribe("b");
+	c.t.subscribe("c");
+	const { topic, code, fatal } = await c.event("error");
+	assert.deepEqual([topic, code, fatal, (await c.event("connected", 2)).topics], ["b", "forbidden", false, ["a", "c"]]);
+	upTo(30).forEach((n) => c.t.subscribe(`t${n}`));
+	assert.equal((await c.event("connected", 3)).topics.length, 32);
+	assert.deepEqual(fake.requests.map((r) => r.topics.length), [1, 32]);
+});
+
+scene("on an open WebSocket a topic that goes and comes again begins where it is told to, whatever was on its way", async (fake, client) => {
+	upTo(9).forEach((n) => fake.publish("a", n));
+	const c = client({ transports: ["websocket"], topics: ["a", "b"] });
+	await c.event("message", 9);
+	fake.slow = 50;
+	c.t.unsubscribe("a");
+	c.t.subscribe("a", `${fake.topic("a").epoch}-4`);
+	fake.publish("a", 10);
+	c.t.unsubscribe("b");
+	await c.event("connected", 2);
+	await c.event("message", 15);
+	assert.deepEqual([c.seqs("a").slice(9), c.t.cursors.a.split("-")[1], fake.requests.length, c.kept.gap], [[5, 6, 7, 8, 9, 10], "10", 1, []]);
+});
+
+scene("on an open WebSocket the places that a pong tells are each of its topic, whichever came and went", async (fake, client) => {
+	const c = client({ transports: ["websocket"], types: ["x"], pingInterval: 30 });
+	await c.event("connected");
+	c.t.subscribe("b");
+	await c.event("connected", 2);
+	c.t.unsubscribe("a");
+	c.t.subscribe("a");
+	await c.event("connected", 3);
+	upTo(3).forEach((n) => fake.publish("a", n));
+	fake.publish("b", 1);
+	const at = () => Object.entries(c.t.cursors).map(([t, cursor]) => `${t} ${cursor.split("-")[1]}`).sort().join();
+	while (at() !== "a 3,b 1") await once(fake, "said");
+	assert.equal(fake.requests.length, 1);
+});
+
+scene("a server that does not know how topics come and go on a WebSocket gets another connection", async (fake, client) => {
+	fake.older = true;
+	const c = client({ transports: ["websocket"] });
+	await c.event("connected");
+	c.t.subscribe("b");
+	assert.deepEqual((await c.event("connected", 2)).topics, ["a", "b"]);
+	assert.deepEqual(c.kept.error, []);
+	fake.publish("b", 1);
+	await c.event("message");
 });
 
 eachWay("a topic that is left in the middle of what waits: no more of it comes", async (fake, client) => {
@@ -256,7 +309,7 @@ eachWay("topics that come while it connects: what waits for the first is not los
 	const c = client({ token: async () => `t${++asked}` });
 	await fake.request(() => true);
 	c.t.subscribe("b");
-	await fake.request(() => true);
+	await Promise.race([fake.request(() => true), once(fake, "said")]);
 	c.t.subscribe("c");
 	await c.event("message", 3);
 	assert.deepEqual([c.seqs("a"), c.seqs("b"), c.seqs("c"), asked], [[1], [1], [1], 1]);

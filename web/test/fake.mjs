@@ -10,6 +10,7 @@
  *	early		by topic: seqs that are sent before all else to who has no cursor (messages for this user alone that waited)
  *	ahead		an epoch that holds for every topic, as in a cursor of one that was not there yet
  *	forgets		what has been sent to one client does not wait for the next, as with the real one
+ *	older		it does not know subscribe and unsubscribe
  *	slow		ms between taking a request and answering it
  *	deaf		pings are not answered, nothing is said
  *	present		what is said of who is there
@@ -75,6 +76,15 @@ class Session {
 		this.hello[topic.name] = { cursor: `${topic.epoch}-${at}`, ...entry };
 	}
 
+	/* `subscribe` and `unsubscribe`, as they are answered. */
+	answer({ type, subscription: name, cursor = "" }) {
+		if (this.server.older) return { type: "error", data: { code: "unknown_type", message: "There is no such type of message here." } };
+		if (type === "unsubscribe") this.topics.delete(name);
+		else if (this.server.forbidden.includes(name)) return { type: "error", data: { code: "forbidden", message: "no" } };
+		else if (!this.topics.has(name)) this.#place(this.server.topic(name), cursor);
+		return { type: `${type}d`, data: { subscription: name, topic: name, ...this.hello[name] } };
+	}
+
 	/* What it has not got yet. */
 	pending() {
 		const all = [...this.early, ...[...this.topics].flatMap(([name, at]) => this.server.topic(name).after(at))];
@@ -103,6 +113,7 @@ export class Fake extends EventEmitter {
 	early = {};
 	ahead = null;
 	forgets = false;
+	older = false;
 	slow = 0;
 	deaf = false;
 	present = { clients: 0, anonymous: 0, users: [] };
@@ -239,16 +250,23 @@ export class Fake extends EventEmitter {
 		s.close = (code, reason) => ws.close(code, reason);
 		ws.on("message", (data) => {
 			this.emit("said", String(data));
-			if (!this.deaf) say({ type: "pong", data: { timestamp: "", cursor: s.cursor } });
+			if (this.deaf) return;
+			if (String(data) === "ping") return say({ type: "pong", data: { timestamp: "", cursor: s.cursor } });
+			const m = JSON.parse(data);
+			say({ ...s.answer(m), ...(this.older ? {} : { correlation_id: m.correlation_id }) });
+			missed(m.subscription);
 		});
 		ws.on("close", () => this.#leave(s));
+		const missed = (...names) => {
+			for (const name of names.filter((n) => s.topics.has(n))) {
+				const early = s.early.filter((m) => m.topic === name);
+				const messages = [...early, ...this.topic(name).after(s.topics.get(name))].filter((m) => !m.hidden);
+				if (messages.length) say({ type: "reconnect_messages", topic: name, data: { messages } });
+			}
+			s.pending();
+		};
 		say(s.connect);
-		for (const name of s.topics.keys()) {
-			const early = s.early.filter((m) => m.topic === name);
-			const messages = [...early, ...this.topic(name).after(s.topics.get(name))].filter((m) => !m.hidden);
-			if (messages.length) say({ type: "reconnect_messages", topic: name, data: { messages } });
-		}
-		s.pending();
+		missed(...s.topics.keys());
 		this.#enter(s);
 	}
 
