@@ -1,6 +1,7 @@
 """Bad input where topics are named (`?topics=`): each is answered in form, nothing is answered twice, and others are served as before."""
 import contextlib
 import http.client
+import re
 import socket
 import urllib.parse
 

@@ -256,6 +256,26 @@ static void authenticates_only_once(void **state)
 			 DIALOG_GO_ON);
 }
 
+static void hands_over_what_changes_its_topics_where_its_request_named_them(void **state)
+{
+	static const char subscribe[] = "{\"type\":\"subscribe\",\"subscription\":\"a\"}";
+	static const char unsubscribe[] = "{\"type\":\"unsubscribe\",\"subscription\":\"a\"}";
+	struct dialog topics = {.identified = true}, stranger = {.identified = false}, diagnosis = fresh;
+
+	(void)state;
+	diagnosis.identified = true;
+	assert_int_equal(say(&topics, &generous, subscribe, sizeof(subscribe) - 1, 0, NULL), DIALOG_TOPICS);
+	assert_int_equal(topics.heard, DIALOG_SUBSCRIBE);
+	assert_int_equal(say(&topics, &generous, unsubscribe, sizeof(unsubscribe) - 1, 0, NULL), DIALOG_TOPICS);
+	assert_int_equal(topics.heard, DIALOG_UNSUBSCRIBE);
+	assert_int_equal(say(&stranger, &generous, subscribe, sizeof(subscribe) - 1, 0,
+			     "{\"type\":\"error\",\"data\":{\"code\":\"not_authenticated\",\"message\":\"Authenticate "
+			     "first.\"}}"),
+			 DIALOG_GO_ON);
+	assert_int_equal(stranger.heard, DIALOG_NOTHING);
+	assert_int_equal(say(&diagnosis, &generous, subscribe, sizeof(subscribe) - 1, 0, UNKNOWN), DIALOG_GO_ON);
+}
+
 static void answers_no_more_than_the_rate_allows(void **state)
 {
 	static const struct dialog_limits limits = {.rate_per_s = 10, .burst = 3, .bad_max = 1000};
@@ -344,6 +364,7 @@ int main(void)
 		cmocka_unit_test(hands_over_the_token_that_authenticates),
 		cmocka_unit_test(authenticates_only_once),
 		cmocka_unit_test(tells_what_its_client_acks),
+		cmocka_unit_test(hands_over_what_changes_its_topics_where_its_request_named_them),
 		cmocka_unit_test(answers_no_more_than_the_rate_allows),
 		cmocka_unit_test(a_message_costs_one_for_each_4_kib),
 		cmocka_unit_test(closes_after_too_many_bad_messages_without_a_reply),
