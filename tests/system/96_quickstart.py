@@ -24,9 +24,9 @@ def environment(s, state, port, ws_port):
 
 
 class Quickstart(Process):
-    def __init__(self, s, state, port, ws_port, program=TOP / "etc" / "quickstart"):
+    def __init__(self, s, state, port, ws_port, program=TOP / "etc" / "quickstart", **settings):
         self.state = state
-        env = environment(s, state, port, ws_port)
+        env = {**environment(s, state, port, ws_port), **settings}
         # Where this runs behind a shell's `&`, Ctrl-C is ignored, and bash would inherit that.
         super().__init__(s._name("quickstart"), ["env", "--default-signal=INT", program], env, s.folder)
         try:
@@ -107,6 +107,55 @@ def _(s):
     place = s.folder / "my tidings"
     shutil.copytree(TOP / "etc", place / "etc")
     refused(s, "cannot be built in: move this copy to a path of letters", place, without=("TIDINGS_BUILD", "TIDINGS_STATE"))
+
+
+def reached(host, port):
+    try:
+        socket.create_connection((host, port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@test("quickstart: TIDINGS_ADDRESS lets others in, to the web server alone, by the addresses that are printed; without it nobody else is")
+def _(s):
+    state, port, ws_port = s.folder / "network", free_port(), free_port()
+    for address, other in ((None, None), ("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.3"), ("::", "127.0.0.4")):
+        quick = Quickstart(s, state, port, ws_port, **({"TIDINGS_ADDRESS": address} if address else {}))
+        with contextlib.ExitStack() as ended:
+            ended.callback(quick.stop)
+            printed = re.findall(rf"^  on the network +http://\[?(.*?)\]?:{port}$", quick.text(), re.M)
+            assert '"total_connections"' in quick.curl(1), "localhost"
+            if address is None:
+                equal((printed, [reached(h, port) for h in ("127.0.0.2", *addresses())]), ([], [False] * (1 + len(addresses()))), "others")
+                continue
+            equal(printed, [other] if address == other else [a for a in addresses() if address == "::" or ":" not in a], "addresses that are printed")
+            assert "There is no TLS" in quick.text(), quick.text()
+            for host in {other, *printed}:
+                at = f"[{host}]" if ":" in host else host
+                api, origin = Api(port, host=host), {"Origin": f"http://{at}:{port}"}
+                for path in ("/", "/admin", "/docs", "/dashboard?diagnosis=123", "/demo/"):
+                    equal(Api(port, described=False, host=host).get(path).status, 200, f"status of {path} at {host}")
+                with Client(f"ws://{at}:{port}/ws/123?token={quick.token('USER_TOKEN')}", headers=origin) as listening:
+                    s.recommend(123, host, token=quick.token("USER_TOKEN"), api=api, headers=origin)
+                    equal(listening.next()["data"]["reason"], host, f"message at {host}")
+                assert not reached(host, ws_port), f"the sidecar is at {host}"
+
+
+def addresses():
+    """Of this machine, on its networks."""
+    return subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
+
+
+@test("quickstart: an address that is none, or another machine's, is refused, and so is a port that another program has at that address")
+def _(s):
+    for address in ("localhost", "192.0.2", "203.0.113.7", "2001:db8::7", "127.0.0.2:80", '127.0.0.1" x'):
+        refused(s, f"^quickstart: TIDINGS_ADDRESS={re.escape(address)} is no address of this machine: 127.0.0.1 ", TIDINGS_ADDRESS=address)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.2", 0))
+        port = holder.getsockname()[1]
+        for address in ("127.0.0.2", "0.0.0.0", "::"):
+            refused(s, f"port {port} is taken by another program: stop that, or set TIDINGS_PORT", TIDINGS_PORT=port, TIDINGS_ADDRESS=address)
 
 
 @test("quickstart: a database of yours that is not UTF-8, or does not let the roles of the programs in, is refused before it is migrated")

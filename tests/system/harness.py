@@ -172,11 +172,11 @@ class Reply:
 class Api:
     """Requests to one port: a web server's, or a sidecar's own; or another program's, which web/openapi.json does not describe."""
 
-    def __init__(self, port, sidecar=False, described=True):
-        self.port, self.sidecar, self.described = port, sidecar, described
+    def __init__(self, port, sidecar=False, described=True, host="127.0.0.1"):
+        self.port, self.sidecar, self.described, self.host = port, sidecar, described, host
 
     def request(self, method, path, body=None, token=None, headers=None, timeout=60):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             return self.request_on(connection, method, path, body, token, headers)
         finally:
@@ -210,7 +210,7 @@ class Api:
 
     def raw(self, data, half_close=False):
         """Sends bytes as they are; returns everything that comes until the server closes, or the first reply's head and body."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S) as s:
+        with socket.create_connection((self.host, self.port), timeout=WAIT_S) as s:
             s.sendall(data)
             if half_close:
                 s.shutdown(socket.SHUT_WR)
