@@ -32,14 +32,14 @@ static enum err verify(const struct session *s, const char *what, const char *to
 /* Connections to the live endpoints have a limit of their own. */
 static struct user **users_of(const struct session *s)
 {
-	return s->kind->needs_user ? &s->node->sessions.live_users : &s->node->sessions.users;
+	return s->kind->is.needs_user ? &s->node->sessions.live_users : &s->node->sessions.users;
 }
 
 /* The first connection of a user, or the last: of both sorts of them together. */
 static void count_user(const struct session *s, int more)
 {
 	const struct node *n = s->node;
-	struct user *others = s->kind->needs_user ? n->sessions.users : n->sessions.live_users;
+	struct user *others = s->kind->is.needs_user ? n->sessions.users : n->sessions.live_users;
 
 	if (s->user->connections == 1 && !user_sessions_find(others, s->user->id))
 		metrics_add(&n->metrics, METRIC_USERS, 0, 0, more);
@@ -84,7 +84,7 @@ bool identity_take(struct session *s, const char *what, const char *token, size_
 		session_refuse(s, 429, CLOSE_TRY_LATER, "coming too often");
 		return false;
 	}
-	if (!s->kind->needs_user && !is_limited(claims.role))
+	if (!s->kind->is.needs_user && !is_limited(claims.role))
 		connections_max = 0;
 	u = user_sessions_enter(users_of(s), claims.user_id, connections_max, &full);
 	if (!u) {
@@ -125,9 +125,9 @@ int64_t identity_stranger_cost(const struct node *n, const char *token, const st
 {
 	if (token)
 		return is_bad(n, token) ? RATE_ONE : 0;
-	if (n->config->anonymous && !kind->needs_user)
+	if (n->config->anonymous && !kind->is.needs_user)
 		return RESUME_COST;
-	return kind->duplex ? RATE_ONE : 0;
+	return kind->is.duplex ? RATE_ONE : 0;
 }
 
 bool identity_take_stranger(struct node *n, int64_t cost)

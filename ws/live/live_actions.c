@@ -8,11 +8,11 @@
 #include "domain/dialog/live_text.h"
 #include "store/sidecar/sql_live.h"
 #include "store/wire/act.h"
+#include "ws/dialog/reply.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/live/live_session.h"
-#include "ws/session/reply.h"
 #include "ws/session/session_output.h"
 
 #define ACTS_MAX 256 /* messages of one user that the database has not answered, also of clients that have gone */

@@ -8,19 +8,19 @@
 #include "domain/input/client_message.h"
 #include "store/wire/act.h"
 #include "ws/deliver/presence.h"
+#include "ws/dialog/early.h"
+#include "ws/dialog/reply.h"
 #include "ws/encode/encode_live.h"
 #include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/strangers.h"
 #include "ws/identity/user_sessions.h"
+#include "ws/kind/stream.h"
 #include "ws/live/live_actions.h"
 #include "ws/live/live_admission.h"
 #include "ws/live/live_session.h"
 #include "ws/metrics/node_metrics.h"
-#include "ws/session/early.h"
-#include "ws/session/reply.h"
 #include "ws/subscribe/arrival.h"
-#include "ws/subscribe/stream.h"
 #include "ws/subscribe/subscribe_request.h"
 
 #define EXPIRY_WARNING_S 60 /* spec section 6 */
@@ -368,8 +368,8 @@ const struct session_kind kind_live = {
 	.transport = CLIENT_WEBSOCKET,
 	.encoder = &encoder_live,
 	.size = sizeof(struct live_session),
-	.duplex = true,
-	.needs_user = true,
+	.is.duplex = true,
+	.is.needs_user = true,
 	.begin = begin,
 	.end = end,
 	.receive = receive,

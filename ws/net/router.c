@@ -13,14 +13,14 @@
 #include "domain/topic/topic.h"
 #include "domain/websocket/extension.h"
 #include "ws/identity/identity.h"
+#include "ws/kind/poll.h"
+#include "ws/kind/stream.h"
 #include "ws/live/live_connection.h"
 #include "ws/metrics/node_metrics.h"
 #include "ws/net/health.h"
 #include "ws/net/http_transport.h"
 #include "ws/net/metrics_page.h"
 #include "ws/net/websocket.h"
-#include "ws/subscribe/poll.h"
-#include "ws/subscribe/stream.h"
 
 #define REFUSALS_MAX 512 /* sessions over the limit, while they are told so; more are not let in so far */
 
@@ -275,7 +275,7 @@ static enum router_result let_in(struct requester *r, const struct request_head 
 		refuse(r, head, 503, "Retry-After: 5\r\n", no_memory);
 	else if (!has_turn(r, identity_stranger_cost(r->node, a->token, a->kind)))
 		result = ROUTER_LATER;
-	else if (a->kind->duplex)
+	else if (a->kind->is.duplex)
 		upgrade(r, head, more, a);
 	else
 		hold(r, head, more, a);
@@ -303,7 +303,7 @@ static enum router_result serve(struct requester *r, const struct request_head *
 		refuse(r, head, 404, "", "There is nothing at this path.");
 		return ROUTER_SERVED;
 	}
-	websocket = a.kind->duplex;
+	websocket = a.kind->is.duplex;
 	if (!websocket && request_head_is_method(head, "OPTIONS") && head->wanted_method.bytes) {
 		answer_preflight(r, head);
 	} else if (!request_head_is_method(head, "GET")) {

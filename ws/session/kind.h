@@ -22,16 +22,17 @@ struct arrival;
 struct mark;
 struct page;
 
+struct kind_traits {
+	bool duplex;	      /* a WebSocket: its client speaks, answers heartbeats, and may say later who it is */
+	bool cursor_confirms; /* its client has had what lies before the cursor that it brings */
+	bool needs_user;      /* nobody is anonymous there, and every role's connections are limited */
+};
+
 struct session_kind {
 	enum client_transport transport;
 	const struct encoder *encoder;
 	size_t size; /* of its session's struct */
-	bool duplex; /* a WebSocket: its client speaks, answers heartbeats, and may say later who it is */
-	/*
-	 *	cursor_confirms	its client has had what lies before the cursor that it brings
-	 *	needs_user	nobody is anonymous there, and every role's connections are limited
-	 */
-	bool cursor_confirms, needs_user;
+	struct kind_traits is;
 
 	/* The session has a place: it is let in by what it has brought, or asked who it is. */
 	void (*begin)(struct session *s, const struct arrival *a);

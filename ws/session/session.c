@@ -187,7 +187,7 @@ void session_begin_closing(struct session *s)
 	for (unsigned i = 0; i < s->subscriptions.count; i++)
 		hub_leave(&s->subscriptions.items[i]->subscriber);
 	/* A poller's connection may outlive it for the next request, which this is then. */
-	if (s->kind->duplex)
+	if (s->kind->is.duplex)
 		buf_free(&s->in.early);
 	session_drop_unfinished(s);
 	leave_strangers(s);

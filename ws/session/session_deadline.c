@@ -15,7 +15,7 @@ static int64_t next_heartbeat_ms(const struct session *s)
 	int64_t every_ms = s->node->config->heartbeat_s * 1000;
 
 	/* Nobody answers a comment in an event stream: it is there for what is between. */
-	if (!s->kind->duplex)
+	if (!s->kind->is.duplex)
 		every_ms = MIN(every_ms, STREAM_HEARTBEAT_MS);
 	/* Nothing is said before `connect`, and one that takes nothing is watched by another deadline. */
 	if (!s->greeted || s->outlet.choked_ms != 0)
@@ -35,8 +35,8 @@ static int64_t next_heartbeat_ms(const struct session *s)
  */
 static int64_t silent_from_ms(const struct session *s)
 {
-	return s->kind->duplex ? MAX(s->times.heard_ms, s->times.taken_ms) + 2 * s->node->config->heartbeat_s * 1000
-			       : INT64_MAX;
+	return s->kind->is.duplex ? MAX(s->times.heard_ms, s->times.taken_ms) + 2 * s->node->config->heartbeat_s * 1000
+				  : INT64_MAX;
 }
 
 /* When one that is choked has had its time to take TAKING_BYTES. */
@@ -60,7 +60,7 @@ void session_set_deadline(struct session *s, int64_t now_ms)
 		due_ms = MIN(next_heartbeat_ms(s), session_ping_due_ms(s));
 		if (s->times.pinged_ms > s->times.heard_ms)
 			due_ms = MIN(due_ms, silent_from_ms(s));
-		if (s->kind->duplex)
+		if (s->kind->is.duplex)
 			due_ms = MIN(due_ms, s->times.heard_ms + c->idle_s * 1000);
 		if (s->kind->due_ms)
 			due_ms = MIN(due_ms, s->kind->due_ms(s, now_ms));
@@ -95,7 +95,7 @@ static void beat(struct session *s, int64_t now_ms)
 	struct buf bytes = BUF_EMPTY;
 
 	s->times.pinged_ms = now_ms;
-	if (s->kind->duplex)
+	if (s->kind->is.duplex)
 		session_take_place(s, now_ms);
 	s->kind->encoder->heartbeat(&bytes, s);
 	if (bytes.len > 0)
@@ -141,7 +141,7 @@ void session_due(struct session *s, int64_t now_ms)
 	} else if (s->in.begun_ms && now_ms >= s->in.begun_ms + c->slow_s * 1000) {
 		session_log(s, LOG_INFO_, "closing a client whose message does not come to its end");
 		session_close(s, CLOSE_TRY_LATER, "sending too slowly");
-	} else if (s->kind->duplex && now_ms >= s->times.heard_ms + c->idle_s * 1000) {
+	} else if (s->kind->is.duplex && now_ms >= s->times.heard_ms + c->idle_s * 1000) {
 		session_close(s, CLOSE_IDLE, "idle");
 	} else {
 		if (now_ms >= next_heartbeat_ms(s))

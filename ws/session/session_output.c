@@ -293,7 +293,7 @@ static void say_goodbye(struct session *s)
 	s->kind->encoder->goodbye(&s->outlet.out, s);
 	outlet_end(&s->outlet);
 	pump(s, false);
-	if (s->kind->duplex && outlet_all_has_left(&s->outlet) && !is_waited_for(s))
+	if (s->kind->is.duplex && outlet_all_has_left(&s->outlet) && !is_waited_for(s))
 		s->outlet.transport->shut(s->outlet.socket);
 }
 

@@ -38,7 +38,7 @@ void session_given(struct subscription *sub)
 	struct session *s = sub->session;
 	int64_t now_ms;
 
-	if (!s->kind->duplex || s->times.place.due_ms != 0 || s->times.place.awaited || !lacks_confirmation(sub))
+	if (!s->kind->is.duplex || s->times.place.due_ms != 0 || s->times.place.awaited || !lacks_confirmation(sub))
 		return;
 	now_ms = (int64_t)uv_now(s->node->loop);
 	if (!is_device(s)) {

@@ -67,7 +67,7 @@ void arrival_let_in(struct session *s, const struct arrival *a)
 		arrival_authenticate(s, a->token, strlen(a->token));
 	} else if (s->node->config->anonymous) {
 		attach(s);
-	} else if (s->kind->duplex) {
+	} else if (s->kind->is.duplex) {
 		strangers_add(s);
 	} else {
 		node_count_refused(s->node, REFUSED_TOKEN);

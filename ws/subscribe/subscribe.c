@@ -87,7 +87,7 @@ void subscription_confirm(struct subscription *sub, uint64_t seq)
 static void confirm_cursor(struct subscription *sub)
 {
 	if (sub->at.resumed_by == RESUMED_BY_CURSOR && sub->at.recovered &&
-	    (sub->session->kind->cursor_confirms || sub->at.cursor_origin == CURSOR_OF_LAST_EVENT))
+	    (sub->session->kind->is.cursor_confirms || sub->at.cursor_origin == CURSOR_OF_LAST_EVENT))
 		subscription_confirm(sub, sub->subscriber.seq);
 }
 

@@ -7,10 +7,10 @@
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
 #include "ws/deliver/redelivery.h"
+#include "ws/dialog/reply.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/roster/roster_watch.h"
-#include "ws/session/reply.h"
 #include "ws/subscribe/authorizer.h"
 
 static void say_subscribed(struct subscription *sub, const char *name, const char *correlation)

@@ -68,7 +68,8 @@ static void retain(struct sweep *s)
 		.notifications_s = c->keep_notifications_days * S_PER_DAY,
 		.devices_s = c->keep_devices_days * S_PER_DAY,
 	};
-	bool begins = s->retention == RETAIN_BEGIN, any = kept.readings_s + kept.chat_s + kept.notifications_s + kept.devices_s > 0;
+	bool begins = s->retention == RETAIN_BEGIN,
+	     any = kept.readings_s + kept.chat_s + kept.notifications_s + kept.devices_s > 0;
 
 	s->retention =
 		any && sql_retain(s->node->db.acts, begins, &kept, on_retain, s) == OK ? RETAIN_UNDER_WAY : RETAINED;

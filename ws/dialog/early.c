@@ -1,4 +1,4 @@
-#include "ws/session/early.h"
+#include "ws/dialog/early.h"
 
 #include <string.h>
 

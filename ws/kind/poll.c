@@ -1,15 +1,15 @@
-#include "ws/subscribe/poll.h"
+#include "ws/kind/poll.h"
 
 #include "ws/deliver/page.h"
 #include "ws/encode/encode_cache.h"
 #include "ws/encode/encode_poll.h"
 #include "ws/identity/session_audit.h"
+#include "ws/kind/stream.h"
 #include "ws/metrics/node_metrics.h"
 #include "ws/session/poll_session.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/parked_polls.h"
-#include "ws/subscribe/stream.h"
 
 #define POLL_BYTES 262144 /* of messages in a reply, from when on it goes out */
 #define PAGE_WAIT_MS 5000 /* that a poll waits, beyond its time, for a page of what it missed */
@@ -170,7 +170,7 @@ const struct session_kind kind_poll = {
 	.transport = CLIENT_LONG_POLL,
 	.encoder = &encoder_poll,
 	.size = sizeof(struct poll_session),
-	.cursor_confirms = true,
+	.is.cursor_confirms = true,
 	.begin = begin,
 	.resume = resume,
 	.refused = stream_refused,

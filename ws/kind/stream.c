@@ -1,4 +1,4 @@
-#include "ws/subscribe/stream.h"
+#include "ws/kind/stream.h"
 
 #include <string.h>
 
@@ -7,14 +7,14 @@
 #include "store/wire/act.h"
 #include "ws/deliver/page.h"
 #include "ws/deliver/redelivery.h"
+#include "ws/dialog/early.h"
+#include "ws/dialog/reply.h"
 #include "ws/encode/encode_cache.h"
 #include "ws/encode/encode_parts.h"
 #include "ws/encode/encode_sse.h"
 #include "ws/encode/encode_websocket.h"
 #include "ws/identity/session_audit.h"
 #include "ws/metrics/node_metrics.h"
-#include "ws/session/early.h"
-#include "ws/session/reply.h"
 #include "ws/session/session_output.h"
 #include "ws/subscribe/arrival.h"
 #include "ws/subscribe/subscribe_request.h"
@@ -223,7 +223,7 @@ const struct session_kind kind_websocket = {
 	.transport = CLIENT_WEBSOCKET,
 	.encoder = &encoder_websocket,
 	.size = sizeof(struct session),
-	.duplex = true,
+	.is.duplex = true,
 	.begin = arrival_let_in,
 	.receive = receive,
 	.refuse_rate = refuse_rate,

@@ -1,4 +1,4 @@
-#include "ws/session/reply.h"
+#include "ws/dialog/reply.h"
 
 #include "domain/dialog/live_text.h"
 #include "ws/node.h"
