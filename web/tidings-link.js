@@ -241,7 +241,7 @@ async function viaWebSocket(link) {
 		else if (m.type === "error" && waiting.size) link.down(problem("restart", m.data?.message)); // an older server, or too much was said
 	};
 
-	link.follow = (places) => {
+	if (!WebSocket.fixed) link.follow = (places) => {
 		const gone = [...asked].filter(([topic, place]) => places.get(topic) !== place);
 		const come = [...places].filter(([topic, place]) => asked.get(topic) !== place);
 		const { rewind, types, presence } = link.settings;

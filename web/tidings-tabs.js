@@ -297,6 +297,7 @@ class Hub {
 /* As much of a WebSocket as the client uses. `hubs`: of this client, by their names. */
 const socketsOf = (options, hubs) =>
 	class TabSocket {
+		static fixed = true; // its topics: another one is opened for others
 		#id = unique();
 		#hub;
 		#channel;

@@ -371,7 +371,9 @@ export class Tidings {
 				this.#emitOf(topic, "gap", { topic, ...entry.missed }, "gap");
 			},
 			forbidden: (topic, place, message) => {
-				if (this.#places.get(topic) === place && this.#leave(topic)) this.#emit("error", { code: "forbidden", message, topic, fatal: false });
+				if (this.#places.get(topic) !== place) return;
+				this.unsubscribe(topic);
+				this.#emit("error", { code: "forbidden", message, topic, fatal: false });
 			},
 			message: (link, m) => {
 				if (!ours(link, m.topic)?.take(m.seq)) return;

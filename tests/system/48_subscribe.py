@@ -215,6 +215,17 @@ def _(s):
         equal(watcher.messages(1), [(name(own), 1)], "what is one's own")
 
 
+@test("who has no token subscribes to what is public, and to nothing else, on an open connection too")
+def _(s):
+    a, b, private = (s.diagnosis() for _ in range(3))
+    s.sql(f"update tidings.diagnosis set public = true where id in ({a}, {b})")
+    with s.node(TIDINGS_ANONYMOUS="public") as node, Watcher(s, node, [name(a)], token=False) as watcher:
+        watcher.subscribe(name(b))
+        equal([watcher.refused("subscribe", topic) for topic in (name(private), "health/456", "notifications/456")], ["forbidden"] * 3, "what is not")
+        s.recommend(b)
+        equal(watcher.messages(1), [(name(b), 1)], "what comes")
+
+
 @test("who is on a topic is told to whoever subscribes with that wish on an open connection, and its going is told to others")
 def _(s):
     own, d = s.diagnosis(owner="907"), s.diagnosis(owner="907", granted=["908"])

@@ -250,6 +250,16 @@ scene("on an open WebSocket a topic that is refused goes, and the others stay; m
 	assert.deepEqual(fake.requests.map((r) => r.topics.length), [1, 32]);
 });
 
+scene("on an open WebSocket, where the last topic is a refused one, it disconnects", async (fake, client) => {
+	const c = client({ transports: ["websocket"] });
+	await c.event("connected");
+	fake.forbidden = ["b"];
+	c.t.subscribe("b");
+	c.t.unsubscribe("a");
+	assert.equal((await c.event("disconnected")).retryIn, null);
+	assert.deepEqual([c.t.status, c.kept.error.map((e) => e.topic)], ["idle", ["b"]]);
+});
+
 scene("on an open WebSocket a topic that goes and comes again begins where it is told to, whatever was on its way", async (fake, client) => {
 	upTo(9).forEach((n) => fake.publish("a", n));
 	const c = client({ transports: ["websocket"], topics: ["a", "b"] });
