@@ -38,7 +38,7 @@ function recommendation({ changed_fields: changed = [], old_recommendation: old 
 }
 
 function effectiveness({ recommendation_id: id, old_effectiveness: old, new_effectiveness: now, confidence, sample_size: size }) {
-	const change = old === undefined ? percent(now) : `${percent(old)} → ${percent(now)}`;
+	const change = old === undefined ? percent(now) : percent(old) === percent(now) ? `unchanged at ${percent(now)}` : `${percent(old)} → ${percent(now)}`;
 	return `Recommendation ${id}: ${change}, confidence ${percent(confidence)}, sample of ${size}`;
 }
 

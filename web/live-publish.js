@@ -8,6 +8,9 @@ const kind = document.getElementById("kind");
 
 const inputs = () => [...form.querySelectorAll("[name]")].filter((input) => !input.closest(":disabled"));
 
+/* As the page calls it, without its unit. */
+const nameOf = (input) => input.labels[0].firstChild.textContent.trim();
+
 function showKind() {
 	for (const set of form.querySelectorAll("[data-kind]")) set.hidden = set.disabled = set.dataset.kind !== kind.value;
 }
@@ -31,7 +34,7 @@ function body() {
 		try {
 			fields[input.name] = meant(input);
 		} catch {
-			complain(input, "This is not JSON.");
+			complain(input, `${nameOf(input)} is not JSON.`);
 		}
 	}
 	return fields;
@@ -42,7 +45,7 @@ function tellProblem({ title, detail, errors = [] }, status) {
 	const others = [];
 	for (const { field, message } of errors) {
 		const input = inputs().find(({ name }) => name === field.split(/[.[]/)[0]);
-		if (input) complain(input, `It ${message}.`.replace(/\.\.$/, "."));
+		if (input) complain(input, `${nameOf(input)} ${message}.`.replace(/\.\.$/, "."));
 		else others.push(`${field}: ${message}`);
 	}
 	const marked = pointOut(form);
@@ -55,7 +58,7 @@ function tellDone({ seq, clients_notified: clients }) {
 	say(`Committed as #${seq}; ${who}.`, "good");
 }
 
-async function publish(token) {
+async function publish(token, refuseToken) {
 	forgive(form);
 	say("");
 	const fields = body();
@@ -73,11 +76,12 @@ async function publish(token) {
 		return;
 	}
 	if (response.ok) tellDone(answer);
+	else if (response.status === 401 && refuseToken(answer.detail)) say("Nothing was published: see the token.", "bad");
 	else tellProblem(answer, response.status);
 }
 
-/* `token`: gives the one to use. */
-export function startPublishing(token) {
+/* `token`: gives the one to use. `refuseToken`: says what is wrong with it, where it is; false: it is not to be seen now. */
+export function startPublishing(token, refuseToken) {
 	kind.addEventListener("change", () => {
 		forgive(form);
 		say("");
@@ -87,7 +91,7 @@ export function startPublishing(token) {
 		event.preventDefault();
 		if (form.ariaBusy === "true") return;
 		form.ariaBusy = "true";
-		await publish(token());
+		await publish(token(), refuseToken);
 		form.ariaBusy = "false";
 	});
 	fold.addEventListener("click", () => {

@@ -26,6 +26,7 @@ let cursors = {}; // of every topic that this page has listened to
 let state = "off";
 let retryAt = 0;
 let retryTimer = null;
+let refusedTopics = []; // of this connection
 let told = ""; // the trouble that the list has told of, so that it is told once
 
 /* ---- what is shown */
@@ -37,6 +38,7 @@ function show(now, words) {
 	form.hidden = now !== "off";
 	byId("facts").hidden = now === "off";
 	byId("now").hidden = now !== "waiting";
+	byId("send").classList.toggle("main", now === "connected"); // before that, connecting is the one thing to do
 	clearInterval(retryTimer);
 	byId("retry").textContent = "";
 	document.title = now === "connected" ? "● tidings: live" : "tidings: live";
@@ -44,6 +46,7 @@ function show(now, words) {
 
 function showFacts({ topics, userId, connectionId }) {
 	byId("fact-topics").textContent = topics.join(", ");
+	byId("fact-refused").textContent = refusedTopics.join(", ");
 	byId("fact-user").textContent = userId === null ? "anonymous" : (userId ?? "");
 	byId("fact-id").textContent = connectionId ?? "";
 	for (const row of byId("facts").querySelectorAll("dl > div")) row.hidden = !row.lastElementChild.textContent;
@@ -121,6 +124,7 @@ function connect() {
 	const transport = form.elements.transport.value;
 	const focus = focusWithin("connect", byId("disconnect"));
 	told = "";
+	refusedTopics = [];
 	show("connecting", "Connecting");
 	showFacts({ topics });
 	focus();
@@ -172,13 +176,24 @@ function disconnected({ reason, retryIn }) {
 
 function whyRefused(token, message) {
 	const ended = expiry(token);
-	return ended && ended < Date.now() ? `This token ended at ${new Date(ended).toLocaleString()}.` : `The server refuses this token (${message}).`;
+	return ended && ended < Date.now() ? `This token ended at ${new Date(ended).toLocaleString()}.` : `The server refuses this token (${message.replace(/\.$/, "")}).`;
+}
+
+/* To publish. False: the field is hidden while there is a connection. */
+function refuseToken(message) {
+	if (form.hidden) return false;
+	const token = wantedToken();
+	forgive(form);
+	complain(tokenInput, token ? whyRefused(token, message) : "Publishing takes a token: paste one here.");
+	return pointOut(form);
 }
 
 function failed({ code, message, fatal, topic, retryIn }) {
 	if (code === "forbidden") {
-		addNote(`${topic}: not allowed`, "bad");
-		if (!tidings.topics.length) refuse(topicsInput, `Not allowed: ${topic}. It is not yours, or not there.`);
+		const words = `Not allowed: ${topic}. It is not yours, or not there.`;
+		refusedTopics.push(topic);
+		if (tidings.topics.length) addNote(words, "bad");
+		else refuse(topicsInput, words);
 	} else if (fatal) {
 		const token = code === "unauthorized";
 		refuse(token ? tokenInput : topicsInput, token ? whyRefused(tokenInput.value.trim(), message) : message);
@@ -229,5 +244,5 @@ byId("show").addEventListener("click", () => {
 });
 
 recall();
-startPublishing(wantedToken);
+startPublishing(wantedToken, refuseToken);
 byId("live").hidden = false;

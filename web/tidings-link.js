@@ -82,7 +82,7 @@ const problem = (kind, message, more) => ({ kind, message, ...more });
 
 /* What a close code means, of a WebSocket or in an event stream's `close`. */
 function closed(code, reason, topic) {
-	const message = `closed: ${code} ${reason}`;
+	const message = `closed: ${code} ${reason}`.trim();
 	if (topic) return problem("forbidden", message, { topic });
 	// A topic was withdrawn, of which a stream does not say which: the next request is told.
 	if (code === 1008 && reason === "not allowed") return problem("restart", message);
