@@ -99,7 +99,7 @@ def _(s):
             m = watcher.client.next()
             equal((m["type"], m["data"]["code"], len(m["data"]["errors"])), ("error", "invalid_message", 1), f"{wrong}: {m}")
         for n in range(99):
-            watcher.subscribe(f"health/456" if n == 0 else name(s.diagnosis()))
+            watcher.subscribe("health/456" if n == 0 else name(s.diagnosis()))
         equal(watcher.refused("subscribe", name(s.diagnosis())), "too_many_subscriptions", "the 101st")
         s.recommend(a)
         equal(watcher.messages(1), [(name(a), 1)], "what comes")
