@@ -109,6 +109,19 @@ def _(s):
         equal(one.next()["data"]["code"], "unknown_type", "where the request names no topics, messages have no names of topics")
 
 
+@test("a topic that is subscribed to on an open connection costs its user as much as one more in a request")
+def _(s):
+    topics = [name(s.diagnosis(owner="909")) for _ in range(90)]
+    with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=2, TIDINGS_CLIENT_BURST=1000, TIDINGS_BAD_MESSAGES_MAX=100) as node:
+        with Watcher(s, node, topics[:1], user="909") as watcher:
+            for topic in topics[1:]:
+                watcher.say("subscribe", topic)
+            answers = [watcher.client.next() for _ in topics[1:]]
+            told = {m["data"].get("code", m["type"]) for m in answers}
+            equal((told, sum(m["type"] == "subscribed" for m in answers) >= 16), ({"subscribed", "rate_limited"}, True), "the answers")
+            wait_until(lambda: watcher.ask("subscribe", topics[-1])["type"] == "subscribed", "it to be allowed again")
+
+
 @test("what is asked for before `connect` is answered after it, and who has not said who it is, is told so")
 def _(s):
     a, b, c = (s.diagnosis() for _ in range(3))

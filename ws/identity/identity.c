@@ -148,6 +148,17 @@ void identity_charge(const struct session *s)
 		identity_charge_more(n, s->user->id, cost);
 }
 
+bool identity_take_topic(const struct session *s)
+{
+	const struct node *n = s->node;
+
+	if (!s->user)
+		return identity_take_stranger(s->node, TOPIC_COST);
+	return !is_limited(s->role) ||
+	       rate_table_take(n->identity.arrivals, s->user->id, n->config->connect_rate_per_s,
+			       n->config->connect_burst, TOPIC_COST, clock_monotonic_ms() * 1000, NULL);
+}
+
 void identity_charge_more(struct node *n, const char *user_id, int64_t cost)
 {
 	rate_table_charge(n->identity.arrivals, user_id, n->config->connect_rate_per_s, cost,

@@ -43,6 +43,9 @@ bool identity_take_stranger(struct node *n, int64_t cost) MUST_CHECK;
 /* The database is going to be asked for the session: charges its user, or the strangers, for the rest. */
 void identity_charge(const struct session *s);
 
+/* A topic more on an open connection: as much as one more in a request. False: the user, or the strangers, have to wait. */
+bool identity_take_topic(const struct session *s) MUST_CHECK;
+
 /* What coming has cost besides, in parts of RATE_ONE. */
 void identity_charge_more(struct node *n, const char *user_id, int64_t cost);
 

@@ -8,6 +8,7 @@
 #include "ws/deliver/presence.h"
 #include "ws/deliver/redelivery.h"
 #include "ws/dialog/reply.h"
+#include "ws/identity/identity.h"
 #include "ws/identity/session_audit.h"
 #include "ws/identity/user_sessions.h"
 #include "ws/roster/roster_watch.h"
@@ -61,6 +62,10 @@ void subscribe_request_add(struct session *s, const struct client_message *m, co
 	if (s->subscriptions.count >= SELECTION_MAX) {
 		reply_refuse(s, "too_many_subscriptions", "A connection may have 100 subscriptions.",
 			     m->correlation_id.bytes);
+		return;
+	}
+	if (!identity_take_topic(s)) {
+		reply_refuse(s, "rate_limited", "You subscribe more often than is allowed.", m->correlation_id.bytes);
 		return;
 	}
 	if (wanted.has_cursor)
