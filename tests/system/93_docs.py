@@ -85,7 +85,7 @@ def _(s):
 
 
 # A code of an error, where the programs say one.
-CODE = re.compile(r'(?:error_code = |(?:refuse_user|live_refuse|live_say_error)\(\w+(?:->\w+)*, |refuse\(fault, |refuse\(d, limits, now_us, )"(\w+)"'
+CODE = re.compile(r'(?:error_code = |(?:refuse_user|reply_refuse|reply_error)\(\w+(?:->\w+)*, |refuse\(fault, |refuse\(d, limits, now_us, )"(\w+)"'
                   r'|code\\":\\"(\w+)|\? "(\w+)"\s*: "(\w+)"')
 
 
@@ -93,9 +93,9 @@ CODE = re.compile(r'(?:error_code = |(?:refuse_user|live_refuse|live_say_error)\
 def _(s):
     equal(set(re.findall(r"= (1\d\d\d)\b", read("src", "domain", "websocket", "close_code.h"))), set(ASYNCAPI["x-close-codes"]), "close codes")
     domain = TOP / "src" / "domain"
-    watching = domain / "dialog" / "dialog.c"
-    live = {*(TOP / "ws").rglob("*.c"), *(domain / "input").glob("*.c"), *(domain / "dialog").glob("*.c")} - {watching}
-    for schema, sources in (("LiveError", live), ("WatchError", {watching})):
+    watching = {domain / "dialog" / "dialog.c", TOP / "ws" / "kind" / "stream.c"}
+    live = {*(TOP / "ws").rglob("*.c"), *(domain / "input").glob("*.c"), *(domain / "dialog").glob("*.c")} - watching
+    for schema, sources in (("LiveError", live), ("WatchError", watching | {TOP / "ws" / "subscribe" / "subscribe_request.c"})):
         said = {code for source in sources for found in CODE.findall(source.read_text()) for code in found if code not in ("", "healthy", "unhealthy")}
         equal(said, {c["const"] for c in codes(schema)}, f"codes of {schema}")
 
