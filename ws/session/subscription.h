@@ -81,7 +81,7 @@ struct subscription {
 	struct subscriber subscriber;	  /* its topic is held from ATTACHING's end on */
 	struct session *session;	  /* borrowed; NULL: it has none (any more) */
 	STAILQ_ENTRY(subscription) queue; /* in authorizer's or backfill's */
-	char *name;			  /* owned; as the client of a live endpoint calls it; NULL for others */
+	char *name;			  /* owned; as its client calls it, by a message; NULL: its request named it */
 	struct asker_list askers;	  /* owned; in the order in which they came */
 	struct selected *wanted;	  /* owned; what the request said, until it is attached; then NULL */
 	struct message_types *types;	  /* owned, a reference: the reader's; NULL: all */
