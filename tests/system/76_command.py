@@ -40,10 +40,15 @@ class Tail:
     def lines(self, count):
         return [self.child.stdout.readline() for _n in range(count)]
 
-    def reads(self):
-        """It has logged in, and has read what was there when it did."""
-        wait_until(lambda: self.s.sql("select 1 from pg_stat_activity where application_name = 'tidings tail' and state = 'idle' and query like '%history%'"),
-                   "it to read")
+    def reads(self, topics=1):
+        """It has logged in, and has read what was there of each topic: one statement a topic, and those of the next round."""
+        begun = set()
+
+        def has_read():
+            begun.update(row[0] for row in self.s.sql("select query_start from pg_stat_activity where application_name = 'tidings tail' and query like '%history%'"))
+            return len(begun) > topics
+
+        wait_until(has_read, "it to read")
 
     def end(self):
         self.child.send_signal(signal.SIGINT)
@@ -116,7 +121,7 @@ def _(s):
         cursor = re.search(r"go on with --since (\S+)", tail.end())[1]
     s.recommend(d, reason="away")
     with Tail(s, f"diagnosis/{d}", f"diagnosis/{other}", "--json") as tail:
-        tail.reads()
+        tail.reads(2)
         s.recommend(other, reason="only what is new")
         line = json.loads(tail.lines(1)[0])
         equal((line["topic"], line["seq"], line["message"]["data"]["reason"]), (f"diagnosis/{other}", 1, "only what is new"), "with neither")
