@@ -16,7 +16,7 @@ const EMPTY_REPLY_MS = 1000; // an empty reply that came sooner than this is not
 /* ---- places */
 
 export class Place {
-	epoch = "";
+	epoch;
 	at = 0; // everything up to here has come, or is not for us
 	loading = false; // its state, which brings its cursor: until then no link asks for it
 	loads = 0; // of its state, since a message has come
@@ -68,6 +68,9 @@ export class Place {
 	}
 }
 
+/* The topics whose places two maps have not in common. */
+export const differing = (a, b) => [...new Map([...a, ...b]).keys()].filter((topic) => a.get(topic) !== b.get(topic));
+
 /* ---- links */
 
 /* Why a link ended:
@@ -116,7 +119,7 @@ export class Link {
 	#abort = new AbortController();
 	#timer;
 
-	/* `places`: of the topics that it asks for, and may keep. `to` hears of it: up(link, hello), again after topics have come or gone; then
+	/* `places`: of the topics that it asks for, and may keep. `to` hears of it: up(link), again after topics have come or gone; then
 	   begin(link, topic, entry, before), message(link, m) and forbidden(topic, place, message); at last down(link, problem), if it did not
 	   end() it itself. */
 	constructor(transport, base, places, token, settings, to) {
@@ -159,12 +162,7 @@ export class Link {
 
 	/* Whether it lives. What cannot be asked is believed; but not where there is a doubt, with `ms` to say something. */
 	check(ms) {
-		if (ms) this.expect(ms, "the machine is offline");
-	}
-
-	/* These are the topics from now on. False: it takes another link. */
-	follow() {
-		return false;
+		if (ms) this.expect(ms, "offline");
 	}
 
 	up(hello) {
@@ -172,7 +170,7 @@ export class Link {
 		this.isUp = true;
 		this.since = Date.now();
 		this.hello = hello;
-		this.to.up(this, hello);
+		this.to.up(this);
 	}
 
 	begin(topics, before) {
@@ -211,23 +209,21 @@ async function viaWebSocket(link) {
 	const waiting = new Map(); // for answers, by correlation id: [topic, place]
 	let said = 0;
 	let forbidden;
-	const say = (message, topic, place) => {
-		waiting.set(`${++said}`, [topic, place]);
-		ws.send(JSON.stringify({ ...message, subscription: topic, correlation_id: `${said}` }));
-	};
-	const answered = ({ type, data, correlation_id: id }) => {
+	const answered = ({ data, correlation_id: id }) => {
 		const [topic, place] = waiting.get(id);
 		waiting.delete(id);
-		if (type === "unsubscribed") link.places.delete(topic);
-		else if (type === "subscribed") {
+		if (!data.code) {
 			link.places.delete(topic);
-			link.places.set(topic, place);
-			link.begin({ [topic]: data });
-		} else if (data.code === "forbidden") {
-			if (asked.get(topic) === place) asked.delete(topic);
+			if (place) {
+				link.places.set(topic, place);
+				link.begin({ [topic]: data });
+			}
+		} else if (asked.get(topic) === place) {
+			if (data.code !== "forbidden") return link.down(closed(1013, data.message));
+			asked.delete(topic);
 			link.to.forbidden(topic, place, data.message);
-		} else if (data.code !== "cancelled") return link.down(problem("busy", data.message, { wait: BUSY_MS }));
-		if (!waiting.size && !link.over) link.to.up(link, link.hello);
+		}
+		if (!waiting.size && !link.over) link.to.up(link);
 	};
 	const hear = (m) => {
 		if (m.type === "reconnect_messages" && m.data?.messages) link.take(m.data.messages);
@@ -236,23 +232,30 @@ async function viaWebSocket(link) {
 			link.up(m.data);
 			link.begin(m.data.topics);
 		} else if (waiting.has(m.correlation_id)) answered(m);
-		else if (m.type === "pong" && m.data?.cursor) link.pass(m.data.cursor);
-		else if (m.type === "error" && m.data.code === "forbidden") forbidden = m.data.topic; // and then it closes
-		else if (m.type === "error" && waiting.size) link.down(problem("restart", m.data?.message)); // an older server, or too much was said
+		else if (m.type === "pong" && m.data.cursor) link.pass(m.data.cursor);
+		else if (m.type === "error") {
+			forbidden = m.data.topic; // and then it closes
+			if (waiting.size) link.down(closed(1012, m.data.message)); // an older server, or too much was said
+		}
 	};
 
-	if (!WebSocket.fixed) link.follow = (places) => {
-		const gone = [...asked].filter(([topic, place]) => places.get(topic) !== place);
-		const come = [...places].filter(([topic, place]) => asked.get(topic) !== place);
+	const ask = (topic, place) => {
 		const { rewind, types, presence } = link.settings;
-		if (gone.length + come.length > FOLLOW_MAX) return false;
-		for (const [topic] of gone) {
-			asked.delete(topic);
-			say({ type: "unsubscribe" }, topic);
-		}
-		for (const [topic, place] of come) {
-			asked.set(topic, place);
-			say({ type: "subscribe", cursor: place.cursor || undefined, rewind, types, presence }, topic, place);
+		asked.set(topic, place);
+		waiting.set(`${++said}`, [topic, place]);
+		ws.send(JSON.stringify({
+			type: `${place ? "" : "un"}subscribe`, subscription: topic, correlation_id: `${said}`,
+			...(place && { cursor: place.cursor, rewind, types, presence }),
+		}));
+	};
+
+	/* These are the topics from now on. False: it takes another link. */
+	if (!WebSocket.fixed) link.follow = (places) => {
+		const changes = differing(asked, places);
+		if (changes.length > FOLLOW_MAX) return false;
+		for (const topic of changes) {
+			if (asked.get(topic)) ask(topic);
+			if (places.has(topic)) ask(topic, places.get(topic));
 		}
 		return true;
 	};
@@ -301,7 +304,7 @@ async function* events(body, heard) {
 /* One poll; `arrived` is called before what it brings is told. True: nothing has come. */
 async function poll(link, timeout, arrived) {
 	const { topics, messages } = await (await link.request("poll", `&timeout=${timeout}`)).json();
-	if (!topics || !messages) throw problem("broken", "this is no reply to a poll");
+	if (!topics || !messages) throw problem("broken", "no reply to a poll");
 	arrived();
 	// Its cursors are those after its messages.
 	link.begin(topics, (topic) => {
@@ -317,7 +320,7 @@ async function viaSse(link) {
 	// What waits for a topic without a cursor is sent once. Were it sent into a stream that a proxy holds back, it would be lost.
 	if ([...link.places.values()].some((p) => !p.cursor)) await poll(link, 0, () => link.expect(link.settings.connectTimeout, NO_ANSWER));
 	const response = await link.request("sse");
-	if (!/event-stream/.test(response.headers.get("Content-Type"))) throw problem("broken", "this is no event stream");
+	if (!/event-stream/.test(response.headers.get("Content-Type"))) throw problem("broken", "no event stream");
 	const heard = () => link.isUp && link.expect(link.settings.silenceTimeout, "the event stream is silent");
 	for await (const { event, data, id } of events(response.body, heard)) {
 		if (data === undefined) {

@@ -38,7 +38,7 @@ export function settings(options) {
 	for (const name of Object.keys(options)) if (!(name in DEFAULTS || name in here || OTHERS.includes(name))) throw new TypeError(`there is no option ${name}`);
 	for (const t of all.transports) if (!TRANSPORTS.includes(t)) throw new TypeError(`there is no transport ${t}`);
 	if (all.device && !/^[\w.-]{1,64}$/.test(all.device)) throw new TypeError(`this is no device's name: ${all.device}`);
-	if (all.persist && all.state) throw new TypeError("persist and state exclude each other: state gives the cursor");
+	if (all.persist && all.state) throw new TypeError("persist and state exclude each other");
 	return all;
 }
 

@@ -4,7 +4,7 @@
  * It chooses the transport, comes back after a break, and tells the application. What a connection is, tidings-link.js knows; what is
  * said to the server goes its own way, tidings-send.js.
  */
-import { backoff, Link, Place } from "./tidings-link.js";
+import { backoff, differing, Link, Place } from "./tidings-link.js";
 import { Kept, settings, TRANSPORTS } from "./tidings-options.js";
 import { ask, asks, failure, pause } from "./tidings-send.js";
 import { Topic } from "./tidings-topic.js";
@@ -75,7 +75,7 @@ export class Tidings {
 		this.#settings = settings(options);
 		this.#base = new URL(url || place.origin, place?.href).href.replace(/\/$/, "");
 		this.#order = this.#settings.transports.filter((t) => t !== "websocket" || this.#settings.WebSocket);
-		if (!this.#order.length) throw new TypeError("there is no transport to use");
+		if (!this.#order.length) throw new TypeError("there is no transport");
 		this.#kept = new Kept(this.#settings, this.#base);
 		this.#best = this.#rank(this.#kept.transport) < 0 ? this.#order[0] : this.#kept.transport;
 		if (typeof options.token === "string") this.#token = options.token;
@@ -218,6 +218,11 @@ export class Tidings {
 		this.#tell();
 	}
 
+	/* It goes on. */
+	#warn(code, message, more) {
+		this.#emit("error", { code, message, ...more, fatal: false });
+	}
+
 	#emit(event, detail) {
 		for (const listener of this.closed && event !== "status" ? [] : [...(this.#listeners[event] ?? [])]) {
 			try {
@@ -257,7 +262,7 @@ export class Tidings {
 				place.loading = false;
 				place.seen = place.at;
 			} catch (e) {
-				this.#emit("error", { code: "state", message: e?.message ?? String(e), topic, fatal: false });
+				this.#warn("state", e?.message ?? String(e), { topic });
 			}
 		}
 		if (this.#places.get(topic) === place) this.#changed();
@@ -274,7 +279,7 @@ export class Tidings {
 		clearTimeout(this.#change);
 		this.#change = setTimeout(() => {
 			const comes = this.#timer || this.#asking || (this.#link && !this.#link.isUp);
-			if (this.#ready.size && (comes || this.#link?.follow(this.#ready))) return;
+			if (this.#ready.size && (comes || this.#link?.follow?.(this.#ready))) return;
 			this.#connect();
 		});
 	}
@@ -328,7 +333,7 @@ export class Tidings {
 		} finally {
 			if (turn === this.#turn) this.#asking = false;
 		}
-		if (turn === this.#turn) this.#link = this.#open(transport, (l, hello) => this.#up(l, hello), (l, why) => this.#down(l, why));
+		if (turn === this.#turn) this.#link = this.#open(transport, (l) => this.#up(l), (l, why) => this.#down(l, why));
 	}
 
 	/* The token; `refused`: that one is no longer taken. Who wants one while it is fetched gets the same. */
@@ -373,7 +378,7 @@ export class Tidings {
 			forbidden: (topic, place, message) => {
 				if (this.#places.get(topic) !== place) return;
 				this.unsubscribe(topic);
-				this.#emit("error", { code: "forbidden", message, topic, fatal: false });
+				this.#warn("forbidden", message, { topic });
 			},
 			message: (link, m) => {
 				if (!ours(link, m.topic)?.take(m.seq)) return;
@@ -383,8 +388,8 @@ export class Tidings {
 		});
 	}
 
-	#up(link, hello) {
-		const { transport, places } = link;
+	#up(link) {
+		const { transport, places, hello } = link;
 		this.#link = link;
 		this.#refused = false;
 		this.#best = this.#shown = transport;
@@ -395,7 +400,7 @@ export class Tidings {
 		this.#planRenewal();
 		this.#emit("connected", { transport, topics: [...places.keys()], connectionId: hello.connection_id, userId: hello.user_id, at: hello.timestamp });
 		this.#tell();
-		if (places.size !== this.#ready.size || [...places].some(([topic, p]) => this.#places.get(topic) !== p)) this.#changed();
+		if (differing(places, this.#ready).length) this.#changed();
 	}
 
 	#down(link, { kind, message, topic, wait }) {
@@ -406,7 +411,7 @@ export class Tidings {
 		if (stable && !this.#rank(transport)) this.#probes = 0;
 
 		if (kind === "forbidden" && this.#leave(topic)) {
-			this.#emit("error", { code: kind, message, topic, fatal: false });
+			this.#warn(kind, message, { topic });
 			this.#connect(transport);
 		} else if (kind === "refused" && typeof this.#settings.token === "function" && !this.#refused) {
 			this.#refused = this.#had = true;
@@ -430,7 +435,7 @@ export class Tidings {
 		this.#timer = setTimeout(() => this.#connect(), retryIn);
 		this.#patient = wait > 0;
 		this.#gone(message, retryIn);
-		if (code) this.#emit("error", { code, message, fatal: false, retryIn });
+		if (code) this.#warn(code, message, { retryIn });
 	}
 
 	#gone(reason, retryIn) {
@@ -461,12 +466,12 @@ export class Tidings {
 			this.#kept.remember(this.#link.transport);
 			return this.#planProbe();
 		}
-		const up = (link, hello) => {
+		const up = (link) => {
 			if (this.#link !== link) {
 				this.#probe = null;
 				this.#link.end();
 			}
-			this.#up(link, hello);
+			this.#up(link);
 		};
 		this.#probe = this.#open(transport, up, (link, why) => (link.isUp ? this.#down(link, why) : this.#try(others)));
 	}
