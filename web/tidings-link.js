@@ -219,7 +219,7 @@ async function viaWebSocket(link) {
 				link.begin({ [topic]: data });
 			}
 		} else if (asked.get(topic) === place) {
-			if (data.code !== "forbidden") return link.down(closed(1013, data.message));
+			if (data.code !== "forbidden") return link.down(problem("busy", data.message, { wait: BUSY_MS }));
 			asked.delete(topic);
 			link.to.forbidden(topic, place, data.message);
 		}
@@ -235,7 +235,7 @@ async function viaWebSocket(link) {
 		else if (m.type === "pong" && m.data.cursor) link.pass(m.data.cursor);
 		else if (m.type === "error") {
 			forbidden = m.data.topic; // and then it closes
-			if (waiting.size) link.down(closed(1012, m.data.message)); // an older server, or too much was said
+			if (waiting.size) link.down(problem("restart", m.data.message)); // an older server, or too much was said
 		}
 	};
 

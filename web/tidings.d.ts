@@ -514,8 +514,8 @@ export declare class Tidings<M = AnyMessage> {
   on<K extends keyof Events<M>>(event: K, listener: (detail: Events<M>[K]) => void): () => void;
 
   /**
-   * Any time. Several in one turn are one change, of the open WebSocket or by one reconnection. `cursor`: where to go on from. Throws TypeError for what is no topic,
-   * RangeError for the 101st, and an Error with the `code` "closed" where it is.
+   * Any time. Several in one turn are one change, of the open WebSocket or by one reconnection. `cursor`: where to go on from. Throws
+   * TypeError for what is no topic, RangeError for the 101st, and an Error with the `code` "closed" where it is.
    */
   subscribe(topic: string, cursor?: string): void;
   /** Whoever holds it. */

@@ -16,7 +16,7 @@ struct roster_request {
 
 static bool is_topic(const struct buf *name)
 {
-	return name->len > 0 && topic_name_valid(name->bytes, name->len) && !topic_name_misleads(name->bytes);
+	return name->len > 0 && topic_name_usable(name->bytes, name->len);
 }
 
 /* False: *res says what is wrong. */

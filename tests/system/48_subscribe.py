@@ -1,61 +1,36 @@
 """Topics that come and go on an open connection: `subscribe` and `unsubscribe` on /ws?topics=."""
 import contextlib
+import importlib
 import threading
-import urllib.parse
 
 from harness import Client, Closed, equal, test, wait_until
+from live import Talk
+
+topics_of_a_request = importlib.import_module("48_topics")
 
 
 def name(diagnosis):
     return f"diagnosis/{diagnosis}"
 
 
-class Watcher:
+class Watcher(Talk):
     """A connection that its request gives these topics."""
 
     def __init__(self, s, server, topics, user="456", hello=True, token=True, **query):
-        query = {"topics": ",".join(topics), **({"token": s.token(user)} if token else {}), **query}
-        self.client = Client(f"ws://127.0.0.1:{server.port}/ws?{urllib.parse.urlencode(query, safe='/,:')}", hello=hello)
-        self.asked = 0
-
-    def say(self, type, topic, **members):
-        self.asked += 1
-        self.client.send({"type": type, "subscription": topic, "correlation_id": f"c{self.asked}", **members})
-        return f"c{self.asked}"
-
-    def ask(self, type, topic, **members):
-        """The answer. What comes before it is passed over."""
-        correlation = self.say(type, topic, **members)
-        while (m := self.client.next()).get("correlation_id") != correlation:
-            pass
-        return m
+        query = {"token": s.token(user) if token else None, **query}
+        super().__init__(Client(f"ws://127.0.0.1:{server.port}{topics_of_a_request.path('ws', topics, **query)}", hello=hello))
 
     def subscribe(self, topic, **members):
-        m = self.ask("subscribe", topic, **members)
-        equal((m["type"], m["data"].get("topic")), ("subscribed", topic), f"the answer {m}")
-        return m["data"]
+        data = self.ask("subscribe", want="subscribed", subscription=topic, **members)
+        equal(data["topic"], topic, "the topic")
+        return data
 
     def unsubscribe(self, topic):
-        equal(self.ask("unsubscribe", topic)["type"], "unsubscribed", "the answer")
-
-    def refused(self, type, topic, **members):
-        m = self.ask(type, topic, **members)
-        equal(m["type"], "error", f"the answer {m}")
-        return m["data"]["code"]
+        self.ask("unsubscribe", want="unsubscribed", subscription=topic)
 
     def messages(self, count):
         """So many, missed or live, as (topic, seq)."""
-        got = []
-        while len(got) < count:
-            m = self.client.next()
-            got += [(x["topic"], x["seq"]) for x in (m["data"]["messages"] if m["type"] == "reconnect_messages" else [m] if "seq" in m else [])]
-        return got
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.client.close()
+        return [(m["topic"], m["seq"]) for m in topics_of_a_request.unpack(self.client, count)]
 
 
 @test("a topic is subscribed to and given up on an open connection: missed first, then what comes; the others go on")
@@ -92,15 +67,15 @@ def _(s):
     with s.node(TIDINGS_BAD_MESSAGES_MAX=100) as node, Watcher(s, node, [name(a)]) as watcher:
         for topic, code in ((name(theirs), "forbidden"), ("diagnosis/987654321", "forbidden"), ("health/789", "forbidden"), ("no such", "unknown_subscription"),
                             ("health", "unknown_subscription"), ("diagnosis/0123", "unknown_subscription")):
-            equal(watcher.refused("subscribe", topic), code, topic)
-        equal(watcher.refused("unsubscribe", "no such"), "unknown_subscription", "unsubscribe")
+            equal(watcher.refused("subscribe", subscription=topic), code, topic)
+        equal(watcher.refused("unsubscribe", subscription="no such"), "unknown_subscription", "unsubscribe")
         for wrong in ({"subscription": 7}, {}, {"subscription": name(a), "rewind": 0}, {"subscription": name(a), "types": []}):
             watcher.client.send({"type": "subscribe", **wrong})
             m = watcher.client.next()
             equal((m["type"], m["data"]["code"], len(m["data"]["errors"])), ("error", "invalid_message", 1), f"{wrong}: {m}")
         for n in range(99):
             watcher.subscribe("health/456" if n == 0 else name(s.diagnosis()))
-        equal(watcher.refused("subscribe", name(s.diagnosis())), "too_many_subscriptions", "the 101st")
+        equal(watcher.refused("subscribe", subscription=name(s.diagnosis())), "too_many_subscriptions", "the 101st")
         s.recommend(a)
         equal(watcher.messages(1), [(name(a), 1)], "what comes")
     d = s.diagnosis()
@@ -115,11 +90,11 @@ def _(s):
     with s.node(TIDINGS_CONNECT_RATE=1, TIDINGS_CONNECT_BURST=2, TIDINGS_CLIENT_BURST=1000, TIDINGS_BAD_MESSAGES_MAX=100) as node:
         with Watcher(s, node, topics[:1], user="909") as watcher:
             for topic in topics[1:]:
-                watcher.say("subscribe", topic)
+                watcher.say("subscribe", subscription=topic)
             answers = [watcher.client.next() for _ in topics[1:]]
             told = {m["data"].get("code", m["type"]) for m in answers}
             equal((told, sum(m["type"] == "subscribed" for m in answers) >= 16), ({"subscribed", "rate_limited"}, True), "the answers")
-            wait_until(lambda: watcher.ask("subscribe", topics[-1])["type"] == "subscribed", "it to be allowed again")
+            wait_until(lambda: watcher.answer(watcher.say("subscribe", subscription=topics[-1]), "subscribed", "error")["type"] == "subscribed", "it to be allowed again")
 
 
 @test("what is asked for before `connect` is answered after it, and who has not said who it is, is told so")
@@ -127,7 +102,7 @@ def _(s):
     a, b, c = (s.diagnosis() for _ in range(3))
     s.recommend(b)
     with Watcher(s, s.node1, [name(a)], hello=False) as watcher:
-        asked = [watcher.say("subscribe", name(b)), watcher.say("unsubscribe", name(a)), watcher.say("subscribe", name(c))]
+        asked = [watcher.say("subscribe", subscription=name(b)), watcher.say("unsubscribe", subscription=name(a)), watcher.say("subscribe", subscription=name(c))]
         first = watcher.client.next()
         equal((first["type"], list(first["data"]["topics"])), ("connect", [name(a)]), "the first message")
         got = [watcher.client.next() for _ in range(4)]
@@ -143,7 +118,7 @@ def _(s):
     flood = Watcher(s, s.node1, [name(a)])
     with contextlib.suppress(Closed):
         for _n in range(200):
-            flood.say("subscribe", name(b))
+            flood.say("subscribe", subscription=name(b))
     equal(flood.client.closed()[0], 1008, "one that asks without an end")
 
 
@@ -178,9 +153,9 @@ def _(s):
         try:
             for n in range(60):
                 topic = name(moving[n % 3])
-                hear_until(watcher.say("unsubscribe", topic))
-                watcher.say("unsubscribe", topic)  # and twice is no harm
-                hear_until(watcher.say("subscribe", topic, cursor=cursors[topic]))
+                hear_until(watcher.say("unsubscribe", subscription=topic))
+                watcher.say("unsubscribe", subscription=topic)  # and twice is no harm
+                hear_until(watcher.say("subscribe", subscription=topic, cursor=cursors[topic]))
         finally:
             publishing.clear()
             publisher.join()
@@ -223,7 +198,7 @@ def _(s):
         equal(watcher.client.next()["data"], {"code": "forbidden", "message": "This topic is not allowed.", "topic": name(d)}, "why")
         equal(watcher.client.closed(), (1008, "not allowed"), "the close")
     with Watcher(s, s.node1, [name(own)], user="906") as watcher:
-        equal(watcher.refused("subscribe", name(d)), "forbidden", "after it")
+        equal(watcher.refused("subscribe", subscription=name(d)), "forbidden", "after it")
         s.recommend(own, token=s.token("906"))
         equal(watcher.messages(1), [(name(own), 1)], "what is one's own")
 
@@ -234,7 +209,7 @@ def _(s):
     s.sql(f"update tidings.diagnosis set public = true where id in ({a}, {b})")
     with s.node(TIDINGS_ANONYMOUS="public") as node, Watcher(s, node, [name(a)], token=False) as watcher:
         watcher.subscribe(name(b))
-        equal([watcher.refused("subscribe", topic) for topic in (name(private), "health/456", "notifications/456")], ["forbidden"] * 3, "what is not")
+        equal([watcher.refused("subscribe", subscription=topic) for topic in (name(private), "health/456", "notifications/456")], ["forbidden"] * 3, "what is not")
         s.recommend(b)
         equal(watcher.messages(1), [(name(b), 1)], "what comes")
 

@@ -1,6 +1,7 @@
 """
 live - what the tests of live health have in common.
 
+	Talk		what is said and answered on a WebSocket
 	Live		a client of one of the four endpoints; combined(): one of /ws/combined with its subscriptions
 	person()	a user whom nobody has ever heard of
 """
@@ -12,42 +13,12 @@ from harness import Client, equal
 TALKATIVE = {"TIDINGS_CLIENT_RATE": 100000, "TIDINGS_CLIENT_BURST": 100000, "TIDINGS_BAD_MESSAGES_MAX": 100000}
 
 
-class Live:
-    """A live-health connection. `welcome` is connection_established, `auth` the answer to authenticate."""
-
-    def __init__(self, s, server, endpoint="health", user="456", token=None, authenticate=True, how="message", role=None):
-        token = token or s.token(user, role=role)
-        url = f"ws://127.0.0.1:{server.port}/ws/{endpoint}"
-        protocols = None
-        if how == "query":
-            url += f"?token={token}"
-        elif how == "protocol":
-            protocols = ["tidings", f"bearer.{token}"]
-        self.client = Client(url, hello=False, subprotocols=protocols)
-        self.welcome = self.next()
-        equal(self.welcome["type"], "connection_established", "the first message")
-        self.auth = None
-        if authenticate:
-            if how == "message":
-                self.client.send({"type": "authenticate", "token": token})
-            self.auth = self.until("authenticated")
-            # Its own stream's place.
-            if endpoint != "combined" and self.auth["data"]["subscriptions"]:
-                self.subscribed = self.until("subscribed")
-
-    @property
-    def id(self):
-        return self.welcome["data"]["connection_id"]
+class Talk:
+    def __init__(self, client):
+        self.client, self.count = client, 0
 
     def next(self):
         return self.client.next()
-
-    def until(self, *types):
-        while True:
-            m = self.next()
-            if m["type"] in types:
-                return m
-            assert m["type"] != "error", m
 
     def send(self, type, data=None, correlation=None, **members):
         m = {"type": type, **members}
@@ -57,15 +28,22 @@ class Live:
             m["correlation_id"] = correlation
         self.client.send(m)
 
-    def ask(self, type, data=None, want=None, **members):
-        """Says it and gives the data of the answer; heartbeats and what is pushed meanwhile goes by."""
-        self.count = getattr(self, "count", 0) + 1
-        correlation = f"c{self.count}"
-        self.send(type, data, correlation, **members)
+    def say(self, type, data=None, **members):
+        """The correlation_id of the answer that it will have."""
+        self.count += 1
+        self.send(type, data, f"c{self.count}", **members)
+        return f"c{self.count}"
+
+    def answer(self, correlation, *types):
+        """Heartbeats and what is pushed meanwhile goes by."""
         while True:
             m = self.next()
-            if m.get("correlation_id") == correlation and m["type"] in (want, "error"):
-                break
+            if m.get("correlation_id") == correlation and m["type"] in types:
+                return m
+
+    def ask(self, type, data=None, want=None, **members):
+        """Says it and gives the data of the answer."""
+        m = self.answer(self.say(type, data, **members), want, "error")
         equal(m["type"], want, f"answer to {type}: {m}")
         return m["data"]
 
@@ -81,6 +59,41 @@ class Live:
 
     def __exit__(self, *_):
         self.client.close()
+
+
+class Live(Talk):
+    """A live-health connection. `welcome` is connection_established, `auth` the answer to authenticate."""
+
+    def __init__(self, s, server, endpoint="health", user="456", token=None, authenticate=True, how="message", role=None):
+        token = token or s.token(user, role=role)
+        url = f"ws://127.0.0.1:{server.port}/ws/{endpoint}"
+        protocols = None
+        if how == "query":
+            url += f"?token={token}"
+        elif how == "protocol":
+            protocols = ["tidings", f"bearer.{token}"]
+        super().__init__(Client(url, hello=False, subprotocols=protocols))
+        self.welcome = self.next()
+        equal(self.welcome["type"], "connection_established", "the first message")
+        self.auth = None
+        if authenticate:
+            if how == "message":
+                self.client.send({"type": "authenticate", "token": token})
+            self.auth = self.until("authenticated")
+            # Its own stream's place.
+            if endpoint != "combined" and self.auth["data"]["subscriptions"]:
+                self.subscribed = self.until("subscribed")
+
+    @property
+    def id(self):
+        return self.welcome["data"]["connection_id"]
+
+    def until(self, *types):
+        while True:
+            m = self.next()
+            if m["type"] in types:
+                return m
+            assert m["type"] != "error", m
 
 
 def person(s):

@@ -44,13 +44,10 @@ void stream_refused(struct subscription *sub, enum err why)
 /* Of a WebSocket: what its request did not name, its client has asked for since. */
 static void topic_refused(struct subscription *sub, enum err why)
 {
-	if (!sub->session->greeted) {
+	if (sub->session->greeted)
+		subscribe_request_refused(sub, why);
+	else
 		stream_refused(sub, why);
-		return;
-	}
-	session_audit_subscribe(sub->session, subscription_topic(sub), act_outcome_text(why));
-	subscribe_request_refuse(sub, why == ERR_FORBIDDEN || why == ERR_NOT_FOUND);
-	subscribe_request_drop(sub);
 }
 
 static bool counted(struct subscription *sub)
@@ -159,7 +156,7 @@ static void hear_topics(struct session *s, struct span text)
 		reply_refuse_fault(s, &fault, m.correlation_id.bytes);
 	else if (e != OK)
 		reply_error(s, "unavailable", "The server is short of memory.", NULL);
-	else if (!topic_name_valid(m.subscription, strlen(m.subscription)) || topic_name_misleads(m.subscription))
+	else if (!topic_name_usable(m.subscription, strlen(m.subscription)))
 		reply_refuse(s, "unknown_subscription", "This is no name of a topic.", m.correlation_id.bytes);
 	else if (m.type == CLIENT_SUBSCRIBE)
 		subscribe_request_add(s, &m, m.subscription);

@@ -63,8 +63,7 @@ static bool find_topic(const struct session *s, const char *name, char topic[TOP
 			buf_printf(&made, "%s%s", streams[i].prefix, s->user->id);
 	if (made.len == 0)
 		buf_add_text(&made, name);
-	valid = buf_ok(&made) && made.bytes && topic_name_valid(made.bytes, made.len) &&
-		!topic_name_misleads(made.bytes);
+	valid = buf_ok(&made) && made.bytes && topic_name_usable(made.bytes, made.len);
 	if (valid)
 		memcpy(topic, made.bytes, made.len + 1);
 	buf_free(&made);
@@ -118,14 +117,16 @@ static void refused(struct subscription *sub, enum err why)
 	struct session *s = sub->session;
 	bool forbidden = why == ERR_FORBIDDEN || why == ERR_NOT_FOUND;
 
+	if (live_session_of(s)->authenticated) {
+		subscribe_request_refused(sub, why);
+		return;
+	}
+	/* Its own stream, for which nobody has asked: this role does not have it, or nobody knows. */
 	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
-	if (live_session_of(s)->authenticated)
-		subscribe_request_refuse(sub, forbidden);
-	else if (!forbidden)
+	if (!forbidden)
 		session_close(s, CLOSE_TRY_LATER, "try again later");
 	subscribe_request_drop(sub);
-	/* Its own stream, which this role does not have. */
-	if (!live_session_of(s)->authenticated && forbidden) {
+	if (forbidden) {
 		say_authenticated(s, NULL);
 		early_hear(s, hear_early);
 	}

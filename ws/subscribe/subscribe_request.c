@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "domain/dialog/live_text.h"
+#include "store/wire/act.h"
 #include "ws/deliver/backfill.h"
 #include "ws/deliver/presence.h"
 #include "ws/deliver/redelivery.h"
@@ -121,17 +122,20 @@ void subscribe_request_welcome(struct subscription *sub)
 	backfill_go_on(s->node->fanout.backfill, s);
 }
 
-void subscribe_request_refuse(const struct subscription *sub, bool forbidden)
+void subscribe_request_refused(struct subscription *sub, enum err why)
 {
+	struct session *s = sub->session;
 	const struct asker *a;
 
+	session_audit_subscribe(s, subscription_topic(sub), act_outcome_text(why));
 	STAILQ_FOREACH (a, &sub->askers, next) {
-		if (forbidden)
-			reply_refuse(sub->session, "forbidden",
-				     sub->session->role == ROLE_SERVICE ? ROLE_SERVICE_READS_NOTHING
-									: "This subscription is not allowed.",
+		if (why == ERR_FORBIDDEN || why == ERR_NOT_FOUND)
+			reply_refuse(s, "forbidden",
+				     s->role == ROLE_SERVICE ? ROLE_SERVICE_READS_NOTHING
+							     : "This subscription is not allowed.",
 				     a->correlation);
 		else
-			reply_error(sub->session, "unavailable", REPLY_AWAY, a->correlation);
+			reply_error(s, "unavailable", REPLY_AWAY, a->correlation);
 	}
+	subscribe_request_drop(sub);
 }

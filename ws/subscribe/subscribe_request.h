@@ -19,8 +19,8 @@ void subscribe_request_end(struct session *s, const struct client_message *m, co
 /* It is counted: each who asked for it is told, and it gets what it missed. */
 void subscribe_request_welcome(struct subscription *sub);
 
-/* Each who asked for it is told that it is not to be had. */
-void subscribe_request_refuse(const struct subscription *sub, bool forbidden);
+/* It is not to be had: each who asked for it is told, and it is no more. */
+void subscribe_request_refused(struct subscription *sub, enum err why);
 
 /* It is no more; nobody is told. */
 void subscribe_request_drop(struct subscription *sub);

@@ -79,6 +79,11 @@ bool topic_name_misleads(const char *name)
 	return false;
 }
 
+bool topic_name_usable(const char *name, size_t len)
+{
+	return topic_name_valid(name, len) && !topic_name_misleads(name);
+}
+
 void topic_of_diagnosis(char name[TOPIC_NAME_MAX + 1], int64_t diagnosis_id)
 {
 	snprintf(name, TOPIC_NAME_MAX + 1, DIAGNOSIS_PREFIX "%" PRId64, diagnosis_id);

@@ -32,6 +32,9 @@ bool topic_parse_id(const char *text, size_t len, int64_t *id);
  */
 bool topic_name_misleads(const char *name);
 
+/* Valid, and none that misleads: a topic that somebody may listen to. `name` ends with NUL. */
+bool topic_name_usable(const char *name, size_t len);
+
 /* "diagnosis/123" into `name`. */
 void topic_of_diagnosis(char name[TOPIC_NAME_MAX + 1], int64_t diagnosis_id);
 
